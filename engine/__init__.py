@@ -1,0 +1,6 @@
+"""What runs at the bedside: no torch, no gRPC, no network.
+
+Research software, not a medical device.
+"""
+
+__version__ = "0.1.0"

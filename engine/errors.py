@@ -1,0 +1,240 @@
+"""The errors of Coldspot, one small tree.
+
+::
+
+    ColdspotError
+    ├── InputError                      what was sent cannot be used as it is
+    │   ├── UnreadableFileError         no reader knows this file, or it is damaged
+    │   ├── NotCtError                  an image, but not a CT in HU
+    │   ├── MixedSeriesError            slices of more than one series
+    │   ├── MissingSliceError           a gap in an otherwise regular series
+    │   ├── DuplicateSlicePositionError several slices at one position
+    │   ├── NonUniformSpacingError      slice distances differ without a simple gap
+    │   ├── GantryTiltError             slices are not stacked along their normal
+    │   ├── UndecodableTransferSyntaxError
+    │   ├── LossyCompressionError       pixel data were compressed with loss
+    │   ├── InvalidGeometryError        spacing, direction or shape make no volume
+    │   ├── PatientMismatchError        planning and verification of different patients
+    │   ├── GridMismatchError           a mask that does not lie on its CT
+    │   ├── EmptyMaskError              a mask without a voxel
+    │   └── InvalidRequestError         a value out of its range, a field left out
+    ├── StateError                      the request does not fit what is stored
+    │   ├── NotFoundError
+    │   ├── PreconditionError           something has to be sent or prepared first
+    │   ├── ConflictError               the same request id with other content
+    │   └── ChecksumError               bytes are not those the sender announced
+    ├── CapacityError                   the bounded queue is full; try again later
+    ├── InterruptedAssessmentError      stopped between two stages
+    │   ├── ClientCancelledError
+    │   └── DeadlineExceededError
+    ├── ModelError                      a model bundle that must not be used
+    │   ├── ManifestError
+    │   ├── BundleIntegrityError        a file is not the one the manifest names
+    │   └── ModelInputError             an input the model cannot take
+    ├── BackendError                    a device or library that is not there
+    └── SelfTestError                   the appliance measured its own phantom wrongly
+
+Every message says what is wrong, where, and what to do. A number that cannot be trusted is
+not an error but a :class:`engine.assessment.Refusal`.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class ColdspotError(Exception):
+    """Root of the tree; ``code`` is the stable name a program can act on."""
+
+    code: ClassVar[str] = "coldspot_error"
+
+
+class InputError(ColdspotError):
+    """What was sent cannot be used as it is."""
+
+    code = "input_error"
+
+
+class UnreadableFileError(InputError):
+    """No reader knows this file, or it is damaged."""
+
+    code = "unreadable_file"
+
+
+class NotCtError(InputError):
+    """The image is not a CT in Hounsfield units."""
+
+    code = "not_ct"
+
+
+class MixedSeriesError(InputError):
+    """Slices of more than one series, grid or frame of reference were given together."""
+
+    code = "mixed_series"
+
+
+class MissingSliceError(InputError):
+    """One or more slices are absent from an otherwise regular series."""
+
+    code = "missing_slice"
+
+
+class DuplicateSlicePositionError(InputError):
+    """Several slices lie at the same position."""
+
+    code = "duplicate_slice_position"
+
+
+class NonUniformSpacingError(InputError):
+    """The distances between slices differ, and not by a simple gap."""
+
+    code = "non_uniform_spacing"
+
+
+class GantryTiltError(InputError):
+    """Slices are not stacked along their common normal."""
+
+    code = "gantry_tilt"
+
+
+class UndecodableTransferSyntaxError(InputError):
+    """No installed decoder can read this encoding."""
+
+    code = "undecodable_transfer_syntax"
+
+
+class LossyCompressionError(InputError):
+    """Pixel data were compressed with loss: HU cannot be trusted."""
+
+    code = "lossy_compression"
+
+
+class InvalidGeometryError(InputError):
+    """Spacing, direction or shape do not describe a volume."""
+
+    code = "invalid_geometry"
+
+
+class PatientMismatchError(InputError):
+    """Planning and verification CT name different patients."""
+
+    code = "patient_mismatch"
+
+
+class GridMismatchError(InputError):
+    """A mask does not lie on the grid of its CT."""
+
+    code = "grid_mismatch"
+
+
+class EmptyMaskError(InputError):
+    """A mask has no voxel."""
+
+    code = "empty_mask"
+
+
+class InvalidRequestError(InputError):
+    """A value is out of its range, or a required one is missing."""
+
+    code = "invalid_request"
+
+
+class StateError(ColdspotError):
+    """The request does not fit what is stored."""
+
+    code = "state_error"
+
+
+class NotFoundError(StateError):
+    """No such case, series or artifact."""
+
+    code = "not_found"
+
+
+class PreconditionError(StateError):
+    """Something has to be sent or prepared first."""
+
+    code = "failed_precondition"
+
+
+class ConflictError(StateError):
+    """The same request id was used before with other content."""
+
+    code = "conflict"
+
+
+class ChecksumError(StateError):
+    """The bytes received are not those the sender announced."""
+
+    code = "checksum_mismatch"
+
+
+class CapacityError(ColdspotError):
+    """The bounded queue is full.
+
+    Parameters
+    ----------
+    message : str
+    retry_after_s : float
+        When to try again, in seconds.
+    """
+
+    code = "at_capacity"
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class InterruptedAssessmentError(ColdspotError):
+    """Work was stopped between two stages."""
+
+    code = "interrupted"
+
+
+class ClientCancelledError(InterruptedAssessmentError):
+    """The client is gone or has cancelled."""
+
+    code = "cancelled"
+
+
+class DeadlineExceededError(InterruptedAssessmentError):
+    """The caller's deadline has passed."""
+
+    code = "deadline_exceeded"
+
+
+class ModelError(ColdspotError):
+    """A model bundle must not be used."""
+
+    code = "model_error"
+
+
+class ManifestError(ModelError):
+    """A manifest is missing, malformed or contradicts its model."""
+
+    code = "invalid_manifest"
+
+
+class BundleIntegrityError(ModelError):
+    """A file of a bundle is not the one its manifest names."""
+
+    code = "bundle_integrity"
+
+
+class ModelInputError(ModelError):
+    """An input the model cannot take."""
+
+    code = "model_input"
+
+
+class BackendError(ColdspotError):
+    """A device or library that was asked for is not there."""
+
+    code = "backend_unavailable"
+
+
+class SelfTestError(ColdspotError):
+    """The appliance measured its own phantom wrongly."""
+
+    code = "self_test_failed"

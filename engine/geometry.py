@@ -1,0 +1,151 @@
+"""Where voxels are: axis order, spacing, direction and origin, apart from the voxels.
+
+Arrays are indexed (z, y, x): slice, row, column. Positions are LPS (left, posterior, superior
+increase) in mm, as DICOM has them (PS3.3 C.7.6.2.1.1). A voxel's position is its center.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.errors import InvalidGeometryError
+
+DIRECTION_TOLERANCE = 1e-3
+"""Largest deviation from orthonormal unit axes that is taken for header rounding."""
+
+SAME_GRID_TOLERANCE_MM = 0.05
+"""Two grids are one when no corner differs by more: a tenth of the finest CT voxel."""
+
+Vector3 = tuple[float, float, float]
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class VolumeGeometry:
+    """The grid of a volume in patient coordinates.
+
+    Parameters
+    ----------
+    shape_zyx : tuple of int
+        Number of voxels along each array axis.
+    spacing_zyx_mm : tuple of float
+        Distance between voxel centers along each array axis, mm.
+    directions_zyx_lps : tuple of three unit vectors
+        LPS direction in which the index of each array axis increases; mutually orthogonal.
+    origin_lps_mm : tuple of float
+        LPS position of the center of voxel (0, 0, 0), mm.
+    frame_of_reference_uid : str, optional
+        DICOM Frame of Reference UID, empty where unknown.
+
+    Raises
+    ------
+    InvalidGeometryError
+        If a value is not finite, a spacing or a size is not positive, or the axes are not
+        orthonormal.
+    """
+
+    shape_zyx: tuple[int, int, int]
+    spacing_zyx_mm: Vector3
+    directions_zyx_lps: tuple[Vector3, Vector3, Vector3] = (
+        (0.0, 0.0, 1.0),
+        (0.0, 1.0, 0.0),
+        (1.0, 0.0, 0.0),
+    )
+    origin_lps_mm: Vector3 = (0.0, 0.0, 0.0)
+    frame_of_reference_uid: str = ""
+
+    def __post_init__(self) -> None:
+        numbers = np.array([*self.spacing_zyx_mm, *self.origin_lps_mm, *np.ravel(self.directions_zyx_lps)])
+        if numbers.size != 15 or len(self.shape_zyx) != 3:
+            raise InvalidGeometryError("a volume needs three axes; check the header for a 2D or 4D image")
+        if not np.isfinite(numbers).all():
+            raise InvalidGeometryError("spacing, direction or origin is not a finite number; check the header")
+        if min(self.shape_zyx) < 1:
+            raise InvalidGeometryError(f"a volume of {self.shape_zyx} voxels is empty")
+        if min(self.spacing_zyx_mm) <= 0:
+            raise InvalidGeometryError(f"voxel spacing {self.spacing_zyx_mm} mm must be positive")
+        axes = np.array(self.directions_zyx_lps)
+        if np.abs(axes @ axes.T - np.eye(3)).max() > DIRECTION_TOLERANCE:
+            raise InvalidGeometryError(
+                "the axes of the volume are not orthogonal unit vectors (a sheared or tilted "
+                "acquisition); resample it to an orthogonal grid first"
+            )
+
+    @property
+    def affine_lps_mm(self) -> FloatArray:
+        """Homogeneous 4x4 matrix from a (z, y, x) index to an LPS position in mm."""
+        matrix = np.eye(4)
+        matrix[:3, :3] = np.array(self.directions_zyx_lps).T * np.array(self.spacing_zyx_mm)
+        matrix[:3, 3] = self.origin_lps_mm
+        return matrix
+
+    @property
+    def index_from_lps(self) -> FloatArray:
+        """Homogeneous 4x4 matrix from an LPS position in mm to a (z, y, x) index."""
+        return np.linalg.inv(self.affine_lps_mm)
+
+    @property
+    def voxel_volume_ml(self) -> float:
+        """Volume of one voxel, mL."""
+        return float(np.prod(self.spacing_zyx_mm)) / 1000.0
+
+    def to_lps(self, index_zyx: npt.ArrayLike) -> FloatArray:
+        """Positions (..., 3) in LPS mm of indices (..., 3) in (z, y, x) order."""
+        return apply_affine(self.affine_lps_mm, index_zyx)
+
+    def to_index(self, position_lps_mm: npt.ArrayLike) -> FloatArray:
+        """Fractional (z, y, x) indices (..., 3) of LPS positions (..., 3) in mm."""
+        return apply_affine(self.index_from_lps, position_lps_mm)
+
+    def contains(self, position_lps_mm: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+        """Whether positions lie inside the outer faces of the volume's voxels."""
+        index = self.to_index(position_lps_mm)
+        inside = (index >= -0.5) & (index <= np.array(self.shape_zyx) - 0.5)
+        return np.asarray(inside.all(axis=-1))
+
+    def corners_lps_mm(self) -> FloatArray:
+        """The eight outermost voxel centers, (8, 3) LPS mm."""
+        last = np.array(self.shape_zyx) - 1
+        return self.to_lps(np.array(list(np.ndindex(2, 2, 2))) * last)
+
+    def same_grid(self, other: VolumeGeometry) -> bool:
+        """Whether both grids have the same voxels (frame of reference not compared)."""
+        return self.shape_zyx == other.shape_zyx and bool(
+            np.abs(self.corners_lps_mm() - other.corners_lps_mm()).max() <= SAME_GRID_TOLERANCE_MM
+        )
+
+    def crop(self, start_zyx: Sequence[int], stop_zyx: Sequence[int]) -> VolumeGeometry:
+        """The grid of ``voxels[start:stop]`` along each axis."""
+        shape = tuple(int(b) - int(a) for a, b in zip(start_zyx, stop_zyx, strict=True))
+        origin = tuple(float(v) for v in self.to_lps(np.array(start_zyx, dtype=float)))
+        return replace(self, shape_zyx=shape, origin_lps_mm=origin)
+
+    def around(self, low_lps_mm: npt.ArrayLike, high_lps_mm: npt.ArrayLike, spacing_mm: float) -> VolumeGeometry:
+        """An isotropic axis-aligned LPS grid in this frame of reference that covers a box.
+
+        Parameters
+        ----------
+        low_lps_mm, high_lps_mm : array_like, (3,)
+            Opposite corners of the box, LPS mm.
+        spacing_mm : float
+            Voxel spacing of the new grid along all axes.
+        """
+        low, high = np.asarray(low_lps_mm, dtype=float), np.asarray(high_lps_mm, dtype=float)
+        size_xyz = np.ceil((high - low) / spacing_mm).astype(int) + 1
+        shape = (int(size_xyz[2]), int(size_xyz[1]), int(size_xyz[0]))
+        return VolumeGeometry(
+            shape_zyx=shape,
+            spacing_zyx_mm=(spacing_mm, spacing_mm, spacing_mm),
+            origin_lps_mm=(float(low[0]), float(low[1]), float(low[2])),
+            frame_of_reference_uid=self.frame_of_reference_uid,
+        )
+
+
+def apply_affine(matrix: npt.ArrayLike, points: npt.ArrayLike) -> FloatArray:
+    """Map points (..., 3) by a homogeneous 4x4 (or 3x4) matrix."""
+    m = np.asarray(matrix, dtype=np.float64)
+    return np.asarray(points, dtype=np.float64) @ m[:3, :3].T + m[:3, 3]

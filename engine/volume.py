@@ -1,0 +1,134 @@
+"""Voxels with their place: a CT in HU, and a mask."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.errors import EmptyMaskError, GridMismatchError, InvalidGeometryError
+from engine.geometry import VolumeGeometry
+
+
+@dataclass(frozen=True)
+class Acquisition:
+    """What a header says about the scan, as far as the assessment needs it.
+
+    Empty strings and ``None`` mean that the header does not say.
+    """
+
+    patient_id: str = ""
+    study_instance_uid: str = ""
+    series_instance_uid: str = ""
+    series_description: str = ""
+    patient_position: str = ""
+    slice_thickness_mm: float | None = None
+    acquired_at: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class CtVolume:
+    """A CT.
+
+    Parameters
+    ----------
+    voxels_hu : ndarray of int16, (z, y, x)
+        Hounsfield units; kept read-only.
+    geometry : VolumeGeometry
+    acquisition : Acquisition
+
+    Raises
+    ------
+    InvalidGeometryError
+        If the array and the geometry have different shapes, or the array is not int16.
+    """
+
+    voxels_hu: npt.NDArray[np.int16]
+    geometry: VolumeGeometry
+    acquisition: Acquisition = field(default_factory=Acquisition)
+
+    def __post_init__(self) -> None:
+        if self.voxels_hu.dtype != np.int16:
+            raise InvalidGeometryError(f"CT voxels must be int16 HU, not {self.voxels_hu.dtype}")
+        if self.voxels_hu.shape != self.geometry.shape_zyx:
+            raise InvalidGeometryError(
+                f"{self.voxels_hu.shape} voxels do not fit a grid of {self.geometry.shape_zyx}"
+            )
+        self.voxels_hu.flags.writeable = False
+
+
+@dataclass(frozen=True, eq=False)
+class LabelMask:
+    """One structure on the grid of a CT.
+
+    Parameters
+    ----------
+    voxels : ndarray of bool, (z, y, x)
+        True inside; kept read-only.
+    geometry : VolumeGeometry
+    name : str
+        What it marks, for messages: ``tumor``, ``ablation zone``, …
+
+    Raises
+    ------
+    InvalidGeometryError
+        If the array and the geometry have different shapes, or the array is not bool.
+    """
+
+    voxels: npt.NDArray[np.bool_]
+    geometry: VolumeGeometry
+    name: str = "mask"
+
+    def __post_init__(self) -> None:
+        if self.voxels.dtype != np.bool_:
+            raise InvalidGeometryError(f"mask voxels must be bool, not {self.voxels.dtype}")
+        if self.voxels.shape != self.geometry.shape_zyx:
+            raise InvalidGeometryError(
+                f"{self.voxels.shape} voxels do not fit a grid of {self.geometry.shape_zyx}"
+            )
+        self.voxels.flags.writeable = False
+
+    @property
+    def volume_ml(self) -> float:
+        """Volume of the marked voxels, mL."""
+        return float(np.count_nonzero(self.voxels)) * self.geometry.voxel_volume_ml
+
+    def require_on(self, ct: CtVolume) -> LabelMask:
+        """Return this mask if it is not empty and lies on the grid of ``ct``.
+
+        Raises
+        ------
+        EmptyMaskError, GridMismatchError
+        """
+        if not self.geometry.same_grid(ct.geometry):
+            raise GridMismatchError(
+                f"the {self.name} mask has {self.geometry.shape_zyx} voxels of "
+                f"{_mm(self.geometry.spacing_zyx_mm)} mm from {_mm(self.geometry.origin_lps_mm)}, its CT "
+                f"{ct.geometry.shape_zyx} of {_mm(ct.geometry.spacing_zyx_mm)} mm from "
+                f"{_mm(ct.geometry.origin_lps_mm)}; export the mask on the grid of its CT"
+            )
+        if not self.voxels.any():
+            raise EmptyMaskError(f"the {self.name} mask has no voxel; draw it, or leave it out")
+        return self
+
+    def bounding_box(self) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+        """Start and stop (exclusive) index of the marked voxels along each axis.
+
+        Raises
+        ------
+        EmptyMaskError
+        """
+        start, stop = [], []
+        for axis in range(3):
+            occupied = np.flatnonzero(self.voxels.any(axis=tuple(a for a in range(3) if a != axis)))
+            if occupied.size == 0:
+                raise EmptyMaskError(f"the {self.name} mask has no voxel")
+            start.append(int(occupied[0]))
+            stop.append(int(occupied[-1]) + 1)
+        return (start[0], start[1], start[2]), (stop[0], stop[1], stop[2])
+
+
+def _mm(values: tuple[float, float, float]) -> str:
+    return " × ".join(f"{v:.3g}" for v in values)

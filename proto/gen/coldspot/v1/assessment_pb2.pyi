@@ -1,0 +1,245 @@
+from coldspot.v1 import geometry_pb2 as _geometry_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class AssessmentPhase(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ASSESSMENT_PHASE_UNSPECIFIED: _ClassVar[AssessmentPhase]
+    ASSESSMENT_PHASE_PRELIMINARY: _ClassVar[AssessmentPhase]
+    ASSESSMENT_PHASE_FINAL: _ClassVar[AssessmentPhase]
+ASSESSMENT_PHASE_UNSPECIFIED: AssessmentPhase
+ASSESSMENT_PHASE_PRELIMINARY: AssessmentPhase
+ASSESSMENT_PHASE_FINAL: AssessmentPhase
+
+class Assessment(_message.Message):
+    __slots__ = ("phase", "summary", "coverage", "margin", "uncovered", "alignment", "lesion", "risk", "timings_s", "latency_s", "warnings", "refusal", "provenance")
+    class TimingsSEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    PHASE_FIELD_NUMBER: _ClassVar[int]
+    SUMMARY_FIELD_NUMBER: _ClassVar[int]
+    COVERAGE_FIELD_NUMBER: _ClassVar[int]
+    MARGIN_FIELD_NUMBER: _ClassVar[int]
+    UNCOVERED_FIELD_NUMBER: _ClassVar[int]
+    ALIGNMENT_FIELD_NUMBER: _ClassVar[int]
+    LESION_FIELD_NUMBER: _ClassVar[int]
+    RISK_FIELD_NUMBER: _ClassVar[int]
+    TIMINGS_S_FIELD_NUMBER: _ClassVar[int]
+    LATENCY_S_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    PROVENANCE_FIELD_NUMBER: _ClassVar[int]
+    phase: AssessmentPhase
+    summary: str
+    coverage: Coverage
+    margin: Margin
+    uncovered: _containers.RepeatedCompositeFieldContainer[UncoveredRegion]
+    alignment: Alignment
+    lesion: LesionFinding
+    risk: Risk
+    timings_s: _containers.ScalarMap[str, float]
+    latency_s: float
+    warnings: _containers.RepeatedScalarFieldContainer[str]
+    refusal: Refusal
+    provenance: Provenance
+    def __init__(self, phase: _Optional[_Union[AssessmentPhase, str]] = ..., summary: _Optional[str] = ..., coverage: _Optional[_Union[Coverage, _Mapping]] = ..., margin: _Optional[_Union[Margin, _Mapping]] = ..., uncovered: _Optional[_Iterable[_Union[UncoveredRegion, _Mapping]]] = ..., alignment: _Optional[_Union[Alignment, _Mapping]] = ..., lesion: _Optional[_Union[LesionFinding, _Mapping]] = ..., risk: _Optional[_Union[Risk, _Mapping]] = ..., timings_s: _Optional[_Mapping[str, float]] = ..., latency_s: _Optional[float] = ..., warnings: _Optional[_Iterable[str]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ..., provenance: _Optional[_Union[Provenance, _Mapping]] = ...) -> None: ...
+
+class Coverage(_message.Message):
+    __slots__ = ("tcr", "tcr_interval_90", "complete", "probability_complete", "lung_clipped", "core", "target_volume_ml", "zone_volume_ml", "target_margin_mm")
+    TCR_FIELD_NUMBER: _ClassVar[int]
+    TCR_INTERVAL_90_FIELD_NUMBER: _ClassVar[int]
+    COMPLETE_FIELD_NUMBER: _ClassVar[int]
+    PROBABILITY_COMPLETE_FIELD_NUMBER: _ClassVar[int]
+    LUNG_CLIPPED_FIELD_NUMBER: _ClassVar[int]
+    CORE_FIELD_NUMBER: _ClassVar[int]
+    TARGET_VOLUME_ML_FIELD_NUMBER: _ClassVar[int]
+    ZONE_VOLUME_ML_FIELD_NUMBER: _ClassVar[int]
+    TARGET_MARGIN_MM_FIELD_NUMBER: _ClassVar[int]
+    tcr: float
+    tcr_interval_90: _geometry_pb2.Interval
+    complete: bool
+    probability_complete: float
+    lung_clipped: LungClippedCoverage
+    core: CoreCoverage
+    target_volume_ml: float
+    zone_volume_ml: float
+    target_margin_mm: float
+    def __init__(self, tcr: _Optional[float] = ..., tcr_interval_90: _Optional[_Union[_geometry_pb2.Interval, _Mapping]] = ..., complete: _Optional[bool] = ..., probability_complete: _Optional[float] = ..., lung_clipped: _Optional[_Union[LungClippedCoverage, _Mapping]] = ..., core: _Optional[_Union[CoreCoverage, _Mapping]] = ..., target_volume_ml: _Optional[float] = ..., zone_volume_ml: _Optional[float] = ..., target_margin_mm: _Optional[float] = ...) -> None: ...
+
+class LungClippedCoverage(_message.Message):
+    __slots__ = ("tcr", "not_assessable_share")
+    TCR_FIELD_NUMBER: _ClassVar[int]
+    NOT_ASSESSABLE_SHARE_FIELD_NUMBER: _ClassVar[int]
+    tcr: float
+    not_assessable_share: float
+    def __init__(self, tcr: _Optional[float] = ..., not_assessable_share: _Optional[float] = ...) -> None: ...
+
+class CoreCoverage(_message.Message):
+    __slots__ = ("tcr", "source")
+    TCR_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    tcr: float
+    source: str
+    def __init__(self, tcr: _Optional[float] = ..., source: _Optional[str] = ...) -> None: ...
+
+class Margin(_message.Message):
+    __slots__ = ("minimal_mm", "minimal_interval_90_mm", "shares", "lung_clipped", "core")
+    MINIMAL_MM_FIELD_NUMBER: _ClassVar[int]
+    MINIMAL_INTERVAL_90_MM_FIELD_NUMBER: _ClassVar[int]
+    SHARES_FIELD_NUMBER: _ClassVar[int]
+    LUNG_CLIPPED_FIELD_NUMBER: _ClassVar[int]
+    CORE_FIELD_NUMBER: _ClassVar[int]
+    minimal_mm: float
+    minimal_interval_90_mm: _geometry_pb2.Interval
+    shares: MarginShares
+    lung_clipped: LungClippedMargin
+    core: CoreMargin
+    def __init__(self, minimal_mm: _Optional[float] = ..., minimal_interval_90_mm: _Optional[_Union[_geometry_pb2.Interval, _Mapping]] = ..., shares: _Optional[_Union[MarginShares, _Mapping]] = ..., lung_clipped: _Optional[_Union[LungClippedMargin, _Mapping]] = ..., core: _Optional[_Union[CoreMargin, _Mapping]] = ...) -> None: ...
+
+class LungClippedMargin(_message.Message):
+    __slots__ = ("minimal_mm",)
+    MINIMAL_MM_FIELD_NUMBER: _ClassVar[int]
+    minimal_mm: float
+    def __init__(self, minimal_mm: _Optional[float] = ...) -> None: ...
+
+class CoreMargin(_message.Message):
+    __slots__ = ("minimal_mm",)
+    MINIMAL_MM_FIELD_NUMBER: _ClassVar[int]
+    minimal_mm: float
+    def __init__(self, minimal_mm: _Optional[float] = ...) -> None: ...
+
+class MarginShares(_message.Message):
+    __slots__ = ("below_0_mm", "from_0_to_5_mm", "from_5_to_10_mm", "at_least_10_mm")
+    BELOW_0_MM_FIELD_NUMBER: _ClassVar[int]
+    FROM_0_TO_5_MM_FIELD_NUMBER: _ClassVar[int]
+    FROM_5_TO_10_MM_FIELD_NUMBER: _ClassVar[int]
+    AT_LEAST_10_MM_FIELD_NUMBER: _ClassVar[int]
+    below_0_mm: float
+    from_0_to_5_mm: float
+    from_5_to_10_mm: float
+    at_least_10_mm: float
+    def __init__(self, below_0_mm: _Optional[float] = ..., from_0_to_5_mm: _Optional[float] = ..., from_5_to_10_mm: _Optional[float] = ..., at_least_10_mm: _Optional[float] = ...) -> None: ...
+
+class UncoveredRegion(_message.Message):
+    __slots__ = ("rank", "volume_ml", "centroid_lps_mm", "deepest_lps_mm", "deepest_mm", "direction", "distance_to_pleura_mm")
+    RANK_FIELD_NUMBER: _ClassVar[int]
+    VOLUME_ML_FIELD_NUMBER: _ClassVar[int]
+    CENTROID_LPS_MM_FIELD_NUMBER: _ClassVar[int]
+    DEEPEST_LPS_MM_FIELD_NUMBER: _ClassVar[int]
+    DEEPEST_MM_FIELD_NUMBER: _ClassVar[int]
+    DIRECTION_FIELD_NUMBER: _ClassVar[int]
+    DISTANCE_TO_PLEURA_MM_FIELD_NUMBER: _ClassVar[int]
+    rank: int
+    volume_ml: float
+    centroid_lps_mm: _geometry_pb2.Point
+    deepest_lps_mm: _geometry_pb2.Point
+    deepest_mm: float
+    direction: str
+    distance_to_pleura_mm: float
+    def __init__(self, rank: _Optional[int] = ..., volume_ml: _Optional[float] = ..., centroid_lps_mm: _Optional[_Union[_geometry_pb2.Point, _Mapping]] = ..., deepest_lps_mm: _Optional[_Union[_geometry_pb2.Point, _Mapping]] = ..., deepest_mm: _Optional[float] = ..., direction: _Optional[str] = ..., distance_to_pleura_mm: _Optional[float] = ...) -> None: ...
+
+class Alignment(_message.Message):
+    __slots__ = ("method", "planning_from_verification", "similarity", "residual_mm", "pose_sd_mm", "planning_frame_of_reference_uid", "verification_frame_of_reference_uid")
+    METHOD_FIELD_NUMBER: _ClassVar[int]
+    PLANNING_FROM_VERIFICATION_FIELD_NUMBER: _ClassVar[int]
+    SIMILARITY_FIELD_NUMBER: _ClassVar[int]
+    RESIDUAL_MM_FIELD_NUMBER: _ClassVar[int]
+    POSE_SD_MM_FIELD_NUMBER: _ClassVar[int]
+    PLANNING_FRAME_OF_REFERENCE_UID_FIELD_NUMBER: _ClassVar[int]
+    VERIFICATION_FRAME_OF_REFERENCE_UID_FIELD_NUMBER: _ClassVar[int]
+    method: str
+    planning_from_verification: _containers.RepeatedScalarFieldContainer[float]
+    similarity: float
+    residual_mm: float
+    pose_sd_mm: float
+    planning_frame_of_reference_uid: str
+    verification_frame_of_reference_uid: str
+    def __init__(self, method: _Optional[str] = ..., planning_from_verification: _Optional[_Iterable[float]] = ..., similarity: _Optional[float] = ..., residual_mm: _Optional[float] = ..., pose_sd_mm: _Optional[float] = ..., planning_frame_of_reference_uid: _Optional[str] = ..., verification_frame_of_reference_uid: _Optional[str] = ...) -> None: ...
+
+class LesionFinding(_message.Message):
+    __slots__ = ("volume_ml", "centroid_lps_mm", "verification_centroid_lps_mm", "source", "longest_diameter_mm")
+    VOLUME_ML_FIELD_NUMBER: _ClassVar[int]
+    CENTROID_LPS_MM_FIELD_NUMBER: _ClassVar[int]
+    VERIFICATION_CENTROID_LPS_MM_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    LONGEST_DIAMETER_MM_FIELD_NUMBER: _ClassVar[int]
+    volume_ml: float
+    centroid_lps_mm: _geometry_pb2.Point
+    verification_centroid_lps_mm: _geometry_pb2.Point
+    source: str
+    longest_diameter_mm: float
+    def __init__(self, volume_ml: _Optional[float] = ..., centroid_lps_mm: _Optional[_Union[_geometry_pb2.Point, _Mapping]] = ..., verification_centroid_lps_mm: _Optional[_Union[_geometry_pb2.Point, _Mapping]] = ..., source: _Optional[str] = ..., longest_diameter_mm: _Optional[float] = ...) -> None: ...
+
+class Risk(_message.Message):
+    __slots__ = ("months", "probability", "band_90", "model", "statements", "flags", "probability_if_complete")
+    MONTHS_FIELD_NUMBER: _ClassVar[int]
+    PROBABILITY_FIELD_NUMBER: _ClassVar[int]
+    BAND_90_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    STATEMENTS_FIELD_NUMBER: _ClassVar[int]
+    FLAGS_FIELD_NUMBER: _ClassVar[int]
+    PROBABILITY_IF_COMPLETE_FIELD_NUMBER: _ClassVar[int]
+    months: _containers.RepeatedScalarFieldContainer[int]
+    probability: _containers.RepeatedScalarFieldContainer[float]
+    band_90: _containers.RepeatedCompositeFieldContainer[_geometry_pb2.Interval]
+    model: str
+    statements: _containers.RepeatedScalarFieldContainer[str]
+    flags: _containers.RepeatedScalarFieldContainer[str]
+    probability_if_complete: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, months: _Optional[_Iterable[int]] = ..., probability: _Optional[_Iterable[float]] = ..., band_90: _Optional[_Iterable[_Union[_geometry_pb2.Interval, _Mapping]]] = ..., model: _Optional[str] = ..., statements: _Optional[_Iterable[str]] = ..., flags: _Optional[_Iterable[str]] = ..., probability_if_complete: _Optional[_Iterable[float]] = ...) -> None: ...
+
+class Refusal(_message.Message):
+    __slots__ = ("code", "reason")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    code: str
+    reason: str
+    def __init__(self, code: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class Provenance(_message.Message):
+    __slots__ = ("software", "disclaimer", "planning_sha256", "verification_sha256", "tumor_sha256", "zone_sha256", "core_sha256", "registration", "kernels", "risk_model", "risk_model_sha256", "inference_backend", "seed", "draws", "assessed_at", "case_id", "assessment_id")
+    SOFTWARE_FIELD_NUMBER: _ClassVar[int]
+    DISCLAIMER_FIELD_NUMBER: _ClassVar[int]
+    PLANNING_SHA256_FIELD_NUMBER: _ClassVar[int]
+    VERIFICATION_SHA256_FIELD_NUMBER: _ClassVar[int]
+    TUMOR_SHA256_FIELD_NUMBER: _ClassVar[int]
+    ZONE_SHA256_FIELD_NUMBER: _ClassVar[int]
+    CORE_SHA256_FIELD_NUMBER: _ClassVar[int]
+    REGISTRATION_FIELD_NUMBER: _ClassVar[int]
+    KERNELS_FIELD_NUMBER: _ClassVar[int]
+    RISK_MODEL_FIELD_NUMBER: _ClassVar[int]
+    RISK_MODEL_SHA256_FIELD_NUMBER: _ClassVar[int]
+    INFERENCE_BACKEND_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    DRAWS_FIELD_NUMBER: _ClassVar[int]
+    ASSESSED_AT_FIELD_NUMBER: _ClassVar[int]
+    CASE_ID_FIELD_NUMBER: _ClassVar[int]
+    ASSESSMENT_ID_FIELD_NUMBER: _ClassVar[int]
+    software: str
+    disclaimer: str
+    planning_sha256: str
+    verification_sha256: str
+    tumor_sha256: str
+    zone_sha256: str
+    core_sha256: str
+    registration: str
+    kernels: str
+    risk_model: str
+    risk_model_sha256: str
+    inference_backend: str
+    seed: int
+    draws: int
+    assessed_at: str
+    case_id: str
+    assessment_id: str
+    def __init__(self, software: _Optional[str] = ..., disclaimer: _Optional[str] = ..., planning_sha256: _Optional[str] = ..., verification_sha256: _Optional[str] = ..., tumor_sha256: _Optional[str] = ..., zone_sha256: _Optional[str] = ..., core_sha256: _Optional[str] = ..., registration: _Optional[str] = ..., kernels: _Optional[str] = ..., risk_model: _Optional[str] = ..., risk_model_sha256: _Optional[str] = ..., inference_backend: _Optional[str] = ..., seed: _Optional[int] = ..., draws: _Optional[int] = ..., assessed_at: _Optional[str] = ..., case_id: _Optional[str] = ..., assessment_id: _Optional[str] = ...) -> None: ...
