@@ -1,108 +1,106 @@
-"""The clinical workflow: prepare the planning CT, then assess a verification CT."""
+"""The clinical workflow: prepare the planning CT, then assess a verification CT.
+
+Read top to bottom it is what happens in the room. Everything that needs only the planning CT is done in
+:func:`prepare_planning`, before the verification CT arrives; :func:`assess_ablation` is the critical path.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from engine.geometry import Vector3, VolumeGeometry
-from engine.refusal import Refusal
-from engine.stages import StageListener
+from engine.cold_spots import find_cold_spots
+from engine.coverage import (
+    TARGET_MARGIN_MM,
+    margin_shares,
+    measure_coverage,
+    not_assessable_share,
+    uncovered_in_lung,
+)
+from engine.errors import InvalidRequestError
+from engine.findings import AlignmentFinding, ColdSpot, CoverageFinding, LesionFinding, MarginFinding
+from engine.geometry import FloatArray, Vector3, VolumeGeometry
+from engine.interval import DRAWS, CoverageInterval, PoseUncertainty, coverage_interval
+from engine.kernels.backend import BackendName
+from engine.lesion import choose_lesion, describe_lesion, find_core, grown_box_inside, touches_border
+from engine.lung import segment_lung
+from engine.measurement import MeasurementField, lay_out, region_hu
+from engine.reading import check_same_patient
+from engine.refusal import Refusal, RefusalCode, RefusedError
+from engine.registration.alignment import PlanningSide, Registration, align_coarsely, refine_rigidly
+from engine.stages import Stage, StageClock, StageListener
+from engine.survival import SurvivalModel, SurvivalRisk
 from engine.volume import CtVolume, LabelMask
+from engine.wording import preliminary_summary, refused_summary, slice_warning, summary
 
-
-# SKELETON: results and signatures other modules build against; bodies follow.
-@dataclass(frozen=True)
-class CoverageFinding:
-    tcr: float | None
-    tcr_interval_90: tuple[float, float] | None
-    complete: bool | None
-    probability_complete: float | None
-    lung_clipped_tcr: float | None
-    not_assessable_share: float | None
-    core_tcr: float | None
-    core_source: str  # "supplied" | "found" | "none"
-    target_volume_ml: float | None
-    zone_volume_ml: float | None
-    target_margin_mm: float
-
-
-@dataclass(frozen=True)
-class MarginFinding:
-    minimal_mm: float | None
-    minimal_interval_90_mm: tuple[float, float] | None
-    shares: tuple[float, float, float, float] | None  # <0, 0-5, 5-10, >=10 mm
-    lung_clipped_minimal_mm: float | None
-    core_minimal_mm: float | None
+__all__ = [
+    "AblationAssessment",
+    "AlignmentFinding",
+    "AssessmentMaps",
+    "AssessmentSettings",
+    "ClinicalInputs",
+    "ColdSpot",
+    "CoverageFinding",
+    "LesionFinding",
+    "MarginFinding",
+    "PreparedPlanning",
+    "Refusal",
+    "SurvivalRisk",
+    "assess_ablation",
+    "prepare_planning",
+]
 
 
 @dataclass(frozen=True)
-class ColdSpot:
-    rank: int
-    volume_ml: float
-    centroid_lps_mm: Vector3
-    deepest_lps_mm: Vector3
-    deepest_mm: float
-    direction: str
-    distance_to_pleura_mm: float | None
+class AssessmentSettings:
+    """What a site may choose.
+
+    Parameters
+    ----------
+    target_margin_mm : float
+        Width of the target around the tumor.
+    max_slice_mm : float
+        Slice distance above which no number is given.
+    draws, seed : int
+        Of the coverage interval.
+    backend : {'cpu', 'gpu', 'reference'}
+        Twin of the voxel kernels.
+    """
+
+    target_margin_mm: float = TARGET_MARGIN_MM
+    max_slice_mm: float = 5.0
+    draws: int = DRAWS
+    seed: int = 20260101
+    backend: BackendName = "cpu"
 
 
 @dataclass(frozen=True)
-class AlignmentFinding:
-    method: str  # "translation" | "rigid" | "deformable"
-    planning_from_verification: npt.NDArray[np.float64] | None  # 4x4, LPS mm
-    similarity: float | None
-    residual_mm: float | None
-    pose_sd_mm: float | None
-    planning_frame_of_reference_uid: str
-    verification_frame_of_reference_uid: str
+class ClinicalInputs:
+    """Inputs of the risk model that do not come from the CT; absent ones widen its band."""
+
+    sex: str | None = None
+    fibrinogen_g_per_l: float | None = None
 
 
-@dataclass(frozen=True)
-class LesionFinding:
-    volume_ml: float | None
-    centroid_lps_mm: Vector3 | None
-    verification_centroid_lps_mm: Vector3 | None
-    source: str
-    longest_diameter_mm: float | None
+@dataclass(frozen=True, eq=False)
+class PreparedPlanning:
+    """All that needs only the planning CT."""
 
-
-@dataclass(frozen=True)
-class SurvivalRisk:  # will live in engine.survival
-    months: tuple[int, ...]
-    probability: tuple[float, ...]
-    band_90: tuple[tuple[float, float], ...]
-    model: str
-    statements: tuple[str, ...]
-    flags: tuple[str, ...]
-    probability_if_complete: tuple[float, ...] = ()
-
-
-@dataclass(frozen=True)
-class AblationAssessment:
-    preliminary: bool
-    summary: str
-    coverage: CoverageFinding
-    margin: MarginFinding
-    uncovered: tuple[ColdSpot, ...]
-    alignment: AlignmentFinding
+    planning: CtVolume
+    tumor: LabelMask
     lesion: LesionFinding
-    risk: SurvivalRisk | None
-    timings_s: dict[str, float]
+    lung: LabelMask | None
     warnings: tuple[str, ...]
+    timings_s: dict[str, float]
     refusal: Refusal | None
-    seed: int
-    draws: int
-    # What was measured on, for artifacts; None when refused before it existed or preliminary.
-    maps: "AssessmentMaps | None" = None
 
 
 @dataclass(frozen=True, eq=False)
 class AssessmentMaps:
-    """Masks and margin map on the measurement grid (verification frame, isotropic, <= 0.5 mm)."""
+    """Masks and margin map on the measurement grid (verification frame, isotropic)."""
 
     geometry: VolumeGeometry
     ct_hu: npt.NDArray[np.int16]
@@ -111,26 +109,29 @@ class AssessmentMaps:
     zone: npt.NDArray[np.bool_]
     core: npt.NDArray[np.bool_] | None
     lung: npt.NDArray[np.bool_]
-    uncovered: npt.NDArray[np.bool_]  # uncovered target in lung
-    margin_mm: npt.NDArray[np.float32]  # signed distance to the zone's surface, positive inside the zone
-
-
-@dataclass(frozen=True)
-class ClinicalInputs:
-    sex: str | None = None  # "f" | "m"
-    fibrinogen_g_per_l: float | None = None
+    uncovered: npt.NDArray[np.bool_]
+    margin_mm: npt.NDArray[np.float32]
+    """Signed distance to the zone's surface, positive inside the zone."""
 
 
 @dataclass(frozen=True, eq=False)
-class PreparedPlanning:
-    """All that needs only the planning CT; kept in memory (and rebuilt from disk after a restart)."""
+class AblationAssessment:
+    """What is said of one verification CT; every number is None where ``refusal`` is set."""
 
-    planning: CtVolume
-    tumor: LabelMask
+    preliminary: bool
+    summary: str
     lesion: LesionFinding
-    warnings: tuple[str, ...]
-    timings_s: dict[str, float]
-    refusal: Refusal | None
+    coverage: CoverageFinding = field(default_factory=CoverageFinding)
+    margin: MarginFinding = field(default_factory=MarginFinding)
+    uncovered: tuple[ColdSpot, ...] = ()
+    alignment: AlignmentFinding = field(default_factory=lambda: AlignmentFinding("none"))
+    risk: SurvivalRisk | None = None
+    timings_s: dict[str, float] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    refusal: Refusal | None = None
+    seed: int = 0
+    draws: int = 0
+    maps: AssessmentMaps | None = None
 
 
 def prepare_planning(
@@ -138,9 +139,47 @@ def prepare_planning(
     tumor: LabelMask | None,
     *,
     target_lps_mm: Vector3 | None = None,
+    settings: AssessmentSettings | None = None,
     listener: StageListener | None = None,
 ) -> PreparedPlanning:
-    raise NotImplementedError
+    """Do everything that needs only the planning CT.
+
+    Parameters
+    ----------
+    planning : CtVolume
+    tumor : LabelMask
+        On the grid of ``planning``.
+    target_lps_mm : tuple of float, optional
+        The navigation system's point in the tumor.
+    settings : AssessmentSettings, optional
+    listener : StageListener, optional
+
+    Returns
+    -------
+    PreparedPlanning
+        With a refusal where the planning side alone rules out a trustworthy number.
+
+    Raises
+    ------
+    InvalidRequestError, GridMismatchError, EmptyMaskError, InterruptedAssessmentError
+    """
+    chosen = settings or AssessmentSettings()
+    clock = StageClock(listener)
+    with clock.stage(Stage.LOCATE_LESION):
+        if tumor is None:
+            raise InvalidRequestError(
+                "no tumor mask was given and no segmentation model is installed; send the contoured tumor"
+            )
+        lesion_mask, warnings = choose_lesion(tumor.require_on(planning), target_lps_mm)
+        lesion = describe_lesion(lesion_mask, "supplied")
+        refusal = _planning_refusal(planning, lesion_mask, chosen)
+    lung = None
+    if refusal is None:
+        with clock.stage(Stage.SEGMENT_LUNG):
+            lung = segment_lung(planning, lesion_mask)
+    thick = slice_warning("planning", planning.geometry.spacing_zyx_mm, chosen.target_margin_mm)
+    said = (*planning.acquisition.warnings, *warnings, *thick)
+    return PreparedPlanning(planning, lesion_mask, lesion, lung, said, clock.timings_s, refusal)
 
 
 def assess_ablation(
@@ -149,10 +188,340 @@ def assess_ablation(
     zone: LabelMask | None,
     *,
     core: LabelMask | None = None,
-    clinical: ClinicalInputs = ClinicalInputs(),
+    clinical: ClinicalInputs | None = None,
+    risk_model: SurvivalModel | None = None,
     include_risk_if_complete: bool = False,
     on_preliminary: Callable[[AblationAssessment], None] | None = None,
+    settings: AssessmentSettings | None = None,
     listener: StageListener | None = None,
-    # settings: frozen AssessmentSettings(target_margin_mm=5, max_slice_mm=5, draws=1000, seed=..., ...)
 ) -> AblationAssessment:
-    raise NotImplementedError
+    """Measure coverage, margin, cold spots and risk of one verification CT.
+
+    Parameters
+    ----------
+    prepared : PreparedPlanning
+    verification : CtVolume
+    zone : LabelMask
+        Ablation zone with its ground glass, on the grid of ``verification``.
+    core : LabelMask, optional
+        Its dense core; looked for by HU where not given.
+    clinical : ClinicalInputs, optional
+    risk_model : SurvivalModel, optional
+        Without one the risk stays empty.
+    include_risk_if_complete : bool
+    on_preliminary : callable, optional
+        Gets the answer of the coarse alignment: ranges, not for decision.
+    settings : AssessmentSettings, optional
+    listener : StageListener, optional
+        May stop the work between two stages.
+
+    Returns
+    -------
+    AblationAssessment
+        Either numbers or a refusal.
+
+    Raises
+    ------
+    InputError, InterruptedAssessmentError, ModelError
+    """
+    run = _Run(prepared, verification, clinical or ClinicalInputs(), settings or AssessmentSettings(), listener)
+    try:
+        return run.assess(zone, core, risk_model, include_risk_if_complete, on_preliminary)
+    except RefusedError as refused:
+        return run.refused(refused.refusal)
+
+
+class _Run:
+    """One pass through the workflow; holds what every stage needs."""
+
+    def __init__(
+        self,
+        prepared: PreparedPlanning,
+        verification: CtVolume,
+        clinical: ClinicalInputs,
+        settings: AssessmentSettings,
+        listener: StageListener | None,
+    ) -> None:
+        self.prepared, self.verification = prepared, verification
+        self.clinical, self.settings = clinical, settings
+        self.clock = StageClock(listener)
+        self.warnings = [*prepared.warnings, *verification.acquisition.warnings]
+
+    def assess(
+        self,
+        zone: LabelMask | None,
+        core: LabelMask | None,
+        risk_model: SurvivalModel | None,
+        include_risk_if_complete: bool,
+        on_preliminary: Callable[[AblationAssessment], None] | None,
+    ) -> AblationAssessment:
+        clock = self.clock
+        with clock.stage(Stage.LOCATE_ZONE):
+            zone, core, core_source = self._structures(zone, core)
+        with clock.stage(Stage.COARSE_ALIGNMENT):
+            side = self._planning_side()
+            coarse = align_coarsely(side, self.verification, zone, backend=self.settings.backend)
+            self._require_in_view(coarse)
+        if on_preliminary is not None:
+            with clock.stage(Stage.PRELIMINARY):
+                on_preliminary(self._preliminary(zone, core, coarse))
+        with clock.stage(Stage.REGISTRATION):
+            fine = refine_rigidly(side, self.verification, zone, coarse, backend=self.settings.backend)
+        with clock.stage(Stage.COVERAGE):
+            grid = self._lay_out(zone, core, fine)
+            self._require_target_in_view(grid)
+            measured = self._measure(grid, zone, core_source)
+            uncovered = uncovered_in_lung(grid, self.settings.target_margin_mm)
+            spots = find_cold_spots(grid, uncovered)
+        with clock.stage(Stage.INTERVAL):
+            interval = self._interval(grid, fine, self.settings.draws)
+        with clock.stage(Stage.RISK):
+            risk = self._risk(risk_model, interval.probability_complete, include_risk_if_complete)
+        coverage, margin = _with_interval(*measured, interval)
+        return AblationAssessment(
+            preliminary=False,
+            summary=summary(coverage, margin, spots),
+            coverage=coverage,
+            margin=margin,
+            uncovered=spots,
+            alignment=self._alignment(fine),
+            lesion=self._lesion(fine),
+            risk=risk,
+            timings_s=dict(clock.timings_s),
+            warnings=tuple(dict.fromkeys(self.warnings)),
+            seed=self.settings.seed,
+            draws=self.settings.draws,
+            maps=self._maps(grid, uncovered),
+        )
+
+    def refused(self, refusal: Refusal) -> AblationAssessment:
+        return AblationAssessment(
+            preliminary=False,
+            summary=refused_summary(refusal),
+            lesion=replace(self.prepared.lesion, volume_ml=None, longest_diameter_mm=None),
+            coverage=CoverageFinding(target_margin_mm=self.settings.target_margin_mm),
+            alignment=AlignmentFinding(
+                "none",
+                planning_frame_of_reference_uid=self.prepared.planning.geometry.frame_of_reference_uid,
+                verification_frame_of_reference_uid=self.verification.geometry.frame_of_reference_uid,
+            ),
+            timings_s=dict(self.clock.timings_s),
+            warnings=tuple(dict.fromkeys(self.warnings)),
+            refusal=refusal,
+            seed=self.settings.seed,
+        )
+
+    def _structures(
+        self, zone: LabelMask | None, core: LabelMask | None
+    ) -> tuple[LabelMask, LabelMask | None, str]:
+        if self.prepared.refusal is not None:
+            raise RefusedError(self.prepared.refusal.code, self.prepared.refusal.reason)
+        self.warnings += check_same_patient(self.prepared.planning, self.verification)
+        spacing = self.verification.geometry.spacing_zyx_mm
+        self.warnings += slice_warning("verification", spacing, self.settings.target_margin_mm)
+        _require_thin(spacing, "verification", self.settings.max_slice_mm)
+        if zone is None:
+            raise InvalidRequestError(
+                "no ablation zone mask was given and no segmentation model is installed; send the zone"
+            )
+        zone.require_on(self.verification)
+        if touches_border(zone):
+            raise RefusedError(
+                RefusalCode.ZONE_CUT_BY_FIELD_OF_VIEW,
+                "the ablation zone reaches the edge of the verification CT and may go on beyond it; "
+                "scan or reconstruct a larger field of view",
+            )
+        if core is not None:
+            return zone, core.require_on(self.verification), "supplied"
+        found = find_core(self.verification, zone)
+        return zone, found, "found" if found is not None else "none"
+
+    def _planning_side(self) -> PlanningSide:
+        lesion = self.prepared.lesion
+        diameter = lesion.longest_diameter_mm or 0.0
+        return PlanningSide(self.prepared.planning, np.array(lesion.centroid_lps_mm), 0.5 * diameter)
+
+    def _require_in_view(self, registration: Registration) -> None:
+        center = self._tumor_center(registration)
+        if not self.verification.geometry.contains(center):
+            raise RefusedError(
+                RefusalCode.LESION_OUTSIDE_OVERLAP,
+                "the lesion's place lies outside the verification CT; scan the lesion",
+            )
+
+    def _require_target_in_view(self, grid: MeasurementField) -> None:
+        target = np.argwhere(grid.distance_to_tumor_mm < self.settings.target_margin_mm).astype(float)
+        if not self.verification.geometry.contains(grid.geometry.to_lps(target)).all():
+            raise RefusedError(
+                RefusalCode.TARGET_CUT_BY_FIELD_OF_VIEW,
+                f"the tumor with its {self.settings.target_margin_mm:g} mm margin reaches beyond the "
+                "verification CT; scan or reconstruct a larger field of view",
+            )
+
+    def _lay_out(self, zone: LabelMask, core: LabelMask | None, at: Registration) -> MeasurementField:
+        assert self.prepared.lung is not None  # noqa: S101 - a prepared side without refusal has its lung
+        return lay_out(
+            self.prepared.tumor,
+            zone,
+            core,
+            self.prepared.lung,
+            at.planning_from_verification,
+            backend=self.settings.backend,
+        )
+
+    def _measure(
+        self, grid: MeasurementField, zone: LabelMask, core_source: str
+    ) -> tuple[CoverageFinding, MarginFinding]:
+        margin_mm = self.settings.target_margin_mm
+        whole, in_lung = measure_coverage(
+            grid, grid.zone, grid.distance_to_zone_mm, target_margin_mm=margin_mm
+        )
+        core = None
+        if grid.core is not None and grid.distance_to_core_mm is not None:
+            core, _ = measure_coverage(grid, grid.core, grid.distance_to_core_mm, target_margin_mm=margin_mm)
+        coverage = CoverageFinding(
+            tcr=whole.tcr,
+            complete=whole.complete,
+            lung_clipped_tcr=in_lung.tcr,
+            not_assessable_share=not_assessable_share(grid, margin_mm),
+            core_tcr=None if core is None else core.tcr,
+            core_source=core_source,
+            target_volume_ml=whole.target_ml,
+            zone_volume_ml=zone.volume_ml,
+            target_margin_mm=margin_mm,
+        )
+        margin = MarginFinding(
+            minimal_mm=whole.minimal_mm,
+            shares=margin_shares(grid),
+            lung_clipped_minimal_mm=_finite(in_lung.minimal_mm),
+            core_minimal_mm=None if core is None else core.minimal_mm,
+        )
+        return coverage, margin
+
+    def _interval(self, grid: MeasurementField, at: Registration, draws: int) -> CoverageInterval:
+        turn = np.linalg.inv(at.planning_from_verification)[:3, :3]
+        planning, verification = self.prepared.planning.geometry, self.verification.geometry
+        return coverage_interval(
+            grid,
+            PoseUncertainty(at.translation_covariance_mm2, at.rotation_sd_deg),
+            planning_slice=(
+                turn @ np.array(planning.directions_zyx_lps[0]),
+                planning.spacing_zyx_mm[0],
+            ),
+            verification_slice=(
+                np.array(verification.directions_zyx_lps[0]),
+                verification.spacing_zyx_mm[0],
+            ),
+            draws=draws,
+            seed=self.settings.seed,
+            target_margin_mm=self.settings.target_margin_mm,
+        )
+
+    def _preliminary(
+        self, zone: LabelMask, core: LabelMask | None, coarse: Registration
+    ) -> AblationAssessment:
+        grid = self._lay_out(zone, core, coarse)
+        interval = self._interval(grid, coarse, self.settings.draws)
+        coverage = CoverageFinding(
+            tcr_interval_90=interval.tcr_90, target_margin_mm=self.settings.target_margin_mm
+        )
+        margin = MarginFinding(minimal_interval_90_mm=interval.minimal_mm_90)
+        return AblationAssessment(
+            preliminary=True,
+            summary=preliminary_summary(interval.tcr_90, interval.minimal_mm_90),
+            coverage=coverage,
+            margin=margin,
+            alignment=self._alignment(coarse),
+            lesion=self._lesion(coarse),
+            timings_s=dict(self.clock.timings_s),
+            warnings=tuple(dict.fromkeys(self.warnings)),
+            seed=self.settings.seed,
+            draws=self.settings.draws,
+        )
+
+    def _risk(
+        self, model: SurvivalModel | None, probability_complete: float, include_if_complete: bool
+    ) -> SurvivalRisk | None:
+        if model is None:
+            return None
+        return model.risk(
+            self.clinical.sex,
+            self.clinical.fibrinogen_g_per_l,
+            probability_complete,
+            include_if_complete=include_if_complete,
+        )
+
+    def _tumor_center(self, at: Registration) -> FloatArray:
+        inverse = np.linalg.inv(at.planning_from_verification)
+        return np.asarray(inverse[:3, :3] @ np.array(self.prepared.lesion.centroid_lps_mm) + inverse[:3, 3])
+
+    def _lesion(self, at: Registration) -> LesionFinding:
+        center = self._tumor_center(at)
+        place = (float(center[0]), float(center[1]), float(center[2]))
+        return replace(self.prepared.lesion, verification_centroid_lps_mm=place)
+
+    def _alignment(self, at: Registration) -> AlignmentFinding:
+        pose = PoseUncertainty(at.translation_covariance_mm2, at.rotation_sd_deg)
+        return AlignmentFinding(
+            method=at.method,
+            planning_from_verification=at.planning_from_verification,
+            similarity=at.similarity,
+            residual_mm=at.residual_mm,
+            pose_sd_mm=pose.sd_mm,
+            planning_frame_of_reference_uid=self.prepared.planning.geometry.frame_of_reference_uid,
+            verification_frame_of_reference_uid=self.verification.geometry.frame_of_reference_uid,
+        )
+
+    def _maps(self, grid: MeasurementField, uncovered: npt.NDArray[np.bool_]) -> AssessmentMaps:
+        return AssessmentMaps(
+            geometry=grid.geometry,
+            ct_hu=region_hu(self.verification, grid.geometry, self.settings.backend),
+            tumor=grid.tumor,
+            target=grid.distance_to_tumor_mm < self.settings.target_margin_mm,
+            zone=grid.zone,
+            core=grid.core,
+            lung=grid.lung,
+            uncovered=uncovered,
+            margin_mm=-grid.distance_to_zone_mm,
+        )
+
+
+def _planning_refusal(planning: CtVolume, tumor: LabelMask, settings: AssessmentSettings) -> Refusal | None:
+    try:
+        _require_thin(planning.geometry.spacing_zyx_mm, "planning", settings.max_slice_mm)
+    except RefusedError as refused:
+        return refused.refusal
+    if touches_border(tumor) or not grown_box_inside(tumor, settings.target_margin_mm, planning.geometry):
+        return Refusal(
+            RefusalCode.TARGET_CUT_BY_FIELD_OF_VIEW,
+            f"the tumor with its {settings.target_margin_mm:g} mm margin reaches beyond the planning CT; "
+            "send a planning CT that shows all of it",
+        )
+    return None
+
+
+def _require_thin(spacing_zyx_mm: Vector3, which: str, limit_mm: float) -> None:
+    thickest = max(spacing_zyx_mm)
+    if thickest > limit_mm * 1.01:
+        raise RefusedError(
+            RefusalCode.SLICES_TOO_THICK,
+            f"the {which} CT has slices {thickest:.2f} mm apart, more than the limit of {limit_mm:g} mm; "
+            "reconstruct thinner slices (1.25 mm or less)",
+        )
+
+
+def _with_interval(
+    coverage: CoverageFinding, margin: MarginFinding, interval: CoverageInterval
+) -> tuple[CoverageFinding, MarginFinding]:
+    return (
+        replace(
+            coverage,
+            tcr_interval_90=interval.tcr_90,
+            probability_complete=interval.probability_complete,
+        ),
+        replace(margin, minimal_interval_90_mm=interval.minimal_mm_90),
+    )
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None

@@ -32,7 +32,9 @@
     │   ├── BundleIntegrityError        a file is not the one the manifest names
     │   └── ModelInputError             an input the model cannot take
     ├── BackendError                    a device or library that is not there
-    └── SelfTestError                   the appliance measured its own phantom wrongly
+    ├── SelfTestError                   the appliance measured its own phantom wrongly
+    └── ServiceError                    the service failed at something it should be able to do
+        └── ServiceUnavailableError     nobody answers, or it is starting or shutting down
 
 Every message says what is wrong, where, and what to do. A number that cannot be trusted is
 not an error but a :class:`engine.assessment.Refusal`.
@@ -134,9 +136,20 @@ class EmptyMaskError(InputError):
 
 
 class InvalidRequestError(InputError):
-    """A value is out of its range, or a required one is missing."""
+    """A value is out of its range, or a required one is missing.
+
+    Parameters
+    ----------
+    message : str
+    field : str, optional
+        Which one, as the caller named it (``header.total_bytes``).
+    """
 
     code = "invalid_request"
+
+    def __init__(self, message: str, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
 
 
 class StateError(ColdspotError):
@@ -238,3 +251,15 @@ class SelfTestError(ColdspotError):
     """The appliance measured its own phantom wrongly."""
 
     code = "self_test_failed"
+
+
+class ServiceError(ColdspotError):
+    """The service failed at something it should be able to do."""
+
+    code = "service_error"
+
+
+class ServiceUnavailableError(ServiceError):
+    """Nobody answers at the address, or the service is starting or shutting down."""
+
+    code = "unavailable"

@@ -69,40 +69,54 @@ class UploadSeriesRequest(_message.Message):
     def __init__(self, header: _Optional[_Union[UploadHeader, _Mapping]] = ..., chunk: _Optional[bytes] = ...) -> None: ...
 
 class UploadHeader(_message.Message):
-    __slots__ = ("case_id", "role", "total_bytes", "sha256", "voxels", "dicom")
+    __slots__ = ("case_id", "role", "total_bytes", "sha256", "voxels", "dicom", "reference_series_id")
     CASE_ID_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
     TOTAL_BYTES_FIELD_NUMBER: _ClassVar[int]
     SHA256_FIELD_NUMBER: _ClassVar[int]
     VOXELS_FIELD_NUMBER: _ClassVar[int]
     DICOM_FIELD_NUMBER: _ClassVar[int]
+    REFERENCE_SERIES_ID_FIELD_NUMBER: _ClassVar[int]
     case_id: str
     role: SeriesRole
     total_bytes: int
     sha256: bytes
     voxels: VoxelContent
     dicom: DicomContent
-    def __init__(self, case_id: _Optional[str] = ..., role: _Optional[_Union[SeriesRole, str]] = ..., total_bytes: _Optional[int] = ..., sha256: _Optional[bytes] = ..., voxels: _Optional[_Union[VoxelContent, _Mapping]] = ..., dicom: _Optional[_Union[DicomContent, _Mapping]] = ...) -> None: ...
+    reference_series_id: str
+    def __init__(self, case_id: _Optional[str] = ..., role: _Optional[_Union[SeriesRole, str]] = ..., total_bytes: _Optional[int] = ..., sha256: _Optional[bytes] = ..., voxels: _Optional[_Union[VoxelContent, _Mapping]] = ..., dicom: _Optional[_Union[DicomContent, _Mapping]] = ..., reference_series_id: _Optional[str] = ...) -> None: ...
 
 class VoxelContent(_message.Message):
-    __slots__ = ("geometry", "patient_id", "study_instance_uid", "series_instance_uid", "slice_thickness_mm")
+    __slots__ = ("geometry", "patient_id", "study_instance_uid", "series_instance_uid", "slice_thickness_mm", "box")
     GEOMETRY_FIELD_NUMBER: _ClassVar[int]
     PATIENT_ID_FIELD_NUMBER: _ClassVar[int]
     STUDY_INSTANCE_UID_FIELD_NUMBER: _ClassVar[int]
     SERIES_INSTANCE_UID_FIELD_NUMBER: _ClassVar[int]
     SLICE_THICKNESS_MM_FIELD_NUMBER: _ClassVar[int]
+    BOX_FIELD_NUMBER: _ClassVar[int]
     geometry: _geometry_pb2.VolumeGeometry
     patient_id: str
     study_instance_uid: str
     series_instance_uid: str
     slice_thickness_mm: float
-    def __init__(self, geometry: _Optional[_Union[_geometry_pb2.VolumeGeometry, _Mapping]] = ..., patient_id: _Optional[str] = ..., study_instance_uid: _Optional[str] = ..., series_instance_uid: _Optional[str] = ..., slice_thickness_mm: _Optional[float] = ...) -> None: ...
+    box: VoxelBox
+    def __init__(self, geometry: _Optional[_Union[_geometry_pb2.VolumeGeometry, _Mapping]] = ..., patient_id: _Optional[str] = ..., study_instance_uid: _Optional[str] = ..., series_instance_uid: _Optional[str] = ..., slice_thickness_mm: _Optional[float] = ..., box: _Optional[_Union[VoxelBox, _Mapping]] = ...) -> None: ...
+
+class VoxelBox(_message.Message):
+    __slots__ = ("start_zyx", "stop_zyx")
+    START_ZYX_FIELD_NUMBER: _ClassVar[int]
+    STOP_ZYX_FIELD_NUMBER: _ClassVar[int]
+    start_zyx: _containers.RepeatedScalarFieldContainer[int]
+    stop_zyx: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, start_zyx: _Optional[_Iterable[int]] = ..., stop_zyx: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class DicomContent(_message.Message):
-    __slots__ = ("instance_bytes",)
+    __slots__ = ("instance_bytes", "structure")
     INSTANCE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    STRUCTURE_FIELD_NUMBER: _ClassVar[int]
     instance_bytes: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, instance_bytes: _Optional[_Iterable[int]] = ...) -> None: ...
+    structure: str
+    def __init__(self, instance_bytes: _Optional[_Iterable[int]] = ..., structure: _Optional[str] = ...) -> None: ...
 
 class UploadSeriesResponse(_message.Message):
     __slots__ = ("series_id", "role", "stored_bytes", "warnings")

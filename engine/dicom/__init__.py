@@ -1,0 +1,1 @@
+"""DICOM in: CT series, segmentations and structure sets. Nothing outside knows pydicom."""

@@ -1,0 +1,86 @@
+"""What an assessment says: the results, free of voxels, in the order a reader wants them.
+
+Lengths are mm, volumes mL, positions LPS mm. ``None`` means not measured; where a refusal is set, every
+measured number is ``None``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.geometry import Vector3
+
+
+@dataclass(frozen=True)
+class CoverageFinding:
+    """Coverage of the target, the tumor grown by ``target_margin_mm``, by the ablation zone."""
+
+    tcr: float | None = None
+    tcr_interval_90: tuple[float, float] | None = None
+    complete: bool | None = None
+    probability_complete: float | None = None
+    lung_clipped_tcr: float | None = None
+    not_assessable_share: float | None = None
+    core_tcr: float | None = None
+    core_source: str = "none"
+    target_volume_ml: float | None = None
+    zone_volume_ml: float | None = None
+    target_margin_mm: float = 5.0
+
+
+@dataclass(frozen=True)
+class MarginFinding:
+    """The ablative margin: signed distance from the tumor to the zone's surface, mm.
+
+    ``shares`` are those of the tumor surface below 0, 0 to 5, 5 to 10 and at least 10 mm.
+    """
+
+    minimal_mm: float | None = None
+    minimal_interval_90_mm: tuple[float, float] | None = None
+    shares: tuple[float, float, float, float] | None = None
+    lung_clipped_minimal_mm: float | None = None
+    core_minimal_mm: float | None = None
+
+
+@dataclass(frozen=True)
+class ColdSpot:
+    """A connected uncovered part of the target in lung, for review."""
+
+    rank: int
+    volume_ml: float
+    centroid_lps_mm: Vector3
+    deepest_lps_mm: Vector3
+    deepest_mm: float
+    direction: str
+    distance_to_pleura_mm: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class AlignmentFinding:
+    """How the planning CT was mapped to the verification CT.
+
+    ``planning_from_verification`` is 4x4 and maps an LPS position in the verification CT to its place in
+    the planning CT; ``pose_sd_mm`` is the standard deviation of the tumor's place along each axis.
+    """
+
+    method: str
+    planning_from_verification: npt.NDArray[np.float64] | None = None
+    similarity: float | None = None
+    residual_mm: float | None = None
+    pose_sd_mm: float | None = None
+    planning_frame_of_reference_uid: str = ""
+    verification_frame_of_reference_uid: str = ""
+
+
+@dataclass(frozen=True)
+class LesionFinding:
+    """The tumor as it was contoured in the planning CT."""
+
+    volume_ml: float | None
+    centroid_lps_mm: Vector3 | None
+    verification_centroid_lps_mm: Vector3 | None
+    source: str
+    longest_diameter_mm: float | None

@@ -1,0 +1,1 @@
+"""Voxel kernels: a facade each, and its twins for reference, CPU and GPU."""

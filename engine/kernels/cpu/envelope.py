@@ -1,0 +1,207 @@
+"""Lower envelopes of parabolas along one axis, for many columns at once.
+
+One pass of a separable squared-distance transform:
+``g[i] = min over j of f[j] + ((i + shift - j) * step)**2`` for every column. Columns are taken in
+blocks of neighbors along x. A block first searches outward from each row, all its columns in
+step (this vectorizes, and ends as soon as no farther row can matter); a block for which that gets
+long is done column by column with a stack of parabolas, linear in its length.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+from engine.kernels.arguments import ByteArray, DoubleArray, FloatArray
+
+BLOCK = 64
+"""Columns in a block: 256 bytes of each row, and 512 rows still fit a core's cache."""
+
+SEARCH_STEPS = 8
+"""Mean steps of outward search per row after which the stack of parabolas is cheaper."""
+
+
+@njit(nogil=True, cache=True)
+def lower_envelope(
+    src: FloatArray,
+    src_row: int,
+    dst: FloatArray,
+    dst_row: int,
+    shift: int,
+    step: float,
+    limit: float,
+    root_bound: float,
+) -> None:
+    """Pass along axis 0 of ``src[:, src_row]`` into ``dst[:, dst_row]``, which may share memory.
+
+    Values at or above ``limit`` count as no source. With ``root_bound`` >= 0 the result is stored
+    as a distance, infinite beyond that bound.
+    """
+    n_in, n_out, columns = src.shape[0], dst.shape[0], src.shape[2]
+    blocks = (columns + BLOCK - 1) // BLOCK
+    width = ((columns + blocks - 1) // blocks + 7) // 8 * 8
+    f = np.empty((n_in, width), dtype=np.float32)
+    g = np.empty((n_out, width), dtype=np.float32)
+    dead = np.empty(width, dtype=np.uint8)
+    for first in range(0, columns, width):
+        used = min(width, columns - first)
+        low, high = _load(src, src_row, first, used, f, dead, np.float32(limit))
+        if high <= low:
+            g[:, :] = limit
+        else:
+            done = _search_outward(f, low, high, g, shift, step, np.float32(limit))
+            if not done:
+                _stack_of_parabolas(f, low, high, g, shift, step, limit, dead, used)
+        _store(g, dst, dst_row, first, used, dead, np.float32(limit), np.float32(root_bound))
+
+
+@njit(nogil=True, cache=True)
+def _load(
+    src: FloatArray, row: int, first: int, used: int, f: FloatArray, dead: ByteArray, limit: np.float32
+) -> tuple[int, int]:
+    """Copy a block, find the rows that hold a source, and zero the columns that hold none."""
+    n_in, width = f.shape
+    low, high = n_in, 0
+    dead[:] = 1
+    for j in range(n_in):
+        alive = np.uint8(0)
+        for x in range(used):
+            value = src[j, row, first + x]
+            f[j, x] = value
+            is_source = np.uint8(value < limit)
+            alive |= is_source
+            dead[x] &= np.uint8(1) - is_source
+        for x in range(used, width):
+            f[j, x] = 0.0
+        if alive:
+            low = min(low, j)
+            high = j + 1
+    for x in range(used):
+        if dead[x]:  # a column without a source must not keep the search going
+            for j in range(n_in):
+                f[j, x] = 0.0
+    return low, high
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _search_outward(
+    f: FloatArray, low: int, high: int, g: FloatArray, shift: int, step: float, limit: np.float32
+) -> bool:
+    """Fill ``g`` by searching outward from each row; False if that takes too long."""
+    n_out, width = g.shape
+    budget = SEARCH_STEPS * n_out // 8  # given up early: an eighth is the most that is wasted
+    for i in range(n_out):
+        budget += SEARCH_STEPS
+        at = i + shift
+        for x in range(width):
+            g[i, x] = limit
+        d = max(0, low - at, at - high + 1)
+        last = max(at - low, high - 1 - at)
+        while d <= last:
+            square = np.float32((d * step) ** 2)
+            if d & 1 == 0 and not _any_farther(g, i, square):
+                break
+            before, after = at - d, at + d
+            if before < low:
+                before = after
+            elif after >= high:
+                after = before
+            for x in range(width):  # comparisons that vectorize, as min() does not
+                value = (f[before, x] if f[before, x] < f[after, x] else f[after, x]) + square  # noqa: FURB136
+                g[i, x] = value if value < g[i, x] else g[i, x]  # noqa: FURB136
+            budget -= 1
+            d += 1
+        if budget < 0:
+            return False
+    return True
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _any_farther(g: FloatArray, i: int, square: np.float32) -> bool:
+    found = np.int32(0)
+    for x in range(g.shape[1]):
+        found |= np.int32(g[i, x] > square)
+    return bool(found)
+
+
+@njit(nogil=True, cache=True)
+def _stack_of_parabolas(
+    f: FloatArray,
+    low: int,
+    high: int,
+    g: FloatArray,
+    shift: int,
+    step: float,
+    limit: float,
+    dead: ByteArray,
+    used: int,
+) -> None:
+    """Fill ``g`` column by column: Felzenszwalb and Huttenlocher with Maurer's division-free test."""
+    position = np.empty(high - low, dtype=np.float64)
+    height = np.empty(high - low, dtype=np.float64)
+    for x in range(used):
+        if dead[x]:
+            continue
+        top = _build_stack(f, x, low, high, step, limit, position, height)
+        k = 0
+        for i in range(g.shape[0]):
+            here = (i + shift) * step
+            value = height[k] + (here - position[k]) ** 2
+            while k < top:
+                following = height[k + 1] + (here - position[k + 1]) ** 2
+                if following > value:
+                    break
+                value = following
+                k += 1
+            g[i, x] = min(value, limit)
+
+
+@njit(nogil=True, cache=True)
+def _build_stack(
+    f: FloatArray,
+    x: int,
+    low: int,
+    high: int,
+    step: float,
+    limit: float,
+    position: DoubleArray,
+    height: DoubleArray,
+) -> int:
+    """Keep the parabolas that are lowest somewhere; return the index of the last."""
+    top = -1
+    for j in range(low, high):
+        value = np.float64(f[j, x])
+        if value >= limit:
+            continue
+        here = j * step
+        while top >= 1:
+            a = position[top] - position[top - 1]
+            b = here - position[top]
+            if (a + b) * height[top] - b * height[top - 1] - a * value <= a * b * (a + b):
+                break
+            top -= 1
+        top += 1
+        position[top], height[top] = here, value
+    return top
+
+
+@njit(nogil=True, cache=True)
+def _store(
+    g: FloatArray,
+    dst: FloatArray,
+    row: int,
+    first: int,
+    used: int,
+    dead: ByteArray,
+    limit: np.float32,
+    root_bound: np.float32,
+) -> None:
+    for i in range(g.shape[0]):
+        for x in range(used):
+            value = limit if dead[x] else g[i, x]
+            if root_bound >= 0:
+                value = np.float32(math.sqrt(value))
+                value = np.float32(np.inf) if value > root_bound else value
+            dst[i, row, first + x] = value

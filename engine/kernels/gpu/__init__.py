@@ -1,0 +1,1 @@
+"""GPU twins of the kernels, in numba.cuda."""

@@ -1,0 +1,68 @@
+"""Coverage counts on the GPU: a histogram per block in shared memory, then one for all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import cuda, float32, uint32
+
+from engine.errors import InvalidRequestError
+from engine.kernels.arguments import BoolArray, FloatArray, IntArray
+from engine.kernels.gpu.device import download, over_items, upload
+
+MAX_EDGES = 31
+"""Band edges that fit the shared histogram."""
+
+CELLS = 4 * (MAX_EDGES + 1) + 1
+NAN_CELL = CELLS - 1
+
+
+def count(
+    distance: FloatArray, covered: BoolArray, counted: BoolArray, edges: FloatArray
+) -> tuple[IntArray, float, float, int]:
+    """Return counts (band, counted, covered), least uncovered distances, number of NaN voxels."""
+    if edges.size > MAX_EDGES:
+        raise InvalidRequestError(f"{edges.size} band edges; the gpu backend takes at most {MAX_EDGES}")
+    flat = [
+        upload(distance.ravel()),
+        upload(covered.ravel().view(np.uint8)),
+        upload(counted.ravel().view(np.uint8)),
+    ]
+    cells = upload(np.zeros(CELLS, dtype=np.uint32))
+    nearest = upload(np.full(2, np.inf, dtype=np.float32))
+    _count[over_items(distance.size)](*flat, upload(edges), cells, nearest)
+    found, least = download(cells).astype(np.int64), download(nearest)
+    counts = found[: 4 * edges.size].reshape(-1, 2, 2)
+    return counts, float(least[0]), float(least[1]), int(found[NAN_CELL])
+
+
+@cuda.jit
+def _count(distance: Any, covered: Any, counted: Any, edges: Any, cells: Any, nearest: Any) -> None:
+    block_cells = cuda.shared.array(CELLS, uint32)
+    block_nearest = cuda.shared.array(2, float32)
+    for cell in range(cuda.threadIdx.x, CELLS, cuda.blockDim.x):
+        block_cells[cell] = 0
+    for k in range(cuda.threadIdx.x, 2, cuda.blockDim.x):
+        block_nearest[k] = np.inf
+    cuda.syncthreads()
+    i = cuda.grid(1)
+    if i < distance.size:
+        mm = distance[i]
+        band = 0
+        for k in range(edges.size):
+            if mm >= edges[k]:
+                band += 1
+        cuda.atomic.add(block_cells, 4 * band + 2 * counted[i] + covered[i], 1)
+        if mm != mm:  # noqa: PLR0124 - NaN alone differs from itself
+            cuda.atomic.add(block_cells, NAN_CELL, 1)
+        elif not covered[i]:
+            cuda.atomic.min(block_nearest, 0, mm)
+            if counted[i]:
+                cuda.atomic.min(block_nearest, 1, mm)
+    cuda.syncthreads()
+    for cell in range(cuda.threadIdx.x, CELLS, cuda.blockDim.x):
+        if block_cells[cell] > 0:
+            cuda.atomic.add(cells, cell, block_cells[cell])
+    for k in range(cuda.threadIdx.x, 2, cuda.blockDim.x):
+        cuda.atomic.min(nearest, k, block_nearest[k])

@@ -1,0 +1,89 @@
+"""GPU twin of :mod:`engine.kernels.pose_draws`: one block for each draw."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import cuda
+
+from engine.kernels.arguments import DoubleArray, FloatArray, IntArray
+from engine.kernels.gpu.device import LINE_BLOCK, is_simulated
+
+
+def evaluate(
+    field: FloatArray,
+    points: DoubleArray,
+    values: DoubleArray,
+    surface: DoubleArray,
+    maps: DoubleArray,
+    value_limits: DoubleArray,
+    field_limits: DoubleArray,
+) -> tuple[IntArray, IntArray, DoubleArray]:
+    """Evaluate every draw; a block's threads stride over the points and add up by atomics."""
+    draws = len(maps)
+    included = cuda.to_device(np.zeros(draws, dtype=np.int64))
+    covered = cuda.to_device(np.zeros(draws, dtype=np.int64))
+    greatest = cuda.to_device(np.full(draws, -np.inf))
+    block = 2 if is_simulated() else LINE_BLOCK
+    _evaluate[draws, block](
+        cuda.to_device(field),
+        cuda.to_device(points),
+        cuda.to_device(values),
+        cuda.to_device(surface),
+        cuda.to_device(maps),
+        cuda.to_device(value_limits),
+        cuda.to_device(field_limits),
+        included,
+        covered,
+        greatest,
+    )
+    return included.copy_to_host(), covered.copy_to_host(), greatest.copy_to_host()
+
+
+@cuda.jit(device=True)
+def _sample(field: Any, m: Any, z0: float, y0: float, x0: float) -> float:
+    nz, ny, nx = field.shape
+    z = min(max(m[0, 0] * z0 + m[0, 1] * y0 + m[0, 2] * x0 + m[0, 3], 0.0), nz - 1.0)
+    y = min(max(m[1, 0] * z0 + m[1, 1] * y0 + m[1, 2] * x0 + m[1, 3], 0.0), ny - 1.0)
+    x = min(max(m[2, 0] * z0 + m[2, 1] * y0 + m[2, 2] * x0 + m[2, 3], 0.0), nx - 1.0)
+    k, j, i = int(z), int(y), int(x)
+    fz, fy, fx = z - k, y - j, x - i
+    k1, j1, i1 = min(k + 1, nz - 1), min(j + 1, ny - 1), min(i + 1, nx - 1)
+    low = (field[k, j, i] * (1 - fx) + field[k, j, i1] * fx) * (1 - fy) + (
+        field[k, j1, i] * (1 - fx) + field[k, j1, i1] * fx
+    ) * fy
+    high = (field[k1, j, i] * (1 - fx) + field[k1, j, i1] * fx) * (1 - fy) + (
+        field[k1, j1, i] * (1 - fx) + field[k1, j1, i1] * fx
+    ) * fy
+    return low * (1 - fz) + high * fz
+
+
+@cuda.jit
+def _evaluate(
+    field: Any,
+    points: Any,
+    values: Any,
+    surface: Any,
+    maps: Any,
+    value_limits: Any,
+    field_limits: Any,
+    included: Any,
+    covered: Any,
+    greatest: Any,
+) -> None:
+    d = cuda.blockIdx.x
+    m = maps[d]
+    inside = 0
+    hit = 0
+    largest = -np.inf
+    for p in range(cuda.threadIdx.x, points.shape[0], cuda.blockDim.x):
+        if values[p] < value_limits[d]:
+            inside += 1
+            if _sample(field, m, points[p, 0], points[p, 1], points[p, 2]) <= field_limits[d]:
+                hit += 1
+    for p in range(cuda.threadIdx.x, surface.shape[0], cuda.blockDim.x):
+        largest = max(largest, _sample(field, m, surface[p, 0], surface[p, 1], surface[p, 2]))
+    cuda.atomic.add(included, d, inside)
+    cuda.atomic.add(covered, d, hit)
+    cuda.atomic.max(greatest, d, largest)

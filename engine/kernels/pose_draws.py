@@ -1,0 +1,106 @@
+"""Coverage and margin of many drawn tumor poses, read off one distance field."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.errors import InvalidRequestError
+from engine.kernels.arguments import DoubleArray, FloatArray, IntArray, require_volume
+from engine.kernels.backend import Backend, BackendName, select
+
+
+@dataclass(frozen=True, eq=False)
+class DrawnCoverage:
+    """One row for each draw.
+
+    Parameters
+    ----------
+    included, covered : ndarray of int64, (draws,)
+        Points whose value is below the draw's value limit, and those of them whose sampled field is at
+        or below the draw's field limit.
+    greatest : ndarray of float64, (draws,)
+        Greatest sampled field over the surface points.
+    """
+
+    included: IntArray
+    covered: IntArray
+    greatest: DoubleArray
+
+
+class _PoseDrawsTwin(Protocol):
+    """What every backend's ``pose_draws`` module offers."""
+
+    def evaluate(
+        self,
+        field: FloatArray,
+        points: DoubleArray,
+        values: DoubleArray,
+        surface: DoubleArray,
+        maps: DoubleArray,
+        value_limits: DoubleArray,
+        field_limits: DoubleArray,
+    ) -> tuple[IntArray, IntArray, DoubleArray]: ...
+
+
+def evaluate_draws(
+    field: FloatArray,
+    points_index: npt.ArrayLike,
+    point_values: npt.ArrayLike,
+    surface_index: npt.ArrayLike,
+    index_maps: npt.ArrayLike,
+    value_limits: npt.ArrayLike,
+    field_limits: npt.ArrayLike,
+    *,
+    backend: BackendName = Backend.CPU,
+) -> DrawnCoverage:
+    """Move points by each draw's pose and sample a distance field there.
+
+    Parameters
+    ----------
+    field : ndarray of float32, (z, y, x)
+        Signed distance to the zone, negative inside; finite.
+    points_index : array_like, (N, 3)
+        Fractional (z, y, x) indices of the target's points, undrawn.
+    point_values : array_like, (N,)
+        Each point's distance to the tumor.
+    surface_index : array_like, (M, 3)
+        Indices of points on the tumor's surface.
+    index_maps : array_like, (D, 3, 4)
+        For each draw the affine from an undrawn index to the drawn one.
+    value_limits, field_limits : array_like, (D,)
+        See :class:`DrawnCoverage`.
+    backend : {'cpu', 'gpu', 'reference'}
+
+    Returns
+    -------
+    DrawnCoverage
+
+    Raises
+    ------
+    InvalidRequestError, InvalidGeometryError, BackendError
+
+    Notes
+    -----
+    Trilinear; beyond the field's border its outermost values hold.
+    """
+    checked = require_volume(field, "field", np.float32)
+    points = _table(points_index, "points_index", (-1, 3))
+    values = _table(point_values, "point_values", (len(points),))
+    surface = _table(surface_index, "surface_index", (-1, 3))
+    maps = _table(index_maps, "index_maps", (-1, 3, 4))
+    limits = _table(value_limits, "value_limits", (len(maps),))
+    field_levels = _table(field_limits, "field_limits", (len(maps),))
+    twin: _PoseDrawsTwin = select(backend, "pose_draws")
+    return DrawnCoverage(*twin.evaluate(checked, points, values, surface, maps, limits, field_levels))
+
+
+def _table(numbers: npt.ArrayLike, name: str, shape: tuple[int, ...]) -> DoubleArray:
+    table = np.ascontiguousarray(numbers, dtype=np.float64)
+    fits = table.ndim == len(shape) and all(n in (-1, m) for n, m in zip(shape, table.shape, strict=True))
+    if not fits or table.size == 0 or not np.isfinite(table).all():
+        raise InvalidRequestError(f"{name} must be finite numbers of shape {shape}, not {table.shape}")
+    return table

@@ -1,0 +1,1 @@
+"""Reference twins of the kernels, in NumPy and SciPy: short, slow, the definition."""

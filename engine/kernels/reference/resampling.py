@@ -1,0 +1,57 @@
+"""Definition of resampling: all coordinates at once, SciPy's interpolation at them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from engine.kernels.arguments import DoubleArray, FloatArray, Index3
+
+
+def resample(
+    voxels: npt.NDArray[Any],
+    index_map: DoubleArray,
+    shape: Index3,
+    displacement: FloatArray | None,
+    displacement_map: DoubleArray,
+    order: int,
+    fill: float,
+) -> npt.NDArray[Any]:
+    """Sample ``voxels``; order 3 mirrors at the border, the others hold the border voxel."""
+    at = _mapped(index_map, shape)
+    if displacement is not None:
+        where = _mapped(displacement_map, shape)
+        for axis in range(3):
+            component = displacement[..., axis].astype(np.float64)
+            at[axis] += ndimage.map_coordinates(component, list(where), order=1, mode="nearest")
+    size = np.array(voxels.shape).reshape(3, 1, 1, 1)
+    inside = ((at >= -0.5) & (at < size - 0.5)).all(axis=0)
+    if order == 0:
+        nearest = np.clip(np.floor(at + 0.5), 0, size - 1).astype(np.int64)
+        labels: npt.NDArray[Any] = np.where(inside, voxels[tuple(nearest)], voxels.dtype.type(fill))
+        return labels
+    if order == 1:
+        at = np.clip(at, 0, size - 1)
+    spline = voxels.astype(np.float64)
+    if order == 3:
+        spline = ndimage.spline_filter(spline, order=3, mode="mirror")
+    sampled = ndimage.map_coordinates(spline, list(at), order=order, mode="mirror", prefilter=False)
+    return _cast(np.where(inside, sampled, fill), voxels.dtype)
+
+
+def _mapped(matrix: DoubleArray, shape: Index3) -> DoubleArray:
+    """Image of every output index, (3, z, y, x), summed in the order all backends use."""
+    z, y, x = np.ogrid[: shape[0], : shape[1], : shape[2]]
+    return np.stack([(row[0] * z + row[1] * y + row[3]) + row[2] * x for row in matrix])
+
+
+def _cast(values: DoubleArray, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """Round half away from zero and saturate where the type is an integer."""
+    if dtype.kind == "f":
+        return values.astype(dtype)
+    limits = np.iinfo(dtype)
+    rounded = np.trunc(values + np.copysign(0.5, values))
+    return np.clip(rounded, limits.min, limits.max).astype(dtype)

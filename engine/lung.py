@@ -1,0 +1,83 @@
+"""The lung around a lesion, from the planning CT.
+
+The verification CT's own lung has lost the burn, so coverage is clipped to the planning lung.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from engine.volume import CtVolume, LabelMask
+
+LUNG_THRESHOLD_HU: Final = -400
+"""Half-way between aerated lung (about -850) and soft tissue (about 50): the usual pleural threshold."""
+
+OUTSIDE_AIR_HU: Final = -950
+"""Air around the patient; even emphysema seldom forms a connected region below it."""
+
+OUTSIDE_AIR_CORE_MM: Final = 4.0
+"""Only air regions this thick count as outside air, so that noise in lung does not."""
+
+VESSEL_CLOSING_MM: Final = 4.0
+"""Vessels, bronchial walls and small nodules up to about twice this width are closed over."""
+
+REGION_MM: Final = 40.0
+"""How far around the tumor the lung is looked for."""
+
+
+def segment_lung(ct: CtVolume, tumor: LabelMask) -> LabelMask:
+    """Lung with its vessels and the tumor, within ``REGION_MM`` of the tumor.
+
+    Parameters
+    ----------
+    ct : CtVolume
+        The planning CT.
+    tumor : LabelMask
+        On the grid of ``ct``; its voxels always belong to the result.
+
+    Returns
+    -------
+    LabelMask
+        On the cropped grid around the tumor. Where the planning CT ends, nothing is known: see
+        :attr:`LabelMask.geometry`.
+    """
+    spacing = np.array(ct.geometry.spacing_zyx_mm)
+    start, stop = tumor.bounding_box()
+    pad = np.ceil(REGION_MM / spacing).astype(int)
+    low = np.maximum(np.array(start) - pad, 0)
+    high = np.minimum(np.array(stop) + pad, ct.geometry.shape_zyx)
+    box = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+    hu = ct.voxels_hu[box]
+    aerated = (hu < LUNG_THRESHOLD_HU) & ~_outside_air(hu, spacing)
+    lung = _close(aerated | tumor.voxels[box], spacing, VESSEL_CLOSING_MM) | tumor.voxels[box]
+    geometry = ct.geometry.crop([int(v) for v in low], [int(v) for v in high])
+    return LabelMask(lung, geometry, "lung")
+
+
+def _outside_air(hu: npt.NDArray[np.int16], spacing: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """Air around the patient that reaches the edge of the field of view, and its partial-volume skin."""
+    smooth = ndimage.uniform_filter(hu.astype(np.float32), size=3)
+    air = smooth < OUTSIDE_AIR_HU
+    core = ndimage.distance_transform_edt(np.pad(air, 1, mode="edge"), sampling=spacing)[1:-1, 1:-1, 1:-1]
+    labels, count = ndimage.label(core > OUTSIDE_AIR_CORE_MM)
+    if count == 0:
+        return np.zeros(hu.shape, dtype=np.bool_)
+    rim = np.concatenate([labels[:, [0, -1], :].ravel(), labels[:, :, [0, -1]].ravel()])
+    outside = np.isin(labels, np.unique(rim[rim > 0]))
+    reach = ndimage.distance_transform_edt(~outside, sampling=spacing) <= OUTSIDE_AIR_CORE_MM + 2.0
+    return np.asarray(reach & (hu < LUNG_THRESHOLD_HU))
+
+
+def _close(
+    marked: npt.NDArray[np.bool_], spacing: npt.NDArray[np.float64], radius_mm: float
+) -> npt.NDArray[np.bool_]:
+    """Morphological closing with an exact ball, by two distance transforms."""
+    pad = [(int(np.ceil(radius_mm / s)) + 1,) * 2 for s in spacing]
+    padded = np.pad(marked, pad, mode="edge")
+    grown = ndimage.distance_transform_edt(~padded, sampling=spacing) <= radius_mm
+    closed = ndimage.distance_transform_edt(grown, sampling=spacing) > radius_mm
+    return np.asarray(closed[tuple(slice(a, -b) for a, b in pad)] | marked)

@@ -1,0 +1,120 @@
+"""Coarse alignment: the translation at which two masked regions correlate best."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from scipy import fft, ndimage
+
+from engine.geometry import FloatArray
+from engine.registration.region import ComparisonRegion
+
+LEAST_OVERLAP_SHARE: Final = 0.3
+"""A shift that leaves less than this share of the smaller region in common is not considered."""
+
+PEAK_DISTANCE_MM: Final = 8.0
+"""Candidates nearer than this to a better one are the same candidate."""
+
+
+@dataclass(frozen=True, eq=False)
+class TranslationCandidate:
+    """A translation from the verification to the planning frame, LPS mm, with its correlation."""
+
+    planning_from_verification_mm: FloatArray
+    correlation: float
+
+
+def translation_candidates(
+    planning: ComparisonRegion,
+    verification: ComparisonRegion,
+    planning_known: npt.NDArray[np.bool_],
+    verification_known: npt.NDArray[np.bool_],
+    *,
+    count: int = 3,
+) -> list[TranslationCandidate]:
+    """Best translations over all shifts of one region against the other.
+
+    Parameters
+    ----------
+    planning, verification : ComparisonRegion
+        On axis-aligned grids of one spacing.
+    planning_known, verification_known : ndarray of bool, (z, y, x)
+        Voxels that carry evidence.
+    count : int
+        How many distinct candidates to return at most.
+
+    Returns
+    -------
+    list of TranslationCandidate
+        Best first; empty where the regions have no evidence in common.
+
+    Notes
+    -----
+    Masked normalised correlation through the Fourier domain: Padfield, IEEE Trans Image Process
+    21:2706-2718, 2012.
+    """
+    spacing = planning.geometry.spacing_zyx_mm[0]
+    correlation = masked_correlation(planning.hu, planning_known, verification.hu, verification_known)
+    shape_v = np.array(verification.hu.shape)
+    peaks = ndimage.maximum_filter(correlation, size=2 * int(PEAK_DISTANCE_MM / spacing) + 1) == correlation
+    index = np.argwhere(peaks & (correlation > 0.0))
+    order = np.argsort(-correlation[tuple(index.T)], kind="stable")[:count]
+    found = []
+    for peak in index[order]:
+        # The verification voxel 0 lies over planning voxel `shift`.
+        shift_zyx = peak - (shape_v - 1) + _subvoxel(correlation, peak)
+        over = planning.geometry.to_lps(shift_zyx)
+        offset = over - np.array(verification.geometry.origin_lps_mm)
+        found.append(TranslationCandidate(offset, float(correlation[tuple(peak)])))
+    return found
+
+
+def masked_correlation(
+    fixed: npt.NDArray[np.float32],
+    fixed_known: npt.NDArray[np.bool_],
+    moving: npt.NDArray[np.float32],
+    moving_known: npt.NDArray[np.bool_],
+) -> FloatArray:
+    """Normalised correlation at every shift; index ``moving.shape - 1`` is no shift, 0 where undefined."""
+    shape = [fft.next_fast_len(a + b - 1, real=True) for a, b in zip(fixed.shape, moving.shape, strict=True)]
+    full = tuple(slice(0, a + b - 1) for a, b in zip(fixed.shape, moving.shape, strict=True))
+
+    def forward(values: FloatArray) -> npt.NDArray[np.complex128]:
+        return np.asarray(fft.rfftn(values, shape, workers=2))
+
+    def back(values: npt.NDArray[np.complex128]) -> FloatArray:
+        return np.asarray(fft.irfftn(values, shape, workers=2))[full]
+
+    scale = 1.0 / 500.0
+    f = np.where(fixed_known, fixed * scale, 0.0).astype(np.float64)
+    m = np.where(moving_known, moving * scale, 0.0).astype(np.float64)[::-1, ::-1, ::-1]
+    f_known, f_sum, f_square = forward(fixed_known.astype(float)), forward(f), forward(f * f)
+    m_mask = moving_known[::-1, ::-1, ::-1].astype(float)
+    m_known, m_sum, m_square = forward(m_mask), forward(m), forward(m * m)
+
+    overlap = np.maximum(back(f_known * m_known), 1e-9)
+    fixed_sum, moving_sum = back(f_sum * m_known), back(f_known * m_sum)
+    covariance = back(f_sum * m_sum) - fixed_sum * moving_sum / overlap
+    fixed_var = np.maximum(back(f_square * m_known) - fixed_sum**2 / overlap, 0.0)
+    moving_var = np.maximum(back(f_known * m_square) - moving_sum**2 / overlap, 0.0)
+    spread = np.sqrt(fixed_var * moving_var)
+    least = LEAST_OVERLAP_SHARE * min(fixed_known.sum(), moving_known.sum())
+    defined = (overlap >= max(least, 1.0)) & (spread > 1e-3 * overlap)
+    return np.where(defined, np.clip(covariance / np.where(defined, spread, 1.0), -1.0, 1.0), 0.0)
+
+
+def _subvoxel(values: FloatArray, peak: npt.NDArray[np.int64]) -> FloatArray:
+    """Offset of the peak within its voxel, by a parabola along each axis."""
+    offset = np.zeros(3)
+    for axis in range(3):
+        if 0 < peak[axis] < values.shape[axis] - 1:
+            before, after = peak.copy(), peak.copy()
+            before[axis] -= 1
+            after[axis] += 1
+            a, b, c = values[tuple(before)], values[tuple(peak)], values[tuple(after)]
+            bend = a - 2 * b + c
+            offset[axis] = 0.5 * (a - c) / bend if bend < 0 else 0.0
+    return np.clip(offset, -0.5, 0.5)

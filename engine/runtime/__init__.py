@@ -1,0 +1,1 @@
+"""Running a network: one protocol, one module for each library behind it."""

@@ -1,0 +1,60 @@
+"""The sentences of an assessment: what is measured, how sure, and what it is not."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from engine.findings import ColdSpot, CoverageFinding, MarginFinding
+from engine.geometry import Vector3
+from engine.refusal import Refusal
+
+DISCLAIMER: Final = "Research software, not a medical device."
+
+THICK_SLICE_MM: Final = 2.5
+"""From here on a slice distance limits the margin more than the contours do."""
+
+
+def summary(coverage: CoverageFinding, margin: MarginFinding, spots: tuple[ColdSpot, ...]) -> str:
+    """Say the final answer in words."""
+    if coverage.tcr is None or margin.minimal_mm is None or coverage.tcr_interval_90 is None:
+        raise ValueError("a final assessment without numbers is a refusal")
+    low, high = coverage.tcr_interval_90
+    judgement = "covers the whole target" if coverage.complete else "does not cover the whole target"
+    sentences = [
+        f"On the best alignment the zone {judgement}: TCR {coverage.tcr:.3f} (90 % interval {low:.3f} to "
+        f"{high:.3f}), minimal margin {margin.minimal_mm:.1f} mm, probability of complete coverage "
+        f"{coverage.probability_complete:.2f}.",
+    ]
+    if spots:
+        listed = "; ".join(f"{s.volume_ml:.2f} mL {s.direction}" for s in spots[:3])
+        sentences.append(f"Uncovered in lung, for review: {listed}.")
+    if coverage.not_assessable_share:
+        sentences.append(
+            f"{100 * coverage.not_assessable_share:.0f} % of the target lies outside the lung and cannot be assessed."
+        )
+    return " ".join([*sentences, DISCLAIMER])
+
+
+def preliminary_summary(tcr_90: tuple[float, float], minimal_mm_90: tuple[float, float]) -> str:
+    """Say the preliminary answer: ranges only."""
+    return (
+        f"Preliminary, not for decision (coarse alignment): TCR {tcr_90[0]:.2f} to {tcr_90[1]:.2f}, minimal margin "
+        f"{minimal_mm_90[0]:.0f} to {minimal_mm_90[1]:.0f} mm. {DISCLAIMER}"
+    )
+
+
+def refused_summary(refusal: Refusal) -> str:
+    """Say why there is no number."""
+    return f"No number is given: {refusal.reason} {DISCLAIMER}"
+
+
+def slice_warning(which: str, spacing_zyx_mm: Vector3, target_margin_mm: float) -> tuple[str, ...]:
+    """Say what thick slices do to the margin; nothing for thin ones."""
+    thickest = max(spacing_zyx_mm)
+    if thickest < THICK_SLICE_MM:
+        return ()
+    return (
+        f"{which} CT: slices are {thickest:.1f} mm apart against a margin of {target_margin_mm:g} mm; along the slice "
+        f"normal the minimal margin is known to about ±{thickest / 2:.1f} mm only, and tends to be too small. "
+        "Reconstruct at 1.25 mm or less for a sharper answer.",
+    )

@@ -1,0 +1,1 @@
+"""The workshop: fits, exports and packs models; torch lives here and only here."""

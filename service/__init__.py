@@ -1,0 +1,6 @@
+"""Around the engine: gRPC server, case store, admission, worker, metrics, client and command line.
+
+Research software, not a medical device.
+"""
+
+DISCLAIMER = "Research software, not a medical device."

@@ -1,0 +1,92 @@
+"""How much the appliance takes on at once, decided before any of it is read."""
+
+from __future__ import annotations
+
+import threading
+import time
+from types import TracebackType
+from typing import Self
+
+from engine.errors import CapacityError, ColdspotError, ServiceUnavailableError
+
+SHORTEST_RETRY_S = 0.5
+LONGEST_RETRY_S = 60.0
+SMOOTHING = 0.3
+"""Weight of the newest call in the running mean of how long a place is held."""
+
+
+class Place:
+    """One admitted call; give it back by :meth:`release` or by leaving it as a context manager."""
+
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
+        self._since = time.monotonic()
+        self._held = True
+
+    def release(self) -> None:
+        """Let another call in; a second release does nothing."""
+        if self._held:
+            self._held = False
+            self._admission.give_back(time.monotonic() - self._since)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+class Admission:
+    """A bounded number of places, closed until the service is ready.
+
+    Parameters
+    ----------
+    limit : int
+        Uploads, preparations and assessments admitted at once.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._lock = threading.Lock()
+        self._taken = 0
+        self._typical_s = 1.0
+        self._closed: ColdspotError | None = ServiceUnavailableError(
+            "the service is warming up; try again when its health check says SERVING"
+        )
+
+    def open(self) -> None:
+        """Begin to admit."""
+        self._closed = None
+
+    def close(self, reason: ColdspotError) -> None:
+        """Admit nothing more; every further call gets ``reason``."""
+        self._closed = reason
+
+    def admit(self) -> Place:
+        """Take a place.
+
+        Raises
+        ------
+        CapacityError
+            If all places are taken; says when to try again.
+        ColdspotError
+            If the service is closed: the reason it was closed with.
+        """
+        with self._lock:
+            if self._closed is not None:
+                raise self._closed
+            if self._taken >= self.limit:
+                retry_after_s = min(max(self._typical_s, SHORTEST_RETRY_S), LONGEST_RETRY_S)
+                raise CapacityError(
+                    f"all {self.limit} places are taken; try again in {retry_after_s:.1f} s", retry_after_s
+                )
+            self._taken += 1
+        return Place(self)
+
+    def give_back(self, held_s: float) -> None:
+        """Count a place as free after it was held for ``held_s`` seconds."""
+        with self._lock:
+            self._taken -= 1
+            self._typical_s += SMOOTHING * (held_s - self._typical_s)

@@ -1,0 +1,30 @@
+"""The files an assessment has."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from engine.errors import InvalidRequestError
+
+ASSESSMENT_JSON: Final = "assessment.json"
+DRAWN_NAMES: Final = (
+    "tumor.nii.gz",
+    "target.nii.gz",
+    "zone.nii.gz",
+    "uncovered.nii.gz",
+    "margin_mm.nii.gz",
+    "verification_region.nii.gz",
+    "sheet.png",
+)
+ARTIFACT_NAMES: Final = (*DRAWN_NAMES, ASSESSMENT_JSON)
+
+
+def check_artifact_name(name: str) -> None:
+    """Refuse a name that no artifact has; nothing else becomes part of a path.
+
+    Raises
+    ------
+    InvalidRequestError
+    """
+    if name not in ARTIFACT_NAMES:
+        raise InvalidRequestError(f"an artifact is one of {', '.join(ARTIFACT_NAMES)}", "name")

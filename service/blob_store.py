@@ -1,0 +1,139 @@
+"""Bytes on disk under the name of their SHA-256: complete and flushed, or not there."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from uuid import uuid4
+
+from engine.errors import ChecksumError, NotFoundError
+
+SHA256_NAME = re.compile(r"[0-9a-f]{64}")
+
+
+class BlobWriter:
+    """A file that is not a blob yet: hashed while it is written, discarded unless it is kept.
+
+    Use as a context manager; leaving it removes what :meth:`BlobStore.keep` has not taken.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / uuid4().hex
+        self._descriptor = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        self._hash = hashlib.sha256()
+        self._open = True
+        self.size = 0
+
+    def write(self, chunk: bytes | memoryview) -> None:
+        """Append ``chunk``."""
+        self._hash.update(chunk)
+        rest = memoryview(chunk)
+        while rest:
+            rest = rest[os.write(self._descriptor, rest) :]
+        self.size += len(chunk)
+
+    @property
+    def sha256(self) -> str:
+        """Hexadecimal digest of what was written so far."""
+        return self._hash.hexdigest()
+
+    def flush(self) -> None:
+        """Return when the bytes are on the disk."""
+        os.fsync(self._descriptor)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._open:
+            self._open = False
+            os.close(self._descriptor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+        self.path.unlink(missing_ok=True)
+
+
+class BlobStore:
+    """Content-addressed files in one folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if absent, readable by its owner only. Unfinished files of an earlier run are removed.
+
+    Attributes
+    ----------
+    unfinished : Path
+        Folder on the same file system for what is not a blob yet.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._blobs, self.unfinished = folder / "blobs", folder / "unfinished"
+        for made in (folder, self._blobs, self.unfinished):
+            made.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for left in self.unfinished.iterdir():
+            if left.is_dir() and not left.is_symlink():
+                shutil.rmtree(left)
+            else:
+                left.unlink()
+        flush_folder(folder)
+
+    def writer(self) -> BlobWriter:
+        """Begin a new blob."""
+        return BlobWriter(self.unfinished)
+
+    def keep(self, writer: BlobWriter) -> str:
+        """Make a flushed file a blob and return its digest; durable when this returns."""
+        writer.close()
+        target = self.path(writer.sha256)
+        if not target.exists():
+            writer.path.rename(target)
+            flush_folder(self._blobs)
+        return writer.sha256
+
+    def path(self, sha256: str) -> Path:
+        """Where the blob of this digest lies, or would lie."""
+        if not SHA256_NAME.fullmatch(sha256):
+            raise NotFoundError("a blob is named by 64 hexadecimal digits")
+        return self._blobs / sha256
+
+    def read(self, sha256: str) -> bytes:
+        """Bytes of a blob, checked against its name.
+
+        Raises
+        ------
+        NotFoundError, ChecksumError
+        """
+        try:
+            content = self.path(sha256).read_bytes()
+        except FileNotFoundError:
+            raise NotFoundError(f"the stored bytes {sha256[:12]}… are gone; upload them again") from None
+        if hashlib.sha256(content).hexdigest() != sha256:
+            raise ChecksumError(f"the stored bytes {sha256[:12]}… are damaged on disk; upload them again")
+        return content
+
+    def remove(self, sha256: str) -> None:
+        """Remove a blob if it is there."""
+        self.path(sha256).unlink(missing_ok=True)
+
+    def names(self) -> set[str]:
+        """Digests of all blobs."""
+        return {entry.name for entry in self._blobs.iterdir() if SHA256_NAME.fullmatch(entry.name)}
+
+
+def flush_folder(folder: Path) -> None:
+    """Return when the names in ``folder`` are on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

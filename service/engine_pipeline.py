@@ -1,0 +1,171 @@
+"""The engine behind the service's :class:`service.pipeline.Pipeline` protocol."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine import assessment as workflow
+from engine.dicom.attributes import text
+from engine.dicom.instances import parse_instance
+from engine.dicom.segmentation import read_segmentation
+from engine.dicom.series import read_series
+from engine.dicom.structure_set import read_structure_set
+from engine.errors import InvalidRequestError
+from engine.image_file import write_mask, write_volume
+from engine.kernels.backend import Backend
+from engine.manifest import MODEL_FILE, read_manifest
+from engine.reading import in_axis_order_of, check_same_patient
+from engine.survival import SurvivalModel
+from engine.volume import CtVolume, LabelMask
+from service.pipeline import ModelDescription, PipelineDescription
+
+if TYPE_CHECKING:
+    from engine.assessment import AblationAssessment, AssessmentMaps, ClinicalInputs, PreparedPlanning
+    from engine.geometry import Vector3
+    from engine.stages import StageListener
+    from service.settings import Settings
+
+
+class EnginePipeline:
+    """Reads, prepares and measures with :mod:`engine`.
+
+    Parameters
+    ----------
+    settings : Settings
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.risk_model = load_risk_model(settings)
+
+    def describe(self) -> PipelineDescription:
+        """Return what measures here."""
+        model = self.risk_model
+        if model is None:
+            return PipelineDescription(kernels=Backend.CPU.value, inference_backend="none")
+        manifest = model.manifest
+        described = ModelDescription(manifest.id, manifest.version, manifest.files[MODEL_FILE])
+        return PipelineDescription(Backend.CPU.value, model.backend, (described,))
+
+    def warm_up(self) -> None:
+        """Compile the kernels by measuring a small phantom."""
+        from engine.selftest import warm_up  # noqa: PLC0415 - phantoms load only where they are measured
+
+        warm_up()
+
+    def self_test(self) -> None:
+        """Measure a phantom of known truth."""
+        from engine.selftest import run_self_test  # noqa: PLC0415 - as above
+
+        run_self_test()
+
+    def read_ct(self, instances: Sequence[bytes]) -> CtVolume:
+        """Return the volume of a DICOM series in memory."""
+        return read_series(instances)
+
+    def read_mask(self, instance: bytes, ct: CtVolume, name: str, structure: str) -> LabelMask:
+        """Return one structure of a DICOM SEG or RTSTRUCT on its CT."""
+        where = f"the {name}"
+        kind = text(parse_instance(instance, where).dataset, "Modality", where)
+        if kind == "RTSTRUCT":
+            mask = read_structure_set(instance, ct, roi=structure or None)
+        elif kind == "SEG":
+            if structure and not structure.isdecimal():
+                raise InvalidRequestError(
+                    f"{structure!r} is no segment number; choose the {name} by its number"
+                )
+            mask = read_segmentation(instance, ct, segment=int(structure) if structure else None)
+        else:
+            raise InvalidRequestError(f"{where} is DICOM of modality {kind}, not SEG or RTSTRUCT")
+        return LabelMask(mask.voxels, mask.geometry, name)
+
+    def lay_mask(self, mask: LabelMask, ct: CtVolume) -> LabelMask:
+        """Return a mask with the axis order of its CT, if it has the same voxels in another one."""
+        return in_axis_order_of(ct.geometry, mask)
+
+    def check_same_patient(self, planning: CtVolume, verification: CtVolume) -> tuple[str, ...]:
+        """Return warnings if nothing says that the two scans are of different patients."""
+        return check_same_patient(planning, verification)
+
+    def prepare(
+        self,
+        planning: CtVolume,
+        tumor: LabelMask | None,
+        *,
+        target_lps_mm: Vector3 | None,
+        listener: StageListener,
+    ) -> PreparedPlanning:
+        """Do everything that needs only the planning CT."""
+        return workflow.prepare_planning(planning, tumor, target_lps_mm=target_lps_mm, listener=listener)
+
+    def assess(
+        self,
+        prepared: PreparedPlanning,
+        verification: CtVolume,
+        zone: LabelMask | None,
+        *,
+        core: LabelMask | None,
+        clinical: ClinicalInputs,
+        include_risk_if_complete: bool,
+        on_preliminary: Callable[[AblationAssessment], None],
+        listener: StageListener,
+    ) -> AblationAssessment:
+        """Measure one verification CT."""
+        return workflow.assess_ablation(
+            prepared,
+            verification,
+            zone,
+            core=core,
+            clinical=clinical,
+            include_risk_if_complete=include_risk_if_complete,
+            on_preliminary=on_preliminary,
+            listener=listener,
+        )
+
+    def write_artifacts(self, assessment: AblationAssessment, folder: Path) -> None:
+        """Write masks, margin map and sheet of an assessment into ``folder``."""
+        if assessment.maps is None:
+            return
+        write_maps(assessment.maps, folder)
+        if importlib.util.find_spec("service.sheet") is not None:
+            sheet = importlib.import_module("service.sheet")
+            sheet.draw_sheet(assessment, folder / "sheet.png")
+
+
+def write_maps(maps: AssessmentMaps, folder: Path) -> None:
+    """Write the masks, the margin map and the CT of the measurement grid as NIfTI."""
+    masks = {"tumor": maps.tumor, "target": maps.target, "zone": maps.zone, "uncovered": maps.uncovered}
+    for name, voxels in masks.items():
+        write_mask(folder / f"{name}.nii.gz", LabelMask(voxels, maps.geometry, name))
+    write_volume(folder / "margin_mm.nii.gz", maps.margin_mm, maps.geometry)
+    write_volume(folder / "verification_region.nii.gz", maps.ct_hu, maps.geometry)
+
+
+def load_risk_model(settings: Settings) -> SurvivalModel | None:
+    """Return the newest version of the risk model that may be used here, if there is one.
+
+    Raises
+    ------
+    InvalidRequestError
+        If there are several models and the settings name none of them.
+    ModelError
+        If the bundle must not be used.
+    """
+    bundles: dict[str, list[tuple[tuple[int, ...], Path]]] = {}
+    for path in settings.models_dir.glob("*/*/manifest.json"):
+        manifest = read_manifest(path.parent)
+        version = tuple(int(part) for part in manifest.version.split("."))
+        bundles.setdefault(manifest.id, []).append((version, path.parent))
+    if not bundles and settings.risk_model is None:
+        return None
+    name = settings.risk_model or (next(iter(bundles)) if len(bundles) == 1 else "")
+    if name not in bundles:
+        raise InvalidRequestError(
+            f"risk_model must name one of the bundles in {settings.models_dir}: {', '.join(sorted(bundles))}"
+        )
+    model = SurvivalModel.load(max(bundles[name])[1])
+    return model if model.usable(settings.clinical_mode) else None

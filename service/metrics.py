@@ -1,0 +1,118 @@
+"""Prometheus metrics: seconds and bytes, never anything of a patient."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+
+if TYPE_CHECKING:
+    from engine.stages import Stage
+    from service.pipeline import PipelineDescription
+
+STAGE_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+ASSESSMENT_BUCKETS_S = (0.1, 0.25, 0.5, 1, 1.5, 2, 3, 4, 5, 7.5, 10, 15, 30, 60)
+
+
+class Metrics:
+    """The metrics of one service.
+
+    Parameters
+    ----------
+    registry : CollectorRegistry, optional
+        A fresh one, so that several services can live in one process.
+    """
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.registry = registry if registry is not None else CollectorRegistry()
+        self._stage = Histogram(
+            "coldspot_stage_duration_seconds",
+            "Wall-clock time of each stage of Prepare and Assess.",
+            ["stage"],
+            buckets=STAGE_BUCKETS_S,
+            registry=self.registry,
+        )
+        self._assessment = Histogram(
+            "coldspot_assessment_duration_seconds",
+            "From the Assess call to its preliminary and final answer.",
+            ["phase"],
+            buckets=ASSESSMENT_BUCKETS_S,
+            registry=self.registry,
+        )
+        self._latency = Histogram(
+            "coldspot_assessment_latency_seconds",
+            "From the last byte of the verification CT to the final answer.",
+            buckets=ASSESSMENT_BUCKETS_S,
+            registry=self.registry,
+        )
+        self._wait = Histogram(
+            "coldspot_trigger_wait_seconds",
+            "From the Assess call until the device begins to work on it.",
+            buckets=ASSESSMENT_BUCKETS_S,
+            registry=self.registry,
+        )
+        self._assessments = Counter(
+            "coldspot_assessments", "Assess calls by how they ended.", ["outcome"], registry=self.registry
+        )
+        self._depth = Gauge("coldspot_queue_depth", "Work that waits for the device.", registry=self.registry)
+        self._uploaded = Counter("coldspot_upload_bytes", "Bytes of stored uploads.", registry=self.registry)
+        self._backend = Gauge(
+            "coldspot_backend_info",
+            "What measures here; always 1.",
+            ["kernels", "inference_backend"],
+            registry=self.registry,
+        )
+        self._model = Gauge(
+            "coldspot_model_info",
+            "Loaded model bundles; always 1.",
+            ["model", "version", "sha256"],
+            registry=self.registry,
+        )
+
+    def describe(self, pipeline: PipelineDescription) -> None:
+        """Say what measures here."""
+        self._backend.labels(pipeline.kernels, pipeline.inference_backend).set(1)
+        for model in pipeline.models:
+            self._model.labels(model.name, model.version, model.sha256).set(1)
+
+    def watch_queue(self, depth: Callable[[], int]) -> None:
+        """Read the queue's depth whenever the metrics are read."""
+        self._depth.set_function(lambda: float(depth()))
+
+    def stage_ended(self, stage: Stage, duration_s: float) -> None:
+        """Count one run of a stage."""
+        self._stage.labels(stage.value).observe(duration_s)
+
+    def decoded_upload(self, duration_s: float) -> None:
+        """Count the decoding of an upload as a stage."""
+        self._stage.labels("decode_upload").observe(duration_s)
+
+    def answered(self, phase: str, duration_s: float, latency_s: float | None = None) -> None:
+        """Count one preliminary or final answer."""
+        self._assessment.labels(phase).observe(duration_s)
+        if latency_s is not None:
+            self._latency.observe(latency_s)
+
+    def began(self, waited_s: float) -> None:
+        """Count how long an Assess call waited for the device."""
+        self._wait.observe(waited_s)
+
+    def assessment_ended(self, outcome: str) -> None:
+        """Count the end of an Assess call."""
+        self._assessments.labels(outcome).inc()
+
+    def stored_upload(self, size: int) -> None:
+        """Count a stored upload's bytes."""
+        self._uploaded.inc(size)
+
+    def serve(self, host: str, port: int) -> tuple[int, Callable[[], None]]:
+        """Serve the metrics over HTTP; return the port and how to stop."""
+        server, thread = start_http_server(port, addr=host, registry=self.registry)
+
+        def stop() -> None:
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+        return int(server.server_port), stop

@@ -1,0 +1,53 @@
+"""What a result was made from and by: written into every final assessment."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from coldspot.v1 import assessment_pb2
+
+from engine import __version__
+from service import DISCLAIMER
+
+if TYPE_CHECKING:
+    from engine.assessment import AblationAssessment
+    from service.pipeline import PipelineDescription
+    from service.selection import PlanningSide, VerificationSide
+
+
+def provenance_message(
+    assessment: AblationAssessment,
+    description: PipelineDescription,
+    before: PlanningSide,
+    after: VerificationSide,
+    *,
+    case_id: str,
+    assessment_id: str,
+) -> assessment_pb2.Provenance:
+    """Return the provenance of an assessment; digests are those of the uploaded bytes."""
+    risk_model = next((model for model in description.models if _made(assessment, model.name)), None)
+    return assessment_pb2.Provenance(
+        software=f"coldspot {__version__}",
+        disclaimer=DISCLAIMER,
+        planning_sha256=before.planning.sha256,
+        verification_sha256=after.verification.sha256,
+        tumor_sha256=before.tumor.sha256 if before.tumor else "",
+        zone_sha256=after.zone.sha256 if after.zone else "",
+        core_sha256=after.core.sha256 if after.core else "",
+        registration=assessment.alignment.method,
+        kernels=description.kernels,
+        risk_model=f"{risk_model.name} {risk_model.version}" if risk_model else "",
+        risk_model_sha256=risk_model.sha256 if risk_model else "",
+        inference_backend=description.inference_backend,
+        seed=assessment.seed,
+        draws=assessment.draws,
+        assessed_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        case_id=case_id,
+        assessment_id=assessment_id,
+    )
+
+
+def _made(assessment: AblationAssessment, model_name: str) -> bool:
+    """Whether the risk of this assessment names the model as its own."""
+    return assessment.risk is not None and assessment.risk.model.startswith(model_name)

@@ -1,0 +1,95 @@
+"""Uploads: admitted, received, decoded and stored; acknowledged only when all of that is done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from coldspot.v1 import service_pb2
+
+from engine.errors import InvalidRequestError
+from engine.volume import CtVolume
+from service.selection import CT_OF_MASK, choose_ct
+from service.upload import Received, check_disk, check_header, full_disk_is_no_room, receive
+
+if TYPE_CHECKING:
+    from service.admission import Admission
+    from service.case_store import CaseStore
+    from service.metrics import Metrics
+    from service.settings import Settings
+    from service.volumes import Arrival, VolumeShelf
+
+
+@dataclass(frozen=True)
+class Reception:
+    """Takes uploads in."""
+
+    settings: Settings
+    store: CaseStore
+    volumes: VolumeShelf
+    admission: Admission
+    metrics: Metrics
+
+    def receive_series(
+        self, parts: Iterator[service_pb2.UploadSeriesRequest]
+    ) -> service_pb2.UploadSeriesResponse:
+        """Receive, decode and store one series; durable when this returns."""
+        first = next(parts, None)
+        if first is None or first.WhichOneof("part") != "header":
+            raise InvalidRequestError("an upload begins with its header", "header")
+        header = first.header
+        with self.admission.admit():
+            self.store.request_of(header.case_id)
+            check_header(header, self.settings)
+            check_disk(self.settings.state_dir, header, self.settings)
+            reference = self._reference_ct(header)
+            series_id, arrival = self._take(parts, header, reference)
+        if arrival is not None:
+            self.volumes.put(series_id, arrival)
+            self.metrics.decoded_upload(arrival.decode_s)
+        self.metrics.stored_upload(header.total_bytes)
+        return service_pb2.UploadSeriesResponse(
+            series_id=series_id,
+            role=header.role,
+            stored_bytes=header.total_bytes,
+            warnings=_warnings(arrival),
+        )
+
+    def _take(
+        self,
+        parts: Iterator[service_pb2.UploadSeriesRequest],
+        header: service_pb2.UploadHeader,
+        reference: CtVolume | None,
+    ) -> tuple[str, Arrival | None]:
+        """Write and decode at the same time: the disk must not delay the verification CT."""
+        with self.store.blobs.writer() as writer, ThreadPoolExecutor(max_workers=1) as flusher:
+            received = receive(parts, header, writer)
+            flushed = flusher.submit(writer.flush)
+            arrival = self._decode(header, received, reference)
+            with full_disk_is_no_room():
+                flushed.result()
+                content = header.SerializeToString(deterministic=True)
+                series_id = self.store.add_series(header.case_id, header.role, content, writer)
+        return series_id, arrival
+
+    def _decode(
+        self, header: service_pb2.UploadHeader, received: Received, reference: CtVolume | None
+    ) -> Arrival | None:
+        if header.WhichOneof("content") == "dicom" and header.role in CT_OF_MASK and reference is None:
+            return None  # read when it is used, on the CT it is used with
+        arrival = self.volumes.decode(header, received.content, reference)
+        return replace(arrival, last_byte_at=received.last_byte_at)
+
+    def _reference_ct(self, header: service_pb2.UploadHeader) -> CtVolume | None:
+        if not header.reference_series_id:
+            return None
+        case = self.store.series(header.case_id)
+        return self.volumes.ct(choose_ct(case, CT_OF_MASK[header.role], header.reference_series_id))[0]
+
+
+def _warnings(arrival: Arrival | None) -> tuple[str, ...]:
+    if arrival is None:
+        return ("read when it is used: the upload did not say on which CT this mask was drawn",)
+    return arrival.volume.acquisition.warnings if isinstance(arrival.volume, CtVolume) else ()

@@ -1,0 +1,134 @@
+"""How one appliance is set up: environment (``COLDSPOT_…``), an optional TOML file, or arguments."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+import engine
+from engine.errors import InvalidRequestError
+
+CONFIG_VARIABLE = "COLDSPOT_CONFIG"
+"""Environment variable that names the TOML file."""
+
+
+def default_state_dir() -> Path:
+    """Where cases live when nothing else is said (XDG base directory specification)."""
+    base = os.environ.get("XDG_STATE_HOME", "")
+    return (Path(base) if base else Path.home() / ".local" / "state") / "coldspot"
+
+
+def default_models_dir() -> Path:
+    """``models/`` beside the engine, in a checkout and in an installed wheel alike."""
+    return Path(engine.__file__).resolve().parent.parent / "models"
+
+
+class Settings(BaseSettings):
+    """Everything an operator can choose; frozen once read.
+
+    Arguments win over the environment, the environment over the TOML file.
+
+    Raises
+    ------
+    pydantic.ValidationError
+        If a value is out of its range, a TOML key is unknown, or the service would listen beyond
+        this machine without TLS and without an explicit ``allow_insecure``.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="COLDSPOT_", frozen=True, extra="forbid")
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=50051, ge=0, le=65535, description="0 takes a free one")
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    tls_client_ca: Path | None = Field(default=None, description="ask clients for a certificate of this CA")
+    allow_insecure: bool = Field(default=False, description="listen beyond this machine without TLS")
+
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int | None = Field(default=9464, ge=0, le=65535, description="none: no metrics")
+
+    state_dir: Path = Field(default_factory=default_state_dir)
+    min_free_bytes: int = Field(default=512 << 20, ge=0, description="disk space an upload must leave")
+    models_dir: Path = Field(default_factory=default_models_dir)
+
+    max_series_bytes: int = Field(default=1 << 30, gt=0)
+    max_voxels: int = Field(default=1 << 29, gt=0)
+    max_instances: int = Field(default=8192, gt=0)
+    max_admitted: int = Field(default=4, gt=0, le=64, description="uploads and assessments at once")
+    cache_bytes: int = Field(default=3 << 30, ge=0, description="decoded volumes kept in memory")
+
+    upload_idle_s: float = Field(default=30.0, gt=0, description="an upload that stalls this long is dropped")
+    upload_limit_s: float = Field(default=600.0, gt=0, description="longest time for one upload")
+    drain_grace_s: float = Field(default=20.0, ge=0, description="time for running work at shutdown")
+
+    risk_model: str | None = Field(default=None, description="id of the bundle, where there are several")
+    clinical_mode: bool = Field(default=False, description="no figures of a model from a simulated cohort")
+    max_slice_mm: float = Field(default=5.0, gt=0)
+    self_test: bool = Field(default=True, description="measure a phantom before serving")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic calls it by this name
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - likewise
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read arguments, then the environment, then the TOML file."""
+        path = os.environ.get(CONFIG_VARIABLE)
+        if not path:
+            return init_settings, env_settings
+        if not Path(path).is_file():
+            raise ValueError(f"{CONFIG_VARIABLE} names {path}, which is not a file")
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=path)
+
+    @model_validator(mode="after")
+    def _refuse_open_doors(self) -> Self:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("TLS needs both tls_certificate and tls_key")
+        if self.tls_client_ca is not None and self.tls_certificate is None:
+            raise ValueError("tls_client_ca needs tls_certificate and tls_key")
+        if self.tls_certificate is None and not self.allow_insecure and not is_loopback(self.host):
+            raise ValueError(
+                f"{self.host} can be reached from other machines: set tls_certificate and tls_key, or say "
+                "allow_insecure where the network itself is protected"
+            )
+        return self
+
+
+def read_settings(**given: Any) -> Settings:
+    """Return the settings, with a typed error where they are wrong.
+
+    Raises
+    ------
+    InvalidRequestError
+    """
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        problems = [(".".join(map(str, problem["loc"])), problem["msg"]) for problem in error.errors()]
+        told = "; ".join(f"{where} {message}".strip() for where, message in problems)
+        raise InvalidRequestError(f"settings: {told}") from None
+    except ValueError as error:
+        raise InvalidRequestError(f"settings: {error}") from None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether ``host`` can be reached from this machine only."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

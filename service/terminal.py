@@ -1,0 +1,132 @@
+"""What the command line shows to a person; machines read the JSON."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from service import DISCLAIMER
+
+NOT_GIVEN = "-"
+
+
+@contextmanager
+def progress_on_terminal() -> Iterator[Callable[[str], None]]:
+    """Yield a function that shows what is going on: on stderr, and only if that is a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda _text: None
+        return
+    with Console(stderr=True).status("connecting") as status:
+        yield status.update
+
+
+def summary_table(report: dict[str, Any]) -> Table:
+    """Return the readable summary of one assessment.
+
+    Parameters
+    ----------
+    report : dict
+        As :func:`service.report.assessment_json` makes it.
+    """
+    table = Table(title=report["summary"], caption=DISCLAIMER, show_header=False, title_justify="left")
+    table.add_column(style="bold")
+    table.add_column()
+    for name, text in _rows(report):
+        table.add_row(name, text)
+    return table
+
+
+def comparison_table(truth: dict[str, Any], measured: dict[str, Any]) -> Table:
+    """Return true and measured figures of a phantom side by side."""
+    table = Table(title="Phantom of known truth", caption=DISCLAIMER)
+    for column in ("", "true", "measured"):
+        table.add_column(column)
+    table.add_row("TCR", number(truth.get("tcr"), 3), number(measured["coverage"]["tcr"], 3))
+    table.add_row("complete", word(truth.get("complete")), word(measured["coverage"]["complete"]))
+    table.add_row(
+        "minimal ablative margin, mm",
+        number(truth.get("minimal_margin_mm"), 1),
+        number(measured["margin"]["minimal_mm"], 1),
+    )
+    table.add_row(
+        "uncovered regions, mL",
+        ", ".join(number(volume, 2) for volume in truth.get("uncovered_ml", [])) or "none",
+        ", ".join(number(region["volume_ml"], 2) for region in measured["uncovered"]) or "none",
+    )
+    return table
+
+
+def _rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    if report["refusal"] is not None:
+        yield "REFUSED", f"{report['refusal']['reason']} ({report['refusal']['code']})"
+    coverage, margin = report["coverage"], report["margin"]
+    yield "Target coverage (TCR)", with_interval(coverage["tcr"], coverage["tcr_interval_90"], 3)
+    yield (
+        "Complete",
+        f"{word(coverage['complete'])} (probability {number(coverage['probability_complete'], 2)})",
+    )
+    yield (
+        "Minimal ablative margin",
+        (with_interval(margin["minimal_mm"], margin["minimal_interval_90_mm"], 1) + " mm"),
+    )
+    yield (
+        "In lung only",
+        (
+            f"TCR {number(coverage['lung_clipped']['tcr'], 3)}, "
+            f"margin {number(margin['lung_clipped']['minimal_mm'], 1)} mm, "
+            f"not assessable {number(coverage['lung_clipped']['not_assessable_share'], 3)}"
+        ),
+    )
+    yield (
+        "Dense core only",
+        (f"TCR {number(coverage['core']['tcr'], 3)}, margin {number(margin['core']['minimal_mm'], 1)} mm"),
+    )
+    for region in report["uncovered"]:
+        yield f"Uncovered region {region['rank']}, for review", _region(region)
+    alignment = report["alignment"]
+    yield (
+        "Alignment",
+        f"{alignment['method'] or NOT_GIVEN}, residual {number(alignment['residual_mm'], 1)} mm",
+    )
+    yield from _risk_rows(report["risk"])
+    for warning in report["warnings"]:
+        yield "Warning", warning
+    yield "Latency", f"{number(report['latency_s'], 2)} s after the last byte of the verification CT"
+
+
+def _risk_rows(risk: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """The model's own statements, never a bare percentage: they say what it was fitted on."""
+    for statement in risk["statements"]:
+        yield "Risk of local progression", statement
+    for flag in risk["flags"]:
+        yield "Risk, flag", flag
+
+
+def _region(region: dict[str, Any]) -> str:
+    place = ", ".join(f"{value:.1f}" for value in region["centroid_lps_mm"])
+    return (
+        f"{number(region['volume_ml'], 2)} mL, {region['direction'] or NOT_GIVEN}, at LPS ({place}) mm, "
+        f"{number(region['distance_to_pleura_mm'], 1)} mm to the pleura"
+    )
+
+
+def with_interval(value: float | None, interval: list[float] | None, digits: int) -> str:
+    """Return a number with its 90 % interval."""
+    if interval is None:
+        return number(value, digits)
+    return f"{number(value, digits)} (90 %: {number(interval[0], digits)} to {number(interval[1], digits)})"
+
+
+def number(value: float | None, digits: int) -> str:
+    """Return a number, or a dash where there is none."""
+    return NOT_GIVEN if value is None else f"{value:.{digits}f}"
+
+
+def word(value: bool | None) -> str:
+    """Return yes, no, or a dash."""
+    return NOT_GIVEN if value is None else ("yes" if value else "no")

@@ -1,0 +1,224 @@
+"""The workshop: statistics, graph, bundle and command line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.errors import InvalidRequestError
+from engine.manifest import load_bundle
+from engine.runtime.onnx_session import OnnxSession
+from engine.survival import SurvivalModel
+from export.bundle import render_model_card, write_bundle
+from export.onnx_graph import build_graph, weight_shapes
+from export.simulated_cohort import simulate_cohort
+from export.survival_statistics import breslow_cumulative_hazard, concordance_index
+
+ROOT = Path(__file__).parents[1]
+DEMO = ROOT / "models" / "deepsurv-demo" / "1.0.0"
+
+months_with_ties = st.lists(
+    st.tuples(st.integers(1, 6), st.booleans(), st.floats(-2, 2)), min_size=2, max_size=12
+)
+
+
+@given(months_with_ties)
+def test_breslow_agrees_with_its_definition(cases: list[tuple[int, bool, float]]) -> None:
+    months = np.array([c[0] for c in cases], dtype=float)
+    progressed = np.array([c[1] for c in cases])
+    log_risk = np.array([c[2] for c in cases])
+    at = np.arange(0.0, 8.0)
+    expected = [
+        sum(
+            1 / sum(np.exp(g) for t, g in zip(months, log_risk, strict=True) if t >= time)
+            for time, event in zip(months, progressed, strict=True)
+            if event and time <= horizon
+        )
+        for horizon in at
+    ]
+    np.testing.assert_allclose(
+        breslow_cumulative_hazard(months, progressed, log_risk, at), expected, rtol=1e-9
+    )
+
+
+def test_breslow_weights_count_as_repeated_cases() -> None:
+    months, progressed, log_risk = (
+        np.array([2.0, 3.0, 5.0]),
+        np.array([True, False, True]),
+        np.array([0.1, 0, 1]),
+    )
+    repeats = np.array([2, 1, 3])
+    at = np.array([1.0, 2.0, 6.0])
+    weighted = breslow_cumulative_hazard(months, progressed, log_risk, at, repeats.astype(float))
+    repeated = breslow_cumulative_hazard(
+        np.repeat(months, repeats), np.repeat(progressed, repeats), np.repeat(log_risk, repeats), at
+    )
+    np.testing.assert_allclose(weighted, repeated)
+
+
+@given(months_with_ties)
+def test_concordance_agrees_with_counting_pairs(cases: list[tuple[int, bool, float]]) -> None:
+    score, pairs = 0.0, 0
+    for i, (time, event, risk) in enumerate(cases):
+        for j, (other_time, other_event, other_risk) in enumerate(cases):
+            if i != j and event and (time < other_time or (time == other_time and not other_event)):
+                pairs += 1
+                score += 1.0 if risk > other_risk else 0.5 if risk == other_risk else 0.0
+    months, progressed, log_risk = (np.array(column) for column in zip(*cases, strict=True))
+    if pairs == 0:
+        with pytest.raises(ValueError, match="comparable"):
+            concordance_index(months.astype(float), progressed, log_risk)
+    else:
+        assert concordance_index(months.astype(float), progressed, log_risk) == pytest.approx(score / pairs)
+
+
+def random_weights(members: int = 3, covariates: int = 4, hidden: int = 5) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    shapes = weight_shapes(members, covariates, hidden)
+    return {name: rng.normal(0, 0.5, shape).astype(np.float32) for name, shape in shapes.items()}
+
+
+def test_the_graph_computes_the_network_as_numpy_does() -> None:
+    weights = random_weights()
+    x = np.random.default_rng(1).normal(size=(7, 4)).astype(np.float32)
+
+    def dense(layer: str, source: np.ndarray) -> np.ndarray:
+        return np.asarray(source @ weights[f"{layer}.weight"] + weights[f"{layer}.bias"])
+
+    def elu(value: np.ndarray) -> np.ndarray:
+        return np.where(value > 0, value, np.expm1(np.minimum(value, 0)))
+
+    score = np.exp(dense("attention_score", elu(dense("attention_hidden", x))))
+    attention = 4 * score / score.sum(axis=-1, keepdims=True)
+    hidden = dense("stem", attention * x)
+    for block in (1, 2):
+        hidden = hidden + dense(f"residual_{block}_outer", elu(dense(f"residual_{block}_inner", hidden)))
+    with OnnxSession(build_graph(weights)) as session:
+        outputs = session.run({"covariates": x})
+    np.testing.assert_allclose(outputs["log_risk"], dense("log_risk_head", hidden)[..., 0].T, atol=1e-5)
+    np.testing.assert_allclose(outputs["attention"], attention.transpose(1, 0, 2), atol=1e-5)
+    np.testing.assert_allclose(outputs["attention"].mean(axis=2), 1, atol=1e-5)
+
+
+def test_the_shipped_graph_is_self_contained_and_of_a_fixed_opset() -> None:
+    model = onnx.load_model_from_string((DEMO / "model.onnx").read_bytes())
+    assert [(item.domain, item.version) for item in model.opset_import] == [("", 17)]
+    assert not any(tensor.data_location for tensor in model.graph.initializer)
+    assert build_graph(random_weights()) == build_graph(random_weights())
+
+
+def test_the_shipped_network_orders_fresh_cases_almost_as_well_as_the_truth() -> None:
+    loaded = load_bundle(DEMO)
+    covariates = loaded.manifest.survival.covariates
+    cohort = simulate_cohort(3000, seed=99)
+    x = (cohort.covariates - [c.mean for c in covariates]) / [c.sd for c in covariates]
+    with OnnxSession(loaded.model_bytes) as session:
+        log_risk = session.run({"covariates": x.astype(np.float32)})["log_risk"].mean(axis=1)
+    reached = concordance_index(cohort.months, cohort.progressed, log_risk)
+    ceiling = concordance_index(cohort.months, cohort.progressed, cohort.true_log_risk)
+    assert ceiling - 0.015 < reached < ceiling + 0.015
+    assert ceiling > 0.7
+
+
+def test_the_shipped_baseline_gives_the_true_risks_of_the_simulated_cohort() -> None:
+    """Calibration: mean predicted risk of the fresh cohort against its true mean risk."""
+    from export.simulated_cohort import baseline_hazard_per_month
+
+    cohort = simulate_cohort(300, seed=5)
+    model = SurvivalModel.load(DEMO)
+    predicted = np.mean(
+        [
+            model.risk("m" if male else "f", float(fibrinogen), float(complete)).probability
+            for male, fibrinogen, complete in cohort.covariates
+        ],
+        axis=0,
+    )
+    hazard = baseline_hazard_per_month() * np.exp(cohort.true_log_risk)[:, None]
+    true = -np.expm1(-hazard * np.array([12, 24, 36])).mean(axis=0)
+    np.testing.assert_allclose(predicted, true, atol=0.04)
+
+
+def test_the_shipped_card_is_rendered_from_its_manifest() -> None:
+    manifest = load_bundle(DEMO).manifest
+    card = (DEMO / "MODEL_CARD.md").read_text()
+    assert card == render_model_card(manifest)
+    for words in (
+        "simulated cohort",
+        "never seen a patient",
+        "which sex is coded 1",
+        "male = 1",
+        "C-index",
+        "ceiling",
+    ):
+        assert words in card
+
+
+def test_a_written_bundle_loads_and_is_never_overwritten(tmp_path: Path) -> None:
+    shipped = load_bundle(DEMO)
+    written = write_bundle(shipped.manifest, shipped.model_bytes, tmp_path)
+    assert written.manifest == shipped.manifest
+    assert (written.folder / "manifest.json").read_bytes() == (DEMO / "manifest.json").read_bytes()
+    with pytest.raises(InvalidRequestError, match="is there already"):
+        write_bundle(shipped.manifest, shipped.model_bytes, tmp_path)
+
+
+def run_cli(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "export.cli", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_inspect_prints_the_card_and_the_checks() -> None:
+    result = run_cli("inspect", str(DEMO))
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("# deepsurv-demo 1.0.0")
+    assert json.loads((DEMO / "manifest.json").read_text())["files"]["model.onnx"] in result.stdout
+
+
+def test_inspect_of_a_damaged_bundle_fails_in_one_line(tmp_path: Path) -> None:
+    shutil.copytree(DEMO, tmp_path / "bundle")
+    (tmp_path / "bundle" / "model.onnx").write_bytes(b"other")
+    result = run_cli("inspect", str(tmp_path / "bundle"))
+    assert result.returncode == 1
+    assert result.stderr.startswith("bundle_integrity: ")
+    assert "Traceback" not in result.stderr
+
+
+def test_the_demo_can_be_exported_again(tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="the exporter needs torch: install coldspot[export]")
+    from export.deepsurv import TrainingSettings
+    from export.demo_risk import export_demo_risk
+
+    bundle = export_demo_risk(tmp_path, TrainingSettings(members=3, epochs=25))
+    assert bundle.manifest.parity.max_abs_difference <= 1e-5
+    risk = SurvivalModel.load(bundle.folder).risk("m", 3.0, 0.5)
+    assert 0 < risk.probability[0] < risk.probability[-1] < 1
+
+
+def test_the_loss_is_the_weighted_partial_likelihood() -> None:
+    torch = pytest.importorskip("torch", reason="the exporter needs torch: install coldspot[export]")
+    from export.deepsurv import cox_loss
+
+    rng = np.random.default_rng(3)
+    log_risk, weights = rng.normal(size=(2, 9)), rng.exponential(size=(2, 9))
+    events = rng.random(9) < 0.6
+    loss = cox_loss(
+        *(torch.tensor(v, dtype=torch.float64) for v in (log_risk, events.astype(float), weights))
+    )
+    for member in range(2):
+        w, g = weights[member], log_risk[member]
+        terms = [w[i] * (g[i] - np.log((w * np.exp(g))[: i + 1].sum())) for i in np.flatnonzero(events)]
+        assert float(loss[member]) == pytest.approx(-sum(terms) / w[events].sum())
