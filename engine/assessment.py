@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -81,7 +82,7 @@ class AssessmentSettings:
 class ClinicalInputs:
     """Inputs of the risk model that do not come from the CT; absent ones widen its band."""
 
-    sex: str | None = None
+    sex: Literal["f", "m"] | None = None
     fibrinogen_g_per_l: float | None = None
 
 
@@ -224,7 +225,9 @@ def assess_ablation(
     ------
     InputError, InterruptedAssessmentError, ModelError
     """
-    run = _Run(prepared, verification, clinical or ClinicalInputs(), settings or AssessmentSettings(), listener)
+    run = _Run(
+        prepared, verification, clinical or ClinicalInputs(), settings or AssessmentSettings(), listener
+    )
     try:
         return run.assess(zone, core, risk_model, include_risk_if_complete, on_preliminary)
     except RefusedError as refused:

@@ -25,9 +25,7 @@ DIRECTION_SHARE: Final = 0.38
 _AXIS_WORDS = (("left", "right"), ("posterior", "anterior"), ("superior", "inferior"))
 
 
-def find_cold_spots(
-    field: MeasurementField, uncovered: npt.NDArray[np.bool_]
-) -> tuple[ColdSpot, ...]:
+def find_cold_spots(field: MeasurementField, uncovered: npt.NDArray[np.bool_]) -> tuple[ColdSpot, ...]:
     """Rank the uncovered regions of a target.
 
     Parameters

@@ -83,7 +83,11 @@ def measure_coverage(
     # The zone ends between two voxel centers: the first uncovered center lies past its surface by up to
     # one spacing, which the nearest of many makes negligible.
     whole = _coverage(
-        counts.voxels[0], counts.covered[0], counts.nearest_uncovered_mm, _farthest(distance_to_cover_mm, outside), field.voxel_ml
+        counts.voxels[0],
+        counts.covered[0],
+        counts.nearest_uncovered_mm,
+        _farthest(distance_to_cover_mm, outside),
+        field.voxel_ml,
     )
     in_lung = _coverage(
         counts.counted[0],

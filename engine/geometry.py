@@ -63,7 +63,9 @@ class VolumeGeometry:
         if numbers.size != 15 or len(self.shape_zyx) != 3:
             raise InvalidGeometryError("a volume needs three axes; check the header for a 2D or 4D image")
         if not np.isfinite(numbers).all():
-            raise InvalidGeometryError("spacing, direction or origin is not a finite number; check the header")
+            raise InvalidGeometryError(
+                "spacing, direction or origin is not a finite number; check the header"
+            )
         if min(self.shape_zyx) < 1:
             raise InvalidGeometryError(f"a volume of {self.shape_zyx} voxels is empty")
         if min(self.spacing_zyx_mm) <= 0:
@@ -124,7 +126,9 @@ class VolumeGeometry:
         origin = tuple(float(v) for v in self.to_lps(np.array(start_zyx, dtype=float)))
         return replace(self, shape_zyx=shape, origin_lps_mm=origin)
 
-    def around(self, low_lps_mm: npt.ArrayLike, high_lps_mm: npt.ArrayLike, spacing_mm: float) -> VolumeGeometry:
+    def around(
+        self, low_lps_mm: npt.ArrayLike, high_lps_mm: npt.ArrayLike, spacing_mm: float
+    ) -> VolumeGeometry:
         """An isotropic axis-aligned LPS grid in this frame of reference that covers a box.
 
         Parameters

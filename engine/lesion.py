@@ -46,8 +46,10 @@ def choose_lesion(tumor: LabelMask, target_lps_mm: Vector3 | None) -> tuple[Labe
             return tumor, ()
         listed = ", ".join(f"{v:.2f} mL" for v in parts.volumes_ml)
         return tumor, (
-            f"the tumor mask has {len(parts)} separate parts ({listed}), measured as one lesion; "
-            "give a target point to choose one",
+            (
+                f"the tumor mask has {len(parts)} separate parts ({listed}), measured as one lesion; "
+                "give a target point to choose one"
+            ),
         )
     index = tumor.geometry.to_index(np.array(target_lps_mm))
     offset_mm = (np.argwhere(tumor.voxels) - index) * np.array(spacing)

@@ -146,7 +146,9 @@ def lay_out(
     grid = zone.geometry.around(low, high, MEASUREMENT_SPACING_MM)
     identity = np.eye(4)
 
-    tumor_field = sample(occupancy(small_tumor), small_tumor.geometry, grid, planning_from_verification, backend)
+    tumor_field = sample(
+        occupancy(small_tumor), small_tumor.geometry, grid, planning_from_verification, backend
+    )
     zone_field = sample(occupancy(small_zone), small_zone.geometry, grid, identity, backend)
     core_field = None
     if core is not None:

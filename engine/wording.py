@@ -21,9 +21,11 @@ def summary(coverage: CoverageFinding, margin: MarginFinding, spots: tuple[ColdS
     low, high = coverage.tcr_interval_90
     judgement = "covers the whole target" if coverage.complete else "does not cover the whole target"
     sentences = [
-        f"On the best alignment the zone {judgement}: TCR {coverage.tcr:.3f} (90 % interval {low:.3f} to "
-        f"{high:.3f}), minimal margin {margin.minimal_mm:.1f} mm, probability of complete coverage "
-        f"{coverage.probability_complete:.2f}.",
+        (
+            f"On the best alignment the zone {judgement}: TCR {coverage.tcr:.3f} (90 % interval {low:.3f} to "
+            f"{high:.3f}), minimal margin {margin.minimal_mm:.1f} mm, probability of complete coverage "
+            f"{coverage.probability_complete:.2f}."
+        ),
     ]
     if spots:
         listed = "; ".join(f"{s.volume_ml:.2f} mL {s.direction}" for s in spots[:3])
@@ -54,7 +56,9 @@ def slice_warning(which: str, spacing_zyx_mm: Vector3, target_margin_mm: float) 
     if thickest < THICK_SLICE_MM:
         return ()
     return (
-        f"{which} CT: slices are {thickest:.1f} mm apart against a margin of {target_margin_mm:g} mm; along the slice "
-        f"normal the minimal margin is known to about ±{thickest / 2:.1f} mm only, and tends to be too small. "
-        "Reconstruct at 1.25 mm or less for a sharper answer.",
+        (
+            f"{which} CT: slices are {thickest:.1f} mm apart against a margin of {target_margin_mm:g} mm; along the slice "
+            f"normal the minimal margin is known to about ±{thickest / 2:.1f} mm only, and tends to be too small. "
+            "Reconstruct at 1.25 mm or less for a sharper answer."
+        ),
     )

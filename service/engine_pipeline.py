@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +16,7 @@ from engine.errors import InvalidRequestError
 from engine.image_file import write_mask, write_volume
 from engine.kernels.backend import Backend
 from engine.manifest import MODEL_FILE, read_manifest
-from engine.reading import in_axis_order_of, check_same_patient
+from engine.reading import in_axis_order_of
 from engine.survival import SurvivalModel
 from engine.volume import CtVolume, LabelMask
 from service.pipeline import ModelDescription, PipelineDescription
@@ -39,7 +37,7 @@ class EnginePipeline:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+        self._assessment_settings = workflow.AssessmentSettings(max_slice_mm=settings.max_slice_mm)
         self.risk_model = load_risk_model(settings)
 
     def describe(self) -> PipelineDescription:
@@ -87,10 +85,6 @@ class EnginePipeline:
         """Return a mask with the axis order of its CT, if it has the same voxels in another one."""
         return in_axis_order_of(ct.geometry, mask)
 
-    def check_same_patient(self, planning: CtVolume, verification: CtVolume) -> tuple[str, ...]:
-        """Return warnings if nothing says that the two scans are of different patients."""
-        return check_same_patient(planning, verification)
-
     def prepare(
         self,
         planning: CtVolume,
@@ -100,7 +94,13 @@ class EnginePipeline:
         listener: StageListener,
     ) -> PreparedPlanning:
         """Do everything that needs only the planning CT."""
-        return workflow.prepare_planning(planning, tumor, target_lps_mm=target_lps_mm, listener=listener)
+        return workflow.prepare_planning(
+            planning,
+            tumor,
+            target_lps_mm=target_lps_mm,
+            settings=self._assessment_settings,
+            listener=listener,
+        )
 
     def assess(
         self,
@@ -121,6 +121,8 @@ class EnginePipeline:
             zone,
             core=core,
             clinical=clinical,
+            risk_model=self.risk_model,
+            settings=self._assessment_settings,
             include_risk_if_complete=include_risk_if_complete,
             on_preliminary=on_preliminary,
             listener=listener,
@@ -131,9 +133,9 @@ class EnginePipeline:
         if assessment.maps is None:
             return
         write_maps(assessment.maps, folder)
-        if importlib.util.find_spec("service.sheet") is not None:
-            sheet = importlib.import_module("service.sheet")
-            sheet.draw_sheet(assessment, folder / "sheet.png")
+        from service.sheet import draw_sheet  # noqa: PLC0415 - matplotlib loads only where a sheet is drawn
+
+        draw_sheet(assessment, folder / "sheet.png")
 
 
 def write_maps(maps: AssessmentMaps, folder: Path) -> None:

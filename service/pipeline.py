@@ -64,14 +64,6 @@ class Pipeline(Protocol):
     def lay_mask(self, mask: LabelMask, ct: CtVolume) -> LabelMask:
         """Return a mask with the axis order of its CT, if it has the same voxels in another one."""
 
-    def check_same_patient(self, planning: CtVolume, verification: CtVolume) -> tuple[str, ...]:
-        """Return warnings if nothing says that the two scans are of different patients.
-
-        Raises
-        ------
-        PatientMismatchError
-        """
-
     def prepare(
         self,
         planning: CtVolume,

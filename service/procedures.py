@@ -193,7 +193,6 @@ class Procedures:
             verification, arrival = self._volumes.ct(after.verification)
             zone = None if after.zone is None else self._volumes.mask(after.zone, verification)
             core = None if after.core is None else self._volumes.mask(after.core, verification)
-            noticed = self._pipeline.check_same_patient(prepared.planning, verification)
         opened = service_pb2.OpenCaseRequest.FromString(self._store.request_of(case_id))
 
         def tell_preliminary(found: AblationAssessment) -> None:
@@ -215,7 +214,6 @@ class Procedures:
             message.timings_s[name] = duration_s
         if arrival.last_byte_at is not None:  # it was decoded when it arrived
             message.timings_s[Stage.READ_VERIFICATION.value] += arrival.decode_s
-        message.warnings.extend(warning for warning in noticed if warning not in found.warnings)
         assessment_id = str(uuid.uuid4())
         message.provenance.CopyFrom(
             provenance_message(

@@ -95,9 +95,6 @@ class StubPipeline:
     def lay_mask(self, mask: LabelMask, ct: CtVolume) -> LabelMask:
         return mask
 
-    def check_same_patient(self, planning: CtVolume, verification: CtVolume) -> tuple[str, ...]:
-        return ("stub does not know the patient",)
-
     def prepare(
         self,
         planning: CtVolume,
@@ -113,7 +110,7 @@ class StubPipeline:
             tumor = LabelMask(planning.voxels_hu > 0, planning.geometry, "tumor")
         self.prepared_count += 1
         lesion = LesionFinding(tumor.volume_ml, target_lps_mm, None, "supplied", 10.0)
-        return PreparedPlanning(planning, tumor, lesion, ("prepared by a stub",), clock.timings_s, None)
+        return PreparedPlanning(planning, tumor, lesion, None, ("prepared by a stub",), clock.timings_s, None)
 
     def assess(
         self,

@@ -68,7 +68,9 @@ def residual_displacement(
     grid, source = verification.geometry, planning.geometry
     spacing = grid.spacing_zyx_mm[0]
     base = source.index_from_lps @ planning_from_verification @ grid.affine_lps_mm
-    known = resample(planning.inside.astype(np.float32), base, grid.shape_zyx, order=1, backend=backend) > 0.99
+    known = (
+        resample(planning.inside.astype(np.float32), base, grid.shape_zyx, order=1, backend=backend) > 0.99
+    )
     weight = (evidence & known).astype(np.float32)
     flow = np.zeros((*grid.shape_zyx, 3), dtype=np.float32)  # zyx, mm of the verification grid
     sigma = WINDOW_SD_MM / spacing
@@ -136,9 +138,7 @@ def _window_flow(
     sigma: float,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """One Lucas-Kanade step (zyx, mm) and the structure tensor of each window, HU²/mm²."""
-    gradient = [
-        0.5 * (g + h) / spacing for g, h in zip(np.gradient(fixed), np.gradient(warped), strict=True)
-    ]
+    gradient = [0.5 * (g + h) / spacing for g, h in zip(np.gradient(fixed), np.gradient(warped), strict=True)]
     difference = fixed - warped
     total = np.maximum(ndimage.gaussian_filter(weight, sigma), 1e-3)
     tensor = np.empty((*fixed.shape, 3, 3), dtype=np.float32)

@@ -14,7 +14,16 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from engine.kernels.arguments import DoubleArray, FloatArray, Index3
+from engine.kernels.arguments import DoubleArray, FloatArray, Index3, IntArray
+from engine.kernels.cpu.coordinates import (
+    clamped,
+    coordinates,
+    is_inside,
+    is_inside_zy,
+    row_start,
+    span_between_centers,
+    span_inside,
+)
 from engine.kernels.cpu.spline import cubic_weights, mirrored, prefiltered
 from engine.kernels.cpu.threads import over
 
@@ -70,107 +79,6 @@ def _spline_of_sampled_part(
 
 
 @njit(nogil=True, cache=True)
-def _span(base: float, step: float, low: float, high: float, first: int, last: int) -> tuple[int, int]:
-    """Part of ``first..last`` (exclusive) where ``low <= base + step * x < high``; it is one run."""
-    if step == 0.0:
-        return (first, last) if low <= base < high else (first, first)
-    a, b = (low - base) / step, (high - base) / step
-    # one more at both ends, then the very expression that is sampled decides
-    first = max(first, min(last, int(max(min(a, b), -1e9)) - 2))
-    last = min(last, max(first, int(min(max(a, b), 1e9)) + 3))
-    while first < last and not low <= base + step * first < high:
-        first += 1
-    while first < last and not low <= base + step * (last - 1) < high:
-        last -= 1
-    return first, last
-
-
-@njit(nogil=True, cache=True)
-def _span_inside(base: DoubleArray, m: DoubleArray, size: npt.NDArray[np.int64], row: int) -> tuple[int, int]:
-    """Output x range of an undisplaced row whose samples lie within the voxels' outer faces."""
-    first, last = 0, row
-    for axis in range(3):
-        first, last = _span(base[axis], m[axis, 2], -0.5, size[axis] - 0.5, first, last)
-    return first, last
-
-
-@njit(nogil=True, cache=True)
-def _span_between_centers(
-    base: DoubleArray, m: DoubleArray, size: npt.NDArray[np.int64], first: int, last: int
-) -> tuple[int, int]:
-    """Part of the range whose samples have a voxel center on both sides along every axis."""
-    for axis in range(3):
-        first, last = _span(base[axis], m[axis, 2], 0.0, size[axis] - 1.0, first, last)
-    return first, last
-
-
-@njit(nogil=True, cache=True)
-def _row_start(m: DoubleArray, z: int, y: int, base: DoubleArray) -> None:
-    for axis in range(3):
-        base[axis] = (m[axis, 0] * z + m[axis, 1] * y) + m[axis, 3]
-
-
-@njit(nogil=True, cache=True)
-def _coordinates(
-    m: DoubleArray, z: int, y: int, field: FloatArray, fm: DoubleArray, base: DoubleArray, at: DoubleArray
-) -> None:
-    """Input index of every voxel of an output row, (3, x)."""
-    _row_start(m, z, y, base)
-    for axis in range(3):
-        for x in range(at.shape[1]):
-            at[axis, x] = base[axis] + m[axis, 2] * x
-    if field.size:
-        _row_start(fm, z, y, base)
-        _add_displacement(field, fm, base, at)
-
-
-@njit(nogil=True, cache=True)
-def _clamped(p: float, size: int) -> tuple[int, int, float]:
-    """Lower and upper neighbor of a position held inside the centers, and the upper one's weight."""
-    p = min(max(p, 0.0), size - 1.0)
-    low = int(p)
-    return low, min(low + 1, size - 1), p - low
-
-
-@njit(nogil=True, cache=True)
-def _add_displacement(field: FloatArray, fm: DoubleArray, base: DoubleArray, at: DoubleArray) -> None:
-    width = field.shape[2]
-    along_x = fm[0, 2] == 0.0 and fm[1, 2] == 0.0
-    line = np.empty((width, 3), dtype=np.float64)
-    if along_x:
-        _blend_displacement(field, base[0], base[1], 0, width, line)
-    for x in range(at.shape[1]):
-        x0, x1, w = _clamped(base[2] + fm[2, 2] * x, width)
-        if not along_x:
-            _blend_displacement(field, base[0] + fm[0, 2] * x, base[1] + fm[1, 2] * x, x0, x1 + 1, line)
-        for axis in range(3):
-            at[axis, x] += line[x0, axis] * (1.0 - w) + line[x1, axis] * w
-
-
-@njit(nogil=True, cache=True)
-def _blend_displacement(
-    field: FloatArray, z: float, y: float, first: int, last: int, line: DoubleArray
-) -> None:
-    """Displacements first..last along x of the field at a fractional (z, y)."""
-    z0, z1, wz = _clamped(z, field.shape[0])
-    y0, y1, wy = _clamped(y, field.shape[1])
-    for x in range(first, last):
-        for axis in range(3):
-            low = field[z0, y0, x, axis] * (1.0 - wy) + field[z0, y1, x, axis] * wy
-            high = field[z1, y0, x, axis] * (1.0 - wy) + field[z1, y1, x, axis] * wy
-            line[x, axis] = low * (1.0 - wz) + high * wz
-
-
-@njit(nogil=True, cache=True)
-def _is_inside(at: DoubleArray, x: int, size: npt.NDArray[np.int64]) -> bool:
-    return bool(
-        -0.5 <= at[0, x] < size[0] - 0.5
-        and -0.5 <= at[1, x] < size[1] - 0.5
-        and -0.5 <= at[2, x] < size[2] - 0.5
-    )
-
-
-@njit(nogil=True, cache=True)
 def _store_row(row: FloatArray, rounding: bool, out: npt.NDArray[Any], z: int, y: int) -> None:
     if not rounding:
         for x in range(row.size):
@@ -186,8 +94,8 @@ def _nearest_slices(
     z_first: int,
     z_last: int,
     voxels: npt.NDArray[Any],
-    size: npt.NDArray[np.int64],
-    start: npt.NDArray[np.int64],  # noqa: ARG001 - one signature for all orders
+    size: IntArray,
+    start: IntArray,  # noqa: ARG001 - one signature for all orders
     m: DoubleArray,
     field: FloatArray,
     fm: DoubleArray,
@@ -199,10 +107,10 @@ def _nearest_slices(
     base, at = np.empty(3, dtype=np.float64), np.empty((3, width), dtype=np.float64)
     for z in range(z_first, z_last):
         for y in range(height):
-            _coordinates(m, z, y, field, fm, base, at)
+            coordinates(m, z, y, field, fm, base, at)
             for x in range(width):
                 out[z, y, x] = fill
-                if _is_inside(at, x, size):
+                if is_inside(at, x, size):
                     # inside, so adding a half leaves nothing below zero to truncate
                     iz, iy, ix = int(at[0, x] + 0.5), int(at[1, x] + 0.5), int(at[2, x] + 0.5)
                     out[z, y, x] = voxels[min(iz, size[0] - 1), min(iy, size[1] - 1), min(ix, size[2] - 1)]
@@ -213,8 +121,8 @@ def _linear_slices(
     z_first: int,
     z_last: int,
     voxels: npt.NDArray[Any],
-    size: npt.NDArray[np.int64],
-    start: npt.NDArray[np.int64],  # noqa: ARG001 - one signature for all orders
+    size: IntArray,
+    start: IntArray,  # noqa: ARG001 - one signature for all orders
     m: DoubleArray,
     field: FloatArray,
     fm: DoubleArray,
@@ -230,17 +138,15 @@ def _linear_slices(
         for y in range(height):
             row[:] = fill
             if field.size:
-                _coordinates(m, z, y, field, fm, base, at)
-                for x in range(width):
-                    if _is_inside(at, x, size):
-                        row[x] = _linear_clamped(voxels, at[0, x], at[1, x], at[2, x])
+                coordinates(m, z, y, field, fm, base, at)
+                _linear_displaced(voxels, at, size, row)
             else:
-                _row_start(m, z, y, base)
-                first, last = _span_inside(base, m, size, width)
+                row_start(m, z, y, base)
+                first, last = span_inside(base, m, size, width)
                 if along_x:
                     _linear_along_x(voxels, base, m[2, 2], first, last, line, row)
                 else:
-                    a, b = _span_between_centers(base, m, size, first, last)
+                    a, b = span_between_centers(base, m, size, first, last)
                     _linear_border(voxels, base, m, first, a, row)
                     _linear_between(voxels, base, m, a, b, row)
                     _linear_border(voxels, base, m, b, last, row)
@@ -261,10 +167,10 @@ def _linear_along_x(
     if first >= last:
         return
     width = voxels.shape[2]
-    z0, z1, wz = _clamped(base[0], voxels.shape[0])
-    y0, y1, wy = _clamped(base[1], voxels.shape[1])
+    z0, z1, wz = clamped(base[0], voxels.shape[0])
+    y0, y1, wy = clamped(base[1], voxels.shape[1])
     a, b = base[2] + step * first, base[2] + step * (last - 1)
-    low, high = _clamped(min(a, b), width)[0], _clamped(max(a, b), width)[1] + 1
+    low, high = clamped(min(a, b), width)[0], clamped(max(a, b), width)[1] + 1
     w00, w01 = np.float32((1 - wz) * (1 - wy)), np.float32((1 - wz) * wy)
     w10, w11 = np.float32(wz * (1 - wy)), np.float32(wz * wy)
     for x in range(low, high):
@@ -272,7 +178,7 @@ def _linear_along_x(
             voxels[z1, y0, x] * w10 + voxels[z1, y1, x] * w11
         )
     for x in range(first, last):
-        x0, x1, w = _clamped(base[2] + step * x, width)
+        x0, x1, w = clamped(base[2] + step * x, width)
         row[x] = line[x0] + np.float32(w) * (line[x1] - line[x0])
 
 
@@ -286,9 +192,9 @@ def _linear_border(
 
 @njit(nogil=True, cache=True)
 def _linear_clamped(voxels: npt.NDArray[Any], pz: float, py: float, px: float) -> float:
-    z0, z1, wz = _clamped(pz, voxels.shape[0])
-    y0, y1, wy = _clamped(py, voxels.shape[1])
-    x0, x1, wx = _clamped(px, voxels.shape[2])
+    z0, z1, wz = clamped(pz, voxels.shape[0])
+    y0, y1, wy = clamped(py, voxels.shape[1])
+    x0, x1, wx = clamped(px, voxels.shape[2])
     v00 = voxels[z0, y0, x0] * (1.0 - wx) + voxels[z0, y0, x1] * wx
     v01 = voxels[z0, y1, x0] * (1.0 - wx) + voxels[z0, y1, x1] * wx
     v10 = voxels[z1, y0, x0] * (1.0 - wx) + voxels[z1, y0, x1] * wx
@@ -300,25 +206,43 @@ def _linear_clamped(voxels: npt.NDArray[Any], pz: float, py: float, px: float) -
 def _linear_between(
     voxels: npt.NDArray[Any], base: DoubleArray, m: DoubleArray, first: int, last: int, row: FloatArray
 ) -> None:
-    """Sample where a voxel lies on both sides along every axis: no test, one flat index."""
+    """Sample where a voxel lies on both sides along every axis: no test."""
+    for x in range(first, last):
+        pz, py, px = base[0] + m[0, 2] * x, base[1] + m[1, 2] * x, base[2] + m[2, 2] * x
+        row[x] = _linear_unclamped(voxels, pz, py, px)
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _linear_unclamped(voxels: npt.NDArray[Any], pz: float, py: float, px: float) -> np.float32:
+    """Interpolate in float32 with one unsigned flat index, which Numba need not test for a sign."""
     flat = voxels.reshape(-1)
     width = np.uint64(voxels.shape[2])
     plane = np.uint64(voxels.shape[1] * voxels.shape[2])
     one = np.uint64(1)
-    for x in range(first, last):
-        pz, py, px = base[0] + m[0, 2] * x, base[1] + m[1, 2] * x, base[2] + m[2, 2] * x
-        iz, iy, ix = int(pz), int(py), int(px)
-        wz, wy, wx = np.float32(pz - iz), np.float32(py - iy), np.float32(px - ix)
-        k = np.uint64(iz) * plane + np.uint64(iy) * width + np.uint64(ix)
-        a, b = np.float32(flat[k]), np.float32(flat[k + width])
-        c, d = np.float32(flat[k + plane]), np.float32(flat[k + plane + width])
-        a += wx * (np.float32(flat[k + one]) - a)
-        b += wx * (np.float32(flat[k + width + one]) - b)
-        c += wx * (np.float32(flat[k + plane + one]) - c)
-        d += wx * (np.float32(flat[k + plane + width + one]) - d)
-        a += wy * (b - a)
-        c += wy * (d - c)
-        row[x] = a + wz * (c - a)
+    iz, iy, ix = int(pz), int(py), int(px)
+    wz, wy, wx = np.float32(pz - iz), np.float32(py - iy), np.float32(px - ix)
+    k = np.uint64(iz) * plane + np.uint64(iy) * width + np.uint64(ix)
+    a, b = np.float32(flat[k]), np.float32(flat[k + width])
+    c, d = np.float32(flat[k + plane]), np.float32(flat[k + plane + width])
+    a += wx * (np.float32(flat[k + one]) - a)
+    b += wx * (np.float32(flat[k + width + one]) - b)
+    c += wx * (np.float32(flat[k + plane + one]) - c)
+    d += wx * (np.float32(flat[k + plane + width + one]) - d)
+    a += wy * (b - a)
+    c += wy * (d - c)
+    return a + wz * (c - a)
+
+
+@njit(nogil=True, cache=True)
+def _linear_displaced(voxels: npt.NDArray[Any], at: DoubleArray, size: IntArray, row: FloatArray) -> None:
+    """Sample a row whose positions follow no line."""
+    last_z, last_y, last_x = size[0] - 1.0, size[1] - 1.0, size[2] - 1.0
+    for x in range(row.size):
+        pz, py, px = at[0, x], at[1, x], at[2, x]
+        if 0.0 <= pz < last_z and 0.0 <= py < last_y and 0.0 <= px < last_x:
+            row[x] = _linear_unclamped(voxels, pz, py, px)
+        elif is_inside(at, x, size):
+            row[x] = _linear_clamped(voxels, pz, py, px)
 
 
 @njit(nogil=True, cache=True)
@@ -326,8 +250,8 @@ def _cubic_slices(
     z_first: int,
     z_last: int,
     spline: FloatArray,
-    size: npt.NDArray[np.int64],
-    start: npt.NDArray[np.int64],
+    size: IntArray,
+    start: IntArray,
     m: DoubleArray,
     field: FloatArray,
     fm: DoubleArray,
@@ -343,12 +267,12 @@ def _cubic_slices(
     along_x = field.size == 0 and m[0, 2] == 0.0 and m[1, 2] == 0.0
     for z in range(z_first, z_last):
         for y in range(height):
-            _coordinates(m, z, y, field, fm, base, at)
+            coordinates(m, z, y, field, fm, base, at)
             row[:] = fill
-            if along_x and _is_inside_zy(at, size):
+            if along_x and is_inside_zy(at, size):
                 _blend_cubic(spline, size, start, at, weights, taps, line)
             for x in range(width):
-                if not _is_inside(at, x, size):
+                if not is_inside(at, x, size):
                     continue
                 _taps(at, x, 2, size, start, weights, taps)
                 if along_x:
@@ -364,19 +288,14 @@ def _cubic_slices(
 
 
 @njit(nogil=True, cache=True)
-def _is_inside_zy(at: DoubleArray, size: npt.NDArray[np.int64]) -> bool:
-    return bool(-0.5 <= at[0, 0] < size[0] - 0.5 and -0.5 <= at[1, 0] < size[1] - 0.5)
-
-
-@njit(nogil=True, cache=True)
 def _taps(
     at: DoubleArray,
     x: int,
     axis: int,
-    size: npt.NDArray[np.int64],
-    start: npt.NDArray[np.int64],
+    size: IntArray,
+    start: IntArray,
     weights: FloatArray,
-    taps: npt.NDArray[np.int64],
+    taps: IntArray,
 ) -> None:
     """Find the four coefficients along one axis that a sample needs, and their weights."""
     low = math.floor(at[axis, x])
@@ -389,11 +308,11 @@ def _taps(
 @njit(nogil=True, cache=True)
 def _blend_cubic(
     spline: FloatArray,
-    size: npt.NDArray[np.int64],
-    start: npt.NDArray[np.int64],
+    size: IntArray,
+    start: IntArray,
     at: DoubleArray,
     weights: FloatArray,
-    taps: npt.NDArray[np.int64],
+    taps: IntArray,
     line: FloatArray,
 ) -> None:
     """Blend the sixteen rows of coefficients around an output row that runs along x."""
@@ -408,7 +327,7 @@ def _blend_cubic(
 
 
 @njit(nogil=True, cache=True)
-def _cubic(spline: FloatArray, weights: FloatArray, taps: npt.NDArray[np.int64]) -> np.float32:
+def _cubic(spline: FloatArray, weights: FloatArray, taps: IntArray) -> np.float32:
     value = np.float32(0.0)
     for j in range(4):
         for k in range(4):

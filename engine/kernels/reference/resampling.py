@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -35,10 +35,8 @@ def resample(
         return labels
     if order == 1:
         at = np.clip(at, 0, size - 1)
-    spline = voxels.astype(np.float64)
-    if order == 3:
-        spline = ndimage.spline_filter(spline, order=3, mode="mirror")
-    sampled = ndimage.map_coordinates(spline, list(at), order=order, mode="mirror", prefilter=False)
+    interpolation: Literal[1, 3] = 3 if order == 3 else 1
+    sampled = ndimage.map_coordinates(voxels.astype(np.float64), list(at), order=interpolation, mode="mirror")
     return _cast(np.where(inside, sampled, fill), voxels.dtype)
 
 

@@ -1,0 +1,114 @@
+"""Where the samples of one output row lie in the input, and which of them lie inside."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from engine.kernels.arguments import DoubleArray, FloatArray, IntArray
+
+
+@njit(nogil=True, cache=True)
+def _span(base: float, step: float, low: float, high: float, first: int, last: int) -> tuple[int, int]:
+    """Part of ``first..last`` (exclusive) where ``low <= base + step * x < high``; it is one run."""
+    if step == 0.0:
+        return (first, last) if low <= base < high else (first, first)
+    a, b = (low - base) / step, (high - base) / step
+    # one more at both ends, then the very expression that is sampled decides
+    first = max(first, min(last, int(max(min(a, b), -1e9)) - 2))
+    last = min(last, max(first, int(min(max(a, b), 1e9)) + 3))
+    while first < last and not low <= base + step * first < high:
+        first += 1
+    while first < last and not low <= base + step * (last - 1) < high:
+        last -= 1
+    return first, last
+
+
+@njit(nogil=True, cache=True)
+def span_inside(base: DoubleArray, m: DoubleArray, size: IntArray, row: int) -> tuple[int, int]:
+    """Output x range of an undisplaced row whose samples lie within the voxels' outer faces."""
+    first, last = 0, row
+    for axis in range(3):
+        first, last = _span(base[axis], m[axis, 2], -0.5, size[axis] - 0.5, first, last)
+    return first, last
+
+
+@njit(nogil=True, cache=True)
+def span_between_centers(
+    base: DoubleArray, m: DoubleArray, size: IntArray, first: int, last: int
+) -> tuple[int, int]:
+    """Part of the range whose samples have a voxel center on both sides along every axis."""
+    for axis in range(3):
+        first, last = _span(base[axis], m[axis, 2], 0.0, size[axis] - 1.0, first, last)
+    return first, last
+
+
+@njit(nogil=True, cache=True)
+def row_start(m: DoubleArray, z: int, y: int, base: DoubleArray) -> None:
+    for axis in range(3):
+        base[axis] = (m[axis, 0] * z + m[axis, 1] * y) + m[axis, 3]
+
+
+@njit(nogil=True, cache=True)
+def coordinates(
+    m: DoubleArray, z: int, y: int, field: FloatArray, fm: DoubleArray, base: DoubleArray, at: DoubleArray
+) -> None:
+    """Input index of every voxel of an output row, (3, x)."""
+    row_start(m, z, y, base)
+    for axis in range(3):
+        for x in range(at.shape[1]):
+            at[axis, x] = base[axis] + m[axis, 2] * x
+    if field.size:
+        row_start(fm, z, y, base)
+        _add_displacement(field, fm, base, at)
+
+
+@njit(nogil=True, cache=True)
+def clamped(p: float, size: int) -> tuple[int, int, float]:
+    """Lower and upper neighbor of a position held inside the centers, and the upper one's weight."""
+    p = min(max(p, 0.0), size - 1.0)
+    low = int(p)
+    return low, min(low + 1, size - 1), p - low
+
+
+@njit(nogil=True, cache=True)
+def _add_displacement(field: FloatArray, fm: DoubleArray, base: DoubleArray, at: DoubleArray) -> None:
+    width = field.shape[2]
+    along_x = fm[0, 2] == 0.0 and fm[1, 2] == 0.0
+    line = np.empty((width, 3), dtype=np.float64)
+    if along_x:
+        _blend_displacement(field, base[0], base[1], 0, width, line)
+    for x in range(at.shape[1]):
+        x0, x1, w = clamped(base[2] + fm[2, 2] * x, width)
+        if not along_x:
+            _blend_displacement(field, base[0] + fm[0, 2] * x, base[1] + fm[1, 2] * x, x0, x1 + 1, line)
+        for axis in range(3):
+            at[axis, x] += line[x0, axis] * (1.0 - w) + line[x1, axis] * w
+
+
+@njit(nogil=True, cache=True)
+def _blend_displacement(
+    field: FloatArray, z: float, y: float, first: int, last: int, line: DoubleArray
+) -> None:
+    """Displacements first..last along x of the field at a fractional (z, y)."""
+    z0, z1, wz = clamped(z, field.shape[0])
+    y0, y1, wy = clamped(y, field.shape[1])
+    for x in range(first, last):
+        for axis in range(3):
+            low = field[z0, y0, x, axis] * (1.0 - wy) + field[z0, y1, x, axis] * wy
+            high = field[z1, y0, x, axis] * (1.0 - wy) + field[z1, y1, x, axis] * wy
+            line[x, axis] = low * (1.0 - wz) + high * wz
+
+
+@njit(nogil=True, cache=True)
+def is_inside(at: DoubleArray, x: int, size: IntArray) -> bool:
+    return bool(
+        -0.5 <= at[0, x] < size[0] - 0.5
+        and -0.5 <= at[1, x] < size[1] - 0.5
+        and -0.5 <= at[2, x] < size[2] - 0.5
+    )
+
+
+@njit(nogil=True, cache=True)
+def is_inside_zy(at: DoubleArray, size: IntArray) -> bool:
+    return bool(-0.5 <= at[0, 0] < size[0] - 0.5 and -0.5 <= at[1, 0] < size[1] - 0.5)
