@@ -1,0 +1,82 @@
+"""The ablation zone: a margin around the tumor that depends on the direction, and how it looks on CT."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.geometry import FloatArray
+
+AblationKind = Literal["complete", "miss", "under", "half"]
+
+MARGIN_OF_KIND_MM: Final[dict[str, float]] = {"complete": 6.0, "miss": 2.5, "under": -2.0, "half": -12.0}
+"""Least margin along the worst direction, unless the caller names one."""
+
+RIM_MM: Final = 2.5
+"""Width of the ground-glass rim around the dense core."""
+
+GROUND_GLASS_HU: Final = -560.0
+CORE_HU: Final = -60.0
+
+
+@dataclass(frozen=True, eq=False)
+class AblationShape:
+    """A zone that reaches ``margin(direction)`` beyond the tumor's surface.
+
+    Parameters
+    ----------
+    ample_mm : float
+        Margin away from the worst direction, before its waves.
+    waves : sequence of (direction (3,), height mm, sharpness)
+    worst_direction : ndarray, (3,)
+    dip_mm : float
+        How much less the margin is there.
+    dip_sharpness : float
+    """
+
+    ample_mm: float
+    waves: tuple[tuple[FloatArray, float, float], ...]
+    worst_direction: FloatArray
+    dip_mm: float
+    dip_sharpness: float
+
+    def margin_mm(self, unit: FloatArray) -> FloatArray:
+        """Margin along unit directions (..., 3) from the tumor's center."""
+        margin = np.full(unit.shape[:-1], self.ample_mm)
+        for direction, height, sharpness in self.waves:
+            margin += height * np.exp(sharpness * (unit @ direction - 1.0))
+        return np.asarray(
+            margin - self.dip_mm * np.exp(self.dip_sharpness * (unit @ self.worst_direction - 1.0))
+        )
+
+    def depth_mm(self, tumor_distance_mm: FloatArray, offset_from_center: FloatArray) -> FloatArray:
+        """Positive inside the zone: the margin along a point's direction less its distance to the tumor."""
+        length = np.linalg.norm(offset_from_center, axis=-1)
+        unit = offset_from_center / np.maximum(length, 1e-9)[..., None]
+        return np.asarray(self.margin_mm(unit) - tumor_distance_mm)
+
+
+def random_ablation(
+    rng: np.random.Generator, kind: AblationKind, minimal_margin_mm: float | None
+) -> AblationShape:
+    """A zone of a kind; its least margin lies close to the one asked for."""
+    least = MARGIN_OF_KIND_MM[kind] if minimal_margin_mm is None else minimal_margin_mm
+    waves = tuple((_unit(rng), float(rng.uniform(0.5, 2.0)), float(rng.uniform(3.0, 8.0))) for _ in range(4))
+    ample = max(least, 6.0)
+    sharpness = 1.2 if kind == "half" else float(rng.uniform(3.0, 6.0))
+    return AblationShape(ample, waves, _unit(rng), ample - least, sharpness)
+
+
+def zone_hu(rng: np.random.Generator, depth_mm: FloatArray) -> npt.NDArray[np.float64]:
+    """HU of the zone by depth: ground glass at the rim, coagulated tissue within."""
+    inward = np.clip((depth_mm - RIM_MM + 0.7) / 1.4, 0.0, 1.0)
+    mottle = rng.normal(0.0, 25.0, depth_mm.shape)
+    return np.asarray(GROUND_GLASS_HU + inward * (CORE_HU - GROUND_GLASS_HU) + mottle)
+
+
+def _unit(rng: np.random.Generator) -> FloatArray:
+    vector = rng.normal(size=3)
+    return np.asarray(vector / np.linalg.norm(vector))
