@@ -86,14 +86,14 @@ def measure_coverage(
         counts.voxels[0],
         counts.covered[0],
         counts.nearest_uncovered_mm,
-        _farthest(distance_to_cover_mm, outside),
+        _farthest(field, distance_to_cover_mm, outside),
         field.voxel_ml,
     )
     in_lung = _coverage(
         counts.counted[0],
         counts.covered_and_counted[0],
         counts.nearest_uncovered_counted_mm,
-        _farthest(distance_to_cover_mm, outside & field.assessable),
+        _farthest(field, distance_to_cover_mm, outside & field.assessable),
         field.voxel_ml,
     )
     return whole, in_lung
@@ -122,8 +122,19 @@ def not_assessable_share(field: MeasurementField, target_margin_mm: float = TARG
     return float(np.count_nonzero(target & ~field.lung)) / float(np.count_nonzero(target))
 
 
-def _farthest(distance_to_cover_mm: Float32Array, outside: BoolArray) -> float | None:
-    return float(distance_to_cover_mm[outside].max()) if outside.any() else None
+def _farthest(
+    field: MeasurementField, distance_to_cover_mm: Float32Array, outside: BoolArray
+) -> float | None:
+    """Distance to the cover of the tumor's farthest point outside it; None where no tumor voxel is outside."""
+    if not outside.any():
+        return None
+    # The tumor's surface runs up to half a voxel beyond its outermost voxel center.
+    near = ndimage.map_coordinates(
+        ndimage.binary_dilation(outside).astype(np.float32), field.tumor_surface_index.T, order=0
+    )
+    surface = field.tumor_surface_index[near > 0]
+    sampled = ndimage.map_coordinates(distance_to_cover_mm, surface.T, order=1, mode="nearest")
+    return float(max(distance_to_cover_mm[outside].max(), sampled.max(initial=-np.inf)))
 
 
 def _coverage(target: int, covered: int, nearest: float, beyond: float | None, voxel_ml: float) -> Coverage:

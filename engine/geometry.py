@@ -122,9 +122,9 @@ class VolumeGeometry:
 
     def crop(self, start_zyx: Sequence[int], stop_zyx: Sequence[int]) -> VolumeGeometry:
         """The grid of ``voxels[start:stop]`` along each axis."""
-        shape = tuple(int(b) - int(a) for a, b in zip(start_zyx, stop_zyx, strict=True))
-        origin = tuple(float(v) for v in self.to_lps(np.array(start_zyx, dtype=float)))
-        return replace(self, shape_zyx=shape, origin_lps_mm=origin)
+        nz, ny, nx = (int(b) - int(a) for a, b in zip(start_zyx, stop_zyx, strict=True))
+        x, y, z = (float(v) for v in self.to_lps(np.array(start_zyx, dtype=float)))
+        return replace(self, shape_zyx=(nz, ny, nx), origin_lps_mm=(x, y, z))
 
     def around(
         self, low_lps_mm: npt.ArrayLike, high_lps_mm: npt.ArrayLike, spacing_mm: float

@@ -7,7 +7,7 @@ never says complete, and a refused one carries no number at all.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from coldspot.v1 import assessment_pb2, geometry_pb2, service_pb2
 
@@ -107,7 +107,7 @@ def clinical_inputs(request: service_pb2.OpenCaseRequest) -> ClinicalInputs:
     """Return the clinical inputs a case was opened with."""
     from engine.assessment import ClinicalInputs  # noqa: PLC0415 - the client imports this module, not the engine
 
-    sexes = {service_pb2.SEX_FEMALE: "f", service_pb2.SEX_MALE: "m"}
+    sexes: dict[int, Literal["f", "m"]] = {service_pb2.SEX_FEMALE: "f", service_pb2.SEX_MALE: "m"}
     return ClinicalInputs(
         sex=sexes.get(request.sex),
         fibrinogen_g_per_l=request.fibrinogen_g_per_l if request.HasField("fibrinogen_g_per_l") else None,

@@ -24,13 +24,12 @@ def label(mask: BoolArray, connectivity: int) -> tuple[LabelArray, IntArray, Dou
     first_run = np.cumsum(runs_per_row)
     runs = np.empty((int(first_run[-1]), 2), dtype=np.int64)
     over(depth, height * width // 4, _find_runs, voxels, first_run, runs)
-    roots = _join_runs(runs, first_run, depth, height, 1 if connectivity == 26 else 0)
-    # Roots are the first runs of their parts, so a stable sort breaks ties by first voxel.
-    names, part = np.unique(roots, return_inverse=True)
-    sizes, sums, starts, stops = _measure(runs, first_run, part, len(names), height)
+    part, parts = _join_runs(runs, first_run, depth, height, 1 if connectivity == 26 else 0)
+    sizes, sums, starts, stops = _measure(runs, first_run, part, parts, height)
+    # Parts are numbered by their first run, so a stable sort breaks ties by first voxel.
     order = np.argsort(-sizes, kind="stable")
-    rank = np.empty(len(names), dtype=np.int32)
-    rank[order] = np.arange(1, len(names) + 1)
+    rank = np.empty(parts, dtype=np.int32)
+    rank[order] = np.arange(1, parts + 1)
     labels = np.zeros(mask.shape, dtype=np.int32)
     over(depth, height * width // 4, _write_labels, runs, first_run, rank[part], labels)
     sizes = sizes[order]
@@ -86,8 +85,10 @@ def _join_rows(runs: IntArray, parent: IntArray, a: int, a_end: int, b: int, b_e
 
 
 @njit(nogil=True, cache=True)
-def _join_runs(runs: IntArray, first_run: IntArray, depth: int, height: int, reach: int) -> IntArray:
-    """First run of the part that each run belongs to."""
+def _join_runs(
+    runs: IntArray, first_run: IntArray, depth: int, height: int, reach: int
+) -> tuple[IntArray, int]:
+    """Part that each run belongs to, numbered in order of first runs, and how many there are."""
     parent = np.arange(len(runs))
     for z in range(depth):
         for y in range(height):
@@ -101,9 +102,14 @@ def _join_runs(runs: IntArray, first_run: IntArray, depth: int, height: int, rea
                 for other in range(max(0, y - reach), min(height, y + reach + 1)):
                     below = (z - 1) * height + other
                     _join_rows(runs, parent, a, a_end, first_run[below], first_run[below + 1], reach)
+    part, parts = np.empty_like(parent), 0
     for run in range(len(parent)):
-        parent[run] = parent[parent[run]]  # a parent comes before its child: one step is enough
-    return parent
+        if parent[run] == run:
+            part[run] = parts
+            parts += 1
+        else:  # a parent comes before its child, so it has its number
+            part[run] = part[parent[run]]
+    return part, parts
 
 
 @njit(nogil=True, cache=True)

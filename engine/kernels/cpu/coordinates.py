@@ -45,6 +45,7 @@ def span_between_centers(
 
 @njit(nogil=True, cache=True)
 def row_start(m: DoubleArray, z: int, y: int, base: DoubleArray) -> None:
+    """Image of the first voxel of an output row."""
     for axis in range(3):
         base[axis] = (m[axis, 0] * z + m[axis, 1] * y) + m[axis, 3]
 
@@ -102,6 +103,7 @@ def _blend_displacement(
 
 @njit(nogil=True, cache=True)
 def is_inside(at: DoubleArray, x: int, size: IntArray) -> bool:
+    """Whether a sample lies within the outer faces of the input's voxels."""
     return bool(
         -0.5 <= at[0, x] < size[0] - 0.5
         and -0.5 <= at[1, x] < size[1] - 0.5
@@ -111,4 +113,5 @@ def is_inside(at: DoubleArray, x: int, size: IntArray) -> bool:
 
 @njit(nogil=True, cache=True)
 def is_inside_zy(at: DoubleArray, size: IntArray) -> bool:
+    """Whether a row along x of the input runs within its faces along z and y."""
     return bool(-0.5 <= at[0, 0] < size[0] - 0.5 and -0.5 <= at[1, 0] < size[1] - 0.5)

