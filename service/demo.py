@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from service.settings import Settings
 
 
+DEMO_MARGIN_MM = 1.0
+"""Least margin that the demo's ablation leaves: a miss that a reader can see."""
+
+
 @dataclass(frozen=True)
 class DemoOutcome:
     """True and measured figures of one phantom, and the files that were written."""
@@ -37,7 +41,7 @@ def run_demo(
     from engine.phantoms import make_procedure  # noqa: PLC0415 - loads scipy and numba
 
     tell("making a phantom")
-    phantom = make_procedure(seed)
+    phantom = make_procedure(seed, kind="miss", minimal_margin_mm=DEMO_MARGIN_MM)
     procedure = Procedure(
         planning=phantom.planning,
         verification=phantom.verification,

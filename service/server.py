@@ -91,8 +91,8 @@ class ColdspotServer:
                     f"the metrics port {self.settings.metrics_port} is taken; choose another metrics_port"
                 ) from error
         self._server.start()
-        self.app.pipeline.warm_up()
         if self.settings.self_test:
+            self.app.pipeline.warm_up()
             self.app.pipeline.self_test()
         self.app.admission.open()
         self._tell(health_pb2.HealthCheckResponse.SERVING)

@@ -74,7 +74,7 @@ class Settings(BaseSettings):
     risk_model: str | None = Field(default=None, description="id of the bundle, where there are several")
     clinical_mode: bool = Field(default=False, description="no figures of a model from a simulated cohort")
     max_slice_mm: float = Field(default=5.0, gt=0)
-    self_test: bool = Field(default=True, description="measure a phantom before serving")
+    self_test: bool = Field(default=True, description="warm up and measure a phantom before serving")
 
     @classmethod
     def settings_customise_sources(

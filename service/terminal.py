@@ -43,22 +43,30 @@ def summary_table(report: dict[str, Any]) -> Table:
 
 def comparison_table(truth: dict[str, Any], measured: dict[str, Any]) -> Table:
     """Return true and measured figures of a phantom side by side."""
-    table = Table(title="Phantom of known truth", caption=DISCLAIMER)
+    table = Table(title="Simulated phantom of known truth, not a patient", caption=DISCLAIMER)
     for column in ("", "true", "measured"):
         table.add_column(column)
-    table.add_row("TCR", number(truth.get("tcr"), 3), number(measured["coverage"]["tcr"], 3))
-    table.add_row("complete", word(truth.get("complete")), word(measured["coverage"]["complete"]))
+    coverage, margin = measured["coverage"], measured["margin"]
+    table.add_row("TCR", number(truth["tcr"], 3), with_interval(coverage["tcr"], coverage["tcr_interval_90"], 3))
+    table.add_row("complete", word(truth["complete"]), word(coverage["complete"]))
     table.add_row(
         "minimal ablative margin, mm",
-        number(truth.get("minimal_margin_mm"), 1),
-        number(measured["margin"]["minimal_mm"], 1),
+        number(truth["minimal_margin_mm"], 1),
+        with_interval(margin["minimal_mm"], margin["minimal_interval_90_mm"], 1),
     )
-    table.add_row(
-        "uncovered regions, mL",
-        ", ".join(number(volume, 2) for volume in truth.get("uncovered_ml", [])) or "none",
-        ", ".join(number(region["volume_ml"], 2) for region in measured["uncovered"]) or "none",
-    )
+    table.add_row("uncovered in lung, mL", _volumes(truth["uncovered"]), _volumes(measured["uncovered"]))
+    table.add_row("largest at, LPS mm", _largest_at(truth["uncovered"]), _largest_at(measured["uncovered"]))
     return table
+
+
+def _volumes(regions: list[dict[str, Any]]) -> str:
+    return ", ".join(number(region["volume_ml"], 2) for region in regions) or "none"
+
+
+def _largest_at(regions: list[dict[str, Any]]) -> str:
+    if not regions:
+        return "none"
+    return ", ".join(number(x, 1) for x in regions[0]["centroid_lps_mm"])
 
 
 def _rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:

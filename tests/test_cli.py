@@ -200,7 +200,7 @@ def test_demo_prints_truth_beside_measured(
     truth = {
         "tcr": np.float64(sent.tcr),
         "minimal_margin_mm": -1.0,
-        "uncovered_ml": (0.5,),
+        "uncovered": ({"volume_ml": 0.5, "centroid_lps_mm": (1.0, 2.0, 3.0)},),
         "complete": False,
     }
 
@@ -217,7 +217,7 @@ def test_demo_prints_truth_beside_measured(
             self.truth = truth
 
     fake: Any = type(sys)("engine.phantoms")
-    fake.make_procedure = lambda _seed: Phantom()
+    fake.make_procedure = lambda _seed, **_chosen: Phantom()
     monkeypatch.setitem(sys.modules, "engine.phantoms", fake)
     result = run("demo", "--json", "--out", str(tmp_path / "out"))
     assert result.exit_code == 0, result.output

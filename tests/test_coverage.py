@@ -89,7 +89,7 @@ def test_ellipsoids_at_1_mm(shift: float) -> None:
     grid = centered_grid((1.0, 1.0, 1.0), 22.0)
     center = rng.uniform(-0.5, 0.5, 3)
     tumor = ball(grid, center, half_axes, "tumor")
-    zone = ball(grid, center + [shift, 0.0, 0.0], zone_mm, "ablation zone")
+    zone = ball(grid, center + np.array([shift, 0.0, 0.0]), zone_mm, "ablation zone")
     field = lay_out(tumor, zone, None, everywhere(grid), np.eye(4))
     whole, _ = measure_coverage(field, field.zone, field.distance_to_zone_mm)
     true_tcr, true_margin = spheroid_truth(6.0, 11.0, zone_mm, shift)

@@ -8,7 +8,7 @@ import numpy as np
 from numba import cuda
 
 from engine.kernels.arguments import DoubleArray, FloatArray, IntArray
-from engine.kernels.gpu.device import LINE_BLOCK, is_simulated
+from engine.kernels.gpu.device import LINE_BLOCK, greater, is_simulated, lesser
 
 
 def evaluate(
@@ -44,12 +44,12 @@ def evaluate(
 @cuda.jit(device=True)
 def _sample(field: Any, m: Any, z0: float, y0: float, x0: float) -> float:
     nz, ny, nx = field.shape
-    z = min(max(m[0, 0] * z0 + m[0, 1] * y0 + m[0, 2] * x0 + m[0, 3], 0.0), nz - 1.0)
-    y = min(max(m[1, 0] * z0 + m[1, 1] * y0 + m[1, 2] * x0 + m[1, 3], 0.0), ny - 1.0)
-    x = min(max(m[2, 0] * z0 + m[2, 1] * y0 + m[2, 2] * x0 + m[2, 3], 0.0), nx - 1.0)
+    z = lesser(greater(m[0, 0] * z0 + m[0, 1] * y0 + m[0, 2] * x0 + m[0, 3], 0.0), nz - 1.0)
+    y = lesser(greater(m[1, 0] * z0 + m[1, 1] * y0 + m[1, 2] * x0 + m[1, 3], 0.0), ny - 1.0)
+    x = lesser(greater(m[2, 0] * z0 + m[2, 1] * y0 + m[2, 2] * x0 + m[2, 3], 0.0), nx - 1.0)
     k, j, i = int(z), int(y), int(x)
     fz, fy, fx = z - k, y - j, x - i
-    k1, j1, i1 = min(k + 1, nz - 1), min(j + 1, ny - 1), min(i + 1, nx - 1)
+    k1, j1, i1 = lesser(k + 1, nz - 1), lesser(j + 1, ny - 1), lesser(i + 1, nx - 1)
     low = (field[k, j, i] * (1 - fx) + field[k, j, i1] * fx) * (1 - fy) + (
         field[k, j1, i] * (1 - fx) + field[k, j1, i1] * fx
     ) * fy
@@ -83,7 +83,7 @@ def _evaluate(
             if _sample(field, m, points[p, 0], points[p, 1], points[p, 2]) <= field_limits[d]:
                 hit += 1
     for p in range(cuda.threadIdx.x, surface.shape[0], cuda.blockDim.x):
-        largest = max(largest, _sample(field, m, surface[p, 0], surface[p, 1], surface[p, 2]))
+        largest = greater(largest, _sample(field, m, surface[p, 0], surface[p, 1], surface[p, 2]))
     cuda.atomic.add(included, d, inside)
     cuda.atomic.add(covered, d, hit)
     cuda.atomic.max(greatest, d, largest)
