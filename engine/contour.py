@@ -29,7 +29,7 @@ spheres of 5 to 20 mm radius at 1 mm voxels the surface is then off by 0.01 mm o
 SMOOTHING_SHARE: Final = 0.4
 """No smoothing wider than this share of the structure's equivalent radius: curvature would show."""
 
-CONTRADICTION_VOXELS: Final = 0.15
+CONTRADICTION_VOXELS: Final = 0.2
 """A smooth surface that puts a voxel center this far on the wrong side has smoothed away a spicule or a gap;
 spheres seldom reach it. Real nodules are full of spicules: without them their target shrinks by 0.3 mm."""
 

@@ -40,8 +40,11 @@ REACH_STEP_MM: Final = 6.0
 LEAST_EVIDENCE_ML: Final = 25.0
 """Where a large zone leaves less than this in reach, the reach grows until it does."""
 
-LEAST_COARSE_CORRELATION: Final = 0.70
-"""Same patient: 0.87 and more on every case tried; another patient's chest: up to 0.59."""
+LEAST_COARSE_CORRELATION: Final = 0.75
+"""Same patient: 0.88 and more on every case tried; another patient's or a mirrored chest: up to 0.70."""
+
+MIRRORED_CORRELATION: Final = 0.85
+"""From here on the mirror image fits as well as the same patient would."""
 
 LEAST_SIMILARITY: Final = 0.5
 """Of the fine alignment; half of what a deformed same-patient pair shows at least."""
@@ -201,7 +204,7 @@ def _refuse_dissimilar(
 ) -> None:
     """Refuse, and say so if the mirror image would have fitted."""
     mirrored = masked_correlation(ours.hu[:, :, ::-1], ours.inside[:, :, ::-1], theirs.hu, known).max()
-    if mirrored >= LEAST_COARSE_CORRELATION:
+    if mirrored >= MIRRORED_CORRELATION:
         raise RefusedError(
             RefusalCode.WRONG_SIDE,
             f"the verification CT fits the mirror image of the planning CT (correlation {mirrored:.2f}) and not "
