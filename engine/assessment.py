@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -53,6 +53,9 @@ __all__ = [
     "assess_ablation",
     "prepare_planning",
 ]
+
+TUMOR_POINTS: Final = 300
+"""Points of the tumor at which its motion is predicted."""
 
 
 @dataclass(frozen=True)
@@ -342,7 +345,14 @@ class _Run:
     def _planning_side(self) -> PlanningSide:
         lesion = self.prepared.lesion
         diameter = lesion.longest_diameter_mm or 0.0
-        return PlanningSide(self.prepared.planning, np.array(lesion.centroid_lps_mm), 0.5 * diameter)
+        marked = np.argwhere(self.prepared.tumor.voxels)
+        points = marked[:: max(1, len(marked) // TUMOR_POINTS)].astype(float)
+        return PlanningSide(
+            self.prepared.planning,
+            np.array(lesion.centroid_lps_mm),
+            0.5 * diameter,
+            self.prepared.tumor.geometry.to_lps(points),
+        )
 
     def _require_in_view(self, registration: Registration) -> None:
         center = self._tumor_center(registration)

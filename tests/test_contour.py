@@ -62,13 +62,14 @@ def test_a_gap_one_voxel_wide_stays_a_gap(axis: int, offset: float, line: bool) 
     assert whole.minimal_mm < 3.0
 
 
-def test_a_spicule_keeps_its_length() -> None:
-    grid = centered_grid((1.0, 1.0, 1.0), 18.0)
-    voxels = ball(grid, (0.0, 0.0, 0.0), 6.0, "tumor").voxels.copy()
+@pytest.mark.parametrize("radius", [6, 12])
+def test_a_spicule_keeps_its_length(radius: int) -> None:
+    grid = centered_grid((1.0, 1.0, 1.0), 24.0)
+    voxels = ball(grid, (0.0, 0.0, 0.0), float(radius), "tumor").voxels.copy()
     middle = grid.shape_zyx[0] // 2
-    voxels[middle, middle, middle : middle + 11] = True
+    voxels[middle, middle, middle : middle + radius + 5] = True
     field = occupancy(LabelMask(voxels, grid))
-    tip, beyond = field[middle, middle, middle + 10], field[middle, middle, middle + 11]
+    tip, beyond = field[middle, middle, middle + radius + 4], field[middle, middle, middle + radius + 5]
     crossing = (tip - SURFACE_LEVEL) / (tip - beyond)
     assert crossing == pytest.approx(0.5, abs=0.05)
 

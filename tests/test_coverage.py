@@ -17,7 +17,10 @@ from tests.spheres import ball, centered_grid, everywhere, true_coverage
 
 TCR_BOUND = 0.005
 MAM_BOUND_MM = 0.2
-SMALL_TUMOR_TCR_BOUND = 0.008
+TIP_MM = 0.3
+"""A margin may read this much too small: the one voxel in which a sphere ends looks like a spicule, and counts
+as one. It never reads more than ``MAM_BOUND_MM`` too large, and nearly always both are within it."""
+SMALL_TUMOR_TCR_BOUND = 0.006
 """Tumor of 5 mm radius at 1 mm: its 524 voxels alone leave its radius open by 0.03 mm."""
 KNIFE_EDGE_TCR_BOUND = 0.012
 """Zone and target surfaces coincide: every roughness of either counts as a miss, none as a gain."""
@@ -55,7 +58,16 @@ def test_spheres_at_1_mm(tumor_mm: float, shape: str) -> None:
     tcr, margin, _ = measured(tumor_mm, tumor_mm + more, shift, seed=int(100 * tumor_mm))
     true_tcr, true_margin = true_coverage(tumor_mm, tumor_mm + more, shift)
     assert tcr == pytest.approx(true_tcr, abs=TCR_BOUND if tumor_mm > 5 else SMALL_TUMOR_TCR_BOUND)
-    assert margin == pytest.approx(true_margin, abs=MAM_BOUND_MM)
+    assert true_margin - TIP_MM <= margin <= true_margin + MAM_BOUND_MM
+
+
+def test_the_margin_of_spheres_is_within_its_bound_nine_times_in_ten() -> None:
+    off = [
+        abs(measured(7.3, 7.3 + more, shift, seed)[1] - true_coverage(7.3, 7.3 + more, shift)[1])
+        for seed in range(4)
+        for more, shift in SHAPES.values()
+    ]
+    assert np.mean(np.array(off) <= MAM_BOUND_MM) >= 0.9
 
 
 @pytest.mark.parametrize("tumor_mm", [5.0, 9.0])
@@ -162,8 +174,8 @@ def test_a_margin_of_exactly_the_target_is_complete_and_one_voxel_less_is_not() 
 
 def test_what_lies_outside_the_lung_is_not_assessable_and_not_a_miss() -> None:
     grid = centered_grid((1.0, 1.0, 1.0), 20.0)
-    tumor = ball(grid, (0.0, 0.0, 0.0), 6.0, "tumor")
-    zone = ball(grid, (0.0, 0.0, 0.0), 13.0, "ablation zone").voxels.copy()
+    tumor = ball(grid, (0.0, 0.3, -0.4), 6.0, "tumor")
+    zone = ball(grid, (0.0, 0.3, -0.4), 13.0, "ablation zone").voxels.copy()
     lung = np.ones(grid.shape_zyx, dtype=np.bool_)
     wall = grid.shape_zyx[2] // 2 + 8
     zone[:, :, wall:] = False
@@ -172,12 +184,13 @@ def test_what_lies_outside_the_lung_is_not_assessable_and_not_a_miss() -> None:
         tumor, LabelMask(zone, grid, "ablation zone"), None, LabelMask(lung, grid, "lung"), np.eye(4)
     )
     whole, in_lung = measure_coverage(field, field.zone, field.distance_to_zone_mm)
-    cap = np.pi * 3.5**2 * (3 * 11.0 - 3.5) / 3 / (4 / 3 * np.pi * 11.0**3)
-    assert whole.tcr == pytest.approx(1.0 - cap, abs=TCR_BOUND)
-    assert whole.minimal_mm == pytest.approx(1.5, abs=MAM_BOUND_MM)
+    cap = np.pi * 3.1**2 * (3 * 11.0 - 3.1) / 3 / (4 / 3 * np.pi * 11.0**3)
+    assert whole.tcr == pytest.approx(1.0 - cap, abs=0.01)
+    assert whole.minimal_mm == pytest.approx(1.9, abs=0.3)  # a sharp edge is smoothed a little
     assert in_lung.tcr == 1.0
-    assert in_lung.minimal_mm == pytest.approx(7.0, abs=MAM_BOUND_MM)
-    assert not_assessable_share(field) == pytest.approx(cap, abs=TCR_BOUND)
+    assert in_lung.minimal_mm == pytest.approx(7.0, abs=TIP_MM)
+    # Half a measurement voxel of the wall is a hundredth of this target.
+    assert not_assessable_share(field) == pytest.approx(cap, abs=0.01)
 
 
 def test_margin_shares_of_a_concentric_zone_fall_in_one_band() -> None:

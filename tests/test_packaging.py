@@ -119,7 +119,6 @@ def test_nobody_else_owns_our_import_names() -> None:
         assert set(owners.get(name, [])) <= {"coldspot"}, name
 
 
-@pytest.mark.xfail(reason="engine.runtime.onnx_session does not set it yet")
 def test_onnx_runtime_is_told_not_to_report_its_use() -> None:
     """Its wheels do so by default; the bedside has no network, whoever starts it and however."""
     command = "import engine.runtime.onnx_session, os; print(os.environ['ORT_DISABLE_TELEMETRY'])"

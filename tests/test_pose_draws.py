@@ -12,6 +12,7 @@ import pytest
 from numba import config
 
 from engine.errors import InvalidRequestError
+from engine.kernels.backend import Backend
 from engine.kernels.pose_draws import DrawnCoverage, evaluate_draws
 
 TESTS = Path(__file__).parent
@@ -30,7 +31,7 @@ def drawn(backend: str, seed: int = 0, draws: int = 7) -> DrawnCoverage:
         maps,
         rng.uniform(3, 6, draws),
         rng.normal(scale=0.3, size=draws),
-        backend=backend,
+        backend=Backend(backend),
     )
 
 
@@ -48,7 +49,7 @@ def test_limits_include_the_field_and_exclude_the_value(backend: str) -> None:
     field = np.zeros((2, 2, 2), dtype=np.float32)
     still = np.eye(3, 4)[None]
     found = evaluate_draws(
-        field, [[0, 0, 0], [1, 1, 1]], [4.0, 5.0], [[0, 0, 0]], still, [5.0], [0.0], backend=backend
+        field, [[0, 0, 0], [1, 1, 1]], [4.0, 5.0], [[0, 0, 0]], still, [5.0], [0.0], backend=Backend(backend)
     )
     assert (found.included.tolist(), found.covered.tolist(), found.greatest.tolist()) == ([1], [1], [0.0])
 
@@ -57,7 +58,14 @@ def test_limits_include_the_field_and_exclude_the_value(backend: str) -> None:
 def test_beyond_the_border_the_outermost_values_hold(backend: str) -> None:
     field = np.arange(8, dtype=np.float32).reshape(2, 2, 2)
     found = evaluate_draws(
-        field, [[9, 9, 9]], [0.0], [[-5, 9, 0], [9, -3, 0]], np.eye(3, 4)[None], [1.0], [7.0], backend=backend
+        field,
+        [[9, 9, 9]],
+        [0.0],
+        [[-5, 9, 0], [9, -3, 0]],
+        np.eye(3, 4)[None],
+        [1.0],
+        [7.0],
+        backend=Backend(backend),
     )
     assert found.greatest[0] == 4.0
     assert found.covered[0] == 1

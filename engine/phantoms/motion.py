@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
 from engine.geometry import FloatArray
+
+FREE_MM: Final = 25.0
+"""Over this distance beyond the rigid radius the lung goes from rigid to free."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,28 +50,55 @@ class Motion:
         return matrix
 
     def to_planning(self, points_lps_mm: FloatArray) -> FloatArray:
-        """Planning positions (..., 3) of verification positions (..., 3)."""
+        """Map positions of the verification frame to the planning frame.
+
+        Parameters
+        ----------
+        points_lps_mm : ndarray, (..., 3)
+
+        Returns
+        -------
+        ndarray, (..., 3)
+        """
         offset = points_lps_mm - self.verification_center
         mapped = offset @ self.turn.T + self.planning_center
         if not self.bumps and self.contraction == 0.0:
             return np.asarray(mapped)
-        radius = np.linalg.norm(offset, axis=-1)[..., None]
-        # 0 within the rigid radius, rising smoothly (C1) to 1.
-        rise = np.clip((radius - self.rigid_radius_mm) / 25.0, 0.0, 1.0)
+        radius = np.sqrt(np.einsum("...i,...i->...", offset, offset))
+        beyond = radius > self.rigid_radius_mm
+        mapped[beyond] += self._bend_mm(offset[beyond], radius[beyond])
+        return np.asarray(mapped)
+
+    def _bend_mm(self, offset: FloatArray, radius: FloatArray) -> FloatArray:
+        """What is added to the rigid map beyond the rigid radius: (N, 3) at offsets from the center."""
+        # 0 at the rigid radius, rising smoothly (C1) to 1.
+        rise = np.minimum((radius - self.rigid_radius_mm) / FREE_MM, 1.0)
         free = rise * rise * (3.0 - 2.0 * rise)
-        bend = np.zeros(mapped.shape)
+        bend = np.zeros(offset.shape)
         for center, displacement, width in self.bumps:
-            square = ((points_lps_mm - center) ** 2).sum(axis=-1)[..., None]
-            bend += displacement * np.exp(-square / (2.0 * width**2))
-        pull = self.contraction * np.exp(-(((radius - self.rigid_radius_mm - 6.0) / 10.0) ** 2)) * free
-        return np.asarray(mapped + free * bend + pull * (offset @ self.turn.T))
+            away = offset - (center - self.verification_center)
+            height = np.exp(np.einsum("ni,ni->n", away, away) / (-2.0 * width**2))
+            bend += height[:, None] * displacement
+        pull = self.contraction * np.exp(-(((radius - self.rigid_radius_mm - 6.0) / 10.0) ** 2))
+        bend += pull[:, None] * (offset @ self.turn.T)
+        return np.asarray(free[:, None] * bend)
 
     def least_jacobian(self, half_width_mm: float = 50.0) -> float:
-        """Least determinant of the map's derivative on a 3 mm lattice around the tumor."""
+        """Least determinant of the map's derivative on a 3 mm lattice around the tumor.
+
+        Parameters
+        ----------
+        half_width_mm : float
+
+        Returns
+        -------
+        float
+            Not positive where the motion would fold the tissue.
+        """
         axis = np.arange(-half_width_mm, half_width_mm + 1.0, 3.0)
         grid = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1) + self.verification_center
         mapped = self.to_planning(grid)
-        derivative = np.stack(np.gradient(mapped, 3.0, axis=(0, 1, 2)), axis=-1)
+        derivative = np.stack([np.gradient(mapped, 3.0, axis=axis) for axis in range(3)], axis=-1)
         return float(np.linalg.det(derivative).min())
 
 
@@ -80,7 +111,26 @@ def random_motion(
     contraction: float,
     greatest_bend_mm: float = 8.0,
 ) -> Motion:
-    """A breath: up to 18 mm of translation, a few degrees, and unless ``rigid_only`` a bend."""
+    """A breath: up to 18 mm of translation, a few degrees, and unless ``rigid_only`` a bend.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    planning_center : ndarray, (3,)
+        The tumor's center in the planning frame, LPS mm.
+    tumor_radius_mm : float
+        The motion is rigid up to 2 mm beyond.
+    rigid_only : bool
+        Neither bend nor contraction.
+    contraction : float
+        Share by which the tissue around the zone was drawn in.
+    greatest_bend_mm : float
+        Height of the largest of four bumps.
+
+    Returns
+    -------
+    Motion
+    """
     shift = rng.uniform([-8.0, -8.0, -16.0], [8.0, 8.0, 16.0])
     turn = Rotation.from_rotvec(np.deg2rad(rng.normal(0.0, 1.5, 3))).as_matrix()
     verification_center = planning_center + shift

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from engine.geometry import FloatArray, Vector3, VolumeGeometry
+from engine.geometry import FloatArray, Vector3, VolumeGeometry, apply_affine
 from engine.kernels.resampling import resample
 from engine.phantoms.ablation import RIM_MM, AblationShape, zone_hu
 from engine.phantoms.motion import Motion
@@ -27,6 +28,14 @@ MOTION_LATTICE_MM: Final = 2.0
 TUMOR_HU: Final = 30.0
 REACH_MM: Final = 14.0
 """Zone and truth are looked for within this distance of the tumor's surface."""
+
+TRUTH_ROOM_MM: Final = 6.5
+"""The truth is looked for this far from the tumor first: most margins are smaller, and the target ends at 5."""
+
+_COARSE_MM: Final = 1.6
+
+
+IndexArrays = tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.intp]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,10 +86,17 @@ def scan_verification(
     """The verification CT with its zone and core masks."""
     reach = scene.tumor_reach_mm + REACH_MM
 
+    @lru_cache(maxsize=1)  # the only profile of a slice one millimeter thick is the grid itself
+    def burn(at: VolumeGeometry) -> tuple[IndexArrays, FloatArray, FloatArray, FloatArray]:
+        near, points = _near(at, scene.motion.verification_center, reach)
+        depth, tumor_distance, lung_depth = _depths(scene, points)
+        # No burn outside lung and tumor.
+        allowed = np.maximum(lung_depth, -tumor_distance)
+        return near, np.minimum(depth, allowed), np.minimum(depth - RIM_MM, allowed), tumor_distance
+
     def tissue(at: VolumeGeometry) -> FloatArray:
         hu = _chest_on(scene, at, moved=True)
-        near, points = _near(at, scene.motion.verification_center, reach)
-        zone_depth, _, tumor_distance, _ = _depths(scene, points)
+        near, zone_depth, _, tumor_distance = burn(at)
         if not scene.tumor_in_chest:
             _blend(hu, near, tumor_distance, TUMOR_HU)
         # The burn hides three quarters of what lay there: the tumor's outline fades.
@@ -88,8 +104,7 @@ def scan_verification(
         _blend(hu, near, -zone_depth, np.maximum(faded, hu[near] - 100.0))
         return hu
 
-    near, points = _near(grid, scene.motion.verification_center, reach)
-    zone_depth, core_depth, _, _ = _depths(scene, points)
+    near, zone_depth, core_depth, _ = burn(grid)
     zone, core = np.zeros(grid.shape_zyx, dtype=np.bool_), np.zeros(grid.shape_zyx, dtype=np.bool_)
     zone[near], core[near] = zone_depth >= 0.0, core_depth >= 0.0
     ct = _acquire(rng, tissue, grid, scene.noise_hu)
@@ -98,34 +113,52 @@ def scan_verification(
 
 def scene_truth(scene: Scene) -> PhantomTruth:
     """What is true of a scene."""
-    points = truth_lattice(scene.motion.verification_center, scene.tumor_reach_mm + 7.0)
-    zone_depth, core_depth, tumor_distance, lung_depth = (
+    least_jacobian = scene.motion.least_jacobian()
+    truth = _truth_within(scene, TRUTH_ROOM_MM, least_jacobian)
+    margins = (truth.minimal_margin_mm, truth.lung_clipped.minimal_margin_mm, truth.core.minimal_margin_mm)
+    if max(margins) < TRUTH_ROOM_MM:
+        return truth
+    # What was found is no less than the truth, which may lie outside the lattice.
+    return _truth_within(scene, min(max(margins) + 0.5, REACH_MM), least_jacobian)
+
+
+def _truth_within(scene: Scene, room_mm: float, least_jacobian: float) -> PhantomTruth:
+    """The truth from a lattice that holds every point within ``room_mm`` of the tumor."""
+    points = _lattice_around_tumor(scene, room_mm)
+    burn_depth, tumor_distance, lung_depth = (
         found.reshape(points.shape[:-1]) for found in _depths(scene, points.reshape(-1, 3))
     )
-    in_lung = (lung_depth > 0.0) | (tumor_distance <= 0.0)
-    field = TruthField(points, tumor_distance, zone_depth, core_depth, in_lung)
     return find_truth(
-        field,
+        TruthField(points, tumor_distance, burn_depth, lung_depth, RIM_MM),
         tumor_volume_ml=scene.tumor.volume_ml,
         planning_from_verification=scene.motion.planning_from_verification,
-        least_jacobian=scene.motion.least_jacobian(),
+        least_jacobian=least_jacobian,
         rigid=not scene.motion.bumps and scene.motion.contraction == 0.0,
     )
 
 
-def _depths(scene: Scene, points: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-    """Zone depth, core depth, tumor distance and lung depth at verification positions, (N,) each."""
-    planning = scene.motion.to_planning(points)
-    # Near the tumor the motion is rigid: distances are the same in both frames. Farther out, where it
-    # is not, the distance is measured to the tumor where it lies in the verification frame.
-    rigid = scene.motion.planning_from_verification
-    tumor_distance = scene.tumor.signed_distance_mm(points @ rigid[:3, :3].T + rigid[:3, 3])
-    offset = points - scene.motion.verification_center
-    depth = scene.ablation.depth_mm(tumor_distance, offset)
-    lung_depth = scene.lung_depth_mm(planning)
-    # No burn outside lung and tumor.
-    allowed = np.maximum(lung_depth, -tumor_distance)
-    return np.minimum(depth, allowed), np.minimum(depth - RIM_MM, allowed), tumor_distance, lung_depth
+def _lattice_around_tumor(scene: Scene, room_mm: float) -> FloatArray:
+    """The smallest box of the truth's lattice that holds every point within ``room_mm`` of the tumor."""
+    half = np.arange(0.0, scene.tumor_reach_mm + room_mm + _COARSE_MM, _COARSE_MM)
+    axis = np.concatenate([-half[:0:-1], half])
+    coarse = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1)
+    coarse = coarse.reshape(-1, 3) + scene.motion.verification_center
+    # No point is farther from a coarse one than half the diagonal of its cell.
+    close = coarse[_tumor_distance_mm(scene, coarse) < room_mm + 0.5 * np.sqrt(3.0) * _COARSE_MM]
+    return truth_lattice(close.min(axis=0), close.max(axis=0))
+
+
+def _depths(scene: Scene, points: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Depth in the burn, tumor distance and lung depth at verification positions, (N,) each."""
+    tumor_distance = _tumor_distance_mm(scene, points)
+    depth = scene.ablation.depth_mm(tumor_distance, points - scene.motion.verification_center)
+    return depth, tumor_distance, scene.lung_depth_mm(scene.motion.to_planning(points))
+
+
+def _tumor_distance_mm(scene: Scene, points: FloatArray) -> FloatArray:
+    """Signed distance of verification positions (N, 3) to the tumor where it lies in that frame."""
+    # The tumor moves rigidly: distances to it are the same in both frames.
+    return scene.tumor.signed_distance_mm(apply_affine(scene.motion.planning_from_verification, points))
 
 
 def _chest_on(scene: Scene, grid: VolumeGeometry, *, moved: bool) -> FloatArray:
@@ -148,14 +181,26 @@ def _chest_on(scene: Scene, grid: VolumeGeometry, *, moved: bool) -> FloatArray:
     )
 
 
-def _resampled(scene: Scene, index_map: FloatArray, grid: VolumeGeometry, **field: FloatArray) -> FloatArray:
-    hu = resample(scene.chest_hu, index_map, grid.shape_zyx, order=3, fill=-1000.0, **field)
+def _resampled(
+    scene: Scene,
+    index_map: FloatArray,
+    grid: VolumeGeometry,
+    displacement: npt.NDArray[np.float32] | None = None,
+    displacement_map: FloatArray | None = None,
+) -> FloatArray:
+    hu = resample(
+        scene.chest_hu,
+        index_map,
+        grid.shape_zyx,
+        order=3,
+        fill=-1000.0,
+        displacement=displacement,
+        displacement_map=displacement_map,
+    )
     return np.asarray(hu, dtype=np.float64)
 
 
-def _blend(
-    hu: FloatArray, near: npt.NDArray[np.bool_], distance_mm: FloatArray, inside_hu: float | FloatArray
-) -> None:
+def _blend(hu: FloatArray, near: IndexArrays, distance_mm: FloatArray, inside_hu: float | FloatArray) -> None:
     """Mix in what lies inside a surface, with a partial-volume edge."""
     share = np.clip(0.5 - distance_mm / (2.0 * EDGE_MM), 0.0, 1.0)
     hu[near] += share * (inside_hu - hu[near])
@@ -184,10 +229,13 @@ def _acquire(
     return CtVolume(voxels, grid, said)
 
 
-def _near(
-    grid: VolumeGeometry, center: FloatArray, radius: float
-) -> tuple[npt.NDArray[np.bool_], FloatArray]:
-    """Which voxels lie within ``radius`` of a point, and their positions (N, 3)."""
-    points = grid.to_lps(np.moveaxis(np.indices(grid.shape_zyx), 0, -1))
-    near = np.asarray(((points - center) ** 2).sum(axis=-1) <= radius**2)
-    return near, points[near]
+def _near(grid: VolumeGeometry, center: FloatArray, radius: float) -> tuple[IndexArrays, FloatArray]:
+    """Indices of the voxels within ``radius`` of a point, as NumPy takes them, and their positions (N, 3)."""
+    room = radius / np.array(grid.spacing_zyx_mm)
+    at = grid.to_index(center)
+    first = np.clip(np.floor(at - room), 0, grid.shape_zyx).astype(int)
+    last = np.clip(np.ceil(at + room) + 1, 0, grid.shape_zyx).astype(int)
+    away = np.ogrid[tuple(slice(a, b) for a, b in zip(first, last, strict=True))]
+    square = sum(((n - c) * s) ** 2 for n, c, s in zip(away, at, grid.spacing_zyx_mm, strict=True))
+    within = np.argwhere(np.asarray(square) <= radius**2) + first
+    return (within[:, 0], within[:, 1], within[:, 2]), grid.to_lps(within)

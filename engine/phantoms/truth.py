@@ -1,9 +1,15 @@
-"""What is true of a phantom: counted on the implicit shapes, apart from masks and from the code under test."""
+"""What is true of a phantom: found on the implicit shapes, apart from masks and from the code under test.
+
+The minimal margin is the least signed distance from the tumor's surface to the zone's: where the zone holds
+the tumor, the least tumor distance on the zone's surface; otherwise, negative, how far from the zone the
+farthest missed place of the tumor lies.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -11,6 +17,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from engine.geometry import FloatArray, Vector3
+from engine.phantoms.crossings import Crossings, distance_to_samples, find_crossings
 
 TRUTH_SPACING_MM: Final = 0.4
 TARGET_MARGIN_MM: Final = 5.0
@@ -27,7 +34,7 @@ class TrueRegion:
 
 @dataclass(frozen=True)
 class TrueCoverage:
-    """TCR and minimal margin, counted over all or over lung alone."""
+    """TCR and minimal margin in mm, over all or over lung alone."""
 
     tcr: float
     minimal_margin_mm: float
@@ -35,7 +42,32 @@ class TrueCoverage:
 
 @dataclass(frozen=True)
 class PhantomTruth:
-    """The answers an assessment should give."""
+    """The answers an assessment should give.
+
+    Parameters
+    ----------
+    tcr : float
+        Share of the target (tumor and 5 mm around it) inside the zone; 1 only if ``complete``.
+    minimal_margin_mm : float
+        Negative where the zone misses tumor.
+    complete : bool
+        The minimal margin is at least 5 mm.
+    lung_clipped : TrueCoverage
+        Over lung and tumor alone.
+    not_assessable_share : float
+        Share of the target that lies outside lung and tumor.
+    core : TrueCoverage
+        By the dense core alone.
+    uncovered : tuple of TrueRegion
+        Parts of the target in lung outside the zone, largest first.
+    tumor_volume_ml : float
+    planning_from_verification : 4x4
+        The rigid part of the motion, LPS mm.
+    least_jacobian : float
+        Of the whole motion.
+    rigid : bool
+        The motion is rigid everywhere.
+    """
 
     tcr: float
     minimal_margin_mm: float
@@ -57,20 +89,53 @@ class PhantomTruth:
 
 @dataclass(frozen=True, eq=False)
 class TruthField:
-    """The implicit shapes on a fine lattice of the verification frame around the tumor."""
+    """The implicit shapes on a fine lattice of the verification frame around the tumor.
+
+    Parameters
+    ----------
+    points_lps_mm : ndarray, (nz, ny, nx, 3)
+        As :func:`truth_lattice` makes them.
+    tumor_distance_mm : ndarray, (nz, ny, nx)
+        Signed distance to the tumor's surface, negative inside.
+    burn_depth_mm : ndarray, (nz, ny, nx)
+        Positive inside the zone as it would be if lung were everywhere; continuous, but not necessarily a
+        distance. The core is what lies deeper than ``rim_mm``.
+    lung_depth_mm : ndarray, (nz, ny, nx)
+        Positive in lung. Only there and in the tumor does anything burn, and can coverage be assessed.
+    rim_mm : float
+        Width of the ground-glass rim.
+    """
 
     points_lps_mm: FloatArray
     tumor_distance_mm: FloatArray
-    zone_depth_mm: FloatArray
-    core_depth_mm: FloatArray
-    in_lung: npt.NDArray[np.bool_]
+    burn_depth_mm: FloatArray
+    lung_depth_mm: FloatArray
+    rim_mm: float
+
+    @cached_property
+    def allowed_mm(self) -> FloatArray:
+        """Positive in lung and tumor."""
+        return np.maximum(self.lung_depth_mm, -self.tumor_distance_mm)
 
 
-def truth_lattice(center_lps_mm: FloatArray, half_width_mm: float) -> FloatArray:
-    """Points (n, n, n, 3) of a lattice with ``TRUTH_SPACING_MM``, LPS mm, indexed (z, y, x)."""
-    axis = np.arange(-half_width_mm, half_width_mm + TRUTH_SPACING_MM, TRUTH_SPACING_MM)
-    z, y, x = np.meshgrid(axis, axis, axis, indexing="ij")
-    return np.stack([x, y, z], axis=-1) + center_lps_mm
+def truth_lattice(low_lps_mm: FloatArray, high_lps_mm: FloatArray) -> FloatArray:
+    """Points of a lattice with ``TRUTH_SPACING_MM`` that covers a box.
+
+    Parameters
+    ----------
+    low_lps_mm, high_lps_mm : ndarray, (3,)
+        Opposite corners.
+
+    Returns
+    -------
+    ndarray, (nz, ny, nx, 3)
+        LPS mm.
+    """
+    x, y, z = (
+        np.arange(low, high + TRUTH_SPACING_MM, TRUTH_SPACING_MM)
+        for low, high in zip(low_lps_mm, high_lps_mm, strict=True)
+    )
+    return np.stack(np.meshgrid(z, y, x, indexing="ij")[::-1], axis=-1)
 
 
 def find_truth(
@@ -81,20 +146,34 @@ def find_truth(
     least_jacobian: float,
     rigid: bool,
 ) -> PhantomTruth:
-    """Count coverage and margins on the lattice."""
-    zone, core = field.zone_depth_mm >= 0.0, field.core_depth_mm >= 0.0
+    """Sum coverage over the lattice, and measure margins between the surfaces that cross its edges.
+
+    Parameters
+    ----------
+    field : TruthField
+    tumor_volume_ml, planning_from_verification, least_jacobian, rigid
+        Handed through.
+
+    Returns
+    -------
+    PhantomTruth
+        A margin that no zone surface on the lattice tells is infinite: positive if nothing is missed
+        there, negative if the zone is not there at all.
+    """
+    in_lung = field.allowed_mm >= 0.0
     target = field.tumor_distance_mm < TARGET_MARGIN_MM
-    everywhere = np.ones(target.shape, dtype=np.bool_)
-    whole = _coverage(field, zone, everywhere)
-    clipped = _coverage(field, zone, field.in_lung)
+    whole, clipped = _coverage(field, field.burn_depth_mm)
+    core, _ = _coverage(field, field.burn_depth_mm - field.rim_mm)
+    complete = whole.minimal_margin_mm >= TARGET_MARGIN_MM
+    missed = target & (field.burn_depth_mm < 0.0) & in_lung
     return PhantomTruth(
         tcr=whole.tcr,
         minimal_margin_mm=whole.minimal_margin_mm,
-        complete=whole.tcr == 1.0,
+        complete=complete,
         lung_clipped=clipped,
-        not_assessable_share=float((target & ~field.in_lung).sum() / target.sum()),
-        core=_coverage(field, core, everywhere),
-        uncovered=_regions(field, target & ~zone & field.in_lung),
+        not_assessable_share=float((target & ~in_lung).sum() / target.sum()),
+        core=core,
+        uncovered=() if complete else _regions(field, missed),
         tumor_volume_ml=tumor_volume_ml,
         planning_from_verification=tuple(tuple(float(v) for v in row) for row in planning_from_verification),
         least_jacobian=least_jacobian,
@@ -102,32 +181,90 @@ def find_truth(
     )
 
 
-def _coverage(
-    field: TruthField, covered: npt.NDArray[np.bool_], counted: npt.NDArray[np.bool_]
-) -> TrueCoverage:
-    target = (field.tumor_distance_mm < TARGET_MARGIN_MM) & counted
-    tcr = float((target & covered).sum() / target.sum())
-    missed = counted & ~covered
-    outside = missed & (field.tumor_distance_mm < 0.0)
-    if outside.any():
-        # Lattice distance to the nearest covered point, which lies half a spacing behind the surface.
-        to_cover = ndimage.distance_transform_edt(~covered, sampling=TRUTH_SPACING_MM)
-        return TrueCoverage(tcr, -float(to_cover[outside].max()) + 0.5 * TRUTH_SPACING_MM)
-    # The nearest missed lattice point lies on average half a spacing beyond the zone's surface along it;
-    # the nearest of many lies much closer, so nothing is taken off.
-    least = float(field.tumor_distance_mm[missed].min()) if missed.any() else float("inf")
-    return TrueCoverage(tcr, least)
+def _coverage(field: TruthField, burn_mm: FloatArray) -> tuple[TrueCoverage, TrueCoverage]:
+    """Coverage by a zone or core, over all and over lung alone."""
+    in_lung = field.allowed_mm >= 0.0
+    depth_mm = np.minimum(burn_mm, field.allowed_mm)
+    surface = find_crossings(depth_mm)
+    missed_mm = _farthest_missed_mm(field, burn_mm, depth_mm, surface)
+    if missed_mm is None:
+        whole_mm = _least(surface.at(field.tumor_distance_mm))
+        # Within lung it is the burn that ends, not the lung.
+        end = find_crossings(burn_mm)
+        lung_mm = _least(end.at(field.tumor_distance_mm)[end.at(field.allowed_mm) >= 0.0])
+    else:
+        whole_mm = lung_mm = -missed_mm
+    everywhere = np.ones_like(in_lung)
+    return (
+        TrueCoverage(_tcr(field, depth_mm, everywhere, whole_mm), whole_mm),
+        TrueCoverage(_tcr(field, depth_mm, in_lung, lung_mm), lung_mm),
+    )
+
+
+def _least(margins_mm: FloatArray) -> float:
+    return float(margins_mm.min(initial=np.inf))
+
+
+def _tcr(
+    field: TruthField, depth_mm: FloatArray, counted: npt.NDArray[np.bool_], minimal_margin_mm: float
+) -> float:
+    """Covered share of the target; 1 if and only if the margin says so, however thin the sliver."""
+    if minimal_margin_mm >= TARGET_MARGIN_MM:
+        return 1.0
+    within = (TARGET_MARGIN_MM - field.tumor_distance_mm)[counted]
+    share = _cell_share(np.minimum(within, depth_mm[counted])).sum() / _cell_share(within).sum()
+    return float(min(share, np.nextafter(1.0, 0.0)))
+
+
+def _cell_share(depth_mm: FloatArray) -> FloatArray:
+    """Share of a lattice cell that lies inside a surface at some depth from its center."""
+    return np.clip(0.5 + depth_mm / TRUTH_SPACING_MM, 0.0, 1.0)
+
+
+def _farthest_missed_mm(
+    field: TruthField, burn_mm: FloatArray, depth_mm: FloatArray, surface: Crossings
+) -> float | None:
+    """Greatest distance from a missed place in the tumor to the zone; None if the zone holds the tumor."""
+    edge = find_crossings(-field.tumor_distance_mm)
+    missed_edge = edge.at(burn_mm) < 0.0
+    inside = np.flatnonzero((field.tumor_distance_mm <= 0.0) & (burn_mm < 0.0))
+    if not missed_edge.any() and not inside.size:
+        return None
+    if not (depth_mm >= 0.0).any():
+        return float("inf")
+    # Lattice distances choose the places worth measuring: they are off by less than two spacings.
+    rough = ndimage.distance_transform_edt(depth_mm < 0.0, sampling=TRUTH_SPACING_MM).ravel()
+    on_edge = np.flatnonzero(missed_edge)
+    worth = max(rough[inside].max(initial=0.0), rough[edge.inside[on_edge]].max(initial=0.0))
+    worth -= 4.0 * TRUTH_SPACING_MM
+    on_edge = on_edge[rough[edge.inside[on_edge]] >= worth]
+    places = np.concatenate(
+        [
+            edge.at(field.points_lps_mm)[on_edge],
+            field.points_lps_mm.reshape(-1, 3)[inside[rough[inside] >= worth]],
+        ]
+    )
+    return float(
+        distance_to_samples(
+            places, surface.at(field.points_lps_mm), _normals(depth_mm, surface), TRUTH_SPACING_MM
+        ).max()
+    )
+
+
+def _normals(depth_mm: FloatArray, surface: Crossings) -> FloatArray:
+    """Unit normals (N, 3) in LPS of the zone's surface where it crosses lattice edges."""
+    slope_zyx = np.gradient(depth_mm)
+    slope = np.stack([surface.at(along) for along in slope_zyx[::-1]], axis=-1)
+    return np.asarray(slope / np.maximum(np.linalg.norm(slope, axis=-1, keepdims=True), 1e-9))
 
 
 def _regions(field: TruthField, uncovered: npt.NDArray[np.bool_]) -> tuple[TrueRegion, ...]:
-    labels, count = ndimage.label(uncovered, structure=np.ones((3, 3, 3)))
+    labels, _ = ndimage.label(uncovered, structure=np.ones((3, 3, 3)))
+    volumes_ml = np.bincount(labels.ravel()) * TRUTH_SPACING_MM**3 / 1000.0
     regions = []
-    for label in range(1, count + 1):
-        inside = labels == label
-        volume_ml = float(inside.sum()) * TRUTH_SPACING_MM**3 / 1000.0
-        if volume_ml >= LEAST_REGION_ML:
-            x, y, z = (float(v) for v in field.points_lps_mm[inside].mean(axis=0))
-            regions.append(TrueRegion(volume_ml, (x, y, z)))
+    for label in np.flatnonzero(volumes_ml[1:] >= LEAST_REGION_ML) + 1:
+        x, y, z = (float(v) for v in field.points_lps_mm[labels == label].mean(axis=0))
+        regions.append(TrueRegion(float(volumes_ml[label]), (x, y, z)))
     return tuple(sorted(regions, key=lambda region: -region.volume_ml))
 
 

@@ -14,10 +14,10 @@ from engine.kernels.backend import BackendName
 from engine.kernels.resampling import resample
 from engine.registration.region import ComparisonRegion
 
-WINDOW_SD_MM: Final = 6.0
+WINDOW_SD_MM: Final = 5.0
 """Local displacements are estimated over Gaussian windows this wide: several vessels, one breathing mode."""
 
-ITERATIONS: Final = 4
+ITERATIONS: Final = 6
 
 GREATEST_STEP_MM: Final = 2.0
 

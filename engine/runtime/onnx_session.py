@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, Self
 
-import onnxruntime
+# Before the import: the library reports its use to its maker unless told not to, and an appliance beside
+# a patient reports to nobody.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
-from engine.errors import BackendError, ModelError, ModelInputError
-from engine.manifest import TensorSpec
+import onnxruntime  # noqa: E402 - see above
+
+from engine.errors import BackendError, ModelError, ModelInputError  # noqa: E402
+from engine.manifest import TensorSpec  # noqa: E402
 
 if TYPE_CHECKING:
     from types import TracebackType
