@@ -15,7 +15,6 @@ import numpy.typing as npt
 
 from engine.cold_spots import find_cold_spots
 from engine.coverage import (
-    TARGET_MARGIN_MM,
     margin_shares,
     measure_coverage,
     not_assessable_share,
@@ -23,12 +22,11 @@ from engine.coverage import (
 )
 from engine.errors import InvalidRequestError
 from engine.findings import AlignmentFinding, ColdSpot, CoverageFinding, LesionFinding, MarginFinding
-from engine.geometry import FloatArray, Vector3, VolumeGeometry
-from engine.interval import DRAWS, CoverageInterval, PoseUncertainty, coverage_interval
-from engine.kernels.backend import BackendName
-from engine.lesion import choose_lesion, describe_lesion, find_core, grown_box_inside, touches_border
-from engine.lung import segment_lung
+from engine.geometry import FloatArray, VolumeGeometry
+from engine.interval import CoverageInterval, PoseUncertainty, coverage_interval
+from engine.lesion import find_core, touches_border
 from engine.measurement import MeasurementField, lay_out, region_hu
+from engine.preparation import AssessmentSettings, PreparedPlanning, prepare_planning, require_thin
 from engine.reading import check_same_patient
 from engine.refusal import Refusal, RefusalCode, RefusedError
 from engine.registration.alignment import PlanningSide, Registration, align_coarsely, refine_rigidly
@@ -59,47 +57,11 @@ TUMOR_POINTS: Final = 300
 
 
 @dataclass(frozen=True)
-class AssessmentSettings:
-    """What a site may choose.
-
-    Parameters
-    ----------
-    target_margin_mm : float
-        Width of the target around the tumor.
-    max_slice_mm : float
-        Slice distance above which no number is given.
-    draws, seed : int
-        Of the coverage interval.
-    backend : {'cpu', 'gpu', 'reference'}
-        Twin of the voxel kernels.
-    """
-
-    target_margin_mm: float = TARGET_MARGIN_MM
-    max_slice_mm: float = 5.0
-    draws: int = DRAWS
-    seed: int = 20260101
-    backend: BackendName = "cpu"
-
-
-@dataclass(frozen=True)
 class ClinicalInputs:
     """Inputs of the risk model that do not come from the CT; absent ones widen its band."""
 
     sex: Literal["f", "m"] | None = None
     fibrinogen_g_per_l: float | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class PreparedPlanning:
-    """All that needs only the planning CT."""
-
-    planning: CtVolume
-    tumor: LabelMask
-    lesion: LesionFinding
-    lung: LabelMask | None
-    warnings: tuple[str, ...]
-    timings_s: dict[str, float]
-    refusal: Refusal | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,54 +98,6 @@ class AblationAssessment:
     seed: int = 0
     draws: int = 0
     maps: AssessmentMaps | None = None
-
-
-def prepare_planning(
-    planning: CtVolume,
-    tumor: LabelMask | None,
-    *,
-    target_lps_mm: Vector3 | None = None,
-    settings: AssessmentSettings | None = None,
-    listener: StageListener | None = None,
-) -> PreparedPlanning:
-    """Do everything that needs only the planning CT.
-
-    Parameters
-    ----------
-    planning : CtVolume
-    tumor : LabelMask
-        On the grid of ``planning``.
-    target_lps_mm : tuple of float, optional
-        The navigation system's point in the tumor.
-    settings : AssessmentSettings, optional
-    listener : StageListener, optional
-
-    Returns
-    -------
-    PreparedPlanning
-        With a refusal where the planning side alone rules out a trustworthy number.
-
-    Raises
-    ------
-    InvalidRequestError, GridMismatchError, EmptyMaskError, InterruptedAssessmentError
-    """
-    chosen = settings or AssessmentSettings()
-    clock = StageClock(listener)
-    with clock.stage(Stage.LOCATE_LESION):
-        if tumor is None:
-            raise InvalidRequestError(
-                "no tumor mask was given and no segmentation model is installed; send the contoured tumor"
-            )
-        lesion_mask, warnings = choose_lesion(tumor.require_on(planning), target_lps_mm)
-        lesion = describe_lesion(lesion_mask, "supplied")
-        refusal = _planning_refusal(planning, lesion_mask, chosen)
-    lung = None
-    if refusal is None:
-        with clock.stage(Stage.SEGMENT_LUNG):
-            lung = segment_lung(planning, lesion_mask)
-    thick = slice_warning("planning", planning.geometry.spacing_zyx_mm, chosen.target_margin_mm)
-    said = (*planning.acquisition.warnings, *warnings, *thick)
-    return PreparedPlanning(planning, lesion_mask, lesion, lung, said, clock.timings_s, refusal)
 
 
 def assess_ablation(
@@ -325,7 +239,7 @@ class _Run:
         self.warnings += check_same_patient(self.prepared.planning, self.verification)
         spacing = self.verification.geometry.spacing_zyx_mm
         self.warnings += slice_warning("verification", spacing, self.settings.target_margin_mm)
-        _require_thin(spacing, "verification", self.settings.max_slice_mm)
+        require_thin(spacing, "verification", self.settings.max_slice_mm)
         if zone is None:
             raise InvalidRequestError(
                 "no ablation zone mask was given and no segmentation model is installed; send the zone"
@@ -392,6 +306,10 @@ class _Run:
         core = None
         if grid.core is not None and grid.distance_to_core_mm is not None:
             core, _ = measure_coverage(grid, grid.core, grid.distance_to_core_mm, target_margin_mm=margin_mm)
+        if not (grid.tumor & grid.zone).any():
+            self.warnings.append(
+                "the ablation zone does not touch the tumor at all; check that zone and tumor are of one lesion"
+            )
         coverage = CoverageFinding(
             tcr=whole.tcr,
             complete=whole.complete,
@@ -496,30 +414,6 @@ class _Run:
             lung=grid.lung,
             uncovered=uncovered,
             margin_mm=-grid.distance_to_zone_mm,
-        )
-
-
-def _planning_refusal(planning: CtVolume, tumor: LabelMask, settings: AssessmentSettings) -> Refusal | None:
-    try:
-        _require_thin(planning.geometry.spacing_zyx_mm, "planning", settings.max_slice_mm)
-    except RefusedError as refused:
-        return refused.refusal
-    if touches_border(tumor) or not grown_box_inside(tumor, settings.target_margin_mm, planning.geometry):
-        return Refusal(
-            RefusalCode.TARGET_CUT_BY_FIELD_OF_VIEW,
-            f"the tumor with its {settings.target_margin_mm:g} mm margin reaches beyond the planning CT; "
-            "send a planning CT that shows all of it",
-        )
-    return None
-
-
-def _require_thin(spacing_zyx_mm: Vector3, which: str, limit_mm: float) -> None:
-    thickest = max(spacing_zyx_mm)
-    if thickest > limit_mm * 1.01:
-        raise RefusedError(
-            RefusalCode.SLICES_TOO_THICK,
-            f"the {which} CT has slices {thickest:.2f} mm apart, more than the limit of {limit_mm:g} mm; "
-            "reconstruct thinner slices (1.25 mm or less)",
         )
 
 

@@ -88,7 +88,7 @@ class VolumeGeometry:
     @property
     def index_from_lps(self) -> FloatArray:
         """Homogeneous 4x4 matrix from an LPS position in mm to a (z, y, x) index."""
-        return np.linalg.inv(self.affine_lps_mm)
+        return np.asarray(np.linalg.inv(self.affine_lps_mm), dtype=np.float64)
 
     @property
     def voxel_volume_ml(self) -> float:

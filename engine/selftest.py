@@ -11,6 +11,7 @@ from functools import cache
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 from scipy import ndimage
 
 from engine.assessment import AblationAssessment, AssessmentSettings, assess_ablation, prepare_planning
@@ -99,7 +100,9 @@ def _measured(backend: BackendName) -> AblationAssessment:
     upright = VolumeGeometry(
         (n, n, n), (1.25, 1.25, 1.25), origin_lps_mm=(-_SIZE_MM / 2, -_SIZE_MM / 2, -_SIZE_MM / 2)
     )
-    x, y, z = (float(v) for v in np.array([_SIZE_MM / 2, _SIZE_MM / 2, -_SIZE_MM / 2]) + _PATIENT_SHIFT_LPS_MM)
+    x, y, z = (
+        float(v) for v in np.array([_SIZE_MM / 2, _SIZE_MM / 2, -_SIZE_MM / 2]) + _PATIENT_SHIFT_LPS_MM
+    )
     turned = VolumeGeometry(
         (n, n, n), (1.25, 1.25, 1.25), ((0.0, 0.0, 1.0), (0.0, -1.0, 0.0), (-1.0, 0.0, 0.0)), (x, y, z)
     )
@@ -134,9 +137,9 @@ def _texture() -> tuple[FloatArray, VolumeGeometry]:
 
 def _scan(
     texture: FloatArray, block: VolumeGeometry, grid: VolumeGeometry, shift_lps_mm: FloatArray
-) -> np.ndarray[tuple[int, ...], np.dtype[np.int16]]:
+) -> npt.NDArray[np.int16]:
     moved = np.eye(4)
     moved[:3, 3] = -shift_lps_mm
     index_map = block.index_from_lps @ moved @ grid.affine_lps_mm
     hu = resample(texture.astype(np.float32), index_map, grid.shape_zyx, order=3, fill=-820.0)
-    return np.rint(hu).astype(np.int16)
+    return np.asarray(np.rint(hu), dtype=np.int16)

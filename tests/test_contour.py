@@ -71,7 +71,7 @@ def test_a_spicule_keeps_its_length(radius: int) -> None:
     field = occupancy(LabelMask(voxels, grid))
     tip, beyond = field[middle, middle, middle + radius + 4], field[middle, middle, middle + radius + 5]
     crossing = (tip - SURFACE_LEVEL) / (tip - beyond)
-    assert crossing == pytest.approx(0.5, abs=0.05)
+    assert 0.45 <= crossing <= 0.8  # at least its last voxel's face, at most a third of a voxel more
 
 
 def test_thick_slices_are_interpolated_by_shape() -> None:

@@ -41,7 +41,7 @@ def test_proto_is_never_a_package() -> None:
 
 
 def test_the_layers_hold() -> None:
-    if not (ROOT / "engine" / "phantoms.py").exists():
+    if not (ROOT / "engine" / "phantoms").exists():
         pytest.skip("engine.phantoms, a layer of the contracts, is not there yet")
     lint = Path(sys.executable).parent / "lint-imports"
     if not lint.exists():

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy import ndimage
 
 from engine.geometry import FloatArray, VolumeGeometry
@@ -29,7 +27,7 @@ from engine.phantoms.ablation import AblationKind, AblationShape, random_ablatio
 from engine.phantoms.crossings import find_crossings
 from engine.phantoms.motion import Motion, random_motion
 from engine.phantoms.scanning import Scene, scene_truth
-from engine.phantoms.truth import Sampler, TruthField, find_truth, truth_lattice
+from engine.phantoms.truth import Sampler, TrueCoverage, TruthField, find_truth, truth_lattice
 from engine.volume import CtVolume, LabelMask
 
 SEED = 4
@@ -92,6 +90,12 @@ SPHERES = [
     pytest.param(6.0, 8.0, (9.0, -3.0, 2.0), id="half missed"),
     pytest.param(5.0, 5.0, (10.0, 6.0, 3.0), id="zone beside the tumor"),
     pytest.param(4.0, 6.0, (0.0, 0.0, 19.0), id="zone beside the target"),
+    *(
+        pytest.param(radius, radius + beyond, (x, y, z), id=f"drawn {n}")
+        for n, (radius, beyond, x, y, z) in enumerate(
+            np.random.default_rng(9).uniform((3, -2, -5, -5, -5), (7, 6, 5, 5, 5), (6, 5)).tolist()
+        )
+    ),
 ]
 
 
@@ -104,30 +108,11 @@ def test_truth_of_spheres_is_the_formula(
     margin = sphere_minimal_margin_mm(tumor_mm, zone_mm, distance)
     assert truth.tcr == pytest.approx(sphere_overlap_tcr(tumor_mm, 5.0, zone_mm, distance), abs=0.002)
     assert truth.minimal_margin_mm == pytest.approx(margin, abs=0.05)
-    core_margin = sphere_minimal_margin_mm(tumor_mm, zone_mm - 2.5, distance)
-    assert truth.core.minimal_margin_mm == pytest.approx(core_margin, abs=0.05)
-    assert truth.lung_clipped == replace(
-        truth.lung_clipped, tcr=truth.tcr, minimal_margin_mm=truth.minimal_margin_mm
-    )
-    assert truth.not_assessable_share == 0.0
-
-
-@settings(max_examples=8, deadline=None)
-@given(
-    tumor_mm=st.floats(3.0, 7.0),
-    beyond_mm=st.floats(-2.0, 6.0),
-    shift=st.tuples(*[st.floats(-5.0, 5.0)] * 3),
-)
-def test_truth_of_any_spheres_is_the_formula(
-    tumor_mm: float, beyond_mm: float, shift: tuple[float, float, float]
-) -> None:
-    truth = sphere_truth(tumor_mm, tumor_mm + beyond_mm, np.array(shift))
-    distance = float(np.linalg.norm(shift))
-    assert truth.minimal_margin_mm == pytest.approx(beyond_mm - distance, abs=0.05)
-    assert truth.tcr == pytest.approx(
-        sphere_overlap_tcr(tumor_mm, 5.0, tumor_mm + beyond_mm, distance), abs=0.003
-    )
+    if zone_mm > 3.5:  # a smaller core is hardly a lattice cell
+        assert truth.core.minimal_margin_mm == pytest.approx(margin - 2.5, abs=0.05)
+    assert truth.lung_clipped == TrueCoverage(truth.tcr, truth.minimal_margin_mm)
     assert truth.complete == (truth.minimal_margin_mm >= 5.0) == (truth.tcr == 1.0)
+    assert truth.not_assessable_share == 0.0
 
 
 def test_a_sliver_is_a_miss_although_no_lattice_point_lies_in_it() -> None:
@@ -195,18 +180,6 @@ def test_a_lobulated_tumor_without_lobes_is_a_sphere() -> None:
     assert np.abs(error).max() < 0.03
     assert ball.volume_ml == pytest.approx(4.0 / 3.0 * np.pi * 0.512, rel=1e-3)
     assert ball.reach_mm == pytest.approx(8.0)
-
-
-def test_surface_of_a_lobulated_tumor_is_at_distance_zero() -> None:
-    """Along any ray the distance is 0 where the shape's own radius says the surface is."""
-    tumor = random_tumor(np.random.default_rng(5), (0.0, 0.0, 0.0), volume_ml=2.0)
-    unit = np.random.default_rng(6).normal(size=(3000, 3))
-    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
-    surface = unit * tumor._radius(unit)[:, None]
-    # Spicules are finer than the lattice of distances.
-    distance = np.abs(tumor.signed_distance_mm(surface))
-    assert np.mean(distance) < 0.02
-    assert distance.max() < 0.3
 
 
 def truth_of_shapes(
@@ -280,29 +253,18 @@ def test_motion_is_rigid_around_the_tumor_and_never_folds(seed: int) -> None:
     assert motion.least_jacobian() > 0.3
 
 
-def test_least_jacobian_of_a_rigid_motion_is_one() -> None:
-    rng = np.random.default_rng(0)
-    motion = random_motion(rng, np.zeros(3), 10.0, rigid_only=True, contraction=0.08)
-    assert motion.least_jacobian() == pytest.approx(1.0)
-
-
 # --- Whole procedures
 
 
-def test_same_seed_same_voxels_and_truth(pleural: PhantomProcedure) -> None:
+def test_same_seed_same_voxels_and_truth(pleural: PhantomProcedure, miss: PhantomProcedure) -> None:
     again = at_the_pleura()
+    assert again.truth != miss.truth
     assert again.truth == pleural.truth
     assert np.array_equal(again.planning.voxels_hu, pleural.planning.voxels_hu)
     assert np.array_equal(again.verification.voxels_hu, pleural.verification.voxels_hu)
     for name in ("tumor", "zone", "core"):
         assert np.array_equal(getattr(again, name).voxels, getattr(pleural, name).voxels)
         assert getattr(again, name).geometry == getattr(pleural, name).geometry
-
-
-def test_another_seed_is_another_phantom(pleural: PhantomProcedure) -> None:
-    other = at_the_pleura(seed=5)
-    assert other.truth != pleural.truth
-    assert not np.array_equal(other.planning.voxels_hu, pleural.planning.voxels_hu)
 
 
 @pytest.mark.parametrize("kind", ["complete", "miss", "under", "half"])
@@ -338,28 +300,24 @@ def test_masks_are_the_shapes(miss: PhantomProcedure) -> None:
     assert miss.tumor.voxels[tuple(center)]
 
 
-def test_masks_lie_on_the_scans_and_the_headers_do_not_align_them(miss: PhantomProcedure) -> None:
+def test_headers_name_a_phantom_and_do_not_align_its_scans(miss: PhantomProcedure) -> None:
     assert miss.tumor.require_on(miss.planning) is miss.tumor
     assert miss.zone.require_on(miss.verification) is miss.zone
     assert miss.core.require_on(miss.verification) is miss.core
     ours = miss.planning.geometry.frame_of_reference_uid
     theirs = miss.verification.geometry.frame_of_reference_uid
-    assert ours
-    assert theirs
     assert ours != theirs
+    assert "" not in {ours, theirs}
     center = np.array(miss.target_lps_mm)
     matrix = np.linalg.inv(np.array(miss.truth.planning_from_verification))
     assert np.linalg.norm(matrix[:3, :3] @ center + matrix[:3, 3] - center) > 3.0
-
-
-def test_headers_say_that_nobody_was_scanned(miss: PhantomProcedure) -> None:
     for ct in (miss.planning, miss.verification):
         assert ct.acquisition.series_description == SIMULATED
         assert ct.acquisition.patient_id == ""
 
 
 def test_images_agree_with_the_motion(miss: PhantomProcedure) -> None:
-    phantom, motion = miss, motion_of(SEED, greatest_bend_mm=BEND_MM)
+    phantom, motion = miss, motion_of(SEED)
     assert np.allclose(motion.planning_from_verification, phantom.truth.planning_from_verification)
     outside = ~ndimage.binary_dilation(phantom.zone.voxels, iterations=3)
     outside &= np.indices(outside.shape).sum(axis=0) % 7 == 0
@@ -367,30 +325,26 @@ def test_images_agree_with_the_motion(miss: PhantomProcedure) -> None:
     hu = phantom.verification.voxels_hu[outside]
     matrix = motion.planning_from_verification
     true = correlation(phantom, motion.to_planning(points), hu)
-    assert true > 0.9
+    assert true > 0.99
     assert true > correlation(phantom, points @ matrix[:3, :3].T + matrix[:3, 3], hu) + 0.02
     assert true > correlation(phantom, points, hu) + 0.2
 
 
-def motion_of(seed: int, *, greatest_bend_mm: float) -> Motion:
+def motion_of(seed: int) -> Motion:
     """The motion that a procedure of this seed draws."""
     rng = np.random.default_rng(seed)
     tumor = random_tumor(rng, (-70.0, 8.0, 10.0), volume_ml=1.0)
-    return random_motion(
-        rng,
-        tumor.center,
-        tumor.reach_mm,
-        rigid_only=False,
-        contraction=0.05,
-        greatest_bend_mm=greatest_bend_mm,
-    )
+    bend = partial(random_motion, rigid_only=False, contraction=0.05, greatest_bend_mm=BEND_MM)
+    return bend(rng, tumor.center, tumor.reach_mm)
 
 
 def correlation(phantom: PhantomProcedure, planning_lps_mm: FloatArray, hu: npt.NDArray[np.int16]) -> float:
     """Of lung HU with those of the planning CT at other positions."""
     seen = phantom.planning.geometry.contains(planning_lps_mm)
     index = phantom.planning.geometry.to_index(planning_lps_mm[seen]).T
-    sampled = ndimage.map_coordinates(phantom.planning.voxels_hu.astype(float), index, order=1)
+    sampled = ndimage.map_coordinates(
+        phantom.planning.voxels_hu.astype(float), index, order=3, mode="nearest"
+    )
     return float(np.corrcoef(sampled, hu[seen])[0, 1])
 
 
@@ -403,11 +357,7 @@ def test_at_the_pleura_part_of_the_target_cannot_be_assessed(
     assert truth.lung_clipped.tcr > truth.tcr
     assert truth.lung_clipped.minimal_margin_mm >= truth.minimal_margin_mm
     assert np.isfinite(truth.lung_clipped.minimal_margin_mm)
-
-
-def test_thick_slices_have_their_thickness(pleural: PhantomProcedure) -> None:
     assert pleural.verification.acquisition.slice_thickness_mm == 5.0
-    assert pleural.verification.geometry.spacing_zyx_mm == (5.0, 0.9, 0.9)
 
 
 # --- Ablations painted into a CT
@@ -420,12 +370,9 @@ def test_painting_into_a_phantom_ct(miss: PhantomProcedure) -> None:
 
 
 def test_painting_into_a_real_ct() -> None:
-    root = os.environ.get("COLDSPOT_DATA")
-    if not root:
-        pytest.skip("COLDSPOT_DATA is not set: no real CT to paint into")
-    folder = Path(root) / "ct-lidc0314"
+    folder = Path(os.environ.get("COLDSPOT_DATA") or "absent") / "ct-lidc0314"
     if not folder.is_dir():
-        pytest.skip("COLDSPOT_DATA has no ct-lidc0314")
+        pytest.skip("COLDSPOT_DATA is not set, or has no ct-lidc0314: no real CT to paint into")
     ct = read_ct_image(folder / "ct_right_lung.nii.gz")
     tumor = read_mask_image(folder / "nodule_consensus50.nii.gz", "tumor")
     painted = paint_ablation(ct, tumor, seed=1, kind="miss", size_mm=SIZE_MM)

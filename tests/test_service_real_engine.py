@@ -21,18 +21,21 @@ from coldspot.v1 import assessment_pb2
 from engine.assessment import assess_ablation, prepare_planning
 from engine.errors import CapacityError, ColdspotError
 from engine.phantoms import PhantomProcedure, make_procedure
+from engine.phantoms.ablation import AblationKind
 from service.client import ColdspotClient
 
 pytestmark = pytest.mark.acceptance
 
-KINDS = ("complete", "miss", "under", "half")
+KINDS: tuple[AblationKind, ...] = ("complete", "miss", "under", "half")
 CLIENTS = 8
 KILLS = 20
 
 
 @pytest.fixture(scope="module")
 def phantoms() -> list[PhantomProcedure]:
-    return [make_procedure(seed, kind=kind, size_mm=76.0, tumor_volume_ml=1.0) for seed, kind in enumerate(KINDS)]
+    return [
+        make_procedure(seed, kind=kind, size_mm=76.0, tumor_volume_ml=1.0) for seed, kind in enumerate(KINDS)
+    ]
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 from scipy.spatial.distance import cdist
 
 from engine.geometry import FloatArray
@@ -75,7 +76,7 @@ def predict_lesion_motion(
     return LesionMotion(motion, _tried_on_holes(points, displacement, center))
 
 
-def _inliers(points: FloatArray, displacement: FloatArray, center: FloatArray) -> FloatArray:
+def _inliers(points: FloatArray, displacement: FloatArray, center: FloatArray) -> npt.NDArray[np.int64]:
     """Indices of the points that follow a robust affine trend."""
     design = _trend(points, center)
     weight = np.ones(len(points))
@@ -85,10 +86,11 @@ def _inliers(points: FloatArray, displacement: FloatArray, center: FloatArray) -
         fit, *_ = np.linalg.lstsq(design * root, displacement * root, rcond=None)
         off = np.linalg.norm(displacement - design @ fit, axis=1)
         weight = 1.0 / (1.0 + (off / max(1.0, float(np.median(off)))) ** 2)
-    return np.flatnonzero(off <= OUTLIER_MM + 3.0 * 1.4826 * float(np.median(off)) / np.sqrt(3.0))
+    near = off <= OUTLIER_MM + 3.0 * 1.4826 * float(np.median(off)) / np.sqrt(3.0)
+    return np.asarray(np.flatnonzero(near), dtype=np.int64)
 
 
-def _thinned(index: FloatArray) -> FloatArray:
+def _thinned(index: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     if len(index) <= MOST_POINTS:
         return index
     return np.sort(np.random.default_rng(SEED).choice(index, MOST_POINTS, replace=False))

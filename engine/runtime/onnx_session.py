@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Self
 # a patient reports to nobody.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
-import onnxruntime  # noqa: E402 - see above
+import onnxruntime
 
-from engine.errors import BackendError, ModelError, ModelInputError  # noqa: E402
-from engine.manifest import TensorSpec  # noqa: E402
+from engine.errors import BackendError, ModelError, ModelInputError
+from engine.manifest import TensorSpec
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -1,0 +1,132 @@
+"""Everything that needs only the planning CT, done before the verification CT arrives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from engine.coverage import TARGET_MARGIN_MM
+from engine.errors import InvalidRequestError
+from engine.findings import LesionFinding
+from engine.geometry import Vector3
+from engine.interval import DRAWS
+from engine.kernels.backend import BackendName
+from engine.lesion import choose_lesion, describe_lesion, grown_box_inside, touches_border
+from engine.lung import segment_lung
+from engine.refusal import Refusal, RefusalCode, RefusedError
+from engine.stages import Stage, StageClock, StageListener
+from engine.volume import CtVolume, LabelMask
+from engine.wording import slice_warning
+
+
+@dataclass(frozen=True)
+class AssessmentSettings:
+    """What a site may choose.
+
+    Parameters
+    ----------
+    target_margin_mm : float
+        Width of the target around the tumor.
+    max_slice_mm : float
+        Slice distance above which no number is given.
+    draws, seed : int
+        Of the coverage interval.
+    backend : {'cpu', 'gpu', 'reference'}
+        Twin of the voxel kernels.
+    """
+
+    target_margin_mm: float = TARGET_MARGIN_MM
+    max_slice_mm: float = 5.0
+    draws: int = DRAWS
+    seed: int = 20260101
+    backend: BackendName = "cpu"
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedPlanning:
+    """All that needs only the planning CT."""
+
+    planning: CtVolume
+    tumor: LabelMask
+    lesion: LesionFinding
+    lung: LabelMask | None
+    warnings: tuple[str, ...]
+    timings_s: dict[str, float]
+    refusal: Refusal | None
+
+
+def prepare_planning(
+    planning: CtVolume,
+    tumor: LabelMask | None,
+    *,
+    target_lps_mm: Vector3 | None = None,
+    settings: AssessmentSettings | None = None,
+    listener: StageListener | None = None,
+) -> PreparedPlanning:
+    """Do everything that needs only the planning CT.
+
+    Parameters
+    ----------
+    planning : CtVolume
+    tumor : LabelMask
+        On the grid of ``planning``.
+    target_lps_mm : tuple of float, optional
+        The navigation system's point in the tumor.
+    settings : AssessmentSettings, optional
+    listener : StageListener, optional
+
+    Returns
+    -------
+    PreparedPlanning
+        With a refusal where the planning side alone rules out a trustworthy number.
+
+    Raises
+    ------
+    InvalidRequestError, GridMismatchError, EmptyMaskError, InterruptedAssessmentError
+    """
+    chosen = settings or AssessmentSettings()
+    clock = StageClock(listener)
+    with clock.stage(Stage.LOCATE_LESION):
+        if tumor is None:
+            raise InvalidRequestError(
+                "no tumor mask was given and no segmentation model is installed; send the contoured tumor"
+            )
+        lesion_mask, warnings = choose_lesion(tumor.require_on(planning), target_lps_mm)
+        lesion = describe_lesion(lesion_mask, "supplied")
+        refusal = _planning_refusal(planning, lesion_mask, chosen)
+    lung = None
+    if refusal is None:
+        with clock.stage(Stage.SEGMENT_LUNG):
+            lung = segment_lung(planning, lesion_mask)
+    thick = slice_warning("planning", planning.geometry.spacing_zyx_mm, chosen.target_margin_mm)
+    said = (*planning.acquisition.warnings, *warnings, *thick)
+    return PreparedPlanning(planning, lesion_mask, lesion, lung, said, clock.timings_s, refusal)
+
+
+def require_thin(spacing_zyx_mm: Vector3, which: str, limit_mm: float) -> None:
+    """Refuse slices farther apart than the site allows.
+
+    Raises
+    ------
+    RefusedError
+    """
+    thickest = max(spacing_zyx_mm)
+    if thickest > limit_mm * 1.01:
+        raise RefusedError(
+            RefusalCode.SLICES_TOO_THICK,
+            f"the {which} CT has slices {thickest:.2f} mm apart, more than the limit of {limit_mm:g} mm; "
+            "reconstruct thinner slices (1.25 mm or less)",
+        )
+
+
+def _planning_refusal(planning: CtVolume, tumor: LabelMask, settings: AssessmentSettings) -> Refusal | None:
+    try:
+        require_thin(planning.geometry.spacing_zyx_mm, "planning", settings.max_slice_mm)
+    except RefusedError as refused:
+        return refused.refusal
+    if touches_border(tumor) or not grown_box_inside(tumor, settings.target_margin_mm, planning.geometry):
+        return Refusal(
+            RefusalCode.TARGET_CUT_BY_FIELD_OF_VIEW,
+            f"the tumor with its {settings.target_margin_mm:g} mm margin reaches beyond the planning CT; "
+            "send a planning CT that shows all of it",
+        )
+    return None
