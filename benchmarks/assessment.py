@@ -13,6 +13,7 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from engine.phantoms import make_procedure
@@ -29,7 +30,7 @@ def processor() -> str:
     return platform.processor()
 
 
-def measure(runs: int) -> dict[str, object]:
+def measure(runs: int) -> dict[str, Any]:
     phantom = make_procedure(0, kind="miss", minimal_margin_mm=1.0)
     timed: list[dict[str, float]] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -76,7 +77,6 @@ def main() -> None:
         return
     stages = found.pop("stages")
     print(found)
-    assert isinstance(stages, dict)
     for name, times in stages.items():
         print(f"{name:22s} {times['median_s']:7.3f} s median   {times['greatest_s']:7.3f} s greatest")
 

@@ -19,7 +19,7 @@ TCR_BOUND = 0.005
 MAM_BOUND_MM = 0.2
 TIP_MM = 0.3
 """A margin may read this much too small: the one voxel in which a sphere ends looks like a spicule, and counts
-as one. It never reads more than ``MAM_BOUND_MM`` too large, and nearly always both are within it."""
+as one. Too large it may read by ``MAM_BOUND_MM`` at most; nearly always both are within that."""
 SMALL_TUMOR_TCR_BOUND = 0.006
 """Tumor of 5 mm radius at 1 mm: its 524 voxels alone leave its radius open by 0.03 mm."""
 KNIFE_EDGE_TCR_BOUND = 0.012

@@ -222,7 +222,7 @@ def test_minimal_margin_of_a_zone_around_the_tumor_is_its_least_directional_marg
 def test_a_margin_wider_than_the_first_lattice_is_found_where_lung_ends_too() -> None:
     """At a pleura the margin over all is small, the one over lung wide: neither is lost."""
     ball = LobulatedTumor(np.array([-70.0, 8.0, 10.0]), np.full(3, 4.0), np.eye(3))
-    wide = AblationShape(9.0, (), np.array([1.0, 0.0, 0.0]), 0.0, 4.0)
+    wide = AblationShape(12.0, (), np.array([1.0, 0.0, 0.0]), 3.0, 5.0)  # 9 mm into the depth of the lung
     truth = truth_of_shapes(wide, ball, lambda points: points[..., 0] + 76.0)
     assert truth.minimal_margin_mm == pytest.approx(2.0, abs=0.25)  # the bend moves the pleura a little
     assert truth.lung_clipped.minimal_margin_mm == pytest.approx(9.0, abs=0.05)
