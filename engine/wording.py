@@ -57,8 +57,8 @@ def slice_warning(which: str, spacing_zyx_mm: Vector3, target_margin_mm: float) 
         return ()
     return (
         (
-            f"{which} CT: slices are {thickest:.1f} mm apart against a margin of {target_margin_mm:g} mm; along the slice "
-            f"normal the minimal margin is known to about ±{thickest / 2:.1f} mm only, and tends to be too small. "
+            f"{which} CT: slices are {thickest:.1f} mm apart against a margin of {target_margin_mm:g} mm; along the "
+            f"slice normal the minimal margin is known to ±{thickest / 2:.1f} mm only, and tends to be too small. "
             "Reconstruct at 1.25 mm or less for a sharper answer."
         ),
     )

@@ -12,7 +12,6 @@ from service.report import assessment_json
 
 if TYPE_CHECKING:
     from engine.phantoms import PhantomProcedure
-
     from service.pipeline import Pipeline
     from service.settings import Settings
 

@@ -47,7 +47,9 @@ def comparison_table(truth: dict[str, Any], measured: dict[str, Any]) -> Table:
     for column in ("", "true", "measured"):
         table.add_column(column)
     coverage, margin = measured["coverage"], measured["margin"]
-    table.add_row("TCR", number(truth["tcr"], 3), with_interval(coverage["tcr"], coverage["tcr_interval_90"], 3))
+    table.add_row(
+        "TCR", number(truth["tcr"], 3), with_interval(coverage["tcr"], coverage["tcr_interval_90"], 3)
+    )
     table.add_row("complete", word(truth["complete"]), word(coverage["complete"]))
     table.add_row(
         "minimal ablative margin, mm",

@@ -127,7 +127,7 @@ def test_clients_over_the_bound_are_told_when_to_come_back(
 
 
 def test_twenty_kills_lose_nothing_acknowledged(tmp_path: Path, phantoms: list[PhantomProcedure]) -> None:
-    chance = random.Random(3)
+    chance = random.Random(3)  # noqa: S311 - moments, not secrets
     acknowledged: list[assessment_pb2.Assessment] = []
     state = tmp_path / "state"
 
