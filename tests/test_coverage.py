@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from scipy.optimize import minimize_scalar
 
-from engine.coverage import TARGET_MARGIN_MM, margin_shares, measure_coverage, not_assessable_share
+from engine.coverage import (
+    TARGET_MARGIN_MM,
+    margin_shares,
+    measure_coverage,
+    not_assessable_share,
+    uncovered_in_lung,
+)
 from engine.geometry import Vector3, VolumeGeometry
 from engine.measurement import MeasurementField, lay_out
 from engine.volume import LabelMask
@@ -188,6 +194,7 @@ def test_what_lies_outside_the_lung_is_not_assessable_and_not_a_miss() -> None:
     assert whole.tcr == pytest.approx(1.0 - cap, abs=0.01)
     assert whole.minimal_mm == pytest.approx(1.9, abs=0.3)  # a sharp edge is smoothed a little
     assert in_lung.tcr == 1.0
+    assert not uncovered_in_lung(field).any()
     assert in_lung.minimal_mm == pytest.approx(7.0, abs=TIP_MM)
     # Half a measurement voxel of the wall is a hundredth of this target.
     assert not_assessable_share(field) == pytest.approx(cap, abs=0.01)
