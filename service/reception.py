@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from coldspot.v1 import service_pb2
 
-from engine.errors import InvalidRequestError
+from engine.errors import ColdspotError, InvalidRequestError
 from engine.volume import CtVolume
 from service.selection import CT_OF_MASK, choose_ct
 from service.upload import Received, check_disk, check_header, full_disk_is_no_room, receive
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from service.metrics import Metrics
     from service.settings import Settings
     from service.volumes import Arrival, VolumeShelf
+
+
+LAST_WORDS: Final = 2
+"""Messages still read of an upload that has failed."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,11 @@ class Reception:
             check_header(header, self.settings)
             check_disk(self.settings.state_dir, header, self.settings)
             reference = self._reference_ct(header)
-            series_id, arrival = self._take(parts, header, reference)
+            try:
+                series_id, arrival = self._take(parts, header, reference)
+            except ColdspotError:
+                _hear_out(parts)
+                raise
         if arrival is not None:
             self.volumes.put(series_id, arrival)
             self.metrics.decoded_upload(arrival.decode_s)
@@ -93,3 +101,14 @@ def _warnings(arrival: Arrival | None) -> tuple[str, ...]:
     if arrival is None:
         return ("read when it is used: the upload did not say on which CT this mask was drawn",)
     return arrival.volume.acquisition.warnings if isinstance(arrival.volume, CtVolume) else ()
+
+
+def _hear_out(parts: Iterator[service_pb2.UploadSeriesRequest]) -> None:
+    """Let a client that is about to finish do so.
+
+    A call that ends while the client's last message is on its way can reach it as CANCELLED instead of the
+    status that says what was wrong.
+    """
+    for _ in range(LAST_WORDS):
+        if next(parts, None) is None:
+            return
