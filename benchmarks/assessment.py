@@ -18,7 +18,7 @@ from uuid import uuid4
 
 from engine.phantoms import make_procedure
 from service.client import ColdspotClient
-from service.pipeline import engine_pipeline
+from service.engine_pipeline import EnginePipeline
 from service.server import running_server
 from service.settings import read_settings
 
@@ -36,7 +36,7 @@ def measure(runs: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         settings = read_settings(port=0, metrics_port=None, state_dir=Path(folder))
         started = time.perf_counter()
-        with running_server(settings, engine_pipeline(settings)) as server:
+        with running_server(settings, EnginePipeline(settings)) as server:
             to_serving_s = time.perf_counter() - started
             with ColdspotClient(f"127.0.0.1:{server.port}") as client:
                 for _ in range(runs + 1):

@@ -192,9 +192,9 @@ def healthcheck(server: Annotated[str, typer.Option(help="host:port")] = "127.0.
 
 def make_pipeline(settings: Settings) -> Pipeline:
     """Return the engine; tests put a stand-in here."""
-    from service.pipeline import engine_pipeline  # noqa: PLC0415
+    from service.engine_pipeline import EnginePipeline  # noqa: PLC0415
 
-    return engine_pipeline(settings)
+    return EnginePipeline(settings)
 
 
 def parse_point(text: str) -> tuple[float, float, float]:

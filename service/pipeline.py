@@ -1,6 +1,6 @@
-"""What the service needs of the engine, and the engine behind it.
+"""What the service needs of the engine.
 
-The service is built on the :class:`Pipeline` protocol alone; :class:`EnginePipeline` is the one that
+The service is built on the :class:`Pipeline` protocol alone; ``service.engine_pipeline`` has the one that
 ``coldspot serve`` passes in.
 """
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from engine.geometry import Vector3
     from engine.stages import StageListener
     from engine.volume import CtVolume, LabelMask
-    from service.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -90,10 +89,3 @@ class Pipeline(Protocol):
 
     def write_artifacts(self, assessment: AblationAssessment, folder: Path) -> None:
         """Write masks, margin map and sheet of an assessment into ``folder``."""
-
-
-def engine_pipeline(settings: Settings) -> Pipeline:
-    """Return the engine, set up as ``settings`` say."""
-    from service.engine_pipeline import EnginePipeline  # noqa: PLC0415 - numba and scipy load here, not at import
-
-    return EnginePipeline(settings)
