@@ -170,13 +170,12 @@ def sample(
     backend: BackendName,
     *,
     fill: float = 0.0,
-    order: int = 1,
 ) -> Float32Array:
     """Resample ``voxels`` on ``source`` onto ``target`` through an affine in LPS mm."""
     index_map = source.index_from_lps @ source_from_target @ target.affine_lps_mm
     return np.asarray(
         resample(
-            np.ascontiguousarray(voxels), index_map, target.shape_zyx, order=order, fill=fill, backend=backend
+            np.ascontiguousarray(voxels), index_map, target.shape_zyx, order=1, fill=fill, backend=backend
         )
     )
 

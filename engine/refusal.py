@@ -19,8 +19,6 @@ class RefusalCode(StrEnum):
     WRONG_SIDE = "wrong_side"
     SLICES_TOO_THICK = "slices_too_thick"
     NO_ZONE = "no_zone"
-    NO_LESION = "no_lesion"
-    FOLDING = "folding"
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,6 @@ class Stage(StrEnum):
     READ_PLANNING = "read_planning"
     LOCATE_LESION = "locate_lesion"
     SEGMENT_LUNG = "segment_lung"
-    PLANNING_FEATURES = "planning_features"
-    WARM_UP = "warm_up"
     READ_VERIFICATION = "read_verification"
     LOCATE_ZONE = "locate_zone"
     COARSE_ALIGNMENT = "coarse_alignment"

@@ -39,14 +39,11 @@ class Residual:
         Where the aligned planning CT shows the same structure, minus the point.
     similarity : float
         Normalised correlation over the evidence.
-    evidence_share : float
-        Share of the region's voxels that count.
     """
 
     points_lps_mm: FloatArray
     displacement_mm: FloatArray
     similarity: float
-    evidence_share: float
 
 
 def residual_displacement(
@@ -92,7 +89,6 @@ def residual_displacement(
         points_lps_mm=grid.to_lps(index.astype(float)),
         displacement_mm=displacement_zyx[:, ::-1] if len(index) else np.zeros((0, 3)),
         similarity=similarity,
-        evidence_share=float(np.count_nonzero(weight)) / weight.size,
     )
 
 
