@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Final, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +29,8 @@ from engine.measurement import MeasurementField, lay_out, region_hu
 from engine.preparation import AssessmentSettings, PreparedPlanning, prepare_planning, require_thin
 from engine.reading import check_same_patient
 from engine.refusal import Refusal, RefusalCode, RefusedError
-from engine.registration.alignment import PlanningSide, Registration, align_coarsely, refine_rigidly
+from engine.registration.comparison import PlanningSide
+from engine.registration.deformable import Registration, align_rigidly, refine, translate
 from engine.stages import Stage, StageClock, StageListener
 from engine.survival import SurvivalModel, SurvivalRisk
 from engine.volume import CtVolume, LabelMask
@@ -51,9 +52,6 @@ __all__ = [
     "assess_ablation",
     "prepare_planning",
 ]
-
-TUMOR_POINTS: Final = 300
-"""Points of the tumor at which its motion is predicted."""
 
 
 @dataclass(frozen=True)
@@ -179,14 +177,14 @@ class _Run:
         with clock.stage(Stage.LOCATE_ZONE):
             zone, core, core_source = self._structures(zone, core)
         with clock.stage(Stage.COARSE_ALIGNMENT):
-            side = self._planning_side()
-            coarse = align_coarsely(side, self.verification, zone, backend=self.settings.backend)
-            self._require_in_view(coarse)
+            side, backend = self._planning_side(), self.settings.backend
+            found = translate(side, self.verification, zone, backend=backend)
+            rigid = align_rigidly(side, self.verification, zone, found, backend=backend)
         if on_preliminary is not None:
             with clock.stage(Stage.PRELIMINARY):
-                on_preliminary(self._preliminary(zone, core, coarse))
+                on_preliminary(self._preliminary(zone, core, rigid))
         with clock.stage(Stage.REGISTRATION):
-            fine = refine_rigidly(side, self.verification, zone, coarse, backend=self.settings.backend)
+            fine = refine(side, rigid, deadline_s=self.settings.registration_deadline_s, backend=backend)
         with clock.stage(Stage.COVERAGE):
             grid = self._lay_out(zone, core, fine)
             self._require_target_in_view(grid)
@@ -257,24 +255,8 @@ class _Run:
         return zone, found, "found" if found is not None else "none"
 
     def _planning_side(self) -> PlanningSide:
-        lesion = self.prepared.lesion
-        diameter = lesion.longest_diameter_mm or 0.0
-        marked = np.argwhere(self.prepared.tumor.voxels)
-        points = marked[:: max(1, len(marked) // TUMOR_POINTS)].astype(float)
-        return PlanningSide(
-            self.prepared.planning,
-            np.array(lesion.centroid_lps_mm),
-            0.5 * diameter,
-            self.prepared.tumor.geometry.to_lps(points),
-        )
-
-    def _require_in_view(self, registration: Registration) -> None:
-        center = self._tumor_center(registration)
-        if not self.verification.geometry.contains(center):
-            raise RefusedError(
-                RefusalCode.LESION_OUTSIDE_OVERLAP,
-                "the lesion's place lies outside the verification CT; scan the lesion",
-            )
+        assert self.prepared.side is not None  # noqa: S101 - a prepared side without refusal has it
+        return self.prepared.side
 
     def _require_target_in_view(self, grid: MeasurementField) -> None:
         target = np.argwhere(grid.distance_to_tumor_mm < self.settings.target_margin_mm).astype(float)
@@ -349,10 +331,10 @@ class _Run:
         )
 
     def _preliminary(
-        self, zone: LabelMask, core: LabelMask | None, coarse: Registration
+        self, zone: LabelMask, core: LabelMask | None, rigid: Registration
     ) -> AblationAssessment:
-        grid = self._lay_out(zone, core, coarse)
-        interval = self._interval(grid, coarse, self.settings.draws)
+        grid = self._lay_out(zone, core, rigid)
+        interval = self._interval(grid, rigid, self.settings.draws)
         coverage = CoverageFinding(
             tcr_interval_90=interval.tcr_90, target_margin_mm=self.settings.target_margin_mm
         )
@@ -362,8 +344,8 @@ class _Run:
             summary=preliminary_summary(interval.tcr_90, interval.minimal_mm_90),
             coverage=coverage,
             margin=margin,
-            alignment=self._alignment(coarse),
-            lesion=self._lesion(coarse),
+            alignment=self._alignment(rigid),
+            lesion=self._lesion(rigid),
             timings_s=dict(self.clock.timings_s),
             warnings=tuple(dict.fromkeys(self.warnings)),
             seed=self.settings.seed,
@@ -399,6 +381,7 @@ class _Run:
             similarity=at.similarity,
             residual_mm=at.residual_mm,
             pose_sd_mm=pose.sd_mm,
+            quality=at.quality,
             planning_frame_of_reference_uid=self.prepared.planning.geometry.frame_of_reference_uid,
             verification_frame_of_reference_uid=self.verification.geometry.frame_of_reference_uid,
         )

@@ -58,6 +58,43 @@ class ColdSpot:
     distance_to_pleura_mm: float | None
 
 
+@dataclass(frozen=True)
+class RegistrationQuality:
+    """How good a registration is, in the surroundings of the lesion (without one, everywhere).
+
+    Parameters
+    ----------
+    similarity : float
+        Correlation of the aligned scans over the evidence.
+    residual_mm : float
+        Root mean square of the displacement that the images still ask for.
+    descriptor_residual : float
+        Mean share of bits by which self-similarity descriptors (MIND-SSC) of the aligned scans differ.
+    inverse_consistency_mm : float
+        Root mean square distance after going there and, by a registration of its own, back.
+    least_jacobian, greatest_jacobian : float
+        Of the deformation; 0 or less is folded tissue.
+    folding_share : float
+    evidence_share : float
+        Share of the surroundings, the zone left out, that both scans show.
+    mismatched_share : float
+        Share of the structured surroundings that do not match after alignment.
+    convergence : float
+        Mean share by which the tissue just outside the zone was drawn in; negative if pushed away.
+    """
+
+    similarity: float
+    residual_mm: float
+    descriptor_residual: float
+    inverse_consistency_mm: float
+    least_jacobian: float
+    greatest_jacobian: float
+    folding_share: float
+    evidence_share: float
+    mismatched_share: float
+    convergence: float
+
+
 @dataclass(frozen=True, eq=False)
 class AlignmentFinding:
     """How the planning CT was mapped to the verification CT.
@@ -71,6 +108,7 @@ class AlignmentFinding:
     similarity: float | None = None
     residual_mm: float | None = None
     pose_sd_mm: float | None = None
+    quality: RegistrationQuality | None = None
     planning_frame_of_reference_uid: str = ""
     verification_frame_of_reference_uid: str = ""
 

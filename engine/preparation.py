@@ -13,6 +13,8 @@ from engine.kernels.backend import BackendName
 from engine.lesion import choose_lesion, describe_lesion, grown_box_inside, touches_border
 from engine.lung import segment_lung
 from engine.refusal import Refusal, RefusalCode, RefusedError
+from engine.registration.comparison import PlanningSide, match_slice_mm
+from engine.registration.deformable import planning_side
 from engine.stages import Stage, StageClock, StageListener
 from engine.volume import CtVolume, LabelMask
 from engine.wording import slice_warning
@@ -30,6 +32,8 @@ class AssessmentSettings:
         Slice distance above which no number is given.
     draws, seed : int
         Of the coverage interval.
+    registration_deadline_s : float, optional
+        Where the fine deformation would take longer, the coarse one has to do, with a wider interval.
     backend : {'cpu', 'gpu', 'reference'}
         Twin of the voxel kernels.
     """
@@ -38,6 +42,7 @@ class AssessmentSettings:
     max_slice_mm: float = 5.0
     draws: int = DRAWS
     seed: int = 20260101
+    registration_deadline_s: float | None = None
     backend: BackendName = "cpu"
 
 
@@ -49,6 +54,7 @@ class PreparedPlanning:
     tumor: LabelMask
     lesion: LesionFinding
     lung: LabelMask | None
+    side: PlanningSide | None
     warnings: tuple[str, ...]
     timings_s: dict[str, float]
     refusal: Refusal | None
@@ -93,13 +99,16 @@ def prepare_planning(
         lesion_mask, warnings = choose_lesion(tumor.require_on(planning), target_lps_mm)
         lesion = describe_lesion(lesion_mask, "supplied")
         refusal = _planning_refusal(planning, lesion_mask, chosen)
-    lung = None
+    lung = side = None
     if refusal is None:
         with clock.stage(Stage.SEGMENT_LUNG):
             lung = segment_lung(planning, lesion_mask)
+        with clock.stage(Stage.REGISTRATION_FEATURES):
+            side = planning_side(planning, lesion_mask)
+            side.source(match_slice_mm(planning, planning))
     thick = slice_warning("planning", planning.geometry.spacing_zyx_mm, chosen.target_margin_mm)
     said = (*planning.acquisition.warnings, *warnings, *thick)
-    return PreparedPlanning(planning, lesion_mask, lesion, lung, said, clock.timings_s, refusal)
+    return PreparedPlanning(planning, lesion_mask, lesion, lung, side, said, clock.timings_s, refusal)
 
 
 def require_thin(spacing_zyx_mm: Vector3, which: str, limit_mm: float) -> None:

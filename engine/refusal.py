@@ -17,6 +17,8 @@ class RefusalCode(StrEnum):
     LESION_OUTSIDE_OVERLAP = "lesion_outside_overlap"
     ALIGNMENT_RESIDUAL_TOO_HIGH = "alignment_residual_too_high"
     WRONG_SIDE = "wrong_side"
+    LUNG_CHANGED = "lung_changed"
+    FOLDING = "folding"
     SLICES_TOO_THICK = "slices_too_thick"
     NO_ZONE = "no_zone"
 

@@ -18,6 +18,7 @@ class Stage(StrEnum):
     READ_PLANNING = "read_planning"
     LOCATE_LESION = "locate_lesion"
     SEGMENT_LUNG = "segment_lung"
+    REGISTRATION_FEATURES = "registration_features"
     READ_VERIFICATION = "read_verification"
     LOCATE_ZONE = "locate_zone"
     COARSE_ALIGNMENT = "coarse_alignment"

@@ -110,3 +110,9 @@ def require_affine(matrix: npt.ArrayLike, name: str) -> DoubleArray:
     if m.shape == (4, 4) and not np.array_equal(m[3], (0.0, 0.0, 0.0, 1.0)):
         raise InvalidGeometryError(f"{name} is projective (last row {m[3]}), it must be affine")
     return np.ascontiguousarray(m[:3])
+
+
+def node_shape(shape_zyx: Index3, cell: float) -> Index3:
+    """Size of a node lattice with ``cell`` voxels between nodes that spans a grid; node 0 is voxel 0."""
+    nz, ny, nx = (int((n - 1) / cell) + 2 for n in shape_zyx)
+    return nz, ny, nx

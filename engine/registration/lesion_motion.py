@@ -1,135 +1,190 @@
 """What the surroundings say of the tumor's own motion.
 
-The zone hides the tumor, so its place must be predicted from tissue that both scans show. The displacement
-that a rigid alignment leaves around the lesion is extended into it by kriging (a Gaussian process with an
-affine trend), and its rigid part is the tumor's motion. The same prediction, tried on holes of the lesion's
-size where the answer is known, says how far off it may be.
+The zone hides the tumor, so its place is what the deformation of the tissue around it predicts; the tumor is
+rigid, so only the rigid part of that prediction counts. How stiff the lung of this patient is, and how far off
+such a prediction is, is learned from the same scans: the deformation is predicted across holes of the size of
+the zone elsewhere in the lung, where the answer is known.
 """
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial.distance import cdist
 
-from engine.geometry import FloatArray
+from engine.geometry import FloatArray, VolumeGeometry
+from engine.kernels.backend import BackendName
+from engine.kernels.bending import solve_bending
+from engine.registration.deformation import Deformation
+from engine.registration.lattice import coarser, interpolation, positions, thinned_tensor, thinned_vector
 
-CORRELATION_LENGTH_MM: Final = 30.0
-"""Breathing bends a lung over several centimeters; 20 to 35 mm predicted the tumor equally well."""
+STIFFNESS_FACTORS: Final = (0.3, 1.0, 3.0, 10.0, 30.0)
+"""Tried multiples of the deformation's own stiffness."""
 
-MEASUREMENT_SD_MM: Final = 0.3
-"""Scatter of the local displacements themselves."""
+HOLES: Final = 8
+NEAREST_HOLE_MM: Final = 6.0
+FARTHEST_HOLE_MM: Final = 30.0
+"""Distances of a hole's center from the lesion's void: near enough to be the same lung."""
 
-TREND_SCALE_MM: Final = 20.0
-OUTLIER_MM: Final = 1.5
-"""A point may differ by this and three robust standard deviations from the trend; beyond, it slid along the
-pleura or was matched to another vessel."""
+SMALLEST_HOLE_MM: Final = 12.0
+LARGEST_HOLE_MM: Final = 24.0
 
-MOST_POINTS: Final = 500
-HOLES: Final = 10
-FEWEST_OUTSIDE: Final = 12
-SEED: Final = 20260101
+TOLERANCE: Final = 1e-2
+"""Of the solutions for holes: a hundredth of a displacement of some millimeters."""
+
+PRIOR_HOLES: Final = 4.0
+PRIOR_INFLATION: Final = 20.0
+"""What a few holes say is weighed against this many holes with the inflation usual over many patients."""
 
 
 @dataclass(frozen=True, eq=False)
 class LesionMotion:
-    """Rigid motion of the tumor beyond the alignment, and its uncertainty.
+    """Rigid motion of the tumor and how sure it is.
 
     Parameters
     ----------
-    motion : ndarray, (4, 4)
-        Maps a position in the verification frame to where the alignment should look for it there.
+    moving_from_fixed : ndarray, (4, 4)
+        Rigid transform at the tumor, LPS mm.
     covariance_mm2 : ndarray, (3, 3)
-        Of the predicted displacement at the tumor's center.
+        Of the tumor's center, fixed frame.
+    rotation_sd_deg : float
+    stiffness : float
+        Chosen for this lung.
+    hole_error_mm : float
+        Root mean square error of predicting across the holes.
     """
 
-    motion: FloatArray
+    moving_from_fixed: FloatArray
     covariance_mm2: FloatArray
+    rotation_sd_deg: float
+    stiffness: float
+    hole_error_mm: float
+
+
+@dataclass(frozen=True, eq=False)
+class _System:
+    """Data term on a thinned lattice."""
+
+    tensor: FloatArray
+    right: FloatArray
+    lattice: VolumeGeometry
+    backend: BackendName
+
+    def solve(self, stiffness: float, *, without: npt.NDArray[np.bool_] | None = None) -> FloatArray:
+        keep = 1.0 if without is None else (~without)[..., None]
+        return solve_bending(
+            self.tensor * keep, self.right * keep, stiffness, tolerance=TOLERANCE, backend=self.backend
+        )
+
+    def covariance(
+        self, projection: FloatArray, stiffness: float, *, without: npt.NDArray[np.bool_] | None = None
+    ) -> FloatArray:
+        """Posterior covariance of linear functions (k, *nodes, 3) of the field."""
+        tensor = self.tensor if without is None else self.tensor * (~without)[..., None]
+        solved = [
+            solve_bending(tensor, row, stiffness, tolerance=TOLERANCE, backend=self.backend)
+            for row in projection
+        ]
+        return np.array([[float((row * one).sum()) for one in solved] for row in projection])
 
 
 def predict_lesion_motion(
-    points_lps_mm: FloatArray,
-    displacement_mm: FloatArray,
+    found: Deformation,
     tumor_points_lps_mm: FloatArray,
+    void_radius_mm: float,
+    *,
+    backend: BackendName = "cpu",
 ) -> LesionMotion:
-    """Extend the surroundings' displacement into the tumor and take its rigid part.
+    """Predict the tumor's rigid motion from the deformation around it.
 
     Parameters
     ----------
-    points_lps_mm, displacement_mm : ndarray, (N, 3)
-        Structured points outside the zone, verification frame, and what the alignment leaves there.
+    found : Deformation
     tumor_points_lps_mm : ndarray, (M, 3)
-        Points throughout the tumor, verification frame, as aligned so far.
+        Points throughout the tumor where it now is thought to be, fixed frame.
+    void_radius_mm : float
+        Radius of a sphere as large as the part around the tumor without evidence.
+    backend : {'cpu', 'gpu', 'reference'}
 
     Returns
     -------
     LesionMotion
     """
     center = tumor_points_lps_mm.mean(axis=0)
-    chosen = _thinned(_inliers(points_lps_mm, displacement_mm, center))
-    points, displacement = points_lps_mm[chosen], displacement_mm[chosen]
-    predicted = _krige(points, displacement, tumor_points_lps_mm)
-    motion = _rigid_part(tumor_points_lps_mm, tumor_points_lps_mm + predicted)
-    return LesionMotion(motion, _tried_on_holes(points, displacement, center))
+    lattice = coarser(found.lattice)
+    system = _System(thinned_tensor(found.tensor), thinned_vector(found.data_optimum), lattice, backend)
+    # Half as many nodes along each axis: the same energy integral.
+    scale = found.stiffness * found.lattice.spacing_zyx_mm[0] / lattice.spacing_zyx_mm[0]
+    radius = float(np.clip(void_radius_mm, SMALLEST_HOLE_MM, LARGEST_HOLE_MM))
+    holes = _place_holes(system, center, void_radius_mm, radius)
+    ball = tumor_points_lps_mm - center
+    with ThreadPoolExecutor(2) as pool:
+        whole = dict(
+            zip(
+                STIFFNESS_FACTORS, pool.map(lambda s: system.solve(s * scale), STIFFNESS_FACTORS), strict=True
+            )
+        )
+        trials = [(s, k) for s in STIFFNESS_FACTORS for k in range(len(holes))]
+
+        def miss(trial: tuple[float, int]) -> FloatArray:
+            factor, k = trial
+            at, hole = holes[k]
+            mean = interpolation(lattice, at + ball).mean_of
+            return mean(system.solve(factor * scale, without=hole)) - mean(whole[1.0])
+
+        missed = dict(zip(trials, pool.map(miss, trials), strict=True))
+        error = {
+            s: float(np.mean([(missed[s, k] ** 2).sum() for k in range(len(holes))])) if holes else 0.0
+            for s in STIFFNESS_FACTORS
+        }
+        best = min(STIFFNESS_FACTORS, key=lambda s: error[s]) if holes else 1.0
+
+        def ratio(k: int) -> float:
+            at, hole = holes[k]
+            rows = interpolation(lattice, at + ball).rigid_rows()[:3]
+            covariance = system.covariance(rows, best * scale, without=hole)
+            off = missed[best, k]
+            return float(off @ np.linalg.solve(covariance + 1e-6 * np.eye(3), off)) / 3.0
+
+        ratios = list(pool.map(ratio, range(len(holes))))
+    rows = interpolation(lattice, tumor_points_lps_mm).rigid_rows()
+    covariance = system.covariance(rows, best * scale)
+    covariance = 0.5 * (covariance + covariance.T)
+    inflation = (PRIOR_HOLES * PRIOR_INFLATION + sum(ratios)) / (PRIOR_HOLES + len(ratios))
+    covariance = covariance * inflation
+    field = solve_bending(
+        found.tensor, found.data_optimum, best * found.stiffness, tolerance=1e-3, backend=backend
+    )
+    moved = tumor_points_lps_mm + interpolation(found.lattice, tumor_points_lps_mm).at(field)[:, ::-1]
+    rigid = rigid_part(tumor_points_lps_mm, moved)
+    flip = np.eye(3)[::-1]  # zyx to LPS xyz
+    return LesionMotion(
+        moving_from_fixed=found.start @ rigid,
+        covariance_mm2=flip @ covariance[:3, :3] @ flip,
+        rotation_sd_deg=float(np.rad2deg(np.sqrt(np.trace(covariance[3:, 3:]) / 3.0))),
+        stiffness=best * found.stiffness,
+        hole_error_mm=float(np.sqrt(error[best])),
+    )
 
 
-def _inliers(points: FloatArray, displacement: FloatArray, center: FloatArray) -> npt.NDArray[np.int64]:
-    """Indices of the points that follow a robust affine trend."""
-    design = _trend(points, center)
-    weight = np.ones(len(points))
-    off = np.zeros(len(points))
-    for _ in range(5):
-        root = np.sqrt(weight)[:, None]
-        fit, *_ = np.linalg.lstsq(design * root, displacement * root, rcond=None)
-        off = np.linalg.norm(displacement - design @ fit, axis=1)
-        weight = 1.0 / (1.0 + (off / max(1.0, float(np.median(off)))) ** 2)
-    near = off <= OUTLIER_MM + 3.0 * 1.4826 * float(np.median(off)) / np.sqrt(3.0)
-    return np.asarray(np.flatnonzero(near), dtype=np.int64)
+def rigid_part(source: FloatArray, moved: FloatArray) -> FloatArray:
+    """Least-squares rigid transform of paired points, (4, 4).
 
+    Parameters
+    ----------
+    source, moved : ndarray, (N, 3)
 
-def _thinned(index: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    if len(index) <= MOST_POINTS:
-        return index
-    return np.sort(np.random.default_rng(SEED).choice(index, MOST_POINTS, replace=False))
+    Returns
+    -------
+    ndarray, (4, 4)
 
-
-def _krige(points: FloatArray, displacement: FloatArray, targets: FloatArray) -> FloatArray:
-    """Best linear unbiased prediction with an affine trend and a squared-exponential covariance."""
-    center = points.mean(axis=0)
-    design = _trend(points, center)
-    rough, *_ = np.linalg.lstsq(design, displacement, rcond=None)
-    spread = float(np.mean((displacement - design @ rough) ** 2)) + MEASUREMENT_SD_MM**2
-    covariance = _covariance(points, points, spread) + MEASUREMENT_SD_MM**2 * np.eye(len(points))
-    solved = np.linalg.solve(covariance, np.hstack([design, displacement]))
-    by_design, by_displacement = solved[:, :4], solved[:, 4:]
-    trend = np.linalg.solve(design.T @ by_design + 1e-9 * np.eye(4), design.T @ by_displacement)
-    rest = by_displacement - by_design @ trend
-    return np.asarray(_trend(targets, center) @ trend + _covariance(targets, points, spread) @ rest)
-
-
-def _tried_on_holes(points: FloatArray, displacement: FloatArray, center: FloatArray) -> FloatArray:
-    """Mean squared error of predicting the middle of lesion-sized holes from what lies around them."""
-    distance = np.linalg.norm(points - center, axis=1)
-    radius = float(np.quantile(distance, 0.05))
-    order = np.argsort(distance, kind="stable")[: max(1, len(points) // 2)]
-    middles = order[np.linspace(0, len(order) - 1, min(HOLES, len(order))).astype(int)]
-    errors = []
-    for middle in middles:
-        away = np.linalg.norm(points - points[middle], axis=1) > radius
-        if np.count_nonzero(away) >= FEWEST_OUTSIDE:
-            predicted = _krige(points[away], displacement[away], points[middle][None])
-            errors.append(predicted[0] - displacement[middle])
-    if not errors:
-        return np.cov(displacement.T)
-    off = np.array(errors)
-    return np.asarray(off.T @ off / len(off))
-
-
-def _rigid_part(source: FloatArray, moved: FloatArray) -> FloatArray:
-    """Least-squares rigid transform of paired points: Kabsch, Acta Cryst A32:922-923, 1976."""
+    Notes
+    -----
+    Kabsch, Acta Cryst A32:922-923, 1976.
+    """
     a, b = source.mean(axis=0), moved.mean(axis=0)
     u, _, vt = np.linalg.svd((source - a).T @ (moved - b))
     turn = vt.T @ np.diag([1.0, 1.0, np.sign(np.linalg.det(vt.T @ u.T))]) @ u.T
@@ -138,9 +193,28 @@ def _rigid_part(source: FloatArray, moved: FloatArray) -> FloatArray:
     return matrix
 
 
-def _trend(points: FloatArray, center: FloatArray) -> FloatArray:
-    return np.hstack([np.ones((len(points), 1)), (points - center) / TREND_SCALE_MM])
-
-
-def _covariance(one: FloatArray, other: FloatArray, variance: float) -> FloatArray:
-    return np.asarray(variance * np.exp(-cdist(one, other, "sqeuclidean") / (2.0 * CORRELATION_LENGTH_MM**2)))
+def _place_holes(
+    system: _System, center: FloatArray, void_radius_mm: float, radius_mm: float
+) -> list[tuple[FloatArray, npt.NDArray[np.bool_]]]:
+    """Centers spread around the lesion where tissue with evidence fills a hole, and each hole's nodes."""
+    nodes = positions(system.lattice)
+    strength = system.tensor[..., [0, 3, 5]].sum(axis=-1)
+    away = np.linalg.norm(nodes - center, axis=-1)
+    typical = float(np.median(strength[strength > 0])) if (strength > 0).any() else 0.0
+    possible = (
+        (strength > 0.3 * typical)
+        & (away >= void_radius_mm + NEAREST_HOLE_MM)
+        & (away <= void_radius_mm + FARTHEST_HOLE_MM)
+    )
+    left = np.argwhere(possible)
+    holes: list[tuple[FloatArray, npt.NDArray[np.bool_]]] = []
+    nearest = np.full(len(left), np.inf)
+    while len(holes) < HOLES and len(left):
+        # The next is the one farthest from all so far; the first is the nearest to the lesion.
+        chosen = int(np.argmax(nearest)) if holes else int(np.argmin(away[tuple(left.T)]))
+        if holes and nearest[chosen] < radius_mm:
+            break
+        at = nodes[tuple(left[chosen])]
+        holes.append((at, np.linalg.norm(nodes - at, axis=-1) <= radius_mm))
+        nearest = np.minimum(nearest, np.linalg.norm(nodes[tuple(left.T)] - at, axis=-1))
+    return holes

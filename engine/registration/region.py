@@ -1,8 +1,8 @@
-"""The lesion region of a CT on an isotropic grid, windowed for comparison."""
+"""The surroundings of a place in a CT, windowed and thinned for comparison."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -19,6 +19,12 @@ WINDOW_HU: Final = (-1000.0, 200.0)
 
 SLICE_PROFILE_SHARE: Final = 0.3
 """A slice of thickness t blurs like a Gaussian of standard deviation 0.3 t."""
+
+BLUR_SHARE: Final = 0.53
+"""Standard deviation of the blur before sampling, as a share of the spacing: 0.4 to 0.67 served equally well."""
+
+ROOM_MM: Final = 8.0
+"""Voxels this far around a region are read with it: blurring and interpolation need them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +43,90 @@ class ComparisonRegion:
     inside: npt.NDArray[np.bool_]
     geometry: VolumeGeometry
 
+    def coarser(self) -> ComparisonRegion:
+        """The same region at twice the spacing, averaged."""
+        blurred = self.hu
+        for axis in range(3):
+            blurred = ndimage.convolve1d(blurred, np.array([0.25, 0.5, 0.25]), axis=axis, mode="nearest")
+        every = (slice(None, None, 2),) * 3
+        hu = np.ascontiguousarray(blurred[every])
+        geometry = replace(
+            self.geometry,
+            shape_zyx=(hu.shape[0], hu.shape[1], hu.shape[2]),
+            spacing_zyx_mm=tuple(2.0 * s for s in self.geometry.spacing_zyx_mm),  # type: ignore[arg-type] # three
+        )
+        return ComparisonRegion(hu, np.ascontiguousarray(self.inside[every]), geometry)
+
+
+@dataclass(frozen=True, eq=False)
+class SourceRegion:
+    """Windowed HU around a place on the CT's own axes, blurred for sampling at a spacing; all of it is known.
+
+    Parameters
+    ----------
+    hu : ndarray of float32, (z, y, x)
+    geometry : VolumeGeometry
+    """
+
+    hu: npt.NDArray[np.float32]
+    geometry: VolumeGeometry
+
+    def thinned(self, spacing_mm: float) -> SourceRegion:
+        """The same region with voxels averaged to about a spacing."""
+        factors = [max(1, int(spacing_mm / s + 0.05)) for s in self.geometry.spacing_zyx_mm]
+        return SourceRegion(*_averaged(self.hu, self.geometry, factors))
+
+    def without_border(self, border_mm: float) -> SourceRegion:
+        """Leave out a border; at least two voxels remain along every axis."""
+        size = np.array(self.geometry.shape_zyx)
+        off = np.minimum(np.round(border_mm / np.array(self.geometry.spacing_zyx_mm)), (size - 2) // 2)
+        off = np.maximum(off, 0).astype(int)
+        start, stop = off, size - off
+        box = tuple(slice(int(a), int(b)) for a, b in zip(start, stop, strict=True))
+        return SourceRegion(
+            np.ascontiguousarray(self.hu[box]),
+            self.geometry.crop([int(v) for v in start], [int(v) for v in stop]),
+        )
+
+
+def source_region(
+    ct: CtVolume,
+    low_lps_mm: FloatArray,
+    high_lps_mm: FloatArray,
+    spacing_mm: float,
+    *,
+    match_slice_mm: float = 0.0,
+) -> SourceRegion:
+    """Cut a box out of a CT, window it, and blur it for sampling at ``spacing_mm``.
+
+    Parameters
+    ----------
+    ct : CtVolume
+    low_lps_mm, high_lps_mm : ndarray, (3,)
+        Opposite corners of the box.
+    spacing_mm : float
+    match_slice_mm : float
+        Slice distance of the CT to compare with; a thinner one is blurred to its profile along the
+        slice normal. Without this, thick slices pull every contour along the table axis.
+
+    Returns
+    -------
+    SourceRegion
+        The box with ``ROOM_MM`` around it, as far as the CT reaches.
+    """
+    cut, geometry = _crop_around(ct, low_lps_mm, high_lps_mm)
+    hu = np.clip(cut.astype(np.float32), *WINDOW_HU)
+    own_mm = geometry.spacing_zyx_mm
+    along_slices = own_mm[0] < match_slice_mm
+    factors = [max(1, int(spacing_mm / (2.0 * s) + 0.05)) for s in own_mm]
+    hu, geometry = _averaged(hu, geometry, [1, *factors[1:]] if along_slices else factors)
+    own = np.array(geometry.spacing_zyx_mm)
+    sigma_mm = np.where(own < spacing_mm, BLUR_SHARE * spacing_mm, 0.0)
+    if along_slices:
+        sigma_mm[0] = SLICE_PROFILE_SHARE * np.sqrt(match_slice_mm**2 - own_mm[0] ** 2)
+    hu = ndimage.gaussian_filter(hu, sigma_mm / own, mode="nearest", truncate=2.5)
+    return SourceRegion(np.ascontiguousarray(hu, dtype=np.float32), geometry)
+
 
 def comparison_region(
     ct: CtVolume,
@@ -47,7 +137,7 @@ def comparison_region(
     match_slice_mm: float = 0.0,
     backend: BackendName = "cpu",
 ) -> ComparisonRegion:
-    """Cut, resample and window the surroundings of a point.
+    """Cut, window and resample the surroundings of a point.
 
     Parameters
     ----------
@@ -56,39 +146,79 @@ def comparison_region(
     half_width_mm : float or ndarray, (3,)
     spacing_mm : float
     match_slice_mm : float
-        Slice distance of the CT to compare with; a thinner one is blurred to its profile along the
-        slice normal. Without this, thick slices pull every contour along the table axis.
+        As in :func:`source_region`.
 
     Returns
     -------
     ComparisonRegion
     """
     half = np.broadcast_to(np.asarray(half_width_mm, dtype=float), (3,))
-    grid = ct.geometry.around(center_lps_mm - half, center_lps_mm + half, spacing_mm)
-    source, geometry = _crop_around(ct, grid)
-    windowed = np.clip(source.astype(np.float32), *WINDOW_HU)
-    own = np.array(geometry.spacing_zyx_mm)
-    # In-plane: averaging to the target spacing; across: the thicker slice's profile.
-    sigma_mm = np.where(own < spacing_mm, 0.4 * spacing_mm, 0.0)
-    if own[0] < match_slice_mm:
-        sigma_mm[0] = SLICE_PROFILE_SHARE * np.sqrt(match_slice_mm**2 - own[0] ** 2)
-    blurred = ndimage.gaussian_filter(windowed, sigma_mm / own, mode="nearest")
+    low, high = np.asarray(center_lps_mm - half), np.asarray(center_lps_mm + half)
+    grid = ct.geometry.around(low, high, spacing_mm)
+    source = source_region(ct, low, high, spacing_mm, match_slice_mm=match_slice_mm)
     hu = resample(
-        np.ascontiguousarray(blurred, dtype=np.float32),
-        geometry.index_from_lps @ grid.affine_lps_mm,
+        source.hu,
+        source.geometry.index_from_lps @ grid.affine_lps_mm,
         grid.shape_zyx,
         order=1,
         fill=WINDOW_HU[0],
         backend=backend,
     )
-    index = grid.to_lps(np.moveaxis(np.indices(grid.shape_zyx), 0, -1))
-    return ComparisonRegion(hu, ct.geometry.contains(index), grid)
+    return ComparisonRegion(hu, inside_field_of_view(ct.geometry, grid), grid)
 
 
-def _crop_around(ct: CtVolume, grid: VolumeGeometry) -> tuple[npt.NDArray[np.int16], VolumeGeometry]:
-    """The part of the CT that the grid touches, with room for blurring."""
-    corners = ct.geometry.to_index(grid.corners_lps_mm())
-    room = 8.0 / np.array(ct.geometry.spacing_zyx_mm)
+def inside_field_of_view(geometry: VolumeGeometry, grid: VolumeGeometry) -> npt.NDArray[np.bool_]:
+    """Which voxels of ``grid`` lie inside a volume, (z, y, x)."""
+    index_map = geometry.index_from_lps @ grid.affine_lps_mm
+    inside = np.ones(grid.shape_zyx, dtype=np.bool_)
+    z, y, x = (np.arange(n, dtype=np.float64) for n in grid.shape_zyx)
+    for axis in range(3):
+        along = (
+            (index_map[axis, 0] * z)[:, None, None]
+            + (index_map[axis, 1] * y)[None, :, None]
+            + (index_map[axis, 2] * x + index_map[axis, 3])[None, None, :]
+        )
+        inside &= (along >= -0.5) & (along <= geometry.shape_zyx[axis] - 0.5)
+    return inside
+
+
+def _averaged(
+    hu: npt.NDArray[np.float32], geometry: VolumeGeometry, factors: list[int]
+) -> tuple[npt.NDArray[np.float32], VolumeGeometry]:
+    """Means of blocks of voxels; a last block that is not full is left out."""
+    for axis, factor in enumerate(factors):
+        count = hu.shape[axis] // factor
+        if factor == 1 or count < 2:
+            continue
+        start, stop = [0, 0, 0], list(hu.shape)
+        stop[axis] = count * factor
+        box = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
+        parts = [
+            hu[box][tuple(slice(i, None, factor) if k == axis else slice(None) for k in range(3))]
+            for i in range(factor)
+        ]
+        hu = np.asarray(sum(parts[1:], parts[0].copy()) / np.float32(factor), dtype=np.float32)
+        middle = np.zeros(3)
+        middle[axis] = 0.5 * (factor - 1)
+        x, y, z = (float(v) for v in geometry.to_lps(middle))
+        spacing = list(geometry.spacing_zyx_mm)
+        spacing[axis] *= factor
+        geometry = replace(
+            geometry,
+            shape_zyx=(hu.shape[0], hu.shape[1], hu.shape[2]),
+            spacing_zyx_mm=(spacing[0], spacing[1], spacing[2]),
+            origin_lps_mm=(x, y, z),
+        )
+    return hu, geometry
+
+
+def _crop_around(
+    ct: CtVolume, low_lps_mm: FloatArray, high_lps_mm: FloatArray
+) -> tuple[npt.NDArray[np.int16], VolumeGeometry]:
+    """The part of the CT that a box touches, with room for blurring."""
+    ends = np.array(list(np.ndindex(2, 2, 2)), dtype=bool)
+    corners = ct.geometry.to_index(np.where(ends, high_lps_mm, low_lps_mm))
+    room = ROOM_MM / np.array(ct.geometry.spacing_zyx_mm)
     last = np.array(ct.geometry.shape_zyx) - 1
     low = np.clip(np.floor(corners.min(axis=0) - room), 0, last).astype(int)
     high = np.clip(np.ceil(corners.max(axis=0) + room), 0, last).astype(int) + 1

@@ -1,0 +1,257 @@
+"""CPU twin of :mod:`engine.kernels.bending`: conjugate gradients on planes that stay in cache.
+
+The lattices are small (10^4 nodes): what counts is a few passes of contiguous, vectorised planes for each
+iteration, not threads. Callers solve several right sides side by side instead.
+
+With Neumann Laplacians L of each axis, R is the square of their sum but for the ends of each axis, where
+L squared also holds the squared first difference that a second difference without terms across the border
+does not have. Vectors are laid out (z, component, flat plane) with a border of one node that repeats its
+neighbor, so that no loop over a plane knows of borders; its vectors are zero there.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from engine.kernels.arguments import DoubleArray
+
+RIDGE = 6.0 * 3 + 2.0 * 4.0 * 3
+"""Diagonal of R: six for each axis, four for each mixed term; less near borders, which only slows down."""
+
+RING = 4
+"""Planes of the Laplacian that are kept: three are in use, and one is being written."""
+
+REORDER = {"reassoc", "contract", "nsz"}
+"""What sums may do to be vectorised; NaN stays NaN."""
+
+
+def solve_bending(
+    tensor: DoubleArray, right: DoubleArray, stiffness: float, tolerance: float, iterations: int
+) -> DoubleArray:
+    """Solve by preconditioned conjugate gradients, everything in units of the stiffness."""
+    _, ny, nx, _ = right.shape
+    blocks = _with_border(tensor / stiffness)
+    inverse = _with_border(_inverse_blocks(tensor / stiffness))
+    rest = _with_border(right / stiffness)
+    found = np.zeros_like(rest)
+    _solve(blocks, inverse, rest, tolerance, iterations, ny, nx, found)
+    return _without_border(found, ny, nx)
+
+
+def bending_force(field: DoubleArray) -> DoubleArray:
+    """Apply the bending operator once."""
+    nz, ny, nx, _ = field.shape
+    u = _with_border(field)
+    out = np.zeros_like(u)
+    _bend(u, ny, nx, out)
+    return _without_border(out, ny, nx)
+
+
+def _with_border(values: DoubleArray) -> DoubleArray:
+    nz, ny, nx, n = values.shape
+    padded = np.zeros((nz + 2, n, ny + 2, nx + 2))
+    padded[1:-1, :, 1:-1, 1:-1] = np.moveaxis(values, 3, 1)
+    return padded.reshape(nz + 2, n, -1)
+
+
+def _without_border(values: DoubleArray, ny: int, nx: int) -> DoubleArray:
+    padded = values.reshape(*values.shape[:2], ny + 2, nx + 2)
+    return np.ascontiguousarray(np.moveaxis(padded[1:-1, :, 1:-1, 1:-1], 1, 3))
+
+
+@njit(cache=True, nogil=True, fastmath=REORDER, error_model="numpy")
+def _inverse_blocks(tensor: Any) -> Any:
+    """Inverses of the diagonal 3x3 blocks, six numbers each."""
+    nz, ny, nx, _ = tensor.shape
+    inverse = np.empty(tensor.shape)
+    for z in range(nz):
+        for y in range(ny):
+            for x in range(nx):
+                t = tensor[z, y, x]
+                a, b, c, d, e, f = t[0] + RIDGE, t[1], t[2], t[3] + RIDGE, t[4], t[5] + RIDGE
+                p, q, r = d * f - e * e, c * e - b * f, b * e - c * d
+                s = 1.0 / (a * p + b * q + c * r)
+                to = inverse[z, y, x]
+                to[0], to[1], to[2] = p * s, q * s, r * s
+                to[3], to[4], to[5] = (a * f - c * c) * s, (b * c - a * e) * s, (a * d - b * b) * s
+    return inverse
+
+
+@njit(cache=True, nogil=True)
+def _repeat_border(u: Any, ny: int, nx: int) -> None:
+    """Give the nodes around a plane the value of their neighbor in it."""
+    width = nx + 2
+    for c in range(3):
+        plane = u[c]
+        for y in range(1, ny + 1):
+            plane[y * width] = plane[y * width + 1]
+            plane[y * width + nx + 1] = plane[y * width + nx]
+        for x in range(1, nx + 1):
+            plane[x] = plane[width + x]
+            plane[(ny + 1) * width + x] = plane[ny * width + x]
+
+
+@njit(cache=True, nogil=True)
+def _close(u: Any, z: int, nz: int, ny: int, nx: int, ring: int) -> None:
+    """Close plane ``z``, and the lattice behind its first and last plane."""
+    _repeat_border(u[z % ring], ny, nx)
+    if z == 1:
+        u[0] = u[1]
+    if z == nz:
+        u[(nz + 1) % ring] = u[nz % ring]
+
+
+@njit(cache=True, nogil=True, fastmath=REORDER)
+def _laplace(below: Any, plane: Any, above: Any, width: int, out: Any) -> None:
+    """Negative Laplacian of one plane; what it writes on the border means nothing."""
+    first, last = width + 1, plane.shape[1] - width - 1
+    for c in range(3):
+        low, high, to = below[c, first:last], above[c, first:last], out[c, first:last]
+        here = plane[c, first:last]
+        west, east = plane[c, first - 1 : last - 1], plane[c, first + 1 : last + 1]
+        north, south = plane[c, first - width : last - width], plane[c, first + width : last + width]
+        for i in range(to.size):
+            to[i] = 6.0 * here[i] - ((west[i] + east[i]) + (north[i] + south[i])) - (low[i] + high[i])
+
+
+@njit(cache=True, nogil=True, fastmath=REORDER)
+def _mend_ends(u: Any, z: int, ny: int, nx: int, out: Any) -> None:
+    """Take off the first differences at the ends of each axis, and clear the border."""
+    nz, width = u.shape[0] - 2, nx + 2
+    for c in range(3):
+        here, to = u[z, c], out[c]
+        if nz > 1:
+            for plane, beside in ((1, 2), (2, 1), (nz, nz - 1), (nz - 1, nz)):
+                if z == plane:
+                    _take_off(here, u[beside, c], to)
+        if ny > 1:
+            for row, beside in ((1, 2), (2, 1), (ny, ny - 1), (ny - 1, ny)):
+                i, j = row * width, beside * width
+                _take_off(here[i : i + width], here[j : j + width], to[i : i + width])
+        for y in range(1, ny + 1):
+            i, j = y * width + 1, y * width + nx
+            if nx > 1:
+                low, high = here[i] - here[i + 1], here[j] - here[j - 1]
+                to[i] -= low
+                to[i + 1] += low
+                to[j] -= high
+                to[j - 1] += high
+            to[i - 1] = 0.0
+            to[j + 1] = 0.0
+        to[:width] = 0.0
+        to[(ny + 1) * width :] = 0.0
+
+
+@njit(cache=True, nogil=True, fastmath=REORDER)
+def _take_off(here: Any, beside: Any, to: Any) -> None:
+    for i in range(to.size):
+        to[i] -= here[i] - beside[i]
+
+
+@njit(cache=True, nogil=True, fastmath=REORDER)
+def _blocks(blocks: Any, u: Any, out: Any, to_add: bool) -> None:
+    """``out = blocks u`` on a plane, or added to it."""
+    for c, d, e, f in ((0, 0, 1, 2), (1, 1, 3, 4), (2, 2, 4, 5)):
+        p, q, r, to = blocks[d], blocks[e], blocks[f], out[c]
+        a, b, h = u[0], u[1], u[2]
+        if to_add:
+            for i in range(to.size):
+                to[i] += p[i] * a[i] + q[i] * b[i] + r[i] * h[i]
+        else:
+            for i in range(to.size):
+                to[i] = p[i] * a[i] + q[i] * b[i] + r[i] * h[i]
+
+
+@njit(cache=True, nogil=True, fastmath=REORDER)
+def _dot(a: Any, b: Any) -> float:
+    total = 0.0
+    for c in range(3):
+        p, q = a[c], b[c]
+        for i in range(p.size):
+            total += p[i] * q[i]
+    return total
+
+
+@njit(cache=True, nogil=True, fastmath=REORDER)
+def _add(to: Any, factor: float, what: Any) -> None:
+    for c in range(3):
+        p, q = to[c], what[c]
+        for i in range(p.size):
+            p[i] += factor * q[i]
+
+
+@njit(cache=True, nogil=True, fastmath=REORDER)
+def _turn(along: Any, share: float, scaled: Any) -> None:
+    for c in range(3):
+        p, q = along[c], scaled[c]
+        for i in range(p.size):
+            p[i] = q[i] + share * p[i]
+
+
+@njit(cache=True, nogil=True, fastmath=REORDER)
+def _bend(u: Any, ny: int, nx: int, out: Any) -> None:
+    """``out = R u``."""
+    nz, curved = u.shape[0] - 2, np.zeros((RING, *u.shape[1:]))
+    for z in range(1, nz + 3):
+        if z <= nz:
+            _close(u, z, nz, ny, nx, u.shape[0])
+        if 1 < z <= nz + 1:
+            _laplace(u[z - 2], u[z - 1], u[z], nx + 2, curved[(z - 1) % RING])
+            _close(curved, z - 1, nz, ny, nx, RING)
+        if z > 2:
+            _laplace(curved[(z - 3) % RING], curved[(z - 2) % RING], curved[(z - 1) % RING], nx + 2, out[z - 2])
+            _mend_ends(u, z - 2, ny, nx, out[z - 2])
+
+
+@njit(cache=True, nogil=True, fastmath=REORDER)
+def _multiply(blocks: Any, along: Any, scaled: Any, share: float, ny: int, nx: int, curved: Any, out: Any) -> float:
+    """Renew the direction, multiply it by ``T + R``, and return its curvature.
+
+    Each plane is taken up again one and two planes later, while it is still in cache.
+    """
+    nz, curvature = along.shape[0] - 2, 0.0
+    for z in range(1, nz + 3):
+        if z <= nz:
+            _turn(along[z], share, scaled[z])
+            _close(along, z, nz, ny, nx, along.shape[0])
+        if 1 < z <= nz + 1:
+            _laplace(along[z - 2], along[z - 1], along[z], nx + 2, curved[(z - 1) % RING])
+            _close(curved, z - 1, nz, ny, nx, RING)
+        if z > 2:
+            to = out[z - 2]
+            _laplace(curved[(z - 3) % RING], curved[(z - 2) % RING], curved[(z - 1) % RING], nx + 2, to)
+            _blocks(blocks[z - 2], along[z - 2], to, True)
+            _mend_ends(along, z - 2, ny, nx, to)
+            curvature += _dot(along[z - 2], to)
+    return curvature
+
+
+@njit(cache=True, nogil=True, fastmath=REORDER, error_model="numpy")
+def _solve(
+    blocks: Any, inverse: Any, rest: Any, tolerance: float, iterations: int, ny: int, nx: int, found: Any
+) -> None:
+    nz = rest.shape[0] - 2
+    scaled, along, product = np.zeros_like(rest), np.zeros_like(rest), np.zeros_like(rest)
+    curved = np.zeros((RING, *rest.shape[1:]))
+    size = 0.0
+    for z in range(1, nz + 1):
+        _blocks(inverse[z], rest[z], scaled[z], False)
+        size += _dot(rest[z], scaled[z])
+    enough, share = tolerance * tolerance * size, 0.0
+    for _ in range(iterations):
+        if not size > enough:
+            return
+        curvature = _multiply(blocks, along, scaled, share, ny, nx, curved, product)
+        if not curvature > 0.0:
+            return
+        step, now = size / curvature, 0.0
+        for z in range(1, nz + 1):
+            _add(found[z], step, along[z])
+            _add(rest[z], -step, product[z])
+            _blocks(inverse[z], rest[z], scaled[z], False)
+            now += _dot(rest[z], scaled[z])
+        share = now / size
+        size = now

@@ -1,0 +1,49 @@
+"""Definition of the self-similarity codes: one volume of patch distances per pair of neighbors."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.kernels.arguments import FloatArray, IntArray
+
+
+def encode(
+    hu: FloatArray,
+    pairs: IntArray,
+    radius: int,
+    dilation: int,
+    shares: FloatArray,
+    least_total: np.float32,
+) -> npt.NDArray[np.uint64]:
+    """Code the patch distances that fall below ``shares`` of their sum, itself at least ``least_total``."""
+    padded = np.pad(hu, dilation + radius, mode="edge")
+    patches = tuple(n + 2 * radius for n in hu.shape)
+    distances = []
+    for pair in pairs:
+        first, second = (
+            padded[tuple(slice(s, s + n) for s, n in zip(dilation * (1 + at), patches, strict=True))]
+            for at in pair
+        )
+        distances.append(_box_sum((first - second) ** 2, 2 * radius + 1))
+    excess = np.stack(distances) - np.min(distances, axis=0)
+    total = excess[0]
+    for other in excess[1:]:
+        total = total + other
+    total = np.maximum(total, least_total)
+    codes = np.zeros(hu.shape, dtype=np.uint64)
+    for k, distance in enumerate(excess):
+        for level, share in enumerate(shares):
+            codes |= (distance < share * total).astype(np.uint64) << np.uint64(len(shares) * k + level)
+    return codes
+
+
+def _box_sum(values: FloatArray, size: int) -> FloatArray:
+    """Sums of ``size`` neighbors along z, then y, then x, each from first to last."""
+    for axis in range(3):
+        count = values.shape[axis] - size + 1
+        shifted = [np.take(values, range(i, i + count), axis) for i in range(size)]
+        values = shifted[0]
+        for other in shifted[1:]:
+            values = values + other
+    return values

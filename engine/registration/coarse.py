@@ -1,0 +1,153 @@
+"""Finding the lesion of the planning CT in the verification CT, up to 40 mm off."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.geometry import FloatArray
+from engine.kernels.backend import BackendName
+from engine.refusal import RefusalCode, RefusedError
+from engine.registration.comparison import (
+    ZONE_HALO_MM,
+    PlanningSide,
+    distance_from,
+    match_slice_mm,
+)
+from engine.registration.region import ComparisonRegion, comparison_region
+from engine.registration.translation import masked_correlation, translation_candidates
+from engine.volume import CtVolume, LabelMask
+
+COARSE_SPACING_MM: Final = 3.0
+MOST_STEPS: Final = 90
+"""A whole chest is searched on a grid of at most this many voxels along an axis."""
+
+PLANNING_HALF_WIDTH_MM: Final = 50.0
+"""Half width of the planning region that is looked for in the verification CT."""
+
+SEARCH_MM: Final = 40.0
+"""The lesion is looked for up to this far beyond what the planning region itself needs."""
+
+LEAST_CORRELATION: Final = 0.75
+"""Same patient: 0.88 and more on every case tried; another patient's or a mirrored chest: up to 0.70."""
+
+MIRRORED_CORRELATION: Final = 0.85
+"""From here on the mirror image fits as well as the same patient would."""
+
+
+def find_lesion(
+    planning: PlanningSide, fixed: CtVolume, zone: LabelMask | None, *, backend: BackendName = "cpu"
+) -> tuple[FloatArray, float]:
+    """Find the surroundings of the tumor in the fixed CT by translation.
+
+    Parameters
+    ----------
+    planning : PlanningSide
+    fixed : CtVolume
+    zone : LabelMask, optional
+        Where to look; without one, everywhere.
+    backend : {'cpu', 'gpu', 'reference'}
+
+    Returns
+    -------
+    planning_from_fixed : ndarray, (4, 4)
+        A translation, LPS mm.
+    correlation : float
+
+    Raises
+    ------
+    RefusedError
+        Nothing there resembles the planning region, or only its mirror image does.
+    """
+    match_mm = match_slice_mm(planning.ct, fixed)
+    half = PLANNING_HALF_WIDTH_MM + max(0.0, planning.tumor_radius_mm - 15.0)
+    ours = comparison_region(
+        planning.ct, planning.tumor_center_lps_mm, half, COARSE_SPACING_MM, match_slice_mm=match_mm
+    )
+    low, high = _box_lps_mm(fixed if zone is None else zone)
+    room = 0.0 if zone is None else SEARCH_MM + 10.0
+    theirs = comparison_region(
+        fixed, 0.5 * (low + high), 0.5 * (high - low) + room, COARSE_SPACING_MM, match_slice_mm=match_mm
+    )
+    return _best(ours, theirs, _known(theirs, zone, backend))
+
+
+def find_translation(
+    moving: CtVolume, fixed: CtVolume, zone: LabelMask | None, *, backend: BackendName = "cpu"
+) -> tuple[FloatArray, float]:
+    """Find the translation between two whole scans.
+
+    Parameters
+    ----------
+    moving, fixed : CtVolume
+    zone : LabelMask, optional
+        Ablation zone in the fixed CT; carries no evidence.
+    backend : {'cpu', 'gpu', 'reference'}
+
+    Returns
+    -------
+    moving_from_fixed : ndarray, (4, 4)
+    correlation : float
+
+    Raises
+    ------
+    RefusedError
+    """
+    ours_box, theirs_box = _box_lps_mm(moving), _box_lps_mm(fixed)
+    widest = max(float((high - low).max()) for low, high in (ours_box, theirs_box))
+    spacing = max(COARSE_SPACING_MM, widest / MOST_STEPS)
+    ours, theirs = (
+        comparison_region(ct, 0.5 * (low + high), 0.5 * (high - low), spacing)
+        for ct, (low, high) in ((moving, ours_box), (fixed, theirs_box))
+    )
+    return _best(ours, theirs, _known(theirs, zone, backend))
+
+
+def _best(
+    ours: ComparisonRegion, theirs: ComparisonRegion, known: npt.NDArray[np.bool_]
+) -> tuple[FloatArray, float]:
+    found = translation_candidates(ours, theirs, ours.inside, known, count=1)
+    best = found[0].correlation if found else 0.0
+    if best < LEAST_CORRELATION:
+        _refuse_dissimilar(ours, theirs, known, best)
+    matrix = np.eye(4)
+    matrix[:3, 3] = found[0].planning_from_verification_mm
+    return matrix, best
+
+
+def _known(theirs: ComparisonRegion, zone: LabelMask | None, backend: BackendName) -> npt.NDArray[np.bool_]:
+    if zone is None:
+        return theirs.inside
+    return theirs.inside & (distance_from(zone, theirs.geometry, backend) > ZONE_HALO_MM)
+
+
+def _refuse_dissimilar(
+    ours: ComparisonRegion, theirs: ComparisonRegion, known: npt.NDArray[np.bool_], best: float
+) -> None:
+    """Refuse, and say so if the mirror image would have fitted."""
+    mirrored = masked_correlation(ours.hu[:, :, ::-1], ours.inside[:, :, ::-1], theirs.hu, known).max()
+    if mirrored >= MIRRORED_CORRELATION:
+        raise RefusedError(
+            RefusalCode.WRONG_SIDE,
+            f"the verification CT fits the mirror image of the planning CT (correlation {mirrored:.2f}) and not "
+            f"the planning CT itself ({best:.2f}): wrong side, or left and right exchanged in an export.",
+        )
+    raise RefusedError(
+        RefusalCode.ALIGNMENT_RESIDUAL_TOO_HIGH,
+        f"the surroundings of the planning lesion are not found around the ablation zone (correlation {best:.2f}, "
+        f"least {LEAST_CORRELATION:g}): another patient, another lesion, or a zone far from the lesion. "
+        "Check that both scans and the zone belong together.",
+    )
+
+
+def _box_lps_mm(of: CtVolume | LabelMask) -> tuple[FloatArray, FloatArray]:
+    """Low and high corner of a mask's structure, or of a whole CT."""
+    if isinstance(of, LabelMask):
+        start, stop = of.bounding_box()
+        ends = np.array(list(np.ndindex(2, 2, 2)), dtype=float)
+        corners = of.geometry.to_lps(np.array(start) + ends * (np.array(stop) - 1 - np.array(start)))
+    else:
+        corners = of.geometry.corners_lps_mm()
+    return corners.min(axis=0), corners.max(axis=0)

@@ -1,0 +1,260 @@
+"""Both scans made comparable: regions at two resolutions, and the voxels that count."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from engine.geometry import FloatArray, VolumeGeometry, apply_affine
+from engine.kernels.backend import BackendName
+from engine.kernels.distance import distance_mm
+from engine.kernels.resampling import resample
+from engine.registration.region import ComparisonRegion, SourceRegion, comparison_region, source_region
+from engine.volume import CtVolume, LabelMask
+
+FINEST_GRID_MM: Final = 1.5
+MOST_VOXELS: Final = 3_000_000
+"""A whole chest is compared on a grid that keeps to this."""
+
+THICK_SLICE_MM: Final = 3.0
+"""Slices farther apart blur the table axis enough to pull contours along it."""
+
+REACH_MM: Final = 50.0
+"""Surroundings of the tumor that are registered: its own radius more than this, to every side."""
+
+LEAST_HALF_WIDTH_MM: Final = 65.0
+MOVING_ROOM_MM: Final = 16.0
+"""How far a bending lung may take the border of the region."""
+
+BORDER_MM: Final = 3.0
+COARSE_BORDER_MM: Final = 5.0
+"""What lies outside the moving CT must not be matched to what lies at its edge. Without this border places
+beyond the edge were pulled into it, by up to 6 mm."""
+
+ZONE_HALO_MM: Final = 4.0
+"""Tissue this near to the zone is edema, hemorrhage or drawn-in lung: no evidence of the tumor's place."""
+
+METAL_HU: Final = 1800
+METAL_HALO_MM: Final = 3.0
+"""No bone is this dense; a needle is, and is not there in the other scan."""
+
+
+@dataclass(frozen=True, eq=False)
+class PlanningSide:
+    """The moving CT with its tumor, and what can be made of it before the other scan arrives.
+
+    Parameters
+    ----------
+    ct : CtVolume
+    tumor_center_lps_mm : ndarray, (3,)
+    tumor_radius_mm : float
+    tumor_points_lps_mm : ndarray, (N, 3)
+        Throughout the tumor.
+    """
+
+    ct: CtVolume
+    tumor_center_lps_mm: FloatArray
+    tumor_radius_mm: float
+    tumor_points_lps_mm: FloatArray
+    _prepared: dict[float, SourceRegion] = field(default_factory=dict, repr=False)
+
+    @property
+    def half_width_mm(self) -> float:
+        """Half width of the region that is registered."""
+        return max(LEAST_HALF_WIDTH_MM, self.tumor_radius_mm + REACH_MM)
+
+    def source(self, match_mm: float) -> SourceRegion:
+        """The surroundings of the tumor, ready for comparison; kept for the next call."""
+        if match_mm not in self._prepared:
+            half = self.half_width_mm + MOVING_ROOM_MM
+            self._prepared[match_mm] = source_region(
+                self.ct,
+                self.tumor_center_lps_mm - half,
+                self.tumor_center_lps_mm + half,
+                FINEST_GRID_MM,
+                match_slice_mm=match_mm,
+            )
+        return self._prepared[match_mm]
+
+
+@dataclass(frozen=True, eq=False)
+class Resolution:
+    """Both scans on one grid distance."""
+
+    fixed: ComparisonRegion
+    moving: SourceRegion
+    evidence: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Both scans at a coarse and a fine grid distance, aligned by ``start``.
+
+    Parameters
+    ----------
+    coarse, fine : Resolution
+    start : ndarray, (4, 4)
+        Rigid moving-from-fixed transform, LPS mm.
+    zone_distance_mm : ndarray of float32 or None, (z, y, x)
+        Distance to the ablation zone on the fine grid.
+    """
+
+    coarse: Resolution
+    fine: Resolution
+    start: FloatArray
+    zone_distance_mm: npt.NDArray[np.float32] | None
+
+    @property
+    def void_radius_mm(self) -> float:
+        """Radius of a sphere as large as the zone with its halo; 0 without a zone."""
+        if self.zone_distance_mm is None:
+            return 0.0
+        voxel = float(np.prod(self.fine.fixed.geometry.spacing_zyx_mm))
+        hidden = float(np.count_nonzero(self.zone_distance_mm <= ZONE_HALO_MM)) * voxel
+        return float((3.0 * hidden / (4.0 * np.pi)) ** (1.0 / 3.0))
+
+
+def compare_lesion(
+    planning: PlanningSide,
+    fixed: CtVolume,
+    zone: LabelMask | None,
+    start: FloatArray,
+    *,
+    backend: BackendName = "cpu",
+) -> Comparison:
+    """Lay out the surroundings of the tumor in both scans.
+
+    Parameters
+    ----------
+    planning : PlanningSide
+    fixed : CtVolume
+    zone : LabelMask, optional
+        Ablation zone on the grid of ``fixed``.
+    start : ndarray, (4, 4)
+        Moving-from-fixed translation.
+    backend : {'cpu', 'gpu', 'reference'}
+
+    Returns
+    -------
+    Comparison
+    """
+    match_mm = match_slice_mm(planning.ct, fixed)
+    center = apply_affine(np.linalg.inv(start), planning.tumor_center_lps_mm)
+    half = planning.half_width_mm
+    corners = fixed.geometry.corners_lps_mm()
+    low = np.maximum(corners.min(axis=0), center - half)
+    high = np.minimum(corners.max(axis=0), center + half)
+    source = planning.source(match_mm)
+    return _compare(fixed, source, zone, start, low, high, FINEST_GRID_MM, match_mm, backend)
+
+
+def compare_whole(
+    moving: CtVolume,
+    fixed: CtVolume,
+    zone: LabelMask | None,
+    start: FloatArray,
+    *,
+    backend: BackendName = "cpu",
+) -> Comparison:
+    """Lay out two whole scans; the grid is as fine as their size allows.
+
+    Parameters
+    ----------
+    moving, fixed : CtVolume
+    zone, start, backend
+        As in :func:`compare_lesion`.
+
+    Returns
+    -------
+    Comparison
+    """
+    corners = fixed.geometry.corners_lps_mm()
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    in_plane = max(*fixed.geometry.spacing_zyx_mm[1:], *moving.geometry.spacing_zyx_mm[1:])
+    grid_mm = max(FINEST_GRID_MM, 0.6 * in_plane, float(np.prod(high - low) / MOST_VOXELS) ** (1.0 / 3.0))
+    theirs = moving.geometry.corners_lps_mm()
+    match_mm = match_slice_mm(moving, fixed) if grid_mm < THICK_SLICE_MM else 0.0
+    source = source_region(moving, theirs.min(axis=0), theirs.max(axis=0), grid_mm, match_slice_mm=match_mm)
+    return _compare(fixed, source, zone, start, low, high, grid_mm, match_mm, backend)
+
+
+def match_slice_mm(moving: CtVolume, fixed: CtVolume) -> float:
+    """The thicker slice distance, where it is thick enough to matter; else 0."""
+    thicker = max(moving.geometry.spacing_zyx_mm[0], fixed.geometry.spacing_zyx_mm[0])
+    return thicker if thicker > THICK_SLICE_MM else 0.0
+
+
+def distance_from(
+    mask: LabelMask, grid: VolumeGeometry, backend: BackendName, *, grid_from_mask: FloatArray | None = None
+) -> npt.NDArray[np.float32]:
+    """Distance from every voxel of ``grid`` to a mask, mm; infinite where the mask is not on the grid.
+
+    Parameters
+    ----------
+    mask : LabelMask
+    grid : VolumeGeometry
+    backend : {'cpu', 'gpu', 'reference'}
+    grid_from_mask : ndarray, (4, 4), optional
+        Where the frames differ: maps the mask's LPS positions to the grid's.
+
+    Returns
+    -------
+    ndarray of float32, (z, y, x)
+    """
+    to_mask = np.eye(4) if grid_from_mask is None else np.linalg.inv(grid_from_mask)
+    marked = resample(
+        mask.voxels.astype(np.float32),
+        mask.geometry.index_from_lps @ to_mask @ grid.affine_lps_mm,
+        grid.shape_zyx,
+        order=1,
+        backend=backend,
+    )
+    return distance_mm(marked > 0.25, grid.spacing_zyx_mm, backend=backend)
+
+
+def _compare(
+    fixed: CtVolume,
+    source: SourceRegion,
+    zone: LabelMask | None,
+    start: FloatArray,
+    low: FloatArray,
+    high: FloatArray,
+    grid_mm: float,
+    match_mm: float,
+    backend: BackendName,
+) -> Comparison:
+    region = comparison_region(
+        fixed, 0.5 * (low + high), 0.5 * (high - low), grid_mm, match_slice_mm=match_mm, backend=backend
+    )
+    distance = None if zone is None else distance_from(zone, region.geometry, backend)
+    evidence = region.inside & ~_metal(fixed, region.geometry)
+    if distance is not None:
+        evidence &= distance > ZONE_HALO_MM
+    thinned = (slice(None, None, 2),) * 3
+    return Comparison(
+        coarse=Resolution(
+            region.coarser(),
+            source.without_border(COARSE_BORDER_MM).thinned(2.0 * grid_mm),
+            np.ascontiguousarray(evidence[thinned]),
+        ),
+        fine=Resolution(region, source.without_border(BORDER_MM), evidence),
+        start=start,
+        zone_distance_mm=distance,
+    )
+
+
+def _metal(ct: CtVolume, grid: VolumeGeometry) -> npt.NDArray[np.bool_]:
+    """Voxels of ``grid`` at or near metal."""
+    near = np.zeros(grid.shape_zyx, dtype=np.bool_)
+    places = np.argwhere(ct.voxels_hu >= METAL_HU)
+    if len(places) == 0:
+        return near
+    index = np.round(grid.to_index(ct.geometry.to_lps(places.astype(float)))).astype(int)
+    index = index[((index >= 0) & (index < np.array(grid.shape_zyx))).all(axis=1)]
+    near[tuple(index.T)] = True
+    steps = max(1, round(METAL_HALO_MM / grid.spacing_zyx_mm[0]))
+    return np.asarray(ndimage.binary_dilation(near, iterations=steps), dtype=np.bool_) if len(index) else near

@@ -1,0 +1,417 @@
+"""Registration from beginning to end: find the lesion, align it, deform its surroundings, judge the result."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from engine.findings import RegistrationQuality
+from engine.geometry import FloatArray, apply_affine
+from engine.kernels.backend import BackendName
+from engine.refusal import RefusalCode, RefusedError
+from engine.registration.coarse import find_lesion, find_translation
+from engine.registration.comparison import (
+    Comparison,
+    PlanningSide,
+    compare_lesion,
+    compare_whole,
+)
+from engine.registration.deformation import Deformation, Level, deform
+from engine.registration.field import DisplacementField, field_of, field_with_rigid_tumor
+from engine.registration.lattice import positions
+from engine.registration.lesion_motion import LesionMotion, predict_lesion_motion, rigid_part
+from engine.registration.quality import judge
+from engine.volume import CtVolume, LabelMask
+
+TUMOR_POINTS: Final = 300
+"""Points of the tumor at which its motion is predicted."""
+
+COARSE_STIFFNESS: Final = (1000.0, 100.0)
+FINE_STIFFNESS: Final = 10.0
+COARSE_STEPS: Final = (6, 4)
+FINE_STEPS: Final = 6
+
+TRANSLATION_SD_MM: Final = 2.5
+"""Pose error per axis of the translation alone: 2 to 4 mm in all on the cases tried."""
+
+RIGID_SD_MM: Final = 1.2
+"""Pose error per axis of the rigid part of the coarse deformation."""
+
+HURRIED_SD_MM: Final = 0.8
+"""Added per axis where a deadline leaves time for the coarse deformation only."""
+
+LEAST_SD_MM: Final = 0.15
+"""No alignment is better than this at the lesion, whatever its surroundings say."""
+
+CONVERGENCE_SD_MM: Final = 4.0
+"""Added per axis for each unit of convergence: tissue that was drawn in by 10 % hides 0.4 mm."""
+
+TRANSLATION_ROTATION_SD_DEG: Final = 3.0
+LEAST_ROTATION_SD_DEG: Final = 0.5
+
+LEAST_SIMILARITY: Final = 0.5
+"""Of the deformed scans; half of what a same-patient pair shows at least."""
+
+GREATEST_RESIDUAL_MM: Final = 1.5
+GREATEST_INCONSISTENCY_MM: Final = 6.0
+GREATEST_MISMATCH: Final = 0.35
+"""Share of the structured surroundings without a match: a pneumothorax, another patient."""
+
+LEAST_EVIDENCE_SHARE: Final = 0.25
+LEAST_JACOBIAN: Final = 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class Registration:
+    """The planning CT mapped to the verification CT, with quality and uncertainty.
+
+    Parameters
+    ----------
+    method : {'translation', 'rigid', 'deformable', 'deformable, coarse'}
+    planning_from_verification : ndarray, (4, 4)
+        Rigid motion of the tumor (without a tumor: of the whole scan), LPS mm to LPS mm.
+    similarity : float
+    translation_covariance_mm2 : ndarray, (3, 3)
+        Uncertainty of the tumor's center in the verification frame.
+    rotation_sd_deg : float
+    quality : RegistrationQuality or None
+        None for a preliminary alignment.
+    deformation : Deformation or None
+    comparison : Comparison or None
+    field : DisplacementField or None
+        Only where it was asked for.
+    """
+
+    method: str
+    planning_from_verification: FloatArray
+    similarity: float
+    translation_covariance_mm2: FloatArray
+    rotation_sd_deg: float
+    quality: RegistrationQuality | None = None
+    deformation: Deformation | None = None
+    comparison: Comparison | None = None
+    field: DisplacementField | None = None
+
+    @property
+    def uncertainty_mm(self) -> float:
+        """Expected error of the tumor's center, root mean square."""
+        return float(np.sqrt(np.trace(self.translation_covariance_mm2)))
+
+    @property
+    def residual_mm(self) -> float | None:
+        """What the images still ask for after the deformation."""
+        return None if self.quality is None else self.quality.residual_mm
+
+
+def planning_side(planning: CtVolume, tumor: LabelMask) -> PlanningSide:
+    """What the registration needs of the planning CT alone.
+
+    Parameters
+    ----------
+    planning : CtVolume
+    tumor : LabelMask
+        On the grid of ``planning``.
+
+    Returns
+    -------
+    PlanningSide
+    """
+    marked = np.argwhere(tumor.voxels)
+    places = tumor.geometry.to_lps(marked.astype(float))
+    center = places.mean(axis=0)
+    return PlanningSide(
+        planning,
+        center,
+        float(np.linalg.norm(places - center, axis=1).max()),
+        places[:: max(1, len(places) // TUMOR_POINTS)],
+    )
+
+
+def translate(
+    planning: PlanningSide, verification: CtVolume, zone: LabelMask | None, *, backend: BackendName = "cpu"
+) -> Registration:
+    """Find the lesion by translation alone.
+
+    Raises
+    ------
+    RefusedError
+        The lesion is not found.
+    """
+    matrix, correlation = find_lesion(planning, verification, zone, backend=backend)
+    _require_in_view(planning, verification, matrix)
+    return Registration(
+        "translation", matrix, correlation, np.eye(3) * TRANSLATION_SD_MM**2, TRANSLATION_ROTATION_SD_DEG
+    )
+
+
+def align_rigidly(
+    planning: PlanningSide,
+    verification: CtVolume,
+    zone: LabelMask | None,
+    found: Registration,
+    *,
+    backend: BackendName = "cpu",
+) -> Registration:
+    """Align the lesion rigidly: the rigid part, at the tumor, of a coarse deformation.
+
+    Parameters
+    ----------
+    planning, verification, zone
+    found : Registration
+        By translation.
+    backend : {'cpu', 'gpu', 'reference'}
+
+    Returns
+    -------
+    Registration
+    """
+    start = found.planning_from_verification
+    comparison = compare_lesion(planning, verification, zone, start, backend=backend)
+    coarse = _deform_coarsely(comparison, backend)
+    tumor = _tumor_in_fixed(planning, coarse)
+    moved = tumor + coarse.displacement_mm(tumor)
+    return Registration(
+        "rigid",
+        start @ rigid_part(tumor, moved),
+        found.similarity,
+        np.eye(3) * RIGID_SD_MM**2,
+        TRANSLATION_ROTATION_SD_DEG,
+        deformation=coarse,
+        comparison=comparison,
+    )
+
+
+def refine(
+    planning: PlanningSide,
+    rigid: Registration,
+    *,
+    deadline_s: float | None = None,
+    backend: BackendName = "cpu",
+) -> Registration:
+    """Deform the surroundings finely, predict the tumor's motion from them, and judge the result.
+
+    Parameters
+    ----------
+    planning : PlanningSide
+    rigid : Registration
+        By :func:`align_rigidly`.
+    deadline_s : float, optional
+        Seconds from now; where the fine deformation would take longer, the coarse one has to do and the
+        uncertainty says so.
+    backend : {'cpu', 'gpu', 'reference'}
+
+    Returns
+    -------
+    Registration
+
+    Raises
+    ------
+    RefusedError
+        The result cannot be trusted.
+    """
+    comparison, coarse = rigid.comparison, rigid.deformation
+    assert comparison is not None  # noqa: S101 - a rigid alignment carries both
+    assert coarse is not None  # noqa: S101
+    hurried = deadline_s is not None and deadline_s < _fine_duration_s(comparison)
+    found = coarse if hurried else _deform_finely(comparison, coarse, backend)
+    tumor = _tumor_in_fixed(planning, found)
+    motion = predict_lesion_motion(found, tumor, comparison.void_radius_mm, backend=backend)
+    quality = judge(comparison, found, coarse, _coarse_levels(comparison), backend=backend)
+    require_trustworthy(quality)
+    return Registration(
+        "deformable, coarse" if hurried else "deformable",
+        motion.moving_from_fixed,
+        quality.similarity,
+        _covariance(motion, quality, hurried),
+        float(np.hypot(motion.rotation_sd_deg, LEAST_ROTATION_SD_DEG)),
+        quality=quality,
+        deformation=found,
+        comparison=comparison,
+    )
+
+
+def register(
+    fixed: CtVolume,
+    moving: CtVolume,
+    *,
+    fixed_zone: LabelMask | None = None,
+    moving_tumor: LabelMask | None = None,
+    deadline_s: float | None = None,
+    backend: BackendName = "cpu",
+) -> Registration:
+    """Register two CTs; with a tumor its surroundings, else the whole of both.
+
+    Parameters
+    ----------
+    fixed, moving : CtVolume
+        After the ablation and before it.
+    fixed_zone : LabelMask, optional
+        Ablation zone on the grid of ``fixed``; it carries no evidence.
+    moving_tumor : LabelMask, optional
+        On the grid of ``moving``; it moves rigidly.
+    deadline_s : float, optional
+        Seconds for the whole call; see :func:`refine`.
+    backend : {'cpu', 'gpu', 'reference'}
+
+    Returns
+    -------
+    Registration
+        With its field: a fixed point p lies at p + d(p) in the moving CT.
+
+    Raises
+    ------
+    RefusedError, GridMismatchError, EmptyMaskError
+    """
+    began = time.perf_counter()
+    zone = None if fixed_zone is None else fixed_zone.require_on(fixed)
+
+    def left_s() -> float | None:
+        return None if deadline_s is None else deadline_s - (time.perf_counter() - began)
+
+    if moving_tumor is None:
+        return _register_whole(fixed, moving, zone, left_s(), backend)
+    tumor = moving_tumor.require_on(moving)
+    planning = planning_side(moving, tumor)
+    found = translate(planning, fixed, zone, backend=backend)
+    rigid = align_rigidly(planning, fixed, zone, found, backend=backend)
+    refined = refine(planning, rigid, deadline_s=left_s(), backend=backend)
+    assert refined.deformation is not None  # noqa: S101 - refined just now
+    assert refined.comparison is not None  # noqa: S101
+    field = field_with_rigid_tumor(
+        refined.deformation,
+        refined.comparison.fine.fixed.geometry,
+        refined.planning_from_verification,
+        tumor,
+        backend=backend,
+    )
+    return replace(refined, field=field)
+
+
+def require_trustworthy(quality: RegistrationQuality) -> None:
+    """Refuse a registration that its own judge does not trust.
+
+    Raises
+    ------
+    RefusedError
+    """
+    if quality.evidence_share < LEAST_EVIDENCE_SHARE:
+        raise RefusedError(
+            RefusalCode.LESION_OUTSIDE_OVERLAP,
+            f"only {quality.evidence_share:.0%} of the lesion's surroundings are in both scans (least "
+            f"{LEAST_EVIDENCE_SHARE:.0%}); scan or reconstruct a larger field of view around the lesion",
+        )
+    if quality.mismatched_share > GREATEST_MISMATCH:
+        raise RefusedError(
+            RefusalCode.LUNG_CHANGED,
+            f"{quality.mismatched_share:.0%} of the lesion's structured surroundings have no counterpart after "
+            f"alignment (limit {GREATEST_MISMATCH:.0%}): a pneumothorax, a collapse, an effusion or another "
+            "patient. Compare the scans by eye; repeat the verification CT once the lung is re-expanded.",
+        )
+    if quality.least_jacobian < LEAST_JACOBIAN:
+        raise RefusedError(
+            RefusalCode.FOLDING,
+            f"the deformation near the lesion folds or crushes tissue (least Jacobian "
+            f"{quality.least_jacobian:.2f}, limit {LEAST_JACOBIAN:g}): the lung changed in a way that cannot be "
+            "followed. Repeat the verification CT at the breath-hold of the planning CT.",
+        )
+    if (
+        quality.similarity < LEAST_SIMILARITY
+        or quality.residual_mm > GREATEST_RESIDUAL_MM
+        or quality.inverse_consistency_mm > GREATEST_INCONSISTENCY_MM
+    ):
+        raise RefusedError(
+            RefusalCode.ALIGNMENT_RESIDUAL_TOO_HIGH,
+            f"after registration the surroundings are still {quality.residual_mm:.1f} mm off (limit "
+            f"{GREATEST_RESIDUAL_MM:g}), there and back differ by {quality.inverse_consistency_mm:.1f} mm (limit "
+            f"{GREATEST_INCONSISTENCY_MM:g}) and the similarity is {quality.similarity:.2f} (least "
+            f"{LEAST_SIMILARITY:g}): another patient, a large pneumothorax or a different breath-hold. "
+            "Compare the scans by eye; repeat the verification CT if the breath-hold differs.",
+        )
+
+
+def _register_whole(
+    fixed: CtVolume, moving: CtVolume, zone: LabelMask | None, deadline_s: float | None, backend: BackendName
+) -> Registration:
+    began = time.perf_counter()
+    start, _ = find_translation(moving, fixed, zone, backend=backend)
+    comparison = compare_whole(moving, fixed, zone, start, backend=backend)
+    coarse = _deform_coarsely(comparison, backend)
+    left_s = None if deadline_s is None else deadline_s - (time.perf_counter() - began)
+    hurried = left_s is not None and left_s < _fine_duration_s(comparison)
+    found = coarse if hurried else _deform_finely(comparison, coarse, backend)
+    quality = judge(comparison, found, coarse, _coarse_levels(comparison), backend=backend)
+    require_trustworthy(quality)
+    field = field_of(found, comparison.fine.fixed.geometry, backend=backend)
+    places = positions(found.lattice).reshape(-1, 3)
+    variance = quality.residual_mm**2 / 3.0 + LEAST_SD_MM**2 + (HURRIED_SD_MM**2 if hurried else 0.0)
+    return Registration(
+        "deformable, coarse" if hurried else "deformable",
+        start @ rigid_part(places, places + found.displacement_mm(places)),
+        quality.similarity,
+        np.eye(3) * variance,
+        LEAST_ROTATION_SD_DEG,
+        quality=quality,
+        deformation=found,
+        comparison=comparison,
+        field=field,
+    )
+
+
+def _coarse_levels(comparison: Comparison) -> tuple[Level, ...]:
+    grid_mm = comparison.fine.fixed.geometry.spacing_zyx_mm[0]
+    return tuple(
+        Level(2.0 * grid_mm, 8.0 * grid_mm, 6.0 * grid_mm, steps, stiffness)
+        for steps, stiffness in zip(COARSE_STEPS, COARSE_STIFFNESS, strict=True)
+    )
+
+
+def _deform_coarsely(comparison: Comparison, backend: BackendName) -> Deformation:
+    at = comparison.coarse
+    return deform(
+        at.fixed, at.moving, at.evidence, comparison.start, _coarse_levels(comparison), backend=backend
+    )
+
+
+def _deform_finely(comparison: Comparison, coarse: Deformation, backend: BackendName) -> Deformation:
+    at = comparison.fine
+    grid_mm = at.fixed.geometry.spacing_zyx_mm[0]
+    level = Level(grid_mm, 3.0 * grid_mm, 6.0 * grid_mm, FINE_STEPS, FINE_STIFFNESS)
+    return deform(
+        at.fixed, at.moving, at.evidence, comparison.start, (level,), before=coarse, backend=backend
+    )
+
+
+FINE_NS_PER_VOXEL: Final = 2500.0
+"""Duration of the fine deformation and of what follows it, on two cores of 2026."""
+
+
+def _fine_duration_s(comparison: Comparison) -> float:
+    return FINE_NS_PER_VOXEL * 1e-9 * comparison.fine.evidence.size
+
+
+def _tumor_in_fixed(planning: PlanningSide, found: Deformation) -> FloatArray:
+    """The tumor's points in the fixed frame, carried back by the deformation at their center."""
+    points = apply_affine(np.linalg.inv(found.start), planning.tumor_points_lps_mm)
+    center = points.mean(axis=0)
+    place = center
+    for _ in range(3):  # u is smooth: this converges by a factor of ten a turn
+        place = center - found.displacement_mm(place[None])[0]
+    return np.asarray(points - center + place)
+
+
+def _covariance(motion: LesionMotion, quality: RegistrationQuality, hurried: bool) -> FloatArray:
+    variance = LEAST_SD_MM**2 + (CONVERGENCE_SD_MM * quality.convergence) ** 2
+    if hurried:
+        variance += HURRIED_SD_MM**2
+    return motion.covariance_mm2 + variance * np.eye(3)
+
+
+def _require_in_view(planning: PlanningSide, verification: CtVolume, matrix: FloatArray) -> None:
+    if not verification.geometry.contains(apply_affine(np.linalg.inv(matrix), planning.tumor_center_lps_mm)):
+        raise RefusedError(
+            RefusalCode.LESION_OUTSIDE_OVERLAP,
+            "the lesion's place lies outside the verification CT; scan the lesion",
+        )

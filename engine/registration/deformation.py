@@ -1,0 +1,244 @@
+"""The dense deformation: the smoothest field that the surroundings of the lesion agree with.
+
+A displacement on a lattice of nodes, linear between them, is found by Gauss-Newton steps. Its data term
+compares the images through a local linear model and counts only voxels with evidence; its prior is the
+bending energy, for which an affine motion is free. Where there is no evidence, as under the ablation
+zone, the field is what the surroundings predict: the same prior makes the registration, the prediction
+at the lesion and its uncertainty one model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.geometry import FloatArray, VolumeGeometry
+from engine.kernels.arguments import node_shape
+from engine.kernels.backend import BackendName
+from engine.kernels.bending import bending_force, solve_bending
+from engine.kernels.matching import local_moments, match_equations
+from engine.kernels.resampling import resample
+from engine.registration.field import DisplacementField
+from engine.registration.lattice import positions
+from engine.registration.region import ComparisonRegion, SourceRegion
+
+REFERENCE_NODE_MM: Final = 4.5
+REFERENCE_GRID_MM: Final = 1.5
+
+OUTLIER_RATIO: Final = 2.0
+"""Differences of twice the local noise count half: vessels that are not in both, motion artefacts."""
+
+NOISE_FLOOR_HU: Final = 10.0
+CONTRAST_FLOOR_HU: Final = 50.0
+GREATEST_GAIN: Final = 1.5
+"""Breathing changes the density of lung by up to a third; more is another tissue."""
+
+GREATEST_STEP_MM: Final = 3.0
+LOOSE_TOLERANCE: Final = 0.03
+TIGHT_TOLERANCE: Final = 1e-3
+
+
+@dataclass(frozen=True)
+class Level:
+    """One resolution: grid and node distance in mm, steps, and the weight of the bending energy."""
+
+    grid_mm: float
+    node_mm: float
+    model_mm: float
+    steps: int
+    stiffness: float
+
+
+@dataclass(frozen=True, eq=False)
+class Deformation:
+    """A field on nodes with the quadratic that the images make of it.
+
+    Parameters
+    ----------
+    start : ndarray, (4, 4)
+        Rigid moving-from-fixed transform; a fixed point p lies at ``start (p + u(p))``.
+    nodes_mm : ndarray of float64, (z, y, x, 3)
+        u along z, y, x of the fixed frame.
+    lattice : VolumeGeometry
+        Of the nodes, in the fixed frame.
+    tensor, force : ndarray of float64, (z, y, x, 6), (z, y, x, 3)
+        Data term at ``nodes_mm``.
+    stiffness : float
+        Weight of the bending energy on this lattice.
+    warped : ndarray of float32, (z, y, x)
+        Moving image on the fixed grid; NaN where not known.
+    moments : ndarray of float64, (*model nodes, 6)
+        Local sums of both images.
+    model_lattice : VolumeGeometry
+        Of their nodes.
+    """
+
+    start: FloatArray
+    nodes_mm: FloatArray
+    lattice: VolumeGeometry
+    tensor: FloatArray
+    force: FloatArray
+    stiffness: float
+    warped: npt.NDArray[np.float32]
+    moments: FloatArray
+    model_lattice: VolumeGeometry
+
+    def displacement_mm(self, points_lps_mm: FloatArray) -> FloatArray:
+        """Nodal displacement u at any places, (..., 3) along LPS x, y, z."""
+        nodes = DisplacementField(self.nodes_mm[..., ::-1].astype(np.float32), self.lattice)
+        return nodes.at(points_lps_mm)
+
+    def to_moving(self, points_lps_mm: FloatArray) -> FloatArray:
+        """Map positions of the fixed frame to the moving frame."""
+        moved = points_lps_mm + self.displacement_mm(points_lps_mm)
+        return np.asarray(moved @ self.start[:3, :3].T + self.start[:3, 3])
+
+    @property
+    def data_optimum(self) -> FloatArray:
+        """Right side ``T u + force`` of the data term: its solution without a prior."""
+        t, u = self.tensor, self.nodes_mm
+        product = np.stack(
+            [
+                t[..., 0] * u[..., 0] + t[..., 1] * u[..., 1] + t[..., 2] * u[..., 2],
+                t[..., 1] * u[..., 0] + t[..., 3] * u[..., 1] + t[..., 4] * u[..., 2],
+                t[..., 2] * u[..., 0] + t[..., 4] * u[..., 1] + t[..., 5] * u[..., 2],
+            ],
+            axis=-1,
+        )
+        return np.asarray(product + self.force)
+
+
+def deform(
+    fixed: ComparisonRegion,
+    moving: SourceRegion,
+    evidence: npt.NDArray[np.bool_],
+    start: FloatArray,
+    levels: tuple[Level, ...],
+    *,
+    before: Deformation | None = None,
+    backend: BackendName = "cpu",
+) -> Deformation:
+    """Find the deformation that brings ``moving`` onto ``fixed``.
+
+    Parameters
+    ----------
+    fixed : ComparisonRegion
+        On the grid of the levels.
+    moving : SourceRegion
+    evidence : ndarray of bool, (z, y, x)
+        Voxels of ``fixed`` that count.
+    start : ndarray, (4, 4)
+        Rigid moving-from-fixed transform, LPS mm.
+    levels : sequence of Level
+        All of one grid distance.
+    before : Deformation, optional
+        Of a coarser grid with the same ``start``.
+    backend : {'cpu', 'gpu', 'reference'}
+
+    Returns
+    -------
+    Deformation
+    """
+    found = before
+    for level in levels:
+        found = _at_level(fixed, moving, evidence, start, level, found, backend)
+    assert found is not None  # noqa: S101 - there is at least one level
+    return found
+
+
+def _at_level(
+    fixed: ComparisonRegion,
+    moving: SourceRegion,
+    evidence: npt.NDArray[np.bool_],
+    start: FloatArray,
+    level: Level,
+    before: Deformation | None,
+    backend: BackendName,
+) -> Deformation:
+    grid = fixed.geometry
+    spacing = grid.spacing_zyx_mm[0]
+    cell, model_cell = level.node_mm / spacing, level.model_mm / spacing
+    lattice = _lattice(grid, cell)
+    nodes = (
+        np.zeros((*lattice.shape_zyx, 3))
+        if before is None
+        else before.displacement_mm(positions(lattice))[..., ::-1].astype(np.float64)
+    )
+    # One prior at every resolution: energies are integrals over mm³.
+    stiffness = level.stiffness * REFERENCE_NODE_MM / level.node_mm
+    density = (spacing / REFERENCE_GRID_MM) ** 3
+    to_moving = moving.geometry.index_from_lps @ start @ grid.affine_lps_mm
+    for step in range(level.steps + 1):
+        warped = _warp(moving, to_moving, nodes, spacing, cell, grid, backend)
+        moments = local_moments(fixed.hu, warped, evidence, model_cell, backend=backend)
+        tensor, force = match_equations(
+            fixed.hu,
+            warped,
+            evidence,
+            local_model(moments),
+            model_cell=model_cell,
+            cell=cell,
+            spacing_mm=spacing,
+            outlier_ratio=OUTLIER_RATIO,
+            backend=backend,
+        )
+        tensor, force = tensor * density, force * density
+        if step == level.steps:
+            break
+        right = force - stiffness * bending_force(nodes, backend=backend)
+        tolerance = TIGHT_TOLERANCE if step == level.steps - 1 else LOOSE_TOLERANCE
+        update = solve_bending(tensor, right, stiffness, tolerance=tolerance, backend=backend)
+        nodes = nodes + np.clip(update, -GREATEST_STEP_MM, GREATEST_STEP_MM)
+    return Deformation(
+        start, nodes, lattice, tensor, force, stiffness, warped, moments, _lattice(grid, model_cell)
+    )
+
+
+def local_model(moments: FloatArray) -> FloatArray:
+    """Means, gain and noise variance at every node from the sums around it, (*nodes, 4)."""
+    count = np.maximum(moments[..., 0], 1e-6)
+    f, w = moments[..., 1] / count, moments[..., 2] / count
+    f_variance = np.maximum(moments[..., 3] / count - f * f, 0.0)
+    w_variance = np.maximum(moments[..., 4] / count - w * w, 0.0)
+    covariance = moments[..., 5] / count - f * w
+    floor = CONTRAST_FLOOR_HU**2
+    gain = np.clip(np.sqrt((f_variance + floor) / (w_variance + floor)), 1.0 / GREATEST_GAIN, GREATEST_GAIN)
+    noise = f_variance + gain**2 * w_variance - 2.0 * gain * covariance
+    counted = moments[..., 0] > 1.0
+    usual = float(np.median(noise[counted])) if counted.any() else 0.0
+    noise = np.where(counted, np.maximum(noise, 0.0), usual) + NOISE_FLOOR_HU**2
+    return np.stack([f, w, gain, noise], axis=-1)
+
+
+def _warp(
+    moving: SourceRegion,
+    to_moving: FloatArray,
+    nodes_mm: FloatArray,
+    spacing_mm: float,
+    cell: float,
+    grid: VolumeGeometry,
+    backend: BackendName,
+) -> npt.NDArray[np.float32]:
+    in_moving = np.ascontiguousarray((nodes_mm / spacing_mm) @ to_moving[:3, :3].T, dtype=np.float32)
+    return np.asarray(
+        resample(
+            moving.hu,
+            to_moving,
+            grid.shape_zyx,
+            displacement=in_moving,
+            displacement_map=np.diag([1.0 / cell, 1.0 / cell, 1.0 / cell, 1.0]),
+            order=1,
+            fill=np.nan,
+            backend=backend,
+        )
+    )
+
+
+def _lattice(grid: VolumeGeometry, cell: float) -> VolumeGeometry:
+    distance = cell * grid.spacing_zyx_mm[0]
+    return replace(
+        grid, shape_zyx=node_shape(grid.shape_zyx, cell), spacing_zyx_mm=(distance, distance, distance)
+    )

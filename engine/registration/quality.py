@@ -1,0 +1,215 @@
+"""A registration's own judge: what it leaves, whether it can be undone, and what has changed."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.findings import RegistrationQuality
+from engine.geometry import FloatArray, VolumeGeometry, apply_affine
+from engine.kernels.backend import BackendName
+from engine.kernels.bending import solve_bending
+from engine.kernels.resampling import resample
+from engine.kernels.self_similarity import CODE_BITS, self_similarity_codes
+from engine.registration.comparison import ZONE_HALO_MM, Comparison
+from engine.registration.deformation import Deformation, Level, deform
+from engine.registration.lattice import coarser, thinned_vector
+from engine.registration.region import ComparisonRegion, SourceRegion
+
+NEAR_MM: Final = 35.0
+"""The surroundings of the zone that are judged."""
+
+SHELL_MM: Final = (4.0, 14.0)
+"""Distances from the zone at which tissue that was drawn in shows."""
+
+WEAK_PRIOR: Final = 0.1
+"""What the images still ask for is read with this share of the stiffness."""
+
+CONTRAST_HU: Final = 60.0
+MATCHED_CORRELATION: Final = 0.35
+"""Where there is structure, less than this correlation of the aligned scans is no match."""
+
+POINT_STEP: Final = 4
+FEWEST_VOXELS: Final = 8.0
+
+
+def judge(
+    comparison: Comparison,
+    found: Deformation,
+    coarse: Deformation,
+    coarse_levels: tuple[Level, ...],
+    *,
+    backend: BackendName = "cpu",
+) -> RegistrationQuality:
+    """Judge a deformation.
+
+    Parameters
+    ----------
+    comparison : Comparison
+    found, coarse : Deformation
+        The deformation and its coarse beginning.
+    coarse_levels : sequence of Level
+        By which ``coarse`` was found; the way back is found by the same.
+    backend : {'cpu', 'gpu', 'reference'}
+
+    Returns
+    -------
+    RegistrationQuality
+    """
+    at = comparison.fine if found.warped.shape == comparison.fine.evidence.shape else comparison.coarse
+    grid = at.fixed.geometry
+    near = _near(comparison, grid)
+    known = np.isfinite(found.warped)
+    counted = at.evidence & known & near
+    outside = near if comparison.zone_distance_mm is None else near & _beyond(comparison, grid, ZONE_HALO_MM)
+    jacobian = jacobian_of_nodes(found)
+    node_distance = _at_nodes(comparison, found.lattice)
+    around = node_distance <= NEAR_MM
+    shell = (node_distance > SHELL_MM[0]) & (node_distance <= SHELL_MM[1])
+    return RegistrationQuality(
+        similarity=correlation(at.fixed.hu, found.warped, counted),
+        residual_mm=_still_asked_mm(found, around, backend),
+        descriptor_residual=_descriptor_residual(at.fixed.hu, found.warped, counted, backend),
+        inverse_consistency_mm=_inverse_consistency_mm(comparison, coarse, coarse_levels, backend),
+        least_jacobian=float(jacobian[around].min()),
+        greatest_jacobian=float(jacobian[around].max()),
+        folding_share=float((jacobian[around] <= 0.0).mean()),
+        evidence_share=float(np.count_nonzero(counted) / max(1, np.count_nonzero(outside))),
+        mismatched_share=_mismatched_share(found, comparison),
+        convergence=float(np.cbrt(jacobian[shell]).mean() - 1.0)
+        if comparison.zone_distance_mm is not None and shell.any()
+        else 0.0,
+    )
+
+
+def correlation(
+    one: npt.NDArray[np.float32], other: npt.NDArray[np.float32], where: npt.NDArray[np.bool_]
+) -> float:
+    """Normalised correlation of two images over ``where``; 0 where either is constant."""
+    if np.count_nonzero(where) < 2:
+        return 0.0
+    a, b = one[where].astype(np.float64), other[where].astype(np.float64)
+    a, b = a - a.mean(), b - b.mean()
+    norm = float(np.sqrt((a @ a) * (b @ b)))
+    return float(a @ b) / norm if norm > 0 else 0.0
+
+
+def jacobian_of_nodes(found: Deformation) -> FloatArray:
+    """Determinant of the deformation's derivative at every node, (z, y, x)."""
+    derivative = np.empty((*found.lattice.shape_zyx, 3, 3))
+    spacing = found.lattice.spacing_zyx_mm
+    for axis in range(3):
+        if found.lattice.shape_zyx[axis] > 1:
+            derivative[..., axis] = np.gradient(found.nodes_mm, spacing[axis], axis=axis)
+        else:
+            derivative[..., axis] = 0.0
+    return np.asarray(np.linalg.det(derivative + np.eye(3)))
+
+
+def _near(comparison: Comparison, grid: VolumeGeometry) -> npt.NDArray[np.bool_]:
+    if comparison.zone_distance_mm is None:
+        return np.ones(grid.shape_zyx, dtype=np.bool_)
+    return _on(comparison, grid) <= NEAR_MM
+
+
+def _beyond(comparison: Comparison, grid: VolumeGeometry, distance: float) -> npt.NDArray[np.bool_]:
+    return _on(comparison, grid) > distance
+
+
+def _on(comparison: Comparison, grid: VolumeGeometry) -> npt.NDArray[np.float32]:
+    """Distance to the zone on the fine grid or on every second voxel of it."""
+    assert comparison.zone_distance_mm is not None  # noqa: S101 - asked for by both callers
+    whole = comparison.zone_distance_mm
+    return whole if whole.shape == grid.shape_zyx else whole[::2, ::2, ::2]
+
+
+def _at_nodes(comparison: Comparison, lattice: VolumeGeometry) -> FloatArray:
+    """Distance to the zone at nodes; 0 without a zone, so that all count."""
+    if comparison.zone_distance_mm is None:
+        return np.zeros(lattice.shape_zyx)
+    to_grid = comparison.fine.fixed.geometry.index_from_lps @ lattice.affine_lps_mm
+    finite = np.minimum(comparison.zone_distance_mm, np.float32(1e4))
+    return np.asarray(resample(finite, to_grid, lattice.shape_zyx, order=1, fill=1e4), dtype=np.float64)
+
+
+def _still_asked_mm(found: Deformation, around: npt.NDArray[np.bool_], backend: BackendName) -> float:
+    """Displacement that the images would still have under a weak prior, root mean square."""
+    tensor = thinned_vector(found.tensor)
+    lattice = coarser(found.lattice)
+    stiffness = WEAK_PRIOR * found.stiffness * found.lattice.spacing_zyx_mm[0] / lattice.spacing_zyx_mm[0]
+    asked = solve_bending(tensor, thinned_vector(found.force), stiffness, tolerance=1e-2, backend=backend)
+    nearby = np.zeros(lattice.shape_zyx, dtype=np.bool_)
+    nz, ny, nx = around[::2, ::2, ::2].shape
+    nearby[:nz, :ny, :nx] = around[::2, ::2, ::2]
+    strength = tensor[..., [0, 3, 5]].sum(axis=-1)
+    counted = (
+        nearby & (strength > 0.1 * np.median(strength[strength > 0])) if (strength > 0).any() else nearby
+    )
+    return float(np.sqrt((asked[counted] ** 2).sum(axis=-1).mean())) if counted.any() else 0.0
+
+
+def _descriptor_residual(
+    fixed: npt.NDArray[np.float32],
+    warped: npt.NDArray[np.float32],
+    counted: npt.NDArray[np.bool_],
+    backend: BackendName,
+) -> float:
+    if not counted.any():
+        return 1.0
+    one = self_similarity_codes(fixed, backend=backend)
+    other = self_similarity_codes(np.where(np.isfinite(warped), warped, fixed), backend=backend)
+    return float(np.bitwise_count(one[counted] ^ other[counted]).mean()) / CODE_BITS
+
+
+def _inverse_consistency_mm(
+    comparison: Comparison, coarse: Deformation, levels: tuple[Level, ...], backend: BackendName
+) -> float:
+    """Go there by the coarse deformation and back by one found the other way round."""
+    there = comparison.coarse
+    grid = there.fixed.geometry
+    back_start = np.linalg.inv(comparison.start)
+    # The same grid, placed in the moving frame.
+    x, y, z = (float(v) for v in apply_affine(comparison.start, np.array(grid.origin_lps_mm)))
+    theirs = VolumeGeometry(grid.shape_zyx, grid.spacing_zyx_mm, origin_lps_mm=(x, y, z))
+    hu = resample(
+        there.moving.hu,
+        there.moving.geometry.index_from_lps @ theirs.affine_lps_mm,
+        theirs.shape_zyx,
+        order=1,
+        fill=np.nan,
+        backend=backend,
+    )
+    known = np.isfinite(hu)
+    # Hidden by the zone there is hidden here, at the place the coarse deformation says.
+    evidence = np.ascontiguousarray(known & there.evidence)
+    fixed = ComparisonRegion(np.where(known, hu, np.float32(-1000.0)), known, theirs)
+    back = deform(fixed, SourceRegion(there.fixed.hu, grid), evidence, back_start, levels, backend=backend)
+    lattice = np.zeros(grid.shape_zyx, dtype=np.bool_)
+    lattice[::POINT_STEP, ::POINT_STEP, ::POINT_STEP] = True
+    points = grid.to_lps(np.argwhere(lattice & there.evidence & _near(comparison, grid)).astype(float))
+    if len(points) == 0:
+        return 0.0
+    moved = coarse.to_moving(points)
+    seen = theirs.contains(moved)
+    if not seen.any():
+        return 0.0
+    returned = back.to_moving(moved[seen])
+    return float(np.sqrt(((returned - points[seen]) ** 2).sum(axis=-1).mean()))
+
+
+def _mismatched_share(found: Deformation, comparison: Comparison) -> float:
+    """Share of structured places near the lesion whose aligned scans do not correlate."""
+    moments = found.moments
+    count = np.maximum(moments[..., 0], 1e-6)
+    f, w = moments[..., 1] / count, moments[..., 2] / count
+    f_variance = np.maximum(moments[..., 3] / count - f * f, 0.0)
+    w_variance = np.maximum(moments[..., 4] / count - w * w, 0.0)
+    covariance = moments[..., 5] / count - f * w
+    structured = np.maximum(f_variance, w_variance) > CONTRAST_HU**2
+    matched = covariance > MATCHED_CORRELATION * np.sqrt(np.maximum(f_variance * w_variance, 1e-9))
+    near = _at_nodes(comparison, found.model_lattice) <= NEAR_MM
+    weight = np.where(structured & near & (moments[..., 0] > FEWEST_VOXELS), moments[..., 0], 0.0)
+    total = float(weight.sum())
+    return float((weight * ~matched).sum()) / total if total > 0 else 0.0
