@@ -27,11 +27,11 @@ ones would show in the curvature. The widest holds wherever the voxels allow it,
 spherical cases of 5 to 15 mm radius at 1 mm voxels coverage was then off by at most 0.005 and the margin by
 -0.30 to +0.13 mm, 96 of them by less than 0.2 mm (one narrow smoothing for all: 0.013 and 0.6 mm)."""
 
-CONTRADICTION_VOXELS: Final = 0.15
+CONTRADICTION_VOXELS: Final = 0.12
 """A smooth surface that puts a voxel center this far on the wrong side has smoothed away a spicule or a gap;
 spheres seldom reach it. Real nodules are full of spicules: without them their target shrinks by 0.3 mm."""
 
-DETAIL_REACH_VOXELS: Final = 2.0
+DETAIL_REACH_VOXELS: Final = 4.0
 """This far around such a voxel the finer surface, in the end the mask's own faces, holds in full; over the
 same distance again it passes into the smoother one."""
 
@@ -108,24 +108,16 @@ def tight_crop(mask: LabelMask, pad_voxels: int = 4) -> LabelMask:
 def _smoothest_depth(voxels: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
     """Signed depth in voxels, positive inside: smooth where the voxels agree, the mask's faces elsewhere."""
     depth = np.where(voxels, 0.5, -0.5).astype(np.float32)
-    thin = np.where(voxels, _one_voxel_thin(voxels), _one_voxel_thin(~voxels))
     radius = (0.75 / np.pi * np.count_nonzero(voxels)) ** (1.0 / 3.0)
     for sigma in (width for least_radius, width in SMOOTHING_VOXELS if radius >= least_radius):
         smooth = _depth_by_smoothing(voxels, sigma)
-        contradicted = thin & (np.where(voxels, smooth, -smooth) < -CONTRADICTION_VOXELS)
+        contradicted = np.where(voxels, smooth, -smooth) < -CONTRADICTION_VOXELS
         if contradicted.any():
             away = ndimage.distance_transform_edt(~contradicted) / DETAIL_REACH_VOXELS
             share = np.clip(away - 1.0, 0.0, 1.0).astype(np.float32)
             smooth = share * smooth + (1.0 - share) * depth
         depth = smooth
     return depth
-
-
-def _one_voxel_thin(marked: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Marked voxels that lie in no marked block of 2 x 2 x 2; beyond the grid all is as at its border."""
-    padded = np.pad(marked, 1, mode="edge")
-    solid = ndimage.binary_opening(padded, np.ones((2, 2, 2), dtype=np.bool_))
-    return np.asarray((padded & ~solid)[1:-1, 1:-1, 1:-1])
 
 
 def _depth_by_smoothing(voxels: npt.NDArray[np.bool_], sigma: float) -> npt.NDArray[np.float32]:

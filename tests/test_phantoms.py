@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +23,10 @@ from engine.phantoms import (
     sphere_overlap_tcr,
 )
 from engine.phantoms.ablation import AblationKind, AblationShape, random_ablation
+from engine.phantoms.chest import procedural_chest
 from engine.phantoms.crossings import find_crossings
 from engine.phantoms.motion import Motion, random_motion
+from engine.phantoms.procedure import CHEST_BEYOND_SCAN_MM, Course, _draw_scene
 from engine.phantoms.scanning import Scene, scene_truth
 from engine.phantoms.truth import Sampler, TrueCoverage, TruthField, find_truth, truth_lattice
 from engine.volume import CtVolume, LabelMask
@@ -230,29 +231,6 @@ def test_a_margin_wider_than_the_first_lattice_is_found_where_lung_ends_too() ->
     assert not truth.complete
 
 
-# --- Motion
-
-
-@pytest.mark.parametrize("seed", range(10))
-def test_motion_is_rigid_around_the_tumor_and_never_folds(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    motion = random_motion(rng, np.array([-70.0, 8.0, 10.0]), 12.0, rigid_only=False, contraction=0.08)
-    away = rng.normal(size=(2000, 3))
-    away /= np.linalg.norm(away, axis=1, keepdims=True)
-    inside = motion.verification_center + away * rng.uniform(0.0, motion.rigid_radius_mm, (2000, 1))
-    matrix = motion.planning_from_verification
-    rigid = inside @ matrix[:3, :3].T + matrix[:3, 3]
-    assert np.array_equal(
-        motion.to_planning(inside), motion.to_planning(inside.reshape(40, 50, 3)).reshape(-1, 3)
-    )
-    assert np.abs(motion.to_planning(inside) - rigid).max() < 1e-9
-    assert np.abs(matrix[:3, :3] @ matrix[:3, :3].T - np.eye(3)).max() < 1e-12
-    outside = motion.verification_center + away * (motion.rigid_radius_mm + 20.0)
-    bent = motion.to_planning(outside) - (outside @ matrix[:3, :3].T + matrix[:3, 3])
-    assert np.abs(bent).max() > 0.5
-    assert motion.least_jacobian() > 0.3
-
-
 # --- Whole procedures
 
 
@@ -331,11 +309,11 @@ def test_images_agree_with_the_motion(miss: PhantomProcedure) -> None:
 
 
 def motion_of(seed: int) -> Motion:
-    """The motion that a procedure of this seed draws."""
+    """The motion that the procedure of this seed draws."""
     rng = np.random.default_rng(seed)
     tumor = random_tumor(rng, (-70.0, 8.0, 10.0), volume_ml=1.0)
-    bend = partial(random_motion, rigid_only=False, contraction=0.05, greatest_bend_mm=BEND_MM)
-    return bend(rng, tumor.center, tumor.reach_mm)
+    chest = procedural_chest(rng, tumor.center, 0.5 * SIZE_MM + CHEST_BEYOND_SCAN_MM)
+    return _draw_scene(rng, chest, tumor, Course(greatest_bend_mm=BEND_MM), tumor_in_chest=False).motion
 
 
 def correlation(phantom: PhantomProcedure, planning_lps_mm: FloatArray, hu: npt.NDArray[np.int16]) -> float:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from engine.geometry import FloatArray
+from engine.phantoms.tumor import evenly_spread
 
 AblationKind = Literal["complete", "miss", "under", "half"]
 
@@ -58,16 +59,26 @@ class AblationShape:
         unit = offset_from_center / np.maximum(length, 1e-9)[..., None]
         return np.asarray(self.margin_mm(unit) - tumor_distance_mm)
 
+    def center_and_radius_mm(self, tumor_radius_mm: float) -> tuple[FloatArray, float]:
+        """Center of gravity (3,) from the tumor's and radius, as if the tumor were a ball."""
+        unit = evenly_spread(2000)
+        radius = np.maximum(tumor_radius_mm + self.margin_mm(unit), 0.0)
+        center = 0.75 * (unit * radius[:, None] ** 4).mean(axis=0) / np.maximum((radius**3).mean(), 1e-9)
+        return np.asarray(center), float(np.cbrt((radius**3).mean()))
+
 
 def random_ablation(
     rng: np.random.Generator, kind: AblationKind, minimal_margin_mm: float | None
 ) -> AblationShape:
-    """A zone of a kind; its least margin lies close to the one asked for."""
+    """A zone of a kind; its least margin over all directions is the one asked for."""
     least = MARGIN_OF_KIND_MM[kind] if minimal_margin_mm is None else minimal_margin_mm
     waves = tuple((_unit(rng), float(rng.uniform(0.5, 2.0)), float(rng.uniform(3.0, 8.0))) for _ in range(4))
-    ample = max(least, 6.0)
+    ample = max(least + float(rng.uniform(0.5, 2.5)), 6.0)
     sharpness = 1.2 if kind == "half" else float(rng.uniform(3.0, 6.0))
-    return AblationShape(ample, waves, _unit(rng), ample - least, sharpness)
+    drawn = AblationShape(ample, waves, _unit(rng), ample - least, sharpness)
+    # The waves lift the worst direction too, or a wave's foot is the worst.
+    lift = float(drawn.margin_mm(evenly_spread(4000)).min()) - least
+    return replace(drawn, ample_mm=ample - lift)
 
 
 def zone_hu(rng: np.random.Generator, depth_mm: FloatArray) -> npt.NDArray[np.float64]:

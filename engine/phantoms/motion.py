@@ -1,53 +1,79 @@
-"""What happens between two scans: a breath, a bend of the lung, tissue drawn in by the burn."""
+"""What happens between two scans: a breath, a bend or a slide of the lung, tissue drawn in by the burn.
+
+The tumor is stiff: it moves as the tissue in its place would on average (the rigid motion nearest to the
+free deformation over the tumor), and the tissue next to it goes from its motion over into the free one.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 
-from engine.geometry import FloatArray
+from engine.errors import InvalidRequestError
+from engine.geometry import FloatArray, apply_affine
+from engine.phantoms.deformation import (
+    Contraction,
+    DeformationKind,
+    FreeDeformation,
+    random_bumps,
+    random_gradient,
+)
+from engine.phantoms.sliding import Pleura, PleuralSlide, slide_along
 
-FREE_MM: Final = 25.0
-"""Over this distance beyond the rigid radius the lung goes from rigid to free."""
+RIGID_MM: Final = 2.0
+"""Tissue up to this far from the tumor moves with it."""
+
+FREE_MM: Final = 10.0
+"""Over this distance more the tissue goes from the tumor's motion to its own."""
+
+LEAST_JACOBIAN: Final = 0.25
+"""A drawn bend that presses tissue together more than this is drawn again, weaker."""
+
+JACOBIAN_LATTICE_MM: Final = 4.0
+WEAKER: Final = 0.75
+TRIES: Final = 10
+
+ROOM_FOR_FLOW_MM: Final = 76.0
+ZONE_BEYOND_TUMOR_MM: Final = 5.0
 
 
 @dataclass(frozen=True, eq=False)
 class Motion:
     """Maps a position in the verification frame to its place in the planning frame, LPS mm.
 
-    Near the tumor it is rigid, exactly; away from it the lung bends by Gaussian bumps, and the tissue
-    around the zone has been drawn towards it.
-
     Parameters
     ----------
-    turn : ndarray, (3, 3)
+    planning_from_verification : ndarray, (4, 4)
+        The tumor's own motion, rigid.
     planning_center, verification_center : ndarray, (3,)
         The tumor's center in both frames.
-    rigid_radius_mm : float
-        Within this distance of the tumor's center the map is rigid.
-    bumps : sequence of (center (3,), displacement (3,), width mm)
-        In the verification frame.
-    contraction : float
-        Share by which the tissue just outside the rigid radius was drawn in.
+    free : FreeDeformation
+        Of the chest wall, and, where nothing slides, of the lung.
+    slide : PleuralSlide, optional
+        Of the lung along the chest wall.
+    tumor_distance_mm : callable
+        Signed distance of planning positions (N, 3) to the tumor's surface.
+    reach_mm : float
+        Greatest distance of the tumor's surface from its center.
     """
 
-    turn: FloatArray
+    planning_from_verification: FloatArray
     planning_center: FloatArray
     verification_center: FloatArray
-    rigid_radius_mm: float
-    bumps: tuple[tuple[FloatArray, FloatArray, float], ...] = field(default_factory=tuple)
-    contraction: float = 0.0
+    free: FreeDeformation
+    slide: PleuralSlide | None
+    tumor_distance_mm: Callable[[FloatArray], FloatArray]
+    reach_mm: float
 
     @property
-    def planning_from_verification(self) -> FloatArray:
-        """The rigid part, 4x4."""
-        matrix = np.eye(4)
-        matrix[:3, :3] = self.turn
-        matrix[:3, 3] = self.planning_center - self.turn @ self.verification_center
-        return matrix
+    def rigid(self) -> bool:
+        """Whether the map is rigid everywhere."""
+        return self.free.rigid and self.slide is None
 
     def to_planning(self, points_lps_mm: FloatArray) -> FloatArray:
         """Map positions of the verification frame to the planning frame.
@@ -60,31 +86,39 @@ class Motion:
         -------
         ndarray, (..., 3)
         """
-        offset = points_lps_mm - self.verification_center
-        mapped = offset @ self.turn.T + self.planning_center
-        if not self.bumps and self.contraction == 0.0:
-            return np.asarray(mapped)
-        radius = np.sqrt(np.einsum("...i,...i->...", offset, offset))
-        beyond = radius > self.rigid_radius_mm
-        mapped[beyond] += self._bend_mm(offset[beyond], radius[beyond])
-        return np.asarray(mapped)
+        points = points_lps_mm.reshape(-1, 3)
+        if self.rigid:
+            mapped = apply_affine(self.planning_from_verification, points)
+        elif self.slide is None:
+            mapped = self.lung_to_planning(points)
+        else:
+            mapped = self.wall_to_planning(points)
+            lung = self.slide.in_lung(mapped)
+            mapped[lung] = self._as_lung(points[lung], mapped[lung])
+        return mapped.reshape(points_lps_mm.shape)
 
-    def _bend_mm(self, offset: FloatArray, radius: FloatArray) -> FloatArray:
-        """What is added to the rigid map beyond the rigid radius: (N, 3) at offsets from the center."""
-        # 0 at the rigid radius, rising smoothly (C1) to 1.
-        rise = np.minimum((radius - self.rigid_radius_mm) / FREE_MM, 1.0)
-        free = rise * rise * (3.0 - 2.0 * rise)
-        bend = np.zeros(offset.shape)
-        for center, displacement, width in self.bumps:
-            away = offset - (center - self.verification_center)
-            height = np.exp(np.einsum("ni,ni->n", away, away) / (-2.0 * width**2))
-            bend += height[:, None] * displacement
-        pull = self.contraction * np.exp(-(((radius - self.rigid_radius_mm - 6.0) / 10.0) ** 2))
-        bend += pull[:, None] * (offset @ self.turn.T)
-        return np.asarray(free[:, None] * bend)
+    def wall_to_planning(self, points_lps_mm: FloatArray) -> FloatArray:
+        """Map positions (N, 3) as the chest wall moves; lung moves so too where nothing slides."""
+        return self.free.to_planning(points_lps_mm)
+
+    def lung_to_planning(self, points_lps_mm: FloatArray) -> FloatArray:
+        """Map positions (N, 3) as the lung and the tumor in it move."""
+        return self._as_lung(points_lps_mm, self.free.to_planning(points_lps_mm))
+
+    def _as_lung(self, points_lps_mm: FloatArray, mapped: FloatArray) -> FloatArray:
+        """From where the chest wall's motion takes points (N, 3) to where the lung's does."""
+        if self.slide is not None:
+            mapped = self.slide.carried(mapped)
+        away = points_lps_mm - self.verification_center
+        near = np.einsum("ni,ni->n", away, away) < (self.reach_mm + RIGID_MM + FREE_MM) ** 2
+        with_tumor = apply_affine(self.planning_from_verification, points_lps_mm[near])
+        rise = np.clip((self.tumor_distance_mm(with_tumor) - RIGID_MM) / FREE_MM, 0.0, 1.0)
+        own = (rise * rise * (3.0 - 2.0 * rise))[:, None]
+        mapped[near] = with_tumor + own * (mapped[near] - with_tumor)
+        return mapped
 
     def least_jacobian(self, half_width_mm: float = 50.0) -> float:
-        """Least determinant of the map's derivative on a 3 mm lattice around the tumor.
+        """Least determinant of the map's derivative on a 4 mm lattice around the tumor.
 
         Parameters
         ----------
@@ -93,13 +127,18 @@ class Motion:
         Returns
         -------
         float
-            Not positive where the motion would fold the tissue.
+            Not positive where the motion would fold the tissue; lung and chest wall each on its own.
         """
-        axis = np.arange(-half_width_mm, half_width_mm + 1.0, 3.0)
+        axis = np.arange(-half_width_mm, half_width_mm + 1.0, JACOBIAN_LATTICE_MM)
         grid = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1) + self.verification_center
-        mapped = self.to_planning(grid)
-        derivative = np.stack([np.gradient(mapped, 3.0, axis=axis) for axis in range(3)], axis=-1)
-        return float(np.linalg.det(derivative).min())
+        points = grid.reshape(-1, 3)
+        lung = _determinant(self.lung_to_planning(points).reshape(grid.shape))
+        if self.slide is None:
+            return float(lung.min())
+        at_wall = self.wall_to_planning(points)
+        wall = _determinant(at_wall.reshape(grid.shape))
+        in_lung = self.slide.in_lung(at_wall).reshape(wall.shape)
+        return float(np.where(in_lung, lung, wall).min())
 
 
 def random_motion(
@@ -110,8 +149,13 @@ def random_motion(
     rigid_only: bool,
     contraction: float,
     greatest_bend_mm: float = 8.0,
+    deformation: DeformationKind = "smooth",
+    slide_mm: float = 6.0,
+    pleura: Pleura | None = None,
+    tumor_distance_mm: Callable[[FloatArray], FloatArray] | None = None,
+    zone: tuple[FloatArray, float] | None = None,
 ) -> Motion:
-    """A breath: up to 18 mm of translation, a few degrees, and unless ``rigid_only`` a bend.
+    """A breath: up to 18 mm of translation, a few degrees, and unless ``rigid_only`` a deformation.
 
     Parameters
     ----------
@@ -119,33 +163,131 @@ def random_motion(
     planning_center : ndarray, (3,)
         The tumor's center in the planning frame, LPS mm.
     tumor_radius_mm : float
-        The motion is rigid up to 2 mm beyond.
+        The tumor's reach.
     rigid_only : bool
-        Neither bend nor contraction.
+        Neither deformation nor contraction.
     contraction : float
-        Share by which the tissue around the zone was drawn in.
+        Share by which the tissue within the zone was drawn in.
     greatest_bend_mm : float
-        Height of the largest of four bumps.
+        Height of the largest bump.
+    deformation : {'stiff', 'smooth', 'sliding'}
+    slide_mm : float
+        Jump at the pleura, for ``'sliding'``.
+    pleura : Pleura, optional
+        Required for ``'sliding'``.
+    tumor_distance_mm : callable, optional
+        Signed distance of planning positions to the tumor; a ball of ``tumor_radius_mm`` otherwise.
+    zone : (offset (3,), radius mm), optional
+        The zone's center from the tumor's, verification frame: tissue is drawn towards it.
 
     Returns
     -------
     Motion
+
+    Raises
+    ------
+    InvalidRequestError
+        A slide without a pleura to slide along.
     """
     shift = rng.uniform([-8.0, -8.0, -16.0], [8.0, 8.0, 16.0])
     turn = Rotation.from_rotvec(np.deg2rad(rng.normal(0.0, 1.5, 3))).as_matrix()
-    verification_center = planning_center + shift
-    bumps = []
+    center = planning_center + shift
+    free, slide = FreeDeformation(turn, center, planning_center), None
     if not rigid_only:
-        for _ in range(4):
-            place = verification_center + rng.uniform(-55.0, 55.0, 3)
-            direction = rng.normal(size=3)
-            height = rng.uniform(0.3, 1.0) * greatest_bend_mm / np.linalg.norm(direction)
-            bumps.append((place, direction * height, float(rng.uniform(24.0, 32.0))))
-    return Motion(
-        turn,
-        planning_center,
-        verification_center,
-        tumor_radius_mm + 2.0,
-        tuple(bumps),
-        0.0 if rigid_only else contraction,
+        bumps = random_bumps(rng, center, deformation, greatest_bend_mm)
+        gradient = random_gradient(rng) if deformation == "stiff" else np.zeros((3, 3))
+        offset, radius = zone or (np.zeros(3), tumor_radius_mm + ZONE_BEYOND_TUMOR_MM)
+        drawn_in = Contraction(center + offset, contraction, radius) if contraction else None
+        free = FreeDeformation(turn, center, planning_center, gradient, bumps, drawn_in)
+        if deformation == "sliding":
+            slide = _random_slide(rng, pleura, slide_mm, planning_center)
+    distance = tumor_distance_mm or _ball(planning_center, tumor_radius_mm)
+    return _without_folds(free, slide, distance, planning_center, tumor_radius_mm)
+
+
+def _without_folds(
+    free: FreeDeformation,
+    slide: PleuralSlide | None,
+    distance: Callable[[FloatArray], FloatArray],
+    planning_center: FloatArray,
+    reach_mm: float,
+) -> Motion:
+    """The motion of a free deformation, weakened until it folds nothing."""
+    for _ in range(TRIES):
+        motion = _with_tumor(free, slide, distance, planning_center, reach_mm)
+        if motion.rigid or motion.least_jacobian() > LEAST_JACOBIAN:
+            return motion
+        free, slide = free.scaled(WEAKER), slide.scaled(WEAKER) if slide else None
+    raise InvalidRequestError(
+        f"a contraction of {free.contraction.share if free.contraction else 0.0:g} folds the tissue even without "
+        "a bend; ask for less"
     )
+
+
+def _with_tumor(
+    free: FreeDeformation,
+    slide: PleuralSlide | None,
+    distance: Callable[[FloatArray], FloatArray],
+    planning_center: FloatArray,
+    reach_mm: float,
+) -> Motion:
+    """Give the tumor the rigid motion nearest to the free deformation where it lies."""
+    tumor = _tumor_points(distance, planning_center, reach_mm)
+    before = (tumor - planning_center) @ free.turn + free.center
+    moved = before
+    for _ in range(3):  # the slide is not linear: the tumor lands in its place to 0.01 mm
+        moved = free.to_planning(before)
+        moved = moved if slide is None else slide.carried(moved)
+        free = free.landing_moved(tumor.mean(axis=0) - moved.mean(axis=0))
+    matrix = rigid_projection(before, moved - moved.mean(axis=0) + tumor.mean(axis=0))
+    verification_center = apply_affine(np.linalg.inv(matrix), planning_center)
+    return Motion(matrix, planning_center, verification_center, free, slide, distance, reach_mm)
+
+
+def rigid_projection(points: FloatArray, moved: FloatArray) -> FloatArray:
+    """The rigid motion (4, 4) that takes points (N, 3) nearest to where they moved.
+
+    Notes
+    -----
+    Kabsch, Acta Cryst. A32:922 (1976); the reflection is ruled out as in Umeyama, IEEE TPAMI 13:376 (1991).
+    """
+    from_center, to_center = points.mean(axis=0), moved.mean(axis=0)
+    u, _, vt = np.linalg.svd((moved - to_center).T @ (points - from_center))
+    turn = u @ np.diag([1.0, 1.0, np.sign(np.linalg.det(u @ vt))]) @ vt
+    matrix = np.eye(4)
+    matrix[:3, :3] = turn
+    matrix[:3, 3] = to_center - turn @ from_center
+    return matrix
+
+
+def _tumor_points(
+    distance: Callable[[FloatArray], FloatArray], center: FloatArray, reach_mm: float
+) -> FloatArray:
+    """Points evenly spread over the tumor, planning frame."""
+    axis = np.linspace(-reach_mm, reach_mm, 13)
+    points = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3) + center
+    inside = distance(points) <= 0.0
+    return np.asarray(points[inside])
+
+
+def _ball(center: FloatArray, radius_mm: float) -> Callable[[FloatArray], FloatArray]:
+    def distance(points: FloatArray) -> FloatArray:
+        return np.asarray(np.linalg.norm(points - center, axis=-1) - radius_mm)
+
+    return distance
+
+
+def _random_slide(
+    rng: np.random.Generator, pleura: Pleura | None, slide_mm: float, center: FloatArray
+) -> PleuralSlide:
+    """Mostly from head to foot, either way."""
+    if pleura is None:
+        raise InvalidRequestError("a sliding lung needs a pleura to slide along; pass one")
+    direction = np.array([0.0, rng.normal(0.0, 0.35), rng.choice([-1.0, 1.0])])
+    jump = slide_mm * direction / np.linalg.norm(direction)
+    return slide_along(pleura, jump, center, ROOM_FOR_FLOW_MM)
+
+
+def _determinant(mapped: FloatArray) -> npt.NDArray[np.float64]:
+    derivative = np.stack([np.gradient(mapped, JACOBIAN_LATTICE_MM, axis=axis) for axis in range(3)], axis=-1)
+    return np.asarray(np.linalg.det(derivative))

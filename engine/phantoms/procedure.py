@@ -7,17 +7,22 @@ from typing import Final
 
 import numpy as np
 
-from engine.geometry import FloatArray, Vector3
+from engine.geometry import FloatArray, Vector3, VolumeGeometry
 from engine.phantoms.ablation import AblationKind, random_ablation
+from engine.phantoms.chest import Chest, procedural_chest
+from engine.phantoms.deformation import DeformationKind
 from engine.phantoms.motion import random_motion
 from engine.phantoms.scanning import Scene, grid_around, scan_planning, scan_verification, scene_truth
-from engine.phantoms.thorax import lung_depth_mm, render_thorax
+from engine.phantoms.thorax import lung_depth_mm
 from engine.phantoms.truth import PhantomTruth
-from engine.phantoms.tumor import LobulatedTumor, random_tumor
+from engine.phantoms.tumor import LobulatedTumor, TumorShape, random_tumor
 from engine.volume import CtVolume, LabelMask
 
 _DEEP_LPS_MM: Final = (-70.0, 8.0, 10.0)
 _PLEURAL_Y_Z_MM: Final = (8.0, 10.0)
+
+CHEST_BEYOND_SCAN_MM: Final = 26.0
+"""The chest is rendered this far beyond the scans: they are shifted, and the lung bends."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +38,37 @@ class PhantomProcedure:
     truth: PhantomTruth
 
 
+@dataclass(frozen=True)
+class Course:
+    """What happens to a patient between and in two scans.
+
+    Parameters
+    ----------
+    kind : {'complete', 'miss', 'under', 'half'}
+        What the ablation leaves.
+    minimal_margin_mm : float, optional
+        Margin along the zone's worst direction; the true one is in the truth.
+    rigid_only, contraction, greatest_bend_mm, deformation, slide_mm
+        See :func:`engine.phantoms.motion.random_motion`.
+    noise_hu : float
+    size_mm : float
+        Edge of both scans.
+    planning_spacing_zyx_mm, verification_spacing_zyx_mm : tuple of float
+    """
+
+    kind: AblationKind = "miss"
+    minimal_margin_mm: float | None = None
+    rigid_only: bool = False
+    contraction: float = 0.05
+    greatest_bend_mm: float = 4.0
+    deformation: DeformationKind = "smooth"
+    slide_mm: float = 6.0
+    noise_hu: float = 18.0
+    size_mm: float = 100.0
+    planning_spacing_zyx_mm: Vector3 = (1.0, 0.8, 0.8)
+    verification_spacing_zyx_mm: Vector3 = (1.0, 0.75, 0.75)
+
+
 def make_procedure(
     seed: int = 0,
     *,
@@ -43,6 +79,8 @@ def make_procedure(
     rigid_only: bool = False,
     contraction: float = 0.05,
     greatest_bend_mm: float = 4.0,
+    deformation: DeformationKind = "smooth",
+    slide_mm: float = 6.0,
     noise_hu: float = 18.0,
     size_mm: float = 100.0,
     planning_spacing_zyx_mm: Vector3 = (1.0, 0.8, 0.8),
@@ -53,20 +91,14 @@ def make_procedure(
     Parameters
     ----------
     seed : int
-    kind : {'complete', 'miss', 'under', 'half'}
-        What the ablation leaves.
-    minimal_margin_mm : float, optional
-        Margin along the zone's worst direction; the true one is in the truth.
+    kind, minimal_margin_mm, rigid_only, contraction, greatest_bend_mm, deformation, slide_mm
+        See :class:`Course`.
     tumor_volume_ml : float, optional
         Drawn like those of real nodules if None.
     pleural : bool
         The tumor touches the pleura.
-    rigid_only, contraction, greatest_bend_mm
-        See :func:`engine.phantoms.motion.random_motion`.
-    noise_hu : float
-    size_mm : float
-        Edge of both scans.
-    planning_spacing_zyx_mm, verification_spacing_zyx_mm : tuple of float
+    noise_hu, size_mm, planning_spacing_zyx_mm, verification_spacing_zyx_mm
+        See :class:`Course`.
 
     Returns
     -------
@@ -74,38 +106,107 @@ def make_procedure(
     """
     rng = np.random.default_rng(seed)
     tumor = random_tumor(rng, _DEEP_LPS_MM, volume_ml=tumor_volume_ml)
-    reach = tumor.reach_mm
     if pleural:
         tumor = _moved_to_pleura(tumor)
-    center = tumor.center_lps_mm
-    motion = random_motion(
-        rng, center, reach, rigid_only=rigid_only, contraction=contraction, greatest_bend_mm=greatest_bend_mm
+    course = Course(
+        kind,
+        minimal_margin_mm,
+        rigid_only,
+        contraction,
+        greatest_bend_mm,
+        deformation,
+        slide_mm,
+        noise_hu,
+        size_mm,
+        planning_spacing_zyx_mm,
+        verification_spacing_zyx_mm,
     )
-    chest = render_thorax(rng, center, np.full(3, 0.5 * size_mm + 26.0))
-    scene = Scene(
+    chest = procedural_chest(rng, tumor.center_lps_mm, 0.5 * size_mm + CHEST_BEYOND_SCAN_MM)
+    return run_course(rng, chest, tumor, course, f"2.25.{seed}")
+
+
+def run_course(
+    rng: np.random.Generator,
+    chest: Chest,
+    tumor: TumorShape,
+    course: Course,
+    frame: str,
+    *,
+    planning: tuple[CtVolume, LabelMask] | None = None,
+) -> PhantomProcedure:
+    """Plan, ablate and verify in a chest.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    chest : Chest
+    tumor : TumorShape
+        In the frame of the chest.
+    course : Course
+    frame : str
+        The frames of reference of both scans begin with this UID.
+    planning : (CtVolume, LabelMask), optional
+        The CT that the chest is from, with its own tumor; without it the tumor is put into the chest and
+        the planning CT is scanned like the verification CT.
+
+    Returns
+    -------
+    PhantomProcedure
+    """
+    scene = _draw_scene(rng, chest, tumor, course, tumor_in_chest=planning is not None)
+    motion = scene.motion
+    shift = motion.verification_center - motion.planning_center
+    # Neither grid is centered on the tumor, and the headers do not align the scans.
+    if planning is None:
+        place = motion.planning_center + rng.uniform(-6, 6, 3)
+        ours = grid_around(place, course.size_mm, course.planning_spacing_zyx_mm, f"{frame}1")
+        planning = scan_planning(rng, scene, _within(ours, chest.low_lps_mm, chest.high_lps_mm))
+    place = motion.verification_center + rng.uniform(-6, 6, 3)
+    theirs = grid_around(place, course.size_mm, course.verification_spacing_zyx_mm, f"{frame}2")
+    theirs = _within(theirs, chest.low_lps_mm + shift, chest.high_lps_mm + shift)
+    verification, zone, core = scan_verification(rng, scene, theirs)
+    x, y, z = (float(v) for v in motion.planning_center)
+    return PhantomProcedure(*planning, verification, zone, core, (x, y, z), scene_truth(scene))
+
+
+def _draw_scene(
+    rng: np.random.Generator, chest: Chest, tumor: TumorShape, course: Course, *, tumor_in_chest: bool
+) -> Scene:
+    ablation = random_ablation(rng, course.kind, course.minimal_margin_mm)
+    radius_mm = float(np.cbrt(3000.0 * tumor.volume_ml / (4.0 * np.pi)))
+    motion = random_motion(
+        rng,
+        tumor.center_lps_mm,
+        tumor.reach_mm,
+        rigid_only=course.rigid_only,
+        contraction=course.contraction,
+        greatest_bend_mm=course.greatest_bend_mm,
+        deformation=course.deformation,
+        slide_mm=course.slide_mm,
+        pleura=chest.pleura,
+        tumor_distance_mm=tumor.signed_distance_mm,
+        zone=ablation.center_and_radius_mm(radius_mm),
+    )
+    return Scene(
         chest.hu,
         chest.geometry,
-        lung_depth_mm,
+        chest.lung_depth_mm,
         tumor,
-        reach,
+        tumor.reach_mm,
         motion,
-        random_ablation(rng, kind, minimal_margin_mm),
-        noise_hu,
-        tumor_in_chest=False,
+        ablation,
+        course.noise_hu,
+        tumor_in_chest=tumor_in_chest,
+        chest_slice_mm=chest.slice_mm,
     )
-    # Neither grid is centered on the tumor, and the headers do not align the scans.
-    ours = grid_around(center + rng.uniform(-6, 6, 3), size_mm, planning_spacing_zyx_mm, f"2.25.{seed}1")
-    theirs = grid_around(
-        motion.verification_center + rng.uniform(-6, 6, 3),
-        size_mm,
-        verification_spacing_zyx_mm,
-        f"2.25.{seed}2",
-    )
-    planning, tumor_mask = scan_planning(rng, scene, ours)
-    verification, zone, core = scan_verification(rng, scene, theirs)
-    return PhantomProcedure(
-        planning, tumor_mask, verification, zone, core, _point(center), scene_truth(scene)
-    )
+
+
+def _within(grid: VolumeGeometry, low: FloatArray, high: FloatArray) -> VolumeGeometry:
+    """The part of an upright grid whose voxel centers lie in a box."""
+    index = grid.to_index(np.stack([low, high]))
+    start = np.maximum(np.ceil(index[0] - 1e-6), 0).astype(int)
+    stop = np.minimum(np.floor(index[1] + 1e-6) + 1, grid.shape_zyx).astype(int)
+    return grid.crop(start.tolist(), stop.tolist())
 
 
 def _moved_to_pleura(tumor: LobulatedTumor) -> LobulatedTumor:
@@ -115,7 +216,3 @@ def _moved_to_pleura(tumor: LobulatedTumor) -> LobulatedTumor:
     depth = lung_depth_mm(np.stack([across, np.full(400, y), np.full(400, z)], axis=-1))
     x = float(across[int(np.argmax(depth >= 0.65 * tumor.reach_mm))])
     return replace(tumor, center=np.array([x, y, z]))
-
-
-def _point(place: FloatArray) -> Vector3:
-    return float(place[0]), float(place[1]), float(place[2])

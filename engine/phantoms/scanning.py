@@ -22,17 +22,20 @@ from engine.volume import Acquisition, CtVolume, LabelMask
 
 SIMULATED: Final = "simulated phantom, not a patient"
 
-MOTION_LATTICE_MM: Final = 2.0
+MOTION_LATTICE_MM: Final = 3.0
 """The motion is smooth; images are made from it sampled this finely."""
 
 TUMOR_HU: Final = 30.0
-REACH_MM: Final = 14.0
+REACH_MM: Final = 16.0
 """Zone and truth are looked for within this distance of the tumor's surface."""
 
 TRUTH_ROOM_MM: Final = 6.5
 """The truth is looked for this far from the tumor first: most margins are smaller, and the target ends at 5."""
 
 _COARSE_MM: Final = 1.6
+
+LUNG_DEPTH_STEP: Final = 4
+"""The lung's depth is taken on every such point of the truth's lattice, 1.6 mm apart."""
 
 
 IndexArrays = tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.intp]]
@@ -52,6 +55,8 @@ class Scene:
     noise_hu: float
     tumor_in_chest: bool
     """Whether the chest already shows the tumor (a real CT)."""
+    chest_slice_mm: float = 0.0
+    """Slice thickness that the chest itself was scanned with; no thinner profile can be made of it."""
 
 
 def grid_around(
@@ -68,7 +73,7 @@ def scan_planning(rng: np.random.Generator, scene: Scene, grid: VolumeGeometry) 
     """The planning CT and its tumor mask."""
 
     def tissue(at: VolumeGeometry) -> FloatArray:
-        hu = _chest_on(scene, at, moved=False)
+        hu = _chest_on(scene, at, None)
         if not scene.tumor_in_chest:
             near, points = _near(at, scene.tumor.center_lps_mm, scene.tumor_reach_mm + 3.0)
             _blend(hu, near, scene.tumor.signed_distance_mm(points), TUMOR_HU)
@@ -77,7 +82,7 @@ def scan_planning(rng: np.random.Generator, scene: Scene, grid: VolumeGeometry) 
     near, points = _near(grid, scene.tumor.center_lps_mm, scene.tumor_reach_mm + 3.0)
     marked = np.zeros(grid.shape_zyx, dtype=np.bool_)
     marked[near] = scene.tumor.signed_distance_mm(points) <= 0.0
-    return _acquire(rng, tissue, grid, scene.noise_hu), LabelMask(marked, grid, "tumor")
+    return _acquire(rng, tissue, grid, scene), LabelMask(marked, grid, "tumor")
 
 
 def scan_verification(
@@ -85,17 +90,20 @@ def scan_verification(
 ) -> tuple[CtVolume, LabelMask, LabelMask]:
     """The verification CT with its zone and core masks."""
     reach = scene.tumor_reach_mm + REACH_MM
+    moved = _sample_motion(scene, grid)
 
     @lru_cache(maxsize=1)  # the only profile of a slice one millimeter thick is the grid itself
     def burn(at: VolumeGeometry) -> tuple[IndexArrays, FloatArray, FloatArray, FloatArray]:
         near, points = _near(at, scene.motion.verification_center, reach)
-        depth, tumor_distance, lung_depth = _depths(scene, points)
+        tumor_distance = _tumor_distance_mm(scene, points)
+        depth = scene.ablation.depth_mm(tumor_distance, points - scene.motion.verification_center)
+        lung_depth = moved.lung_depth_at(points)
         # No burn outside lung and tumor.
         allowed = np.maximum(lung_depth, -tumor_distance)
         return near, np.minimum(depth, allowed), np.minimum(depth - RIM_MM, allowed), tumor_distance
 
     def tissue(at: VolumeGeometry) -> FloatArray:
-        hu = _chest_on(scene, at, moved=True)
+        hu = _chest_on(scene, at, moved)
         near, zone_depth, _, tumor_distance = burn(at)
         if not scene.tumor_in_chest:
             _blend(hu, near, tumor_distance, TUMOR_HU)
@@ -107,7 +115,7 @@ def scan_verification(
     near, zone_depth, core_depth, _ = burn(grid)
     zone, core = np.zeros(grid.shape_zyx, dtype=np.bool_), np.zeros(grid.shape_zyx, dtype=np.bool_)
     zone[near], core[near] = zone_depth >= 0.0, core_depth >= 0.0
-    ct = _acquire(rng, tissue, grid, scene.noise_hu)
+    ct = _acquire(rng, tissue, grid, scene)
     return ct, LabelMask(zone, grid, "ablation zone"), LabelMask(core, grid, "ablation core")
 
 
@@ -125,15 +133,14 @@ def scene_truth(scene: Scene) -> PhantomTruth:
 def _truth_within(scene: Scene, room_mm: float, least_jacobian: float) -> PhantomTruth:
     """The truth from a lattice that holds every point within ``room_mm`` of the tumor."""
     points = _lattice_around_tumor(scene, room_mm)
-    burn_depth, tumor_distance, lung_depth = (
-        found.reshape(points.shape[:-1]) for found in _depths(scene, points.reshape(-1, 3))
-    )
+    tumor_distance = _tumor_distance_mm(scene, points.reshape(-1, 3)).reshape(points.shape[:-1])
+    burn_depth = scene.ablation.depth_mm(tumor_distance, points - scene.motion.verification_center)
     return find_truth(
-        TruthField(points, tumor_distance, burn_depth, lung_depth, RIM_MM),
+        TruthField(points, tumor_distance, burn_depth, _lung_depth_on(scene, points), RIM_MM),
         tumor_volume_ml=scene.tumor.volume_ml,
         planning_from_verification=scene.motion.planning_from_verification,
         least_jacobian=least_jacobian,
-        rigid=not scene.motion.bumps and scene.motion.contraction == 0.0,
+        rigid=scene.motion.rigid,
     )
 
 
@@ -148,11 +155,26 @@ def _lattice_around_tumor(scene: Scene, room_mm: float) -> FloatArray:
     return truth_lattice(close.min(axis=0), close.max(axis=0))
 
 
-def _depths(scene: Scene, points: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Depth in the burn, tumor distance and lung depth at verification positions, (N,) each."""
-    tumor_distance = _tumor_distance_mm(scene, points)
-    depth = scene.ablation.depth_mm(tumor_distance, points - scene.motion.verification_center)
-    return depth, tumor_distance, scene.lung_depth_mm(scene.motion.to_planning(points))
+def _lung_depth_on(scene: Scene, points: FloatArray) -> FloatArray:
+    """Lung depth on a lattice (nz, ny, nx, 3): smooth, so taken on every fourth point and in between."""
+    step = LUNG_DEPTH_STEP
+    shape = points.shape[:3]
+    ends = [np.append(np.arange(0, n - 1, step), n - 1) for n in shape]
+    coarse = points[np.ix_(*ends)]
+    depth = scene.lung_depth_mm(scene.motion.to_planning(coarse))
+    for axis, (at, n) in enumerate(zip(ends, shape, strict=True)):
+        depth = _stretched(depth, axis, at, n)
+    return depth
+
+
+def _stretched(values: FloatArray, axis: int, at: npt.NDArray[np.intp], count: int) -> FloatArray:
+    """Linear interpolation along one axis from the indices ``at`` to all of ``range(count)``."""
+    index = np.arange(count)
+    left = np.minimum(np.searchsorted(at, index, side="right") - 1, len(at) - 2)
+    share = ((index - at[left]) / (at[left + 1] - at[left])).reshape(
+        [-1 if a == axis else 1 for a in range(3)]
+    )
+    return np.asarray(np.take(values, left, axis) * (1.0 - share) + np.take(values, left + 1, axis) * share)
 
 
 def _tumor_distance_mm(scene: Scene, points: FloatArray) -> FloatArray:
@@ -161,24 +183,74 @@ def _tumor_distance_mm(scene: Scene, points: FloatArray) -> FloatArray:
     return scene.tumor.signed_distance_mm(apply_affine(scene.motion.planning_from_verification, points))
 
 
-def _chest_on(scene: Scene, grid: VolumeGeometry, *, moved: bool) -> FloatArray:
+@dataclass(frozen=True, eq=False)
+class SampledMotion:
+    """The motion beyond the tumor's own, in chest voxels on a lattice of the verification frame.
+
+    Parameters
+    ----------
+    lattice : VolumeGeometry
+    lung_depth_mm : ndarray of float32, (z, y, x)
+        Depth below the pleura.
+    lung : ndarray of float32, (z, y, x, 3)
+    wall : ndarray of float32, (z, y, x, 3), optional
+        Where the lung slides, the chest wall's own.
+    wall_lung_depth_mm : ndarray of float32, (z, y, x), optional
+        Depth below the pleura of the places that ``wall`` leads to.
+    """
+
+    lattice: VolumeGeometry
+    lung_depth_mm: npt.NDArray[np.float32]
+    lung: npt.NDArray[np.float32]
+    wall: npt.NDArray[np.float32] | None = None
+    wall_lung_depth_mm: npt.NDArray[np.float32] | None = None
+
+    def lung_depth_at(self, points_lps_mm: FloatArray) -> FloatArray:
+        """Depth below the pleura at verification positions (N, 3)."""
+        index = self.lattice.to_index(points_lps_mm).T
+        found = ndimage.map_coordinates(self.lung_depth_mm, index, order=1, mode="nearest")
+        return np.asarray(found, dtype=np.float64)
+
+
+def _sample_motion(scene: Scene, grid: VolumeGeometry) -> SampledMotion:
+    """The motion around a scan, with room for its slices' profile."""
+    motion = scene.motion
+    room = MOTION_LATTICE_MM + 0.5 * max(grid.spacing_zyx_mm)
+    low, high = grid.corners_lps_mm().min(axis=0), grid.corners_lps_mm().max(axis=0)
+    lattice = grid.around(low - room, high + room, MOTION_LATTICE_MM)
+    points = lattice.to_lps(np.moveaxis(np.indices(lattice.shape_zyx), 0, -1)).reshape(-1, 3)
+    with_tumor = apply_affine(motion.planning_from_verification, points)
+    to_index = scene.chest_geometry.index_from_lps[:3, :3]
+
+    def beyond(mapped: FloatArray) -> npt.NDArray[np.float32]:
+        displacement = (mapped - with_tumor) @ to_index.T
+        return np.ascontiguousarray(displacement.reshape(*lattice.shape_zyx, 3), dtype=np.float32)
+
+    def depth_of(mapped: FloatArray) -> npt.NDArray[np.float32]:
+        return scene.lung_depth_mm(mapped).reshape(lattice.shape_zyx).astype(np.float32)
+
+    lung = motion.lung_to_planning(points)
+    if motion.slide is None:
+        return SampledMotion(lattice, depth_of(lung), beyond(lung))
+    wall = motion.wall_to_planning(points)
+    wall_depth, lung_depth = depth_of(wall), depth_of(lung)
+    depth = np.where(wall_depth >= 0.0, lung_depth, wall_depth)
+    return SampledMotion(lattice, depth, beyond(lung), beyond(wall), wall_depth)
+
+
+def _chest_on(scene: Scene, grid: VolumeGeometry, moved: SampledMotion | None) -> FloatArray:
     """The chest on a grid of the planning frame, or of the verification frame (``moved``)."""
     to_index = scene.chest_geometry.index_from_lps
-    if not moved:
+    if moved is None:
         return _resampled(scene, to_index @ grid.affine_lps_mm, grid)
-    rigid = scene.motion.planning_from_verification
-    low, high = grid.corners_lps_mm().min(axis=0), grid.corners_lps_mm().max(axis=0)
-    coarse = grid.around(low - MOTION_LATTICE_MM, high + MOTION_LATTICE_MM, MOTION_LATTICE_MM)
-    points = coarse.to_lps(np.moveaxis(np.indices(coarse.shape_zyx), 0, -1))
-    beyond_rigid = scene.motion.to_planning(points) - (points @ rigid[:3, :3].T + rigid[:3, 3])
-    displacement = np.ascontiguousarray(beyond_rigid @ to_index[:3, :3].T, dtype=np.float32)
-    return _resampled(
-        scene,
-        to_index @ rigid @ grid.affine_lps_mm,
-        grid,
-        displacement=displacement,
-        displacement_map=coarse.index_from_lps @ grid.affine_lps_mm,
-    )
+    index_map = to_index @ scene.motion.planning_from_verification @ grid.affine_lps_mm
+    lattice_map = moved.lattice.index_from_lps @ grid.affine_lps_mm
+    lung = _resampled(scene, index_map, grid, moved.lung, lattice_map)
+    if moved.wall is None or moved.wall_lung_depth_mm is None:
+        return lung
+    wall = _resampled(scene, index_map, grid, moved.wall, lattice_map)
+    depth = resample(moved.wall_lung_depth_mm, lattice_map, grid.shape_zyx, order=1)
+    return np.where(depth >= 0.0, lung, wall)
 
 
 def _resampled(
@@ -210,20 +282,22 @@ def _acquire(
     rng: np.random.Generator,
     tissue: Callable[[VolumeGeometry], FloatArray],
     grid: VolumeGeometry,
-    noise_hu: float,
+    scene: Scene,
 ) -> CtVolume:
     """Average over the slice profile, add noise, round to HU."""
     thickness = grid.spacing_zyx_mm[0]
-    across = max(1, round(thickness))
+    # Profiles add by their squares.
+    thinning = max(thickness**2 - scene.chest_slice_mm**2, 0.0)
+    across = max(1, round(thinning**0.5))
     normal = np.array(grid.directions_zyx_lps[0])
     hu = np.zeros(grid.shape_zyx)
     for step in range(across):
-        shift = ((step + 0.5) / across - 0.5) * thickness * normal
+        shift = ((step + 0.5) / across - 0.5) * thinning**0.5 * normal
         x, y, z = (float(v) for v in np.array(grid.origin_lps_mm) + shift)
         hu += tissue(replace(grid, origin_lps_mm=(x, y, z))) / across
     noise = rng.standard_normal(grid.shape_zyx).astype(np.float32)
     correlated = ndimage.gaussian_filter(noise, (0.0, 0.7, 0.7))
-    hu += noise_hu * correlated / correlated.std()
+    hu += scene.noise_hu * correlated / correlated.std()
     voxels = np.clip(np.rint(hu), -1024, 3071).astype(np.int16)
     said = Acquisition(series_description=SIMULATED, slice_thickness_mm=thickness)
     return CtVolume(voxels, grid, said)

@@ -112,12 +112,12 @@ class LobulatedTumor:
     @cached_property
     def reach_mm(self) -> float:
         """Greatest radius."""
-        return float(self._radius(_directions(SURFACE_POINTS)).max())
+        return float(self._radius(evenly_spread(SURFACE_POINTS)).max())
 
     @cached_property
     def volume_ml(self) -> float:
         """Volume from the radius over evenly spread directions."""
-        return float(4.0 / 3.0 * np.pi * (self._radius(_directions(20_000)) ** 3).mean()) / 1000.0
+        return float(4.0 / 3.0 * np.pi * (self._radius(evenly_spread(20_000)) ** 3).mean()) / 1000.0
 
     def signed_distance_mm(self, points_lps_mm: FloatArray) -> FloatArray:
         """See :class:`TumorShape`."""
@@ -145,7 +145,7 @@ class LobulatedTumor:
 
     @cached_property
     def _lattice(self) -> DistanceLattice:
-        unit = _directions(SURFACE_POINTS)
+        unit = evenly_spread(SURFACE_POINTS)
         samples = unit * self._radius(unit)[:, None]
         normals = self._normals(samples)
 
@@ -236,8 +236,8 @@ def _unit(rng: np.random.Generator) -> Vector:
     return np.asarray(vector / np.linalg.norm(vector))
 
 
-def _directions(count: int) -> FloatArray:
-    """Evenly spread unit vectors: a Fibonacci sphere."""
+def evenly_spread(count: int) -> FloatArray:
+    """Unit vectors (count, 3) spread evenly: a Fibonacci sphere."""
     i = np.arange(count) + 0.5
     z = 1.0 - 2.0 * i / count
     angle = np.pi * (1.0 + np.sqrt(5.0)) * i

@@ -1,0 +1,133 @@
+"""How lung and chest would move between two scans if no tumor were in them: breath, bend, contraction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+import numpy as np
+
+from engine.geometry import FloatArray
+
+DeformationKind = Literal["stiff", "smooth", "sliding"]
+"""How the lung deforms: by long waves and a breathing gradient; by bumps of a lobule's width; smoothly, and
+along the chest wall by a jump."""
+
+BUMPS: Final = 4
+BUMP_WIDTHS_MM: Final[dict[DeformationKind, tuple[float, float]]] = {
+    "stiff": (40.0, 60.0),
+    "smooth": (22.0, 32.0),
+    "sliding": (28.0, 40.0),
+}
+"""Standard deviations of the Gaussian bumps."""
+
+BUMP_PLACES_MM: Final[dict[DeformationKind, float]] = {"stiff": 70.0, "smooth": 55.0, "sliding": 60.0}
+"""The bumps lie in a cube of this half width around the tumor."""
+
+BREATHING_GRADIENT: Final = 0.08
+"""Greatest stretch from head to foot of a stiff lung: 8 mm over 100 mm, a shallow breath."""
+
+OTHER_GRADIENT_SD: Final = 0.015
+"""The other eight components of the gradient."""
+
+
+@dataclass(frozen=True, eq=False)
+class Contraction:
+    """Tissue drawn towards a point by the burn: evenly within the zone, by the inverse square beyond.
+
+    Outside a shrinking ball an elastic medium moves by the inverse square of the distance.
+
+    Parameters
+    ----------
+    center : ndarray, (3,)
+        The zone's center in the verification frame.
+    share : float
+        How much shorter lengths within the zone became.
+    radius_mm : float
+        The zone's.
+    """
+
+    center: FloatArray
+    share: float
+    radius_mm: float
+
+    def undone_mm(self, points_lps_mm: FloatArray) -> FloatArray:
+        """What takes verification positions (N, 3) back to where the tissue was, along verification axes."""
+        offset = points_lps_mm - self.center
+        square = np.einsum("ni,ni->n", offset, offset) / self.radius_mm**2
+        return np.asarray((self.share / np.sqrt(1.0 + square**3))[:, None] * offset)
+
+
+@dataclass(frozen=True, eq=False)
+class FreeDeformation:
+    """Maps a position of the verification frame to the planning frame, as if there were no tumor.
+
+    Parameters
+    ----------
+    turn : ndarray, (3, 3)
+    center : ndarray, (3,)
+        In the verification frame; lands on ``landing`` but for gradient, bumps and contraction.
+    landing : ndarray, (3,)
+        In the planning frame.
+    gradient : ndarray, (3, 3)
+        Breathing: displacement per mm from ``center``.
+    bumps : sequence of (center (3,), displacement (3,), width mm)
+        Centers in the verification frame, displacements in the planning frame.
+    contraction : Contraction, optional
+    """
+
+    turn: FloatArray
+    center: FloatArray
+    landing: FloatArray
+    gradient: FloatArray = field(default_factory=lambda: np.zeros((3, 3)))
+    bumps: tuple[tuple[FloatArray, FloatArray, float], ...] = ()
+    contraction: Contraction | None = None
+
+    @property
+    def rigid(self) -> bool:
+        """Whether nothing deforms."""
+        return not self.bumps and not self.gradient.any() and self.contraction is None
+
+    def to_planning(self, points_lps_mm: FloatArray) -> FloatArray:
+        """Positions (N, 3) of the verification frame in the planning frame."""
+        offset = points_lps_mm - self.center
+        mapped = offset @ (self.turn + self.gradient).T + self.landing
+        for center, displacement, width in self.bumps:
+            away = points_lps_mm - center
+            mapped += np.exp(np.einsum("ni,ni->n", away, away) / (-2.0 * width**2))[:, None] * displacement
+        if self.contraction is not None:
+            mapped += self.contraction.undone_mm(points_lps_mm) @ self.turn.T
+        return np.asarray(mapped)
+
+    def scaled(self, share: float) -> FreeDeformation:
+        """The same with gradient and bumps ``share`` times as large; the contraction stays."""
+        bumps = tuple((center, share * displacement, width) for center, displacement, width in self.bumps)
+        return FreeDeformation(
+            self.turn, self.center, self.landing, share * self.gradient, bumps, self.contraction
+        )
+
+    def landing_moved(self, by_mm: FloatArray) -> FreeDeformation:
+        """The same, landing elsewhere in the planning frame."""
+        return FreeDeformation(
+            self.turn, self.center, self.landing + by_mm, self.gradient, self.bumps, self.contraction
+        )
+
+
+def random_bumps(
+    rng: np.random.Generator, center: FloatArray, kind: DeformationKind, greatest_mm: float
+) -> tuple[tuple[FloatArray, FloatArray, float], ...]:
+    """Bumps around a point, the largest of at most ``greatest_mm``."""
+    bumps = []
+    for _ in range(BUMPS):
+        place = center + rng.uniform(-BUMP_PLACES_MM[kind], BUMP_PLACES_MM[kind], 3)
+        direction = rng.normal(size=3)
+        height = rng.uniform(0.3, 1.0) * greatest_mm / np.linalg.norm(direction)
+        bumps.append((place, direction * height, float(rng.uniform(*BUMP_WIDTHS_MM[kind]))))
+    return tuple(bumps)
+
+
+def random_gradient(rng: np.random.Generator) -> FloatArray:
+    """A stretch from head to foot, and a little of everything else."""
+    gradient = rng.normal(0.0, OTHER_GRADIENT_SD, (3, 3))
+    gradient[2, 2] = rng.uniform(-BREATHING_GRADIENT, BREATHING_GRADIENT)
+    return np.asarray(gradient)
