@@ -79,6 +79,10 @@ class RegistrationQuality:
         Share of the surroundings, the zone left out, that both scans show.
     mismatched_share : float
         Share of the structured surroundings that do not match after alignment.
+    sliding_mm : float
+        Root mean square difference, in lung, of the deformation with and without chest wall and diaphragm.
+    new_air_ml : float
+        Largest connected part that is air in the verification CT and was tissue: a pneumothorax has this.
     convergence : float
         Mean share by which the tissue just outside the zone was drawn in; negative if pushed away.
     """
@@ -92,6 +96,8 @@ class RegistrationQuality:
     folding_share: float
     evidence_share: float
     mismatched_share: float
+    sliding_mm: float
+    new_air_ml: float
     convergence: float
 
 

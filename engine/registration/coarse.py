@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
 from engine.geometry import FloatArray
 from engine.kernels.backend import BackendName
@@ -14,6 +16,7 @@ from engine.registration.comparison import (
     ZONE_HALO_MM,
     PlanningSide,
     distance_from,
+    lung_of,
     match_slice_mm,
 )
 from engine.registration.region import ComparisonRegion, comparison_region
@@ -33,14 +36,23 @@ SEARCH_MM: Final = 40.0
 LEAST_CORRELATION: Final = 0.75
 """Same patient: 0.88 and more on every case tried; another patient's or a mirrored chest: up to 0.70."""
 
+LUNG_CANDIDATES: Final = 3
+SAME_PLACE_MM: Final = 9.0
+"""Nearer candidates are the same: the deformation that follows captures that much."""
+
+LOCAL_MEAN_MM: Final = 8.0
+
 MIRRORED_CORRELATION: Final = 0.85
 """From here on the mirror image fits as well as the same patient would."""
 
 
 def find_lesion(
     planning: PlanningSide, fixed: CtVolume, zone: LabelMask | None, *, backend: BackendName = "cpu"
-) -> tuple[FloatArray, float]:
+) -> tuple[list[FloatArray], float]:
     """Find the surroundings of the tumor in the fixed CT by translation.
+
+    Ribs repeat every 2 to 3 cm and slide along the lung, so the whole picture can fit best one rib off.
+    What is inside the lung is compared on its own; where the two disagree, all candidates are returned.
 
     Parameters
     ----------
@@ -52,8 +64,8 @@ def find_lesion(
 
     Returns
     -------
-    planning_from_fixed : ndarray, (4, 4)
-        A translation, LPS mm.
+    candidates : list of ndarray, (4, 4)
+        Planning-from-fixed translations, LPS mm; the likeliest first, only one where there is no doubt.
     correlation : float
 
     Raises
@@ -71,7 +83,25 @@ def find_lesion(
     theirs = comparison_region(
         fixed, 0.5 * (low + high), 0.5 * (high - low) + room, COARSE_SPACING_MM, match_slice_mm=match_mm
     )
-    return _best(ours, theirs, _known(theirs, zone, backend))
+    known = _known(theirs, zone, backend)
+    first, correlation = _best(ours, theirs, known)
+    others = translation_candidates(
+        _inside_lung(ours),
+        _inside_lung(theirs),
+        lung_of(ours),
+        lung_of(theirs) & known,
+        count=LUNG_CANDIDATES,
+    )
+    candidates = [first]
+    for other in others:
+        matrix = np.eye(4)
+        matrix[:3, 3] = other.planning_from_verification_mm
+        apart = [float(np.linalg.norm(matrix[:3, 3] - one[:3, 3])) for one in candidates]
+        if min(apart) > SAME_PLACE_MM:
+            candidates.append(matrix)
+        elif other is others[0]:  # both agree
+            return [first], correlation
+    return candidates, correlation
 
 
 def find_translation(
@@ -103,6 +133,15 @@ def find_translation(
         for ct, (low, high) in ((moving, ours_box), (fixed, theirs_box))
     )
     return _best(ours, theirs, _known(theirs, zone, backend))
+
+
+def _inside_lung(region: ComparisonRegion) -> ComparisonRegion:
+    """Vessels and fissures alone: what is left without the local mean."""
+    sigma = LOCAL_MEAN_MM / region.geometry.spacing_zyx_mm[0]
+    lung = lung_of(region).astype(np.float32)
+    share = np.maximum(ndimage.gaussian_filter(lung, sigma), 1e-3)
+    mean = ndimage.gaussian_filter(region.hu * lung, sigma) / share
+    return replace(region, hu=np.asarray((region.hu - mean) * lung, dtype=np.float32))
 
 
 def _best(

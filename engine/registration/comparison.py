@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -37,6 +37,11 @@ beyond the edge were pulled into it, by up to 6 mm."""
 
 ZONE_HALO_MM: Final = 4.0
 """Tissue this near to the zone is edema, hemorrhage or drawn-in lung: no evidence of the tumor's place."""
+
+LEAST_LUNG_SHARE: Final = 0.1
+LUNG_HU: Final = (-970.0, -500.0)
+VESSEL_MM: Final = 6.0
+"""Vessels in lung up to twice this wide belong to it."""
 
 METAL_HU: Final = 1800
 METAL_HALO_MM: Final = 3.0
@@ -83,11 +88,25 @@ class PlanningSide:
 
 @dataclass(frozen=True, eq=False)
 class Resolution:
-    """Both scans on one grid distance."""
+    """Both scans on one grid distance.
+
+    Parameters
+    ----------
+    fixed : ComparisonRegion
+    moving : SourceRegion
+    evidence, lung_evidence : ndarray of bool, (z, y, x)
+        Voxels that count, and those of them in lung: chest wall and diaphragm slide along it, so that they
+        may say nothing of what happens inside.
+    """
 
     fixed: ComparisonRegion
     moving: SourceRegion
     evidence: npt.NDArray[np.bool_]
+    lung_evidence: npt.NDArray[np.bool_]
+
+    def in_lung(self) -> Resolution:
+        """The same with lung alone as evidence."""
+        return replace(self, evidence=self.lung_evidence)
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +126,16 @@ class Comparison:
     fine: Resolution
     start: FloatArray
     zone_distance_mm: npt.NDArray[np.float32] | None
+
+    @property
+    def has_lung(self) -> bool:
+        """Whether lung is enough of the evidence to stand alone."""
+        at = self.coarse
+        return bool(np.count_nonzero(at.lung_evidence) >= LEAST_LUNG_SHARE * np.count_nonzero(at.evidence))
+
+    def in_lung(self) -> Comparison:
+        """The same with lung alone as evidence."""
+        return replace(self, coarse=self.coarse.in_lung(), fine=self.fine.in_lung())
 
     @property
     def void_radius_mm(self) -> float:
@@ -188,6 +217,27 @@ def match_slice_mm(moving: CtVolume, fixed: CtVolume) -> float:
     return thicker if thicker > THICK_SLICE_MM else 0.0
 
 
+def lung_of(region: ComparisonRegion) -> npt.NDArray[np.bool_]:
+    """Aerated lung with the vessels in it, (z, y, x); plain air, inside or outside the body, is none.
+
+    Parameters
+    ----------
+    region : ComparisonRegion
+        At a few millimeters.
+
+    Returns
+    -------
+    ndarray of bool
+    """
+    aerated = (region.hu > LUNG_HU[0]) & (region.hu < LUNG_HU[1]) & region.inside
+    solid = ndimage.binary_opening(aerated)
+    steps = max(1, round(VESSEL_MM / region.geometry.spacing_zyx_mm[0]))
+    padded = np.pad(solid, steps + 1, mode="edge")
+    closed = ndimage.binary_closing(padded, iterations=steps)
+    inner = (slice(steps + 1, -steps - 1),) * 3
+    return np.asarray(closed[inner], dtype=np.bool_)
+
+
 def distance_from(
     mask: LabelMask, grid: VolumeGeometry, backend: BackendName, *, grid_from_mask: FloatArray | None = None
 ) -> npt.NDArray[np.float32]:
@@ -235,13 +285,21 @@ def _compare(
     if distance is not None:
         evidence &= distance > ZONE_HALO_MM
     thinned = (slice(None, None, 2),) * 3
+    coarser = region.coarser()
+    coarse_evidence = np.ascontiguousarray(evidence[thinned])
+    lung = lung_of(coarser)
+    fine_lung = np.repeat(np.repeat(np.repeat(lung, 2, axis=0), 2, axis=1), 2, axis=2)
+    nz, ny, nx = evidence.shape
     return Comparison(
         coarse=Resolution(
-            region.coarser(),
+            coarser,
             source.without_border(COARSE_BORDER_MM).thinned(2.0 * grid_mm),
-            np.ascontiguousarray(evidence[thinned]),
+            coarse_evidence,
+            coarse_evidence & lung,
         ),
-        fine=Resolution(region, source.without_border(BORDER_MM), evidence),
+        fine=Resolution(
+            region, source.without_border(BORDER_MM), evidence, evidence & fine_lung[:nz, :ny, :nx]
+        ),
         start=start,
         zone_distance_mm=distance,
     )

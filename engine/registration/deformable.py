@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -23,7 +24,7 @@ from engine.registration.deformation import Deformation, Level, deform
 from engine.registration.field import DisplacementField, field_of, field_with_rigid_tumor
 from engine.registration.lattice import positions
 from engine.registration.lesion_motion import LesionMotion, predict_lesion_motion, rigid_part
-from engine.registration.quality import judge
+from engine.registration.quality import judge, local_correlation
 from engine.volume import CtVolume, LabelMask
 
 TUMOR_POINTS: Final = 300
@@ -43,6 +44,18 @@ RIGID_SD_MM: Final = 1.2
 HURRIED_SD_MM: Final = 0.8
 """Added per axis where a deadline leaves time for the coarse deformation only."""
 
+LEAST_SLIDING_MM: Final = 0.4
+"""From here on chest wall and diaphragm move apart from the lung: 0.36 mm at most on lungs that do not slide, 0.3
+to 2 mm on lungs that do."""
+
+SLIDING_REACH_MM: Final = 35.0
+WALL_DOUBT: Final = 0.5
+SLIDING_DOUBT: Final = 0.3
+"""Share of what both deformations differ by at the tumor that counts as a standard deviation."""
+
+NO_LUNG_SD_MM: Final = 0.5
+"""Added per axis where there is too little lung around the tumor to tell whether the wall slides."""
+
 LEAST_SD_MM: Final = 0.15
 """No alignment is better than this at the lesion, whatever its surroundings say."""
 
@@ -59,6 +72,9 @@ GREATEST_RESIDUAL_MM: Final = 1.5
 GREATEST_INCONSISTENCY_MM: Final = 6.0
 GREATEST_MISMATCH: Final = 0.35
 """Share of the structured surroundings without a match: a pneumothorax, another patient."""
+
+MOST_NEW_AIR_ML: Final = 3.0
+"""Without a pneumothorax 0.3 mL at most on the cases tried, with one of 5 mm 9 mL and more."""
 
 LEAST_EVIDENCE_SHARE: Final = 0.25
 LEAST_JACOBIAN: Final = 0.05
@@ -140,11 +156,22 @@ def translate(
     RefusedError
         The lesion is not found.
     """
-    matrix, correlation = find_lesion(planning, verification, zone, backend=backend)
+    candidates, correlation = find_lesion(planning, verification, zone, backend=backend)
+    matrix = candidates[0]
+    if len(candidates) > 1:
+        matrix = max(
+            candidates, key=lambda one: _fit(compare_lesion(planning, verification, zone, one), backend)
+        )
     _require_in_view(planning, verification, matrix)
     return Registration(
         "translation", matrix, correlation, np.eye(3) * TRANSLATION_SD_MM**2, TRANSLATION_ROTATION_SD_DEG
     )
+
+
+def _fit(comparison: Comparison, backend: BackendName) -> float:
+    """Mean local correlation in lung after a coarse deformation from a candidate."""
+    correlated, weight = local_correlation(_deform_coarsely(comparison.in_lung(), backend))
+    return float((correlated * weight).sum() / max(weight.sum(), 1.0)) if weight.any() else -1.0
 
 
 def align_rigidly(
@@ -170,7 +197,7 @@ def align_rigidly(
     """
     start = found.planning_from_verification
     comparison = compare_lesion(planning, verification, zone, start, backend=backend)
-    coarse = _deform_coarsely(comparison, backend)
+    coarse = _deform_coarsely(comparison.in_lung() if comparison.has_lung else comparison, backend)
     tumor = _tumor_in_fixed(planning, coarse)
     moved = tumor + coarse.displacement_mm(tumor)
     return Registration(
@@ -216,21 +243,55 @@ def refine(
     assert comparison is not None  # noqa: S101 - a rigid alignment carries both
     assert coarse is not None  # noqa: S101
     hurried = deadline_s is not None and deadline_s < _fine_duration_s(comparison)
-    found = coarse if hurried else _deform_finely(comparison, coarse, backend)
+    judged = comparison.in_lung() if comparison.has_lung else comparison
+    if hurried:
+        found, sliding_mm, doubt_mm2 = coarse, 0.0, np.eye(3) * HURRIED_SD_MM**2
+    elif comparison.has_lung:
+        found, sliding_mm, doubt_mm2 = _with_and_without_wall(planning, comparison, coarse, backend)
+        judged = judged if sliding_mm > LEAST_SLIDING_MM else comparison
+    else:
+        found = _deform_finely(comparison, coarse, backend)
+        sliding_mm, doubt_mm2 = 0.0, np.eye(3) * NO_LUNG_SD_MM**2
     tumor = _tumor_in_fixed(planning, found)
     motion = predict_lesion_motion(found, tumor, comparison.void_radius_mm, backend=backend)
-    quality = judge(comparison, found, coarse, _coarse_levels(comparison), backend=backend)
+    quality = judge(judged, found, coarse, _coarse_levels(comparison), sliding_mm=sliding_mm, backend=backend)
     require_trustworthy(quality)
     return Registration(
         "deformable, coarse" if hurried else "deformable",
         motion.moving_from_fixed,
         quality.similarity,
-        _covariance(motion, quality, hurried),
+        _covariance(motion, quality, doubt_mm2),
         float(np.hypot(motion.rotation_sd_deg, LEAST_ROTATION_SD_DEG)),
         quality=quality,
         deformation=found,
         comparison=comparison,
     )
+
+
+def _with_and_without_wall(
+    planning: PlanningSide, comparison: Comparison, coarse: Deformation, backend: BackendName
+) -> tuple[Deformation, float, FloatArray]:
+    """Deform with lung alone and with all tissue; where they disagree in lung, the wall slides.
+
+    Returns
+    -------
+    deformation, sliding_mm, covariance of the doubt between both, mm²
+    """
+    with ThreadPoolExecutor(1) as pool:
+        wall = pool.submit(lambda: _deform_finely(comparison, _deform_coarsely(comparison, backend), backend))
+        lung = _deform_finely(comparison.in_lung(), coarse, backend)
+        whole = wall.result()
+    center = _tumor_in_fixed(planning, lung).mean(axis=0)
+    away = np.linalg.norm(positions(lung.lattice) - center, axis=-1)
+    strength = lung.tensor[..., [0, 3, 5]].sum(axis=-1)
+    weight = np.minimum(strength, np.median(strength[strength > 0.0]))
+    weight = np.where(away <= planning.tumor_radius_mm + SLIDING_REACH_MM, weight, 0.0)
+    apart = ((whole.nodes_mm - lung.nodes_mm) ** 2).sum(axis=-1)
+    sliding_mm = float(np.sqrt((weight * apart).sum() / max(float(weight.sum()), 1e-9)))
+    between = (whole.displacement_mm(center[None]) - lung.displacement_mm(center[None]))[0]
+    slides = sliding_mm > LEAST_SLIDING_MM
+    share = SLIDING_DOUBT if slides else WALL_DOUBT
+    return (lung if slides else whole), sliding_mm, share**2 * np.outer(between, between)
 
 
 def register(
@@ -303,12 +364,19 @@ def require_trustworthy(quality: RegistrationQuality) -> None:
             f"only {quality.evidence_share:.0%} of the lesion's surroundings are in both scans (least "
             f"{LEAST_EVIDENCE_SHARE:.0%}); scan or reconstruct a larger field of view around the lesion",
         )
+    if quality.new_air_ml > MOST_NEW_AIR_ML:
+        raise RefusedError(
+            RefusalCode.LUNG_CHANGED,
+            f"{quality.new_air_ml:.0f} mL of air lie where the planning CT shows tissue (limit "
+            f"{MOST_NEW_AIR_ML:g} mL): a pneumothorax. The lung has moved in a way that its surroundings do not "
+            "tell; repeat the verification CT once the lung is re-expanded.",
+        )
     if quality.mismatched_share > GREATEST_MISMATCH:
         raise RefusedError(
             RefusalCode.LUNG_CHANGED,
             f"{quality.mismatched_share:.0%} of the lesion's structured surroundings have no counterpart after "
-            f"alignment (limit {GREATEST_MISMATCH:.0%}): a pneumothorax, a collapse, an effusion or another "
-            "patient. Compare the scans by eye; repeat the verification CT once the lung is re-expanded.",
+            f"alignment (limit {GREATEST_MISMATCH:.0%}): a collapse, an effusion, another lesion or "
+            "another patient. Compare the scans by eye; repeat the verification CT once the lung is re-expanded.",
         )
     if quality.least_jacobian < LEAST_JACOBIAN:
         raise RefusedError(
@@ -384,7 +452,7 @@ def _deform_finely(comparison: Comparison, coarse: Deformation, backend: Backend
     )
 
 
-FINE_NS_PER_VOXEL: Final = 2500.0
+FINE_NS_PER_VOXEL: Final = 3500.0
 """Duration of the fine deformation and of what follows it, on two cores of 2026."""
 
 
@@ -402,11 +470,9 @@ def _tumor_in_fixed(planning: PlanningSide, found: Deformation) -> FloatArray:
     return np.asarray(points - center + place)
 
 
-def _covariance(motion: LesionMotion, quality: RegistrationQuality, hurried: bool) -> FloatArray:
+def _covariance(motion: LesionMotion, quality: RegistrationQuality, doubt_mm2: FloatArray) -> FloatArray:
     variance = LEAST_SD_MM**2 + (CONVERGENCE_SD_MM * quality.convergence) ** 2
-    if hurried:
-        variance += HURRIED_SD_MM**2
-    return motion.covariance_mm2 + variance * np.eye(3)
+    return np.asarray(motion.covariance_mm2 + doubt_mm2 + variance * np.eye(3))
 
 
 def _require_in_view(planning: PlanningSide, verification: CtVolume, matrix: FloatArray) -> None:

@@ -66,10 +66,10 @@ class Interpolation:
     offset_zyx_mm: FloatArray
     shape: tuple[int, int, int]
 
-    def at(self, field: FloatArray) -> FloatArray:
+    def at(self, field: npt.NDArray[np.floating]) -> FloatArray:
         """Values at the places, (N, k)."""
         z, y, x = np.moveaxis(self.index, -1, 0)
-        return np.asarray((self.weight[..., None] * field[z, y, x]).sum(axis=0))
+        return np.asarray((self.weight[..., None] * field[z, y, x]).sum(axis=0), dtype=np.float64)
 
     def mean_of(self, field: FloatArray) -> FloatArray:
         """Mean over the places, (k,)."""

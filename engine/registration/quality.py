@@ -6,6 +6,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
 from engine.findings import RegistrationQuality
 from engine.geometry import FloatArray, VolumeGeometry, apply_affine
@@ -27,6 +28,10 @@ SHELL_MM: Final = (4.0, 14.0)
 WEAK_PRIOR: Final = 0.1
 """What the images still ask for is read with this share of the stiffness."""
 
+AIR_HU: Final = -955.0
+DENSER_HU: Final = 70.0
+"""Air is below the first, and lung denser by the second: breathing in deeply takes lung down by half of that."""
+
 CONTRAST_HU: Final = 60.0
 MATCHED_CORRELATION: Final = 0.35
 """Where there is structure, less than this correlation of the aligned scans is no match."""
@@ -41,6 +46,7 @@ def judge(
     coarse: Deformation,
     coarse_levels: tuple[Level, ...],
     *,
+    sliding_mm: float = 0.0,
     backend: BackendName = "cpu",
 ) -> RegistrationQuality:
     """Judge a deformation.
@@ -52,6 +58,8 @@ def judge(
         The deformation and its coarse beginning.
     coarse_levels : sequence of Level
         By which ``coarse`` was found; the way back is found by the same.
+    sliding_mm : float
+        Handed through.
     backend : {'cpu', 'gpu', 'reference'}
 
     Returns
@@ -67,6 +75,8 @@ def judge(
     jacobian = jacobian_of_nodes(found)
     node_distance = _at_nodes(comparison, found.lattice)
     around = node_distance <= NEAR_MM
+    if not around.any():  # a zone far from the lesion
+        around = np.ones_like(around)
     shell = (node_distance > SHELL_MM[0]) & (node_distance <= SHELL_MM[1])
     return RegistrationQuality(
         similarity=correlation(at.fixed.hu, found.warped, counted),
@@ -76,8 +86,10 @@ def judge(
         least_jacobian=float(jacobian[around].min()),
         greatest_jacobian=float(jacobian[around].max()),
         folding_share=float((jacobian[around] <= 0.0).mean()),
-        evidence_share=float(np.count_nonzero(counted) / max(1, np.count_nonzero(outside))),
+        evidence_share=float(np.count_nonzero(counted)) / max(1.0, float(np.count_nonzero(outside))),
         mismatched_share=_mismatched_share(found, comparison),
+        sliding_mm=sliding_mm,
+        new_air_ml=_new_air_ml(at.fixed, found.warped),
         convergence=float(np.cbrt(jacobian[shell]).mean() - 1.0)
         if comparison.zone_distance_mm is not None and shell.any()
         else 0.0,
@@ -106,6 +118,19 @@ def jacobian_of_nodes(found: Deformation) -> FloatArray:
         else:
             derivative[..., axis] = 0.0
     return np.asarray(np.linalg.det(derivative + np.eye(3)))
+
+
+def local_correlation(found: Deformation) -> tuple[FloatArray, FloatArray]:
+    """Correlation of the aligned scans around every model node, and the weight of those with structure."""
+    moments = found.moments
+    count = np.maximum(moments[..., 0], 1e-6)
+    f, w = moments[..., 1] / count, moments[..., 2] / count
+    f_variance = np.maximum(moments[..., 3] / count - f * f, 0.0)
+    w_variance = np.maximum(moments[..., 4] / count - w * w, 0.0)
+    covariance = moments[..., 5] / count - f * w
+    structured = (np.maximum(f_variance, w_variance) > CONTRAST_HU**2) & (moments[..., 0] > FEWEST_VOXELS)
+    correlated = covariance / np.sqrt(np.maximum(f_variance * w_variance, 1e-9))
+    return np.clip(correlated, -1.0, 1.0), np.where(structured, moments[..., 0], 0.0)
 
 
 def _near(comparison: Comparison, grid: VolumeGeometry) -> npt.NDArray[np.bool_]:
@@ -163,13 +188,23 @@ def _descriptor_residual(
     return float(np.bitwise_count(one[counted] ^ other[counted]).mean()) / CODE_BITS
 
 
+def _new_air_ml(fixed: ComparisonRegion, warped: npt.NDArray[np.float32]) -> float:
+    """Volume of the largest part that is air now and, at the place it came from, was not."""
+    air = (fixed.hu < AIR_HU) & fixed.inside & (warped - fixed.hu > DENSER_HU)  # NaN compares false
+    labels, count = ndimage.label(air)
+    if count == 0:
+        return 0.0
+    voxel_ml = float(np.prod(fixed.geometry.spacing_zyx_mm)) / 1000.0
+    return float(np.bincount(labels.ravel())[1:].max()) * voxel_ml
+
+
 def _inverse_consistency_mm(
     comparison: Comparison, coarse: Deformation, levels: tuple[Level, ...], backend: BackendName
 ) -> float:
     """Go there by the coarse deformation and back by one found the other way round."""
-    there = comparison.coarse
+    there = comparison.coarse.in_lung() if comparison.has_lung else comparison.coarse
     grid = there.fixed.geometry
-    back_start = np.linalg.inv(comparison.start)
+    back_start = np.asarray(np.linalg.inv(comparison.start), dtype=np.float64)
     # The same grid, placed in the moving frame.
     x, y, z = (float(v) for v in apply_affine(comparison.start, np.array(grid.origin_lps_mm)))
     theirs = VolumeGeometry(grid.shape_zyx, grid.spacing_zyx_mm, origin_lps_mm=(x, y, z))
@@ -182,7 +217,7 @@ def _inverse_consistency_mm(
         backend=backend,
     )
     known = np.isfinite(hu)
-    # Hidden by the zone there is hidden here, at the place the coarse deformation says.
+    # What the zone hides there is left out here at the place that the translation says; its halo is wide enough.
     evidence = np.ascontiguousarray(known & there.evidence)
     fixed = ComparisonRegion(np.where(known, hu, np.float32(-1000.0)), known, theirs)
     back = deform(fixed, SourceRegion(there.fixed.hu, grid), evidence, back_start, levels, backend=backend)
@@ -201,15 +236,7 @@ def _inverse_consistency_mm(
 
 def _mismatched_share(found: Deformation, comparison: Comparison) -> float:
     """Share of structured places near the lesion whose aligned scans do not correlate."""
-    moments = found.moments
-    count = np.maximum(moments[..., 0], 1e-6)
-    f, w = moments[..., 1] / count, moments[..., 2] / count
-    f_variance = np.maximum(moments[..., 3] / count - f * f, 0.0)
-    w_variance = np.maximum(moments[..., 4] / count - w * w, 0.0)
-    covariance = moments[..., 5] / count - f * w
-    structured = np.maximum(f_variance, w_variance) > CONTRAST_HU**2
-    matched = covariance > MATCHED_CORRELATION * np.sqrt(np.maximum(f_variance * w_variance, 1e-9))
-    near = _at_nodes(comparison, found.model_lattice) <= NEAR_MM
-    weight = np.where(structured & near & (moments[..., 0] > FEWEST_VOXELS), moments[..., 0], 0.0)
+    correlated, weight = local_correlation(found)
+    weight = np.where(_at_nodes(comparison, found.model_lattice) <= NEAR_MM, weight, 0.0)
     total = float(weight.sum())
-    return float((weight * ~matched).sum()) / total if total > 0 else 0.0
+    return float(weight[correlated < MATCHED_CORRELATION].sum()) / total if total > 0 else 0.0

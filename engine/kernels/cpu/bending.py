@@ -43,7 +43,7 @@ def solve_bending(
 
 def bending_force(field: DoubleArray) -> DoubleArray:
     """Apply the bending operator once."""
-    nz, ny, nx, _ = field.shape
+    _, ny, nx, _ = field.shape
     u = _with_border(field)
     out = np.zeros_like(u)
     _bend(u, ny, nx, out)
@@ -202,12 +202,16 @@ def _bend(u: Any, ny: int, nx: int, out: Any) -> None:
             _laplace(u[z - 2], u[z - 1], u[z], nx + 2, curved[(z - 1) % RING])
             _close(curved, z - 1, nz, ny, nx, RING)
         if z > 2:
-            _laplace(curved[(z - 3) % RING], curved[(z - 2) % RING], curved[(z - 1) % RING], nx + 2, out[z - 2])
+            _laplace(
+                curved[(z - 3) % RING], curved[(z - 2) % RING], curved[(z - 1) % RING], nx + 2, out[z - 2]
+            )
             _mend_ends(u, z - 2, ny, nx, out[z - 2])
 
 
 @njit(cache=True, nogil=True, fastmath=REORDER)
-def _multiply(blocks: Any, along: Any, scaled: Any, share: float, ny: int, nx: int, curved: Any, out: Any) -> float:
+def _multiply(
+    blocks: Any, along: Any, scaled: Any, share: float, ny: int, nx: int, curved: Any, out: Any
+) -> float:
     """Renew the direction, multiply it by ``T + R``, and return its curvature.
 
     Each plane is taken up again one and two planes later, while it is still in cache.

@@ -30,7 +30,7 @@ EQUATION_FACTORS = np.array([(0, 3), (0, 4), (0, 5), (1, 4), (1, 5), (2, 5), (0,
 class _Axis(NamedTuple):
     """Voxels of an axis between the nodes along it."""
 
-    index: IntArray
+    below: IntArray
     """Node below each voxel."""
     share: DoubleArray
     """What the node above gets of it."""
@@ -84,8 +84,8 @@ def match_equations(
 
 def _axis(size: int, cell: float) -> _Axis:
     position = np.arange(size) / cell
-    index = position.astype(np.int64)
-    return _Axis(index, position - index, np.searchsorted(index, np.arange(index[-1] + 3)))
+    below = position.astype(np.int64)
+    return _Axis(below, position - below, np.searchsorted(below, np.arange(below[-1] + 3)))
 
 
 def _padded(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -98,9 +98,9 @@ def _padded(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 def _along_x(model: DoubleArray, axis: _Axis, width: int) -> DoubleArray:
     """The model on node rows, read off at every voxel along them: (z, y, 4 width)."""
-    low, high = model[:, :, axis.index], model[:, :, axis.index + 1]
+    low, high = model[:, :, axis.below], model[:, :, axis.below + 1]
     lines = np.ones((*model.shape[:2], 4, width))
-    lines[..., : axis.index.size] = np.moveaxis(low + axis.share[:, None] * (high - low), 2, 3)
+    lines[..., : axis.below.size] = np.moveaxis(low + axis.share[:, None] * (high - low), 2, 3)
     return lines.reshape(*model.shape[:2], -1)
 
 
@@ -179,7 +179,7 @@ def _equations(
 @njit(cache=True, nogil=True, fastmath={"contract"})
 def _model_line(model: Any, z_axis: Any, y_axis: Any, z: int, y: int, out: Any) -> None:
     """The model along one voxel row."""
-    k, j, a, b = z_axis.index[z], y_axis.index[y], z_axis.share[z], y_axis.share[y]
+    k, j, a, b = z_axis.below[z], y_axis.below[y], z_axis.share[z], y_axis.share[y]
     p, q, r, s = model[k, j], model[k, j + 1], model[k + 1, j], model[k + 1, j + 1]
     hp, hq, hr, hs = (1.0 - a) * (1.0 - b), (1.0 - a) * b, a * (1.0 - b), a * b
     for i in range(out.size):
@@ -217,7 +217,8 @@ def _equation_lines(
         along_x = slope * ((f_east[i] - f_west[i]) + g * (w_east[i] - w_west[i]))
         differs = (f[i] - mean_f[i]) - g * (w[i] - mean_w[i])
         share = 1.0 / (variance[i] + differs * differs * tail)
-        known = inside[i] & (share * (abs(along_z) + abs(along_y) + abs(along_x)) < np.inf)
+        steep = share * (abs(along_z) + abs(along_y) + abs(along_x))
+        known = inside[i] & (steep + abs(differs) < np.inf)
         gz[i] = along_z if known else 0.0
         gy[i] = along_y if known else 0.0
         gx[i] = along_x if known else 0.0
@@ -249,8 +250,8 @@ def _hand_on(around: Any, axis: Any, k: int, j: int, sums: Any) -> None:
     """Hand finished node rows to their nodes; the rows above are the next ones below."""
     for o in range(2):
         rows, to = around[o, 0], sums[k + o, j]
-        for x in range(axis.index.size):  # one sum after the other would wait for itself
-            i, a = axis.index[x], axis.share[x]
+        for x in range(axis.below.size):  # one sum after the other would wait for itself
+            i, a = axis.below[x], axis.share[x]
             for c in range(rows.shape[0]):
                 v = a * rows[c, x]
                 to[c, i] += rows[c, x] - v
