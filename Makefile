@@ -21,7 +21,7 @@ ITSELF := $(INSTALL) --no-deps --no-build-isolation --editable .
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup setup-export demo test acceptance check format proto lock bench pin-images clean
+.PHONY: help setup setup-export setup-bench demo test acceptance check format proto lock bench pin-images clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1@\2/p' $(MAKEFILE_LIST) | column -t -s @ 2>/dev/null \
@@ -31,6 +31,8 @@ setup: $(VENV)/.dev ## all that runs without a GPU, into .venv (console scripts 
 	@echo "Ready: $(BIN)/coldspot --help"
 
 setup-export: $(VENV)/.export ## the workshop on top: torch, to make model bundles
+
+setup-bench: $(VENV)/.bench ## the peers of benchmarks/registration.py (better: VENV=.venv-bench)
 
 demo: $(VENV)/.bedside ## a phantom of known truth through the real service: true against measured
 	@$(BIN)/coldspot demo $(DEMO)
@@ -97,6 +99,11 @@ $(VENV)/.dev: $(VENV)/.bedside requirements/dev.txt
 	@touch $@
 
 # Not in the locks: which torch is right depends on the machine (CPU, CUDA, Jetson).
+$(VENV)/.bench: $(VENV)/.bedside requirements/bench.txt
+	@$(INSTALL) torch==2.13.0
+	@$(LOCKED) --no-deps --requirement requirements/bench.txt
+	@touch $@
+
 $(VENV)/.export: $(VENV)/.dev
 	@$(INSTALL) torch==2.13.0 onnx
 	@touch $@

@@ -28,10 +28,11 @@ CONTENTS = {
     "bedside": ("pyproject.toml",),
     "build": ("--group=build",),
     "dev": ("pyproject.toml", "--group=dev"),
+    "bench": ("requirements/bench.in", "--override=requirements/bench-without.in"),
 }
 """Lock file and what is in it. The first one binds the others, so that a test runs what is shipped."""
 
-ENVIRONMENT = re.compile(r" ; python_full_version < '3\.14' and \(\(platform_machine[^\\\n]*(?= )")
+ENVIRONMENT = re.compile(r" ; python_full_version < '3\.\d+' and \(\(platform_machine[^\\\n]*(?= )")
 """True wherever the locks are meant for; left in, pip would pass over everything elsewhere in silence."""
 
 

@@ -157,6 +157,49 @@ def demo(
 
 
 @app.command(epilog=EXPLANATION)
+def register(
+    *,
+    fixed: Annotated[Path, typer.Option(help="CT after the ablation: DICOM folder, NIfTI, NRRD or MHA.")],
+    moving: Annotated[Path, typer.Option(help="Planning CT.")],
+    out: Annotated[Path, typer.Option(help="Folder for displacement.nii.gz and registration.json.")],
+    fixed_zone: Annotated[Path | None, typer.Option(help="Ablation zone on the fixed CT.")] = None,
+    moving_tumor: Annotated[Path | None, typer.Option(help="Tumor mask on the moving CT.")] = None,
+    fixed_zone_structure: Structure = "",
+    moving_tumor_structure: Structure = "",
+    landmarks: Annotated[
+        Path | None, typer.Option(help="CSV of pairs, LPS mm; for scoring alone.", metavar="CSV")
+    ] = None,
+    deadline_s: Annotated[float | None, typer.Option(help="Seconds for the registration itself.")] = None,
+    json_output: AsJson = False,
+) -> None:
+    """Register two CTs in this process: a fixed point p lies at p + d(p) in the moving CT."""
+    with errors_shown(json_output):
+        from service.registering import RegistrationRequest, register_files  # noqa: PLC0415
+        from service.registration_report import registration_table  # noqa: PLC0415
+        from service.terminal import progress_on_terminal  # noqa: PLC0415
+
+        request = RegistrationRequest(
+            fixed=fixed,
+            moving=moving,
+            out=out,
+            fixed_zone=fixed_zone,
+            moving_tumor=moving_tumor,
+            landmarks=landmarks,
+            fixed_zone_structure=fixed_zone_structure,
+            moving_tumor_structure=moving_tumor_structure,
+            deadline_s=deadline_s,
+        )
+        with progress_on_terminal() as tell:
+            report = register_files(request, tell)
+        if json_output:
+            print_json(report)
+        else:
+            print_rich(registration_table(report))
+        if report["refusal"] is not None:
+            raise typer.Exit(REFUSED)
+
+
+@app.command(epilog=EXPLANATION)
 def info(server: Address = None, json_output: AsJson = False) -> None:
     """Say what is installed here, or what a running service is."""
     with errors_shown(json_output):

@@ -22,8 +22,8 @@ from engine.registration.region import ComparisonRegion, SourceRegion
 NEAR_MM: Final = 35.0
 """The surroundings of the zone that are judged."""
 
-SHELL_MM: Final = (4.0, 14.0)
-"""Distances from the zone at which tissue that was drawn in shows."""
+BEYOND_PULL_MM: Final = 14.0
+"""Farther from the zone than this nothing is drawn in by it: what shrinks or swells there is breathing."""
 
 WEAK_PRIOR: Final = 0.1
 """What the images still ask for is read with this share of the stiffness."""
@@ -77,7 +77,6 @@ def judge(
     around = node_distance <= NEAR_MM
     if not around.any():  # a zone far from the lesion
         around = np.ones_like(around)
-    shell = (node_distance > SHELL_MM[0]) & (node_distance <= SHELL_MM[1])
     return RegistrationQuality(
         similarity=correlation(at.fixed.hu, found.warped, counted),
         residual_mm=_still_asked_mm(found, around, backend),
@@ -90,9 +89,7 @@ def judge(
         mismatched_share=_mismatched_share(found, comparison),
         sliding_mm=sliding_mm,
         new_air_ml=_new_air_ml(at.fixed, found.warped),
-        convergence=float(np.cbrt(jacobian[shell]).mean() - 1.0)
-        if comparison.zone_distance_mm is not None and shell.any()
-        else 0.0,
+        convergence=0.0 if comparison.zone_distance_mm is None else _convergence(jacobian, node_distance),
     )
 
 
@@ -131,6 +128,20 @@ def local_correlation(found: Deformation) -> tuple[FloatArray, FloatArray]:
     structured = (np.maximum(f_variance, w_variance) > CONTRAST_HU**2) & (moments[..., 0] > FEWEST_VOXELS)
     correlated = covariance / np.sqrt(np.maximum(f_variance * w_variance, 1e-9))
     return np.clip(correlated, -1.0, 1.0), np.where(structured, moments[..., 0], 0.0)
+
+
+def _convergence(jacobian: FloatArray, zone_distance_mm: FloatArray) -> float:
+    """Mean shortening of the zone with its halo, less what breathing does farther out.
+
+    Around a shrinking ball tissue moves by the inverse square of the distance and keeps its volume: only what
+    passes the surface shows, and by the divergence theorem that is the mean over what it encloses.
+    """
+    within = zone_distance_mm <= ZONE_HALO_MM
+    beyond = (zone_distance_mm > BEYOND_PULL_MM) & (zone_distance_mm <= NEAR_MM)
+    if not (within.any() and beyond.any()):
+        return 0.0
+    stretch = np.cbrt(jacobian)
+    return float(stretch[within].mean() - stretch[beyond].mean())
 
 
 def _near(comparison: Comparison, grid: VolumeGeometry) -> npt.NDArray[np.bool_]:
