@@ -140,24 +140,13 @@ def counting_rows(edge: int) -> Iterator[Row]:
         )
 
 
-def search_rows(edge: int, cells_edge: int) -> Iterator[Row]:
-    from engine.kernels.displacement_search import cheapest_displacement, displacement_costs
+def descriptor_rows(edge: int) -> Iterator[Row]:
     from engine.kernels.self_similarity import self_similarity_codes
 
     noise = np.random.default_rng(5).standard_normal((edge,) * 3)
     hu = (ndimage.gaussian_filter(noise, 1.0) * 1000).astype(np.float32)
     own = partial(self_similarity_codes, hu)
     yield row("self-similarity codes", edge, own, numpy=partial(own, backend="reference"))
-    codes = own()[:cells_edge, :cells_edge, :cells_edge]
-    lung = ball(len(codes), 0.6 * len(codes)) < 0
-    for stride in (1, 2):
-        search = partial(displacement_costs, codes, codes, lung, lung, cell=4, radius=6, stride=stride)
-        plain = partial(search, backend="reference")
-        yield row(f"displacement costs, stride {stride}", len(codes), search, numpy=plain)
-    costs = search()
-    around = np.zeros((*costs.shape[:3], 3), dtype=np.float32)
-    choose = partial(cheapest_displacement, costs, around, 0.1)
-    yield row("cheapest displacement", len(codes), choose, numpy=partial(choose, backend="reference"))
 
 
 def deformation_rows(edge: int, cell: int) -> Iterator[Row]:
@@ -171,12 +160,12 @@ def deformation_rows(edge: int, cell: int) -> Iterator[Row]:
     yield row("local moments", edge, moments, numpy=partial(moments, backend="reference"))
     model = np.zeros((*moments().shape[:3], 4))
     model[..., 2:] = 1.0, 1000.0
-    scales = {"model_cell": cell, "cell": cell, "spacing_mm": 1.5, "outlier_ratio": 2.0}
-    match = partial(match_equations, *images, model, **scales)
+    match = partial(
+        match_equations, *images, model, model_cell=cell, cell=cell, spacing_mm=1.5, outlier_ratio=2.0
+    )
     yield row("match equations", edge, match, numpy=partial(match, backend="reference"))
     tensor, force = match()
-    solve = partial(solve_bending, tensor, force, 2.0)
-    yield row("bending, 1e-3", len(tensor), solve, scipy_1e_13=partial(solve, backend="reference"))
+    yield row("bending, to 1e-3", len(tensor), partial(solve_bending, tensor, force, 2.0))
 
 
 def machine(threads: int) -> Row:
@@ -220,7 +209,7 @@ def main() -> None:
         signed_distance_rows(edge // 2),
         resampling_rows(edge),
         counting_rows(edge),
-        search_rows(edge // 2, edge // 3),
+        descriptor_rows(edge // 2),
         deformation_rows(3 * edge // 8, 3),
     )
     for group in groups:

@@ -161,10 +161,12 @@ def comparison_region(
         source.geometry.index_from_lps @ grid.affine_lps_mm,
         grid.shape_zyx,
         order=1,
-        fill=WINDOW_HU[0],
+        fill=np.nan,
         backend=backend,
     )
-    return ComparisonRegion(hu, inside_field_of_view(ct.geometry, grid), grid)
+    # Half a voxel beyond the outermost voxel centers nothing is known either: filled with air it would be evidence.
+    known = np.isfinite(hu)
+    return ComparisonRegion(np.where(known, hu, np.float32(WINDOW_HU[0])), known, grid)
 
 
 def inside_field_of_view(geometry: VolumeGeometry, grid: VolumeGeometry) -> npt.NDArray[np.bool_]:
