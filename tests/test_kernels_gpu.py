@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from numba import config, cuda, float32, float64, int16, int32, int64, types, uint8, uint32
+from numba import config, cuda, float32, float64, int16, int32, int64, types, uint8, uint32, uint64
 
 TESTS = Path(__file__).parent
 
@@ -49,6 +49,7 @@ def volume(kind: Any, dimensions: int = 3) -> Any:
 
 
 MAPS = (volume(float64, 2), volume(float32, 4), volume(float64, 2), float64)
+NODES = volume(float64, 4)
 KERNELS = {
     "distance._nearest_marked_along_x": (volume(uint8), float32, float32, volume(float32)),
     "distance._envelope": (volume(float32), int64, float32, float32, volume(float32)),
@@ -71,6 +72,32 @@ KERNELS = {
     "resampling._nearest": (volume(int16), *MAPS, volume(int16)),
     "resampling._linear": (volume(float32), *MAPS, volume(float32)),
     "resampling._cubic": (volume(float32), *MAPS, volume(float32)),
+    "self_similarity._square_differences": (volume(float32), *(int64,) * 6, volume(float32)),
+    "self_similarity._box_sum": (volume(float32), int64, int64, volume(float32)),
+    "self_similarity._encode": (
+        volume(float32, 4),
+        volume(int64, 2),
+        volume(float32, 1),
+        float32,
+        volume(uint64),
+    ),
+    "matching._moment_terms": (volume(float32), volume(float32), volume(uint8), NODES),
+    "matching._equation_terms": (
+        volume(float32),
+        volume(float32),
+        volume(uint8),
+        NODES,
+        float64,
+        float64,
+        float64,
+        NODES,
+    ),
+    "matching._gather": (NODES, volume(int64, 2), float64, NODES),
+    "bending._bend": (NODES, NODES),
+    "bending._invert": (NODES, NODES),
+    "bending._turn": (NODES, float64, NODES),
+    "bending._multiply": (NODES, NODES, NODES, volume(float64, 1)),
+    "bending._advance": (NODES, float64, NODES, NODES, NODES, NODES, NODES, volume(float64, 1)),
 }
 
 
