@@ -6,7 +6,9 @@ never says complete, and a refused one carries no number at all.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Literal
 
 from coldspot.v1 import assessment_pb2, geometry_pb2, service_pb2
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
         MarginFinding,
         PreparedPlanning,
     )
+    from engine.findings import RegistrationQuality
     from engine.refusal import Refusal
     from service.worker import StageNews
 
@@ -160,6 +163,8 @@ def assessment_message(found: AblationAssessment) -> assessment_pb2.Assessment:
         for field in ("tcr_interval_90", "probability_complete"):
             message.coverage.ClearField(field)
         message.margin.ClearField("minimal_interval_90_mm")
+        for field in ("planning_from_verification", "similarity", "residual_mm", "pose_sd_mm", "quality"):
+            message.alignment.ClearField(field)
     return message
 
 
@@ -228,7 +233,16 @@ def _alignment(found: AlignmentFinding) -> assessment_pb2.Alignment:
         pose_sd_mm=found.pose_sd_mm,
         planning_frame_of_reference_uid=found.planning_frame_of_reference_uid,
         verification_frame_of_reference_uid=found.verification_frame_of_reference_uid,
+        quality=_quality(found.quality),
     )
+
+
+def _quality(found: RegistrationQuality | None) -> assessment_pb2.RegistrationQuality | None:
+    """The fields have the names of the finding's; what is no number is left out."""
+    if found is None:
+        return None
+    measured = {name: value for name, value in asdict(found).items() if math.isfinite(value)}
+    return assessment_pb2.RegistrationQuality(**measured)
 
 
 def _lesion(found: LesionFinding) -> assessment_pb2.LesionFinding:

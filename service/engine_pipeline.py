@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from engine import assessment as workflow
 from engine.dicom.attributes import text
@@ -17,6 +18,7 @@ from engine.image_file import write_mask, write_volume
 from engine.kernels.backend import Backend
 from engine.manifest import MODEL_FILE, read_manifest
 from engine.reading import in_axis_order_of
+from engine.registration import comparison, deformable
 from engine.survival import SurvivalModel
 from engine.volume import CtVolume, LabelMask
 from service.pipeline import ModelDescription, PipelineDescription
@@ -28,6 +30,18 @@ if TYPE_CHECKING:
     from service.settings import Settings
 
 
+AROUND_REGISTRATION_S: Final = 4.0
+"""Of a deadline this much is kept for the stages before and after the registration, on two cores of 2026."""
+
+REGISTRATION: Final = (
+    f"grid {comparison.FINEST_GRID_MM:g} mm, bending "
+    + ", ".join(f"{weight:g}" for weight in (*deformable.COARSE_STIFFNESS, deformable.FINE_STIFFNESS))
+    + ", steps "
+    + ", ".join(str(steps) for steps in (*deformable.COARSE_STEPS, deformable.FINE_STEPS))
+)
+"""What the registration of a lesion is set to, for the provenance of every result."""
+
+
 class EnginePipeline:
     """Reads, prepares and measures with :mod:`engine`.
 
@@ -37,17 +51,19 @@ class EnginePipeline:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._assessment_settings = workflow.AssessmentSettings(max_slice_mm=settings.max_slice_mm)
+        self.assessment_settings = workflow.AssessmentSettings(
+            max_slice_mm=settings.max_slice_mm, registration_deadline_s=settings.registration_deadline_s
+        )
         self.risk_model = load_risk_model(settings)
 
     def describe(self) -> PipelineDescription:
         """Return what measures here."""
         model = self.risk_model
         if model is None:
-            return PipelineDescription(kernels=Backend.CPU.value, inference_backend="none")
+            return PipelineDescription(Backend.CPU.value, "none", REGISTRATION)
         manifest = model.manifest
         described = ModelDescription(manifest.id, manifest.version, manifest.files[MODEL_FILE])
-        return PipelineDescription(Backend.CPU.value, model.backend, (described,))
+        return PipelineDescription(Backend.CPU.value, model.backend, REGISTRATION, (described,))
 
     def warm_up(self) -> None:
         """Compile the kernels by measuring a small phantom."""
@@ -98,7 +114,7 @@ class EnginePipeline:
             planning,
             tumor,
             target_lps_mm=target_lps_mm,
-            settings=self._assessment_settings,
+            settings=self.assessment_settings,
             listener=listener,
         )
 
@@ -111,6 +127,7 @@ class EnginePipeline:
         core: LabelMask | None,
         clinical: ClinicalInputs,
         include_risk_if_complete: bool,
+        time_left_s: float | None,
         on_preliminary: Callable[[AblationAssessment], None],
         listener: StageListener,
     ) -> AblationAssessment:
@@ -122,7 +139,7 @@ class EnginePipeline:
             core=core,
             clinical=clinical,
             risk_model=self.risk_model,
-            settings=self._assessment_settings,
+            settings=within(self.assessment_settings, time_left_s),
             include_risk_if_complete=include_risk_if_complete,
             on_preliminary=on_preliminary,
             listener=listener,
@@ -136,6 +153,15 @@ class EnginePipeline:
         from service.sheet import draw_sheet  # noqa: PLC0415 - matplotlib loads only where a sheet is drawn
 
         draw_sheet(assessment, folder / "sheet.png")
+
+
+def within(settings: workflow.AssessmentSettings, time_left_s: float | None) -> workflow.AssessmentSettings:
+    """Return settings that leave the registration no more than what a caller's deadline does."""
+    if time_left_s is None:
+        return settings
+    left_s = max(0.0, time_left_s - AROUND_REGISTRATION_S)
+    chosen_s = settings.registration_deadline_s
+    return replace(settings, registration_deadline_s=left_s if chosen_s is None else min(left_s, chosen_s))
 
 
 def write_maps(maps: AssessmentMaps, folder: Path) -> None:

@@ -34,6 +34,7 @@ class PipelineDescription:
 
     kernels: str
     inference_backend: str
+    registration: str = ""
     models: tuple[ModelDescription, ...] = ()
 
 
@@ -82,10 +83,11 @@ class Pipeline(Protocol):
         core: LabelMask | None,
         clinical: ClinicalInputs,
         include_risk_if_complete: bool,
+        time_left_s: float | None,
         on_preliminary: Callable[[AblationAssessment], None],
         listener: StageListener,
     ) -> AblationAssessment:
-        """Measure one verification CT."""
+        """Measure one verification CT; with little time left, coarser and with a wider interval."""
 
     def write_artifacts(self, assessment: AblationAssessment, folder: Path) -> None:
         """Write masks, margin map and sheet of an assessment into ``folder``."""

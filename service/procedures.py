@@ -206,6 +206,7 @@ class Procedures:
             core=core,
             clinical=convert.clinical_inputs(opened),
             include_risk_if_complete=request.include_risk_if_complete,
+            time_left_s=job.time_left_s,
             on_preliminary=tell_preliminary,
             listener=listener,
         )

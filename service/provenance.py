@@ -35,7 +35,7 @@ def provenance_message(
         tumor_sha256=before.tumor.sha256 if before.tumor else "",
         zone_sha256=after.zone.sha256 if after.zone else "",
         core_sha256=after.core.sha256 if after.core else "",
-        registration=assessment.alignment.method,
+        registration=_registration(assessment.alignment.method, description.registration),
         kernels=description.kernels,
         risk_model=f"{risk_model.name} {risk_model.version}" if risk_model else "",
         risk_model_sha256=risk_model.sha256 if risk_model else "",
@@ -46,6 +46,11 @@ def provenance_message(
         case_id=case_id,
         assessment_id=assessment_id,
     )
+
+
+def _registration(method: str, settings: str) -> str:
+    """Method and what it was set to; a refused assessment has no method."""
+    return f"{method}; {settings}" if settings and method != "none" else method
 
 
 def _made(assessment: AblationAssessment, model_name: str) -> bool:

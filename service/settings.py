@@ -74,6 +74,11 @@ class Settings(BaseSettings):
     risk_model: str | None = Field(default=None, description="id of the bundle, where there are several")
     clinical_mode: bool = Field(default=False, description="no figures of a model from a simulated cohort")
     max_slice_mm: float = Field(default=5.0, gt=0)
+    registration_deadline_s: float | None = Field(
+        default=None,
+        gt=0,
+        description="where the fine deformation would take longer, the coarse one has to do",
+    )
     self_test: bool = Field(default=True, description="warm up and measure a phantom before serving")
 
     @classmethod

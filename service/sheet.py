@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from engine.wording import DISCLAIMER
+from service.terminal import alignment_line
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -122,9 +123,16 @@ def _headline(assessment: AblationAssessment) -> str:
     if coverage.tcr is None or coverage.tcr_interval_90 is None or margin.minimal_mm is None:
         raise ValueError("an assessment with maps has its numbers")
     low, high = coverage.tcr_interval_90
+    alignment, quality = assessment.alignment, assessment.alignment.quality
+    aligned = alignment_line(
+        alignment.method,
+        alignment.residual_mm,
+        quality.inverse_consistency_mm if quality else None,
+        quality.convergence if quality else None,
+    )
     return (
         f"TCR {coverage.tcr:.3f} (90 %: {low:.3f} to {high:.3f}) · minimal margin {margin.minimal_mm:.1f} mm · "
-        f"P(complete) {coverage.probability_complete:.2f}\n{DISCLAIMER}"
+        f"P(complete) {coverage.probability_complete:.2f}\nalignment: {aligned}\n{DISCLAIMER}"
     )
 
 

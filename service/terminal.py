@@ -98,10 +98,15 @@ def _rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
     )
     for region in report["uncovered"]:
         yield f"Uncovered region {region['rank']}, for review", _region(region)
-    alignment = report["alignment"]
+    alignment, quality = report["alignment"], report["alignment"]["quality"]
     yield (
         "Alignment",
-        f"{alignment['method'] or NOT_GIVEN}, residual {number(alignment['residual_mm'], 1)} mm",
+        alignment_line(
+            alignment["method"],
+            alignment["residual_mm"],
+            quality["inverse_consistency_mm"],
+            quality["convergence"],
+        ),
     )
     yield from _risk_rows(report["risk"])
     for warning in report["warnings"]:
@@ -123,6 +128,24 @@ def _region(region: dict[str, Any]) -> str:
         f"{number(region['volume_ml'], 2)} mL, {region['direction'] or NOT_GIVEN}, at LPS ({place}) mm, "
         f"{number(region['distance_to_pleura_mm'], 1)} mm to the pleura"
     )
+
+
+def alignment_line(
+    method: str | None,
+    residual_mm: float | None,
+    inverse_consistency_mm: float | None,
+    convergence: float | None,
+) -> str:
+    """Return how the scans were brought together, and how well; what was not measured is left out."""
+    said = method or NOT_GIVEN
+    if residual_mm is not None:
+        said += f", still {number(residual_mm, 1)} mm off"
+    if inverse_consistency_mm is not None:
+        said += f"; there and back {number(inverse_consistency_mm, 1)} mm"
+    if convergence is not None:
+        moved = "pushed away" if round(100 * convergence) < 0 else "drawn in"
+        said += f"; tissue {moved} by {abs(100 * convergence):.0f} %"
+    return said
 
 
 def with_interval(value: float | None, interval: list[float] | None, digits: int) -> str:

@@ -61,6 +61,11 @@ class Job(Generic[Event]):
         self.submitted_at = time.monotonic()
         self._deadline = None if time_left_s is None else self.submitted_at + time_left_s
 
+    @property
+    def time_left_s(self) -> float | None:
+        """Until the caller's deadline, None without one; negative once it has passed."""
+        return None if self._deadline is None else self._deadline - time.monotonic()
+
     def emit(self, event: Event | StageNews) -> None:
         """Tell whoever reads this job."""
         self._events.put(event)

@@ -30,6 +30,7 @@ from engine.assessment import (
     SurvivalRisk,
 )
 from engine.errors import UnreadableFileError
+from engine.findings import RegistrationQuality
 from engine.geometry import Vector3, VolumeGeometry
 from engine.refusal import Refusal, RefusalCode
 from engine.stages import Stage, StageClock, StageListener
@@ -45,6 +46,21 @@ BROKEN_HU = -999
 """One whose first voxel has this value makes the stub fail in an unforeseen way."""
 
 PATIENT = "PATIENT^SECRET"
+
+QUALITY = RegistrationQuality(
+    similarity=0.9,
+    residual_mm=0.4,
+    descriptor_residual=0.2,
+    inverse_consistency_mm=0.6,
+    least_jacobian=0.7,
+    greatest_jacobian=1.3,
+    folding_share=0.0,
+    evidence_share=0.8,
+    mismatched_share=0.05,
+    sliding_mm=0.2,
+    new_air_ml=0.1,
+    convergence=0.02,
+)
 
 
 @dataclass
@@ -67,9 +83,10 @@ class StubPipeline:
     fail_self_test: Exception | None = None
     prepared_count: int = 0
     stages_run: list[str] = field(default_factory=list)
+    times_left_s: list[float | None] = field(default_factory=list)
 
     def describe(self) -> PipelineDescription:
-        return PipelineDescription("stub", "none", (ModelDescription("demo", "1", "0" * 64),))
+        return PipelineDescription("stub", "none", "grid 0 mm", (ModelDescription("demo", "1", "0" * 64),))
 
     def warm_up(self) -> None:
         pass
@@ -110,7 +127,8 @@ class StubPipeline:
             tumor = LabelMask(planning.voxels_hu > 0, planning.geometry, "tumor")
         self.prepared_count += 1
         lesion = LesionFinding(tumor.volume_ml, target_lps_mm, None, "supplied", 10.0)
-        return PreparedPlanning(planning, tumor, lesion, None, ("prepared by a stub",), clock.timings_s, None)
+        said = ("prepared by a stub",)
+        return PreparedPlanning(planning, tumor, lesion, None, None, said, clock.timings_s, None)
 
     def assess(
         self,
@@ -121,9 +139,11 @@ class StubPipeline:
         core: LabelMask | None,
         clinical: ClinicalInputs,
         include_risk_if_complete: bool,
+        time_left_s: float | None,
         on_preliminary: Callable[[AblationAssessment], None],
         listener: StageListener,
     ) -> AblationAssessment:
+        self.times_left_s.append(time_left_s)
         clock = StageClock(listener)
         with clock.stage(Stage.COARSE_ALIGNMENT):
             self._work(Stage.COARSE_ALIGNMENT)
@@ -219,7 +239,7 @@ def _assessment(
         ),
         margin=MarginFinding(-1.0, (-2.0, 0.5), (0.1, 0.2, 0.3, 0.4), -1.0, -2.0),
         uncovered=(spot,),
-        alignment=AlignmentFinding("rigid", np.eye(4), 0.9, 0.4, 0.3, "1.2.3", "1.2.4"),
+        alignment=AlignmentFinding("deformable", np.eye(4), 0.9, 0.4, 0.3, QUALITY, "1.2.3", "1.2.4"),
         lesion=LesionFinding(1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "supplied", 10.0),
         risk=risk,
         timings_s=timings_s,

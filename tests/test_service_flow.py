@@ -95,6 +95,7 @@ def test_a_procedure_from_planning_to_artifacts(client: ColdspotClient, tmp_path
     assert provenance.verification_sha256 == hashlib.sha256(sent.verification.voxels_hu.tobytes()).hexdigest()
     assert provenance.disclaimer == "Research software, not a medical device."
     assert provenance.risk_model == "demo 1"
+    assert provenance.registration == "deformable; grid 0 mm"
     assert client.assessment(case, provenance.assessment_id) == final
     assert client.case(case).assessment_ids == [provenance.assessment_id]
 

@@ -127,6 +127,20 @@ def test_a_deadline_stops_work_between_stages(
     wait_until(lambda: taken(server) == 0)
 
 
+def test_the_work_knows_how_much_time_is_left(
+    client: ColdspotClient, pipeline: StubPipeline, gate: Gate
+) -> None:
+    gate.opened.set()
+    case = ready_case(client)
+    client.assess(case, deadline_s=45.0)
+    (left_s,) = pipeline.times_left_s
+    assert left_s is not None
+    assert 0.0 < left_s < 46.0, "gRPC rounds a timeout up on its way"
+    list(client._service.Assess(service_pb2.AssessRequest(case_id=case)))
+    endless_s = pipeline.times_left_s[-1]
+    assert endless_s is None or endless_s > 1e6
+
+
 def test_work_in_line_is_dropped_when_its_client_goes(
     server: ColdspotServer, client: ColdspotClient, pipeline: StubPipeline, gate: Gate
 ) -> None:

@@ -50,6 +50,39 @@ def test_an_unknown_key_is_not_passed_over(tmp_path: Path, monkeypatch: pytest.M
         Settings()
 
 
+def test_a_registration_deadline_reaches_the_engine(tmp_path: Path) -> None:
+    from service.engine_pipeline import EnginePipeline
+
+    for deadline_s in (None, 0.8):
+        settings = Settings(models_dir=tmp_path, registration_deadline_s=deadline_s)
+        assert EnginePipeline(settings).assessment_settings.registration_deadline_s == deadline_s
+    with pytest.raises(ValidationError):
+        Settings(registration_deadline_s=0.0)
+
+
+@pytest.mark.parametrize(
+    ("chosen_s", "time_left_s", "given_s"),
+    [
+        (None, None, None),
+        (0.8, None, 0.8),
+        (None, 10.0, 6.0),
+        (0.8, 10.0, 0.8),
+        (9.0, 10.0, 6.0),
+        (None, 1.0, 0.0),
+        (None, -1.0, 0.0),
+    ],
+)
+def test_the_callers_deadline_leaves_time_for_the_other_stages(
+    chosen_s: float | None, time_left_s: float | None, given_s: float | None
+) -> None:
+    from engine.assessment import AssessmentSettings
+    from service.engine_pipeline import AROUND_REGISTRATION_S, within
+
+    assert AROUND_REGISTRATION_S == 4.0
+    settings = within(AssessmentSettings(registration_deadline_s=chosen_s), time_left_s)
+    assert settings.registration_deadline_s == given_s
+
+
 def test_settings_do_not_change() -> None:
     settings = Settings()
     with pytest.raises(ValidationError):
