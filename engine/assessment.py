@@ -126,7 +126,7 @@ def assess_ablation(
         Without one the risk stays empty.
     include_risk_if_complete : bool
     on_preliminary : callable, optional
-        Gets the answer of the coarse alignment: ranges, not for decision.
+        Gets the answer of the rigid alignment: ranges, not for decision.
     settings : AssessmentSettings, optional
     listener : StageListener, optional
         May stop the work between two stages.

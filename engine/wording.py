@@ -40,7 +40,7 @@ def summary(coverage: CoverageFinding, margin: MarginFinding, spots: tuple[ColdS
 def preliminary_summary(tcr_90: tuple[float, float], minimal_mm_90: tuple[float, float]) -> str:
     """Say the preliminary answer: ranges only."""
     return (
-        f"Preliminary, not for decision (coarse alignment): TCR {tcr_90[0]:.2f} to {tcr_90[1]:.2f}, minimal margin "
+        f"Preliminary, not for decision (rigid alignment): TCR {tcr_90[0]:.2f} to {tcr_90[1]:.2f}, minimal margin "
         f"{minimal_mm_90[0]:.0f} to {minimal_mm_90[1]:.0f} mm. {DISCLAIMER}"
     )
 

@@ -169,21 +169,6 @@ def comparison_region(
     return ComparisonRegion(np.where(known, hu, np.float32(WINDOW_HU[0])), known, grid)
 
 
-def inside_field_of_view(geometry: VolumeGeometry, grid: VolumeGeometry) -> npt.NDArray[np.bool_]:
-    """Which voxels of ``grid`` lie inside a volume, (z, y, x)."""
-    index_map = geometry.index_from_lps @ grid.affine_lps_mm
-    inside = np.ones(grid.shape_zyx, dtype=np.bool_)
-    z, y, x = (np.arange(n, dtype=np.float64) for n in grid.shape_zyx)
-    for axis in range(3):
-        along = (
-            (index_map[axis, 0] * z)[:, None, None]
-            + (index_map[axis, 1] * y)[None, :, None]
-            + (index_map[axis, 2] * x + index_map[axis, 3])[None, None, :]
-        )
-        inside &= (along >= -0.5) & (along <= geometry.shape_zyx[axis] - 0.5)
-    return inside
-
-
 def _averaged(
     hu: npt.NDArray[np.float32], geometry: VolumeGeometry, factors: list[int]
 ) -> tuple[npt.NDArray[np.float32], VolumeGeometry]:
