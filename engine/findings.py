@@ -84,7 +84,8 @@ class RegistrationQuality:
     new_air_ml : float
         Largest connected part that is air in the verification CT and was tissue: a pneumothorax has this.
     convergence : float
-        Mean share by which the tissue just outside the zone was drawn in; negative if pushed away.
+        Mean share by which the zone with its halo shrank, beyond what breathing does farther out; negative if it
+        grew.
     """
 
     similarity: float

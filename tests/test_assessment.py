@@ -111,7 +111,7 @@ def test_stages_are_announced_in_order_and_timed() -> None:
     assert early[0].preliminary
     assert early[0].coverage.complete is None
     assert "not for decision" in early[0].summary
-    assert list(prepared().timings_s) == ["locate_lesion", "segment_lung"]
+    assert list(prepared().timings_s) == ["locate_lesion", "segment_lung", "registration_features"]
 
 
 @pytest.mark.parametrize("stage", [STAGES[0], STAGES[4]])

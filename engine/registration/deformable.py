@@ -73,8 +73,9 @@ GREATEST_INCONSISTENCY_MM: Final = 6.0
 GREATEST_MISMATCH: Final = 0.35
 """Share of the structured surroundings without a match: a pneumothorax, another patient."""
 
-MOST_NEW_AIR_ML: Final = 3.0
-"""Without a pneumothorax 0.3 mL at most on the cases tried, with one of 5 mm 9 mL and more."""
+MOST_NEW_AIR_ML: Final = 5.0
+"""Around lesions without a pneumothorax 0.3 mL at most, 2.8 mL over two whole lungs between breaths; with a
+pneumothorax of 5 mm 9 mL and more, of 10 mm 15 mL and more."""
 
 LEAST_EVIDENCE_SHARE: Final = 0.25
 LEAST_JACOBIAN: Final = 0.05
