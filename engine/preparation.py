@@ -13,8 +13,7 @@ from engine.kernels.backend import BackendName
 from engine.lesion import choose_lesion, describe_lesion, grown_box_inside, touches_border
 from engine.lung import segment_lung
 from engine.refusal import Refusal, RefusalCode, RefusedError
-from engine.registration.comparison import PlanningSide, match_slice_mm
-from engine.registration.deformable import planning_side
+from engine.registration.comparison import PlanningSide, match_slice_mm, planning_side
 from engine.stages import Stage, StageClock, StageListener
 from engine.volume import CtVolume, LabelMask
 from engine.wording import slice_warning

@@ -13,10 +13,10 @@ from engine.errors import EmptyMaskError, GridMismatchError
 from engine.geometry import FloatArray, Vector3, VolumeGeometry, apply_affine
 from engine.refusal import RefusalCode, RefusedError
 from engine.registration import deformable
+from engine.registration.comparison import planning_side
 from engine.registration.deformable import (
     Registration,
     align_rigidly,
-    planning_side,
     refine,
     register,
     translate,

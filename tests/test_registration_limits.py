@@ -9,9 +9,9 @@ import pytest
 
 from engine.findings import RegistrationQuality
 from engine.refusal import RefusalCode, RefusedError
-from engine.registration import deformable
-from engine.registration.deformable import require_trustworthy
+from engine.registration import trust
 from engine.registration.translation import masked_correlation
+from engine.registration.trust import require_trustworthy
 
 GOOD = RegistrationQuality(
     similarity=0.98,
@@ -34,25 +34,25 @@ GOOD = RegistrationQuality(
     [
         (
             "evidence_share",
-            deformable.LEAST_EVIDENCE_SHARE,
+            trust.LEAST_EVIDENCE_SHARE,
             -0.01,
             RefusalCode.LESION_OUTSIDE_OVERLAP,
             "field of view",
         ),
-        ("new_air_ml", deformable.MOST_NEW_AIR_ML, 0.1, RefusalCode.LUNG_CHANGED, "re-expanded"),
-        ("mismatched_share", deformable.GREATEST_MISMATCH, 0.01, RefusalCode.LUNG_CHANGED, "by eye"),
-        ("least_jacobian", deformable.LEAST_JACOBIAN, -0.01, RefusalCode.FOLDING, "breath-hold"),
-        ("similarity", deformable.LEAST_SIMILARITY, -0.01, RefusalCode.ALIGNMENT_RESIDUAL_TOO_HIGH, "by eye"),
+        ("new_air_ml", trust.MOST_NEW_AIR_ML, 0.1, RefusalCode.LUNG_CHANGED, "re-expanded"),
+        ("mismatched_share", trust.GREATEST_MISMATCH, 0.01, RefusalCode.LUNG_CHANGED, "by eye"),
+        ("least_jacobian", trust.LEAST_JACOBIAN, -0.01, RefusalCode.FOLDING, "breath-hold"),
+        ("similarity", trust.LEAST_SIMILARITY, -0.01, RefusalCode.ALIGNMENT_RESIDUAL_TOO_HIGH, "by eye"),
         (
             "residual_mm",
-            deformable.GREATEST_RESIDUAL_MM,
+            trust.GREATEST_RESIDUAL_MM,
             0.1,
             RefusalCode.ALIGNMENT_RESIDUAL_TOO_HIGH,
             "by eye",
         ),
         (
             "inverse_consistency_mm",
-            deformable.GREATEST_INCONSISTENCY_MM,
+            trust.GREATEST_INCONSISTENCY_MM,
             0.1,
             RefusalCode.ALIGNMENT_RESIDUAL_TOO_HIGH,
             "repeat the verification CT",

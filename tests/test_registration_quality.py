@@ -12,11 +12,11 @@ from engine.findings import RegistrationQuality
 from engine.geometry import FloatArray, VolumeGeometry
 from engine.phantoms.deformation import Contraction
 from engine.registration.comparison import Comparison, compare_whole
-from engine.registration.deformable import GREATEST_MISMATCH, LEAST_SIMILARITY
 from engine.registration.deformation import Deformation, Level, deform
 from engine.registration.lattice import positions
 from engine.registration.quality import correlation, jacobian_of_nodes, judge
 from engine.registration.region import comparison_region
+from engine.registration.trust import GREATEST_MISMATCH, LEAST_SIMILARITY
 from engine.volume import CtVolume, LabelMask
 from tests.spheres import ball, centered_grid
 from tests.textures import Mapping, bump, scan, texture_hu

@@ -48,6 +48,10 @@ METAL_HALO_MM: Final = 3.0
 """No bone is this dense; a needle is, and is not there in the other scan."""
 
 
+TUMOR_POINTS: Final = 300
+"""Points of the tumor at which its motion is predicted."""
+
+
 @dataclass(frozen=True, eq=False)
 class PlanningSide:
     """The moving CT with its tumor, and what can be made of it before the other scan arrives.
@@ -84,6 +88,30 @@ class PlanningSide:
                 match_slice_mm=match_mm,
             )
         return self._prepared[match_mm]
+
+
+def planning_side(planning: CtVolume, tumor: LabelMask) -> PlanningSide:
+    """What the registration needs of the planning CT alone.
+
+    Parameters
+    ----------
+    planning : CtVolume
+    tumor : LabelMask
+        On the grid of ``planning``.
+
+    Returns
+    -------
+    PlanningSide
+    """
+    marked = np.argwhere(tumor.voxels)
+    places = tumor.geometry.to_lps(marked.astype(float))
+    center = places.mean(axis=0)
+    return PlanningSide(
+        planning,
+        center,
+        float(np.linalg.norm(places - center, axis=1).max()),
+        places[:: max(1, len(places) // TUMOR_POINTS)],
+    )
 
 
 @dataclass(frozen=True, eq=False)

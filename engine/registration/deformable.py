@@ -19,16 +19,15 @@ from engine.registration.comparison import (
     PlanningSide,
     compare_lesion,
     compare_whole,
+    planning_side,
 )
 from engine.registration.deformation import Deformation, Level, deform
 from engine.registration.field import DisplacementField, field_of, field_with_rigid_tumor
 from engine.registration.lattice import positions
 from engine.registration.lesion_motion import LesionMotion, predict_lesion_motion, rigid_part
 from engine.registration.quality import judge, local_correlation
+from engine.registration.trust import require_trustworthy
 from engine.volume import CtVolume, LabelMask
-
-TUMOR_POINTS: Final = 300
-"""Points of the tumor at which its motion is predicted."""
 
 COARSE_STIFFNESS: Final = (1000.0, 100.0)
 FINE_STIFFNESS: Final = 10.0
@@ -64,21 +63,6 @@ CONVERGENCE_SD_MM: Final = 4.0
 
 TRANSLATION_ROTATION_SD_DEG: Final = 3.0
 LEAST_ROTATION_SD_DEG: Final = 0.5
-
-LEAST_SIMILARITY: Final = 0.5
-"""Of the deformed scans; half of what a same-patient pair shows at least."""
-
-GREATEST_RESIDUAL_MM: Final = 1.5
-GREATEST_INCONSISTENCY_MM: Final = 6.0
-GREATEST_MISMATCH: Final = 0.35
-"""Share of the structured surroundings without a match: a pneumothorax, another patient."""
-
-MOST_NEW_AIR_ML: Final = 5.0
-"""Around lesions without a pneumothorax 0.3 mL at most, 2.8 mL over two whole lungs between breaths; with a
-pneumothorax of 5 mm 9 mL and more, of 10 mm 15 mL and more."""
-
-LEAST_EVIDENCE_SHARE: Final = 0.25
-LEAST_JACOBIAN: Final = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,30 +105,6 @@ class Registration:
     def residual_mm(self) -> float | None:
         """What the images still ask for after the deformation."""
         return None if self.quality is None else self.quality.residual_mm
-
-
-def planning_side(planning: CtVolume, tumor: LabelMask) -> PlanningSide:
-    """What the registration needs of the planning CT alone.
-
-    Parameters
-    ----------
-    planning : CtVolume
-    tumor : LabelMask
-        On the grid of ``planning``.
-
-    Returns
-    -------
-    PlanningSide
-    """
-    marked = np.argwhere(tumor.voxels)
-    places = tumor.geometry.to_lps(marked.astype(float))
-    center = places.mean(axis=0)
-    return PlanningSide(
-        planning,
-        center,
-        float(np.linalg.norm(places - center, axis=1).max()),
-        places[:: max(1, len(places) // TUMOR_POINTS)],
-    )
 
 
 def translate(
@@ -350,55 +310,6 @@ def register(
         backend=backend,
     )
     return replace(refined, field=field)
-
-
-def require_trustworthy(quality: RegistrationQuality) -> None:
-    """Refuse a registration that its own judge does not trust.
-
-    Raises
-    ------
-    RefusedError
-    """
-    if quality.evidence_share < LEAST_EVIDENCE_SHARE:
-        raise RefusedError(
-            RefusalCode.LESION_OUTSIDE_OVERLAP,
-            f"only {quality.evidence_share:.0%} of the lesion's surroundings are in both scans (least "
-            f"{LEAST_EVIDENCE_SHARE:.0%}); scan or reconstruct a larger field of view around the lesion",
-        )
-    if quality.new_air_ml > MOST_NEW_AIR_ML:
-        raise RefusedError(
-            RefusalCode.LUNG_CHANGED,
-            f"{quality.new_air_ml:.0f} mL of air lie where the planning CT shows tissue (limit "
-            f"{MOST_NEW_AIR_ML:g} mL): a pneumothorax. The lung has moved in a way that its surroundings do not "
-            "tell; repeat the verification CT once the lung is re-expanded.",
-        )
-    if quality.mismatched_share > GREATEST_MISMATCH:
-        raise RefusedError(
-            RefusalCode.LUNG_CHANGED,
-            f"{quality.mismatched_share:.0%} of the lesion's structured surroundings have no counterpart after "
-            f"alignment (limit {GREATEST_MISMATCH:.0%}): a collapse, an effusion, another lesion or "
-            "another patient. Compare the scans by eye; repeat the verification CT once the lung is re-expanded.",
-        )
-    if quality.least_jacobian < LEAST_JACOBIAN:
-        raise RefusedError(
-            RefusalCode.FOLDING,
-            f"the deformation near the lesion folds or crushes tissue (least Jacobian "
-            f"{quality.least_jacobian:.2f}, limit {LEAST_JACOBIAN:g}): the lung changed in a way that cannot be "
-            "followed. Repeat the verification CT at the breath-hold of the planning CT.",
-        )
-    if (
-        quality.similarity < LEAST_SIMILARITY
-        or quality.residual_mm > GREATEST_RESIDUAL_MM
-        or quality.inverse_consistency_mm > GREATEST_INCONSISTENCY_MM
-    ):
-        raise RefusedError(
-            RefusalCode.ALIGNMENT_RESIDUAL_TOO_HIGH,
-            f"after registration the surroundings are still {quality.residual_mm:.1f} mm off (limit "
-            f"{GREATEST_RESIDUAL_MM:g}), there and back differ by {quality.inverse_consistency_mm:.1f} mm (limit "
-            f"{GREATEST_INCONSISTENCY_MM:g}) and the similarity is {quality.similarity:.2f} (least "
-            f"{LEAST_SIMILARITY:g}): another patient, a large pneumothorax or a different breath-hold. "
-            "Compare the scans by eye; repeat the verification CT if the breath-hold differs.",
-        )
 
 
 def _register_whole(
