@@ -29,6 +29,11 @@ SLICE_ERROR_SHARE: Final = 0.15
 """Standard deviation of a contour along the slice normal, as a share of the slice distance: half of a
 uniform error within a slice (1/sqrt(12)), since in-plane contours of the neighbors help."""
 
+THICK_SLICE_MM: Final = 3.0
+THICK_SLICE_ERROR_SHARE: Final = 0.25
+"""Beyond this distance neighbors no longer help: with the share of thin slices the interval held the true margin in
+only 65 to 75 % of simulated procedures with slices of 5 mm."""
+
 POINT_SPACING_MM: Final = 1.0
 """The target is sampled this finely for the draws."""
 
@@ -100,7 +105,8 @@ def coverage_interval(
     zone_offset = rng.normal(0.0, CONTOUR_SD_MM, draws)
     shift = rng.multivariate_normal(np.zeros(3), pose.translation_covariance_mm2, draws)
     for normal, distance_mm in (planning_slice, verification_slice):
-        shift += np.outer(rng.normal(0.0, SLICE_ERROR_SHARE * distance_mm, draws), normal)
+        share = SLICE_ERROR_SHARE if distance_mm <= THICK_SLICE_MM else THICK_SLICE_ERROR_SHARE
+        shift += np.outer(rng.normal(0.0, share * distance_mm, draws), normal)
     turn = Rotation.from_rotvec(rng.normal(0.0, np.deg2rad(pose.rotation_sd_deg), (draws, 3))).as_matrix()
 
     widest = target_margin_mm + float(np.abs(tumor_offset).max())
@@ -126,8 +132,18 @@ def coverage_interval(
 
 
 def _target_points(field: MeasurementField, widest_mm: float) -> tuple[FloatArray, FloatArray]:
-    """Indices and tumor distances of target voxels, thinned to ``POINT_SPACING_MM``."""
-    step = max(1, round(POINT_SPACING_MM / field.geometry.spacing_zyx_mm[0]))
+    """Indices and tumor distances of target voxels, thinned to ``THICK_SLICE_MM: Final = 3.0
+THICK_SLICE_ERROR_SHARE: Final = 0.25
+"""Beyond this distance neighbors no longer help: with the share of thin slices the interval held the true margin in
+only 65 to 75 % of simulated procedures with slices of 5 mm."""
+
+POINT_SPACING_MM``."""
+    step = max(1, round(THICK_SLICE_MM: Final = 3.0
+THICK_SLICE_ERROR_SHARE: Final = 0.25
+"""Beyond this distance neighbors no longer help: with the share of thin slices the interval held the true margin in
+only 65 to 75 % of simulated procedures with slices of 5 mm."""
+
+POINT_SPACING_MM / field.geometry.spacing_zyx_mm[0]))
     thinned = field.distance_to_tumor_mm[::step, ::step, ::step]
     index = np.argwhere(thinned < widest_mm)
     return index.astype(np.float64) * step, thinned[tuple(index.T)].astype(np.float64)

