@@ -132,18 +132,8 @@ def coverage_interval(
 
 
 def _target_points(field: MeasurementField, widest_mm: float) -> tuple[FloatArray, FloatArray]:
-    """Indices and tumor distances of target voxels, thinned to ``THICK_SLICE_MM: Final = 3.0
-THICK_SLICE_ERROR_SHARE: Final = 0.25
-"""Beyond this distance neighbors no longer help: with the share of thin slices the interval held the true margin in
-only 65 to 75 % of simulated procedures with slices of 5 mm."""
-
-POINT_SPACING_MM``."""
-    step = max(1, round(THICK_SLICE_MM: Final = 3.0
-THICK_SLICE_ERROR_SHARE: Final = 0.25
-"""Beyond this distance neighbors no longer help: with the share of thin slices the interval held the true margin in
-only 65 to 75 % of simulated procedures with slices of 5 mm."""
-
-POINT_SPACING_MM / field.geometry.spacing_zyx_mm[0]))
+    """Indices and tumor distances of target voxels, thinned to ``POINT_SPACING_MM``."""
+    step = max(1, round(POINT_SPACING_MM / field.geometry.spacing_zyx_mm[0]))
     thinned = field.distance_to_tumor_mm[::step, ::step, ::step]
     index = np.argwhere(thinned < widest_mm)
     return index.astype(np.float64) * step, thinned[tuple(index.T)].astype(np.float64)
