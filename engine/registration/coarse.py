@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Final
 
@@ -75,14 +76,21 @@ def find_lesion(
     """
     match_mm = match_slice_mm(planning.ct, fixed)
     half = PLANNING_HALF_WIDTH_MM + max(0.0, planning.tumor_radius_mm - 15.0)
-    ours = comparison_region(
-        planning.ct, planning.tumor_center_lps_mm, half, COARSE_SPACING_MM, match_slice_mm=match_mm
-    )
     low, high = _box_lps_mm(fixed if zone is None else zone)
     room = 0.0 if zone is None else SEARCH_MM + 10.0
-    theirs = comparison_region(
-        fixed, 0.5 * (low + high), 0.5 * (high - low) + room, COARSE_SPACING_MM, match_slice_mm=match_mm
-    )
+    with ThreadPoolExecutor(1) as pool:
+        looked_for = pool.submit(
+            comparison_region,
+            planning.ct,
+            planning.tumor_center_lps_mm,
+            half,
+            COARSE_SPACING_MM,
+            match_slice_mm=match_mm,
+        )
+        theirs = comparison_region(
+            fixed, 0.5 * (low + high), 0.5 * (high - low) + room, COARSE_SPACING_MM, match_slice_mm=match_mm
+        )
+        ours = looked_for.result()
     known = _known(theirs, zone, backend)
     first, correlation = _best(ours, theirs, known)
     others = translation_candidates(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -205,8 +207,9 @@ def compare_lesion(
     corners = fixed.geometry.corners_lps_mm()
     low = np.maximum(corners.min(axis=0), center - half)
     high = np.minimum(corners.max(axis=0), center + half)
-    source = planning.source(match_mm)
-    return _compare(fixed, source, zone, start, low, high, FINEST_GRID_MM, match_mm, backend)
+    with ThreadPoolExecutor(1) as pool:
+        source = pool.submit(planning.source, match_mm)
+        return _compare(fixed, source.result, zone, start, low, high, FINEST_GRID_MM, match_mm, backend)
 
 
 def compare_whole(
@@ -236,7 +239,7 @@ def compare_whole(
     theirs = moving.geometry.corners_lps_mm()
     match_mm = match_slice_mm(moving, fixed) if grid_mm < THICK_SLICE_MM else 0.0
     source = source_region(moving, theirs.min(axis=0), theirs.max(axis=0), grid_mm, match_slice_mm=match_mm)
-    return _compare(fixed, source, zone, start, low, high, grid_mm, match_mm, backend)
+    return _compare(fixed, lambda: source, zone, start, low, high, grid_mm, match_mm, backend)
 
 
 def match_slice_mm(moving: CtVolume, fixed: CtVolume) -> float:
@@ -296,7 +299,7 @@ def distance_from(
 
 def _compare(
     fixed: CtVolume,
-    source: SourceRegion,
+    moving: Callable[[], SourceRegion],
     zone: LabelMask | None,
     start: FloatArray,
     low: FloatArray,
@@ -313,6 +316,7 @@ def _compare(
     if distance is not None:
         evidence &= distance > ZONE_HALO_MM
     thinned = (slice(None, None, 2),) * 3
+    source = moving()
     coarser = region.coarser()
     coarse_evidence = np.ascontiguousarray(evidence[thinned])
     lung = lung_of(coarser)

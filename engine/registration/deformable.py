@@ -52,6 +52,9 @@ WALL_DOUBT: Final = 0.5
 SLIDING_DOUBT: Final = 0.3
 """Share of what both deformations differ by at the tumor that counts as a standard deviation."""
 
+FINE_NS_PER_VOXEL: Final = 3500.0
+"""Duration of the fine deformation and of what follows it, on two cores of 2026."""
+
 NO_LUNG_SD_MM: Final = 0.5
 """Added per axis where there is too little lung around the tumor to tell whether the wall slides."""
 
@@ -214,8 +217,14 @@ def refine(
         found = _deform_finely(comparison, coarse, backend)
         sliding_mm, doubt_mm2 = 0.0, np.eye(3) * NO_LUNG_SD_MM**2
     tumor = _tumor_in_fixed(planning, found)
-    motion = predict_lesion_motion(found, tumor, comparison.void_radius_mm, backend=backend)
-    quality = judge(judged, found, coarse, _coarse_levels(comparison), sliding_mm=sliding_mm, backend=backend)
+    with ThreadPoolExecutor(1) as pool:
+        judging = pool.submit(
+            lambda: judge(
+                judged, found, coarse, _coarse_levels(comparison), sliding_mm=sliding_mm, backend=backend
+            )
+        )
+        motion = predict_lesion_motion(found, tumor, comparison.void_radius_mm, backend=backend)
+        quality = judging.result()
     require_trustworthy(quality)
     return Registration(
         "deformable, coarse" if hurried else "deformable",
@@ -362,10 +371,6 @@ def _deform_finely(comparison: Comparison, coarse: Deformation, backend: Backend
     return deform(
         at.fixed, at.moving, at.evidence, comparison.start, (level,), before=coarse, backend=backend
     )
-
-
-FINE_NS_PER_VOXEL: Final = 3500.0
-"""Duration of the fine deformation and of what follows it, on two cores of 2026."""
 
 
 def _fine_duration_s(comparison: Comparison) -> float:
