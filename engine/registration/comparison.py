@@ -163,6 +163,10 @@ class Comparison:
         at = self.coarse
         return bool(np.count_nonzero(at.lung_evidence) >= LEAST_LUNG_SHARE * np.count_nonzero(at.evidence))
 
+    def without_wall(self) -> Comparison:
+        """Lung alone as evidence, where that is enough; else all."""
+        return self.in_lung() if self.has_lung else self
+
     def in_lung(self) -> Comparison:
         """The same with lung alone as evidence."""
         return replace(self, coarse=self.coarse.in_lung(), fine=self.fine.in_lung())

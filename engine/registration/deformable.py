@@ -161,7 +161,7 @@ def align_rigidly(
     """
     start = found.planning_from_verification
     comparison = compare_lesion(planning, verification, zone, start, backend=backend)
-    coarse = _deform_coarsely(comparison.in_lung() if comparison.has_lung else comparison, backend)
+    coarse = _deform_coarsely(comparison.without_wall(), backend)
     tumor = _tumor_in_fixed(planning, coarse)
     moved = tumor + coarse.displacement_mm(tumor)
     return Registration(
@@ -207,7 +207,7 @@ def refine(
     assert comparison is not None  # noqa: S101 - a rigid alignment carries both
     assert coarse is not None  # noqa: S101
     hurried = deadline_s is not None and deadline_s < _fine_duration_s(comparison)
-    judged = comparison.in_lung() if comparison.has_lung else comparison
+    judged = comparison.without_wall()
     if hurried:
         found, sliding_mm, doubt_mm2 = coarse, 0.0, np.eye(3) * HURRIED_SD_MM**2
     elif comparison.has_lung:

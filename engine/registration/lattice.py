@@ -23,15 +23,14 @@ def positions(lattice: VolumeGeometry) -> FloatArray:
     return lattice.to_lps(np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1))
 
 
-def thinned_vector(values: FloatArray) -> FloatArray:
-    """Gather nodal sums (z, y, x, k) onto every second node by its hat function."""
+def thinned(values: FloatArray) -> FloatArray:
+    """Gather nodal sums (z, y, x, k) onto every second node by its hat function.
+
+    A tensor comes out lumped: couplings between nodes inside one hat are counted at its node.
+    """
     for axis in range(3):
         values = _thinned_along(values, axis)
     return values
-
-
-thinned_tensor = thinned_vector
-"""Lumped: couplings between nodes inside one hat are counted at its node."""
 
 
 def _thinned_along(values: FloatArray, axis: int) -> FloatArray:

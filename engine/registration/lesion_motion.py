@@ -19,7 +19,7 @@ from engine.geometry import FloatArray, VolumeGeometry
 from engine.kernels.backend import BackendName
 from engine.kernels.bending import solve_bending
 from engine.registration.deformation import Deformation
-from engine.registration.lattice import coarser, interpolation, positions, thinned_tensor, thinned_vector
+from engine.registration.lattice import coarser, interpolation, positions, thinned
 
 STIFFNESS_FACTORS: Final = (0.3, 1.0, 3.0, 10.0, 30.0)
 """Tried multiples of the deformation's own stiffness."""
@@ -115,7 +115,7 @@ def predict_lesion_motion(
     """
     center = tumor_points_lps_mm.mean(axis=0)
     lattice = coarser(found.lattice)
-    system = _System(thinned_tensor(found.tensor), thinned_vector(found.data_optimum), lattice, backend)
+    system = _System(thinned(found.tensor), thinned(found.data_optimum), lattice, backend)
     # Half as many nodes along each axis: the same energy integral.
     scale = found.stiffness * found.lattice.spacing_zyx_mm[0] / lattice.spacing_zyx_mm[0]
     radius = float(np.clip(void_radius_mm, SMALLEST_HOLE_MM, LARGEST_HOLE_MM))

@@ -16,7 +16,7 @@ from engine.kernels.resampling import resample
 from engine.kernels.self_similarity import CODE_BITS, self_similarity_codes
 from engine.registration.comparison import ZONE_HALO_MM, Comparison
 from engine.registration.deformation import Deformation, Level, deform
-from engine.registration.lattice import coarser, thinned_vector
+from engine.registration.lattice import coarser, thinned
 from engine.registration.region import ComparisonRegion, SourceRegion
 
 NEAR_MM: Final = 35.0
@@ -172,10 +172,10 @@ def _at_nodes(comparison: Comparison, lattice: VolumeGeometry) -> FloatArray:
 
 def _still_asked_mm(found: Deformation, around: npt.NDArray[np.bool_], backend: BackendName) -> float:
     """Displacement that the images would still have under a weak prior, root mean square."""
-    tensor = thinned_vector(found.tensor)
+    tensor = thinned(found.tensor)
     lattice = coarser(found.lattice)
     stiffness = WEAK_PRIOR * found.stiffness * found.lattice.spacing_zyx_mm[0] / lattice.spacing_zyx_mm[0]
-    asked = solve_bending(tensor, thinned_vector(found.force), stiffness, tolerance=1e-2, backend=backend)
+    asked = solve_bending(tensor, thinned(found.force), stiffness, tolerance=1e-2, backend=backend)
     nearby = np.zeros(lattice.shape_zyx, dtype=np.bool_)
     nz, ny, nx = around[::2, ::2, ::2].shape
     nearby[:nz, :ny, :nx] = around[::2, ::2, ::2]
@@ -213,7 +213,7 @@ def _inverse_consistency_mm(
     comparison: Comparison, coarse: Deformation, levels: tuple[Level, ...], backend: BackendName
 ) -> float:
     """Go there by the coarse deformation and back by one found the other way round."""
-    there = comparison.coarse.in_lung() if comparison.has_lung else comparison.coarse
+    there = comparison.without_wall().coarse
     grid = there.fixed.geometry
     back_start = np.asarray(np.linalg.inv(comparison.start), dtype=np.float64)
     # The same grid, placed in the moving frame.
