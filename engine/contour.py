@@ -31,6 +31,10 @@ CONTRADICTION_VOXELS: Final = 0.12
 """A smooth surface that puts a voxel center this far on the wrong side has smoothed away a spicule or a gap;
 spheres seldom reach it. Real nodules are full of spicules: without them their target shrinks by 0.3 mm."""
 
+ROUGH_SHARE: Final = 0.01
+"""A mask with more than this share of its surface contradicted by a smooth one was drawn voxel by voxel: its own
+faces are its surface. Spheres have up to 0.0012, readers' nodules 0.015 to 0.13."""
+
 DETAIL_REACH_VOXELS: Final = 4.0
 """This far around such a voxel the finer surface, in the end the mask's own faces, holds in full; over the
 same distance again it passes into the smoother one."""
@@ -107,11 +111,13 @@ def tight_crop(mask: LabelMask, pad_voxels: int = 4) -> LabelMask:
 
 def _smoothest_depth(voxels: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
     """Signed depth in voxels, positive inside: smooth where the voxels agree, the mask's faces elsewhere."""
-    depth = np.where(voxels, 0.5, -0.5).astype(np.float32)
+    faces = depth = np.where(voxels, 0.5, -0.5).astype(np.float32)
     radius = (0.75 / np.pi * np.count_nonzero(voxels)) ** (1.0 / 3.0)
     for sigma in (width for least_radius, width in SMOOTHING_VOXELS if radius >= least_radius):
         smooth = _depth_by_smoothing(voxels, sigma)
         contradicted = np.where(voxels, smooth, -smooth) < -CONTRADICTION_VOXELS
+        if np.count_nonzero(contradicted) > ROUGH_SHARE * np.count_nonzero(np.abs(smooth) < 1.0):
+            return faces
         if contradicted.any():
             away = ndimage.distance_transform_edt(~contradicted) / DETAIL_REACH_VOXELS
             share = np.clip(away - 1.0, 0.0, 1.0).astype(np.float32)

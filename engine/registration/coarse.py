@@ -93,11 +93,12 @@ def find_lesion(
         ours = looked_for.result()
     known = _known(theirs, zone, backend)
     first, correlation = _best(ours, theirs, known)
+    our_lung, their_lung = lung_of(ours), lung_of(theirs)
     others = translation_candidates(
-        _inside_lung(ours),
-        _inside_lung(theirs),
-        lung_of(ours),
-        lung_of(theirs) & known,
+        _inside(our_lung, ours),
+        _inside(their_lung, theirs),
+        our_lung,
+        their_lung & known,
         count=LUNG_CANDIDATES,
     )
     candidates = [first]
@@ -143,13 +144,13 @@ def find_translation(
     return _best(ours, theirs, _known(theirs, zone, backend))
 
 
-def _inside_lung(region: ComparisonRegion) -> ComparisonRegion:
+def _inside(lung: npt.NDArray[np.bool_], region: ComparisonRegion) -> ComparisonRegion:
     """Vessels and fissures alone: what is left without the local mean."""
     sigma = LOCAL_MEAN_MM / region.geometry.spacing_zyx_mm[0]
-    lung = lung_of(region).astype(np.float32)
-    share = np.maximum(ndimage.gaussian_filter(lung, sigma), 1e-3)
-    mean = ndimage.gaussian_filter(region.hu * lung, sigma) / share
-    return replace(region, hu=np.asarray((region.hu - mean) * lung, dtype=np.float32))
+    weight = lung.astype(np.float32)
+    share = np.maximum(ndimage.gaussian_filter(weight, sigma), 1e-3)
+    mean = ndimage.gaussian_filter(region.hu * weight, sigma) / share
+    return replace(region, hu=np.asarray((region.hu - mean) * weight, dtype=np.float32))
 
 
 def _best(

@@ -43,13 +43,14 @@ TIGHT_TOLERANCE: Final = 1e-3
 
 @dataclass(frozen=True)
 class Level:
-    """One resolution: grid and node distance in mm, steps, and the weight of the bending energy."""
+    """One resolution: grid and node distance in mm, steps, the weight of the bending energy, and overrelaxation."""
 
     grid_mm: float
     node_mm: float
     model_mm: float
     steps: int
     stiffness: float
+    relaxation: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,7 +192,7 @@ def _at_level(
         right = force - stiffness * bending_force(nodes, backend=backend)
         tolerance = TIGHT_TOLERANCE if step == level.steps - 1 else LOOSE_TOLERANCE
         update = solve_bending(tensor, right, stiffness, tolerance=tolerance, backend=backend)
-        nodes = nodes + np.clip(update, -GREATEST_STEP_MM, GREATEST_STEP_MM)
+        nodes = nodes + np.clip(level.relaxation * update, -GREATEST_STEP_MM, GREATEST_STEP_MM)
     return Deformation(
         start, nodes, lattice, tensor, force, stiffness, warped, moments, _lattice(grid, model_cell)
     )

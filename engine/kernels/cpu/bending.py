@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from numba import njit
 
 from engine.kernels.arguments import DoubleArray
@@ -24,6 +25,9 @@ RIDGE = 6.0 * 3 + 2.0 * 4.0 * 3
 RING = 4
 """Planes of the Laplacian that are kept: three are in use, and one is being written."""
 
+SINGLE_ENOUGH = 1e-3
+"""From this tolerance on single precision does: half the bytes, and a rounding of a ten-thousandth of it."""
+
 REORDER = {"reassoc", "contract", "nsz"}
 """What sums may do to be vectorised; NaN stays NaN."""
 
@@ -33,33 +37,35 @@ def solve_bending(
 ) -> DoubleArray:
     """Solve by preconditioned conjugate gradients, everything in units of the stiffness."""
     _, ny, nx, _ = right.shape
-    blocks = _with_border(tensor / stiffness)
-    inverse = _with_border(_inverse_blocks(tensor / stiffness))
-    rest = _with_border(right / stiffness)
+    precision = np.float32 if tolerance >= SINGLE_ENOUGH else np.float64
+    unit = float(np.abs(right).max()) or 1.0  # keeps single precision within its range
+    blocks = _with_border(tensor / stiffness, precision)
+    inverse = _with_border(_inverse_blocks(tensor / stiffness), precision)
+    rest = _with_border(right / unit, precision)
     found = np.zeros_like(rest)
     _solve(blocks, inverse, rest, tolerance, iterations, ny, nx, found)
-    return _without_border(found, ny, nx)
+    return _without_border(found, ny, nx) * (unit / stiffness)
 
 
 def bending_force(field: DoubleArray) -> DoubleArray:
     """Apply the bending operator once."""
     _, ny, nx, _ = field.shape
-    u = _with_border(field)
+    u = _with_border(field, np.float64)
     out = np.zeros_like(u)
     _bend(u, ny, nx, out)
     return _without_border(out, ny, nx)
 
 
-def _with_border(values: DoubleArray) -> DoubleArray:
+def _with_border(values: DoubleArray, precision: type[np.floating[Any]]) -> npt.NDArray[Any]:
     nz, ny, nx, n = values.shape
-    padded = np.zeros((nz + 2, n, ny + 2, nx + 2))
+    padded = np.zeros((nz + 2, n, ny + 2, nx + 2), dtype=precision)
     padded[1:-1, :, 1:-1, 1:-1] = np.moveaxis(values, 3, 1)
     return padded.reshape(nz + 2, n, -1)
 
 
-def _without_border(values: DoubleArray, ny: int, nx: int) -> DoubleArray:
+def _without_border(values: npt.NDArray[Any], ny: int, nx: int) -> DoubleArray:
     padded = values.reshape(*values.shape[:2], ny + 2, nx + 2)
-    return np.ascontiguousarray(np.moveaxis(padded[1:-1, :, 1:-1, 1:-1], 1, 3))
+    return np.ascontiguousarray(np.moveaxis(padded[1:-1, :, 1:-1, 1:-1], 1, 3), dtype=np.float64)
 
 
 @njit(cache=True, nogil=True, fastmath=REORDER, error_model="numpy")
@@ -108,13 +114,14 @@ def _close(u: Any, z: int, nz: int, ny: int, nx: int, ring: int) -> None:
 def _laplace(below: Any, plane: Any, above: Any, width: int, out: Any) -> None:
     """Negative Laplacian of one plane; what it writes on the border means nothing."""
     first, last = width + 1, plane.shape[1] - width - 1
+    six = plane.dtype.type(6.0)
     for c in range(3):
         low, high, to = below[c, first:last], above[c, first:last], out[c, first:last]
         here = plane[c, first:last]
         west, east = plane[c, first - 1 : last - 1], plane[c, first + 1 : last + 1]
         north, south = plane[c, first - width : last - width], plane[c, first + width : last + width]
         for i in range(to.size):
-            to[i] = 6.0 * here[i] - ((west[i] + east[i]) + (north[i] + south[i])) - (low[i] + high[i])
+            to[i] = six * here[i] - ((west[i] + east[i]) + (north[i] + south[i])) - (low[i] + high[i])
 
 
 @njit(cache=True, nogil=True, fastmath=REORDER)
@@ -167,12 +174,12 @@ def _blocks(blocks: Any, u: Any, out: Any, to_add: bool) -> None:
 
 @njit(cache=True, nogil=True, fastmath=REORDER)
 def _dot(a: Any, b: Any) -> float:
-    total = 0.0
+    total = a.dtype.type(0.0)
     for c in range(3):
         p, q = a[c], b[c]
         for i in range(p.size):
             total += p[i] * q[i]
-    return total
+    return float(total)
 
 
 @njit(cache=True, nogil=True, fastmath=REORDER)
@@ -194,7 +201,7 @@ def _turn(along: Any, share: float, scaled: Any) -> None:
 @njit(cache=True, nogil=True, fastmath=REORDER)
 def _bend(u: Any, ny: int, nx: int, out: Any) -> None:
     """``out = R u``."""
-    nz, curved = u.shape[0] - 2, np.zeros((RING, *u.shape[1:]))
+    nz, curved = u.shape[0] - 2, np.zeros((RING, *u.shape[1:]), dtype=u.dtype)
     for z in range(1, nz + 3):
         if z <= nz:
             _close(u, z, nz, ny, nx, u.shape[0])
@@ -219,7 +226,7 @@ def _multiply(
     nz, curvature = along.shape[0] - 2, 0.0
     for z in range(1, nz + 3):
         if z <= nz:
-            _turn(along[z], share, scaled[z])
+            _turn(along[z], along.dtype.type(share), scaled[z])
             _close(along, z, nz, ny, nx, along.shape[0])
         if 1 < z <= nz + 1:
             _laplace(along[z - 2], along[z - 1], along[z], nx + 2, curved[(z - 1) % RING])
@@ -237,9 +244,9 @@ def _multiply(
 def _solve(
     blocks: Any, inverse: Any, rest: Any, tolerance: float, iterations: int, ny: int, nx: int, found: Any
 ) -> None:
-    nz = rest.shape[0] - 2
+    nz, number = rest.shape[0] - 2, rest.dtype.type
     scaled, along, product = np.zeros_like(rest), np.zeros_like(rest), np.zeros_like(rest)
-    curved = np.zeros((RING, *rest.shape[1:]))
+    curved = np.zeros((RING, *rest.shape[1:]), dtype=rest.dtype)
     size = 0.0
     for z in range(1, nz + 1):
         _blocks(inverse[z], rest[z], scaled[z], False)
@@ -253,8 +260,8 @@ def _solve(
             return
         step, now = size / curvature, 0.0
         for z in range(1, nz + 1):
-            _add(found[z], step, along[z])
-            _add(rest[z], -step, product[z])
+            _add(found[z], number(step), along[z])
+            _add(rest[z], number(-step), product[z])
             _blocks(inverse[z], rest[z], scaled[z], False)
             now += _dot(rest[z], scaled[z])
         share = now / size
