@@ -30,7 +30,7 @@ help: ## list the targets
 setup: $(VENV)/.dev ## all that runs without a GPU, into .venv (console scripts in .venv/bin)
 	@echo "Ready: $(BIN)/coldspot --help"
 
-setup-export: $(VENV)/.export ## the workshop on top: torch, to make model bundles
+setup-export: $(VENV)/.export ## the workshop on top: torch and what its tests compare with, to make model bundles
 
 setup-bench: $(VENV)/.bench ## the peers of benchmarks/registration.py (better: VENV=.venv-bench)
 
@@ -104,6 +104,8 @@ $(VENV)/.bench: $(VENV)/.bedside requirements/bench.txt
 	@$(LOCKED) --no-deps --requirement requirements/bench.txt
 	@touch $@
 
-$(VENV)/.export: $(VENV)/.dev
-	@$(INSTALL) torch==2.13.0 onnx
+$(VENV)/.export: $(VENV)/.dev requirements/workshop.txt
+	@echo "Installing the workshop: torch, nnU-Net, the engine builders that need no GPU"
+	@$(INSTALL) torch==2.13.0
+	@$(INSTALL) --require-hashes --no-deps --only-binary :all: --no-binary acvl-utils --requirement requirements/workshop.txt
 	@touch $@

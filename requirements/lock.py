@@ -28,6 +28,11 @@ CONTENTS = {
     "bedside": ("pyproject.toml",),
     "build": ("--group=build",),
     "dev": ("pyproject.toml", "--group=dev"),
+    "workshop": (
+        "requirements/workshop.in",
+        "--override=requirements/workshop-without.in",
+        "--no-binary=acvl-utils",  # nnU-Net needs it and it has no wheel
+    ),
     "bench": ("requirements/bench.in", "--override=requirements/bench-without.in"),
 }
 """Lock file and what is in it. The first one binds the others, so that a test runs what is shipped."""
