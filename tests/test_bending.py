@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
-import subprocess
-import sys
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,8 +16,8 @@ from engine.errors import InvalidGeometryError, InvalidRequestError
 from engine.kernels.arguments import DoubleArray
 from engine.kernels.backend import BackendName
 from engine.kernels.bending import bending_force, solve_bending
+from tests.simulator import run_in_the_simulator
 
-TESTS = Path(__file__).parent
 SIMULATED = bool(config.ENABLE_CUDASIM)
 NEEDS_CUDA = pytest.mark.skipif(not cuda.is_available(), reason="no CUDA device; run in the simulator below")
 EVERY_BACKEND = pytest.mark.parametrize(
@@ -265,14 +261,4 @@ def test_limits_that_mean_nothing_are_refused(stiffness: float, limits: dict[str
 
 @pytest.mark.skipif(SIMULATED, reason="already in the simulator")
 def test_the_gpu_twin_passes_in_the_simulator() -> None:
-    run = subprocess.run(
-        [sys.executable, "-m", "pytest", __file__, "-k", "gpu", "-q", "-p", "no:cacheprovider"],
-        env={**os.environ, "NUMBA_ENABLE_CUDASIM": "1"},
-        cwd=TESTS.parent,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=200,
-    )
-    assert run.returncode == 0, run.stdout + run.stderr
-    assert "12 passed" in run.stdout, run.stdout
+    run_in_the_simulator(__file__, passed=12)

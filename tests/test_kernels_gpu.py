@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
-import subprocess
-import sys
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,34 +10,14 @@ from typing import Any
 import pytest
 from numba import config, cuda, float32, float64, int16, int32, int64, types, uint8, uint32, uint64
 
+from tests.simulator import run_in_the_simulator
+
 TESTS = Path(__file__).parent
 
 
 @pytest.mark.skipif(bool(config.ENABLE_CUDASIM), reason="already in the simulator")
 def test_gpu_twins_pass_the_kernel_tests_in_the_simulator() -> None:
-    run = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            str(TESTS / "test_kernels.py"),
-            "-k",
-            "gpu",
-            "-q",
-            "-p",
-            "no:cacheprovider",
-        ],
-        env={**os.environ, "NUMBA_ENABLE_CUDASIM": "1"},
-        cwd=TESTS.parent,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=280,
-    )
-    assert run.returncode == 0, run.stdout + run.stderr
-    passed = re.search(r"(\d+) passed", run.stdout)
-    assert passed, run.stdout
-    assert int(passed[1]) >= 25, run.stdout
+    run_in_the_simulator(str(TESTS / "test_kernels.py"), passed=25)
 
 
 def volume(kind: Any, dimensions: int = 3) -> Any:

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,8 +16,8 @@ from engine.errors import InvalidGeometryError, InvalidRequestError
 from engine.kernels.arguments import BoolArray, DoubleArray, FloatArray, Index3, node_shape
 from engine.kernels.backend import BackendName
 from engine.kernels.matching import local_moments, match_equations
+from tests.simulator import run_in_the_simulator
 
-TESTS = Path(__file__).parent
 SIMULATED = bool(config.ENABLE_CUDASIM)
 NEEDS_CUDA = pytest.mark.skipif(not cuda.is_available(), reason="no CUDA device; run in the simulator below")
 EVERY_BACKEND = pytest.mark.parametrize(
@@ -346,14 +342,4 @@ def test_models_that_cannot_be_read_off_are_refused() -> None:
 
 @pytest.mark.skipif(SIMULATED, reason="already in the simulator")
 def test_the_gpu_twin_passes_in_the_simulator() -> None:
-    run = subprocess.run(
-        [sys.executable, "-m", "pytest", __file__, "-k", "gpu", "-q", "-p", "no:cacheprovider"],
-        env={**os.environ, "NUMBA_ENABLE_CUDASIM": "1"},
-        cwd=TESTS.parent,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=200,
-    )
-    assert run.returncode == 0, run.stdout + run.stderr
-    assert "11 passed" in run.stdout, run.stdout
+    run_in_the_simulator(__file__, passed=11)

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 from numba import config
@@ -14,8 +9,8 @@ from numba import config
 from engine.errors import InvalidRequestError
 from engine.kernels.backend import Backend
 from engine.kernels.pose_draws import DrawnCoverage, evaluate_draws
+from tests.simulator import run_in_the_simulator
 
-TESTS = Path(__file__).parent
 BACKENDS = ["cpu", pytest.param("gpu", marks=pytest.mark.skipif(not config.ENABLE_CUDASIM, reason="no GPU"))]
 
 
@@ -82,14 +77,4 @@ def test_tables_that_cannot_be_drawn_are_refused(table: object) -> None:
 
 @pytest.mark.skipif(bool(config.ENABLE_CUDASIM), reason="already in the simulator")
 def test_the_gpu_twin_passes_in_the_simulator() -> None:
-    run = subprocess.run(
-        [sys.executable, "-m", "pytest", __file__, "-k", "gpu", "-q", "-p", "no:cacheprovider"],
-        env={**os.environ, "NUMBA_ENABLE_CUDASIM": "1"},
-        cwd=TESTS.parent,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=200,
-    )
-    assert run.returncode == 0, run.stdout + run.stderr
-    assert "6 passed" in run.stdout, run.stdout
+    run_in_the_simulator(__file__, passed=6)

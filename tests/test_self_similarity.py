@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,8 +15,8 @@ from scipy import ndimage
 from engine.errors import InvalidGeometryError, InvalidRequestError
 from engine.kernels.backend import BackendName
 from engine.kernels.self_similarity import CODE_BITS, PAIRS, self_similarity_codes
+from tests.simulator import run_in_the_simulator
 
-TESTS = Path(__file__).parent
 SIMULATED = bool(config.ENABLE_CUDASIM)
 NEEDS_CUDA = pytest.mark.skipif(not cuda.is_available(), reason="no CUDA device; run in the simulator below")
 EVERY_BACKEND = pytest.mark.parametrize(
@@ -201,14 +197,4 @@ def test_reaches_that_are_no_count_are_refused(name: str, bad: Any) -> None:
 
 @pytest.mark.skipif(SIMULATED, reason="already in the simulator")
 def test_the_gpu_twin_passes_in_the_simulator() -> None:
-    run = subprocess.run(
-        [sys.executable, "-m", "pytest", __file__, "-k", "gpu", "-q", "-p", "no:cacheprovider"],
-        env={**os.environ, "NUMBA_ENABLE_CUDASIM": "1"},
-        cwd=TESTS.parent,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=200,
-    )
-    assert run.returncode == 0, run.stdout + run.stderr
-    assert "3 passed" in run.stdout, run.stdout
+    run_in_the_simulator(__file__, passed=3)

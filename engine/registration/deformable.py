@@ -211,7 +211,8 @@ def refine(
     hurried = deadline_s is not None and deadline_s < _fine_duration_s(comparison)
     judged = comparison.without_wall()
     if hurried:
-        found, sliding_mm, doubt_mm2 = coarse, 0.0, np.eye(3) * HURRIED_SD_MM**2
+        found, sliding_mm = coarse, 0.0
+        doubt_mm2 = np.eye(3) * (HURRIED_SD_MM**2 + (0.0 if comparison.has_lung else NO_LUNG_SD_MM**2))
     elif comparison.has_lung:
         found, sliding_mm, doubt_mm2 = _with_and_without_wall(planning, comparison, coarse, backend)
         judged = judged if sliding_mm > LEAST_SLIDING_MM else comparison

@@ -198,13 +198,20 @@ def _at_level(
     )
 
 
-def local_model(moments: FloatArray) -> FloatArray:
-    """Means, gain and noise variance at every node from the sums around it, (*nodes, 4)."""
+def local_statistics(
+    moments: FloatArray,
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray, FloatArray]:
+    """Means, variances and covariance of the fixed and the warped image around every model node."""
     count = np.maximum(moments[..., 0], 1e-6)
     f, w = moments[..., 1] / count, moments[..., 2] / count
     f_variance = np.maximum(moments[..., 3] / count - f * f, 0.0)
     w_variance = np.maximum(moments[..., 4] / count - w * w, 0.0)
-    covariance = moments[..., 5] / count - f * w
+    return f, w, f_variance, w_variance, moments[..., 5] / count - f * w
+
+
+def local_model(moments: FloatArray) -> FloatArray:
+    """Means, gain and noise variance at every node from the sums around it, (*nodes, 4)."""
+    f, w, f_variance, w_variance, covariance = local_statistics(moments)
     floor = CONTRAST_FLOOR_HU**2
     gain = np.clip(np.sqrt((f_variance + floor) / (w_variance + floor)), 1.0 / GREATEST_GAIN, GREATEST_GAIN)
     noise = f_variance + gain**2 * w_variance - 2.0 * gain * covariance

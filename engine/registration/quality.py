@@ -15,7 +15,7 @@ from engine.kernels.bending import solve_bending
 from engine.kernels.resampling import resample
 from engine.kernels.self_similarity import CODE_BITS, self_similarity_codes
 from engine.registration.comparison import ZONE_HALO_MM, Comparison
-from engine.registration.deformation import Deformation, Level, deform
+from engine.registration.deformation import Deformation, Level, deform, local_statistics
 from engine.registration.lattice import coarser, thinned
 from engine.registration.region import ComparisonRegion, SourceRegion
 
@@ -120,11 +120,7 @@ def jacobian_of_nodes(found: Deformation) -> FloatArray:
 def local_correlation(found: Deformation) -> tuple[FloatArray, FloatArray]:
     """Correlation of the aligned scans around every model node, and the weight of those with structure."""
     moments = found.moments
-    count = np.maximum(moments[..., 0], 1e-6)
-    f, w = moments[..., 1] / count, moments[..., 2] / count
-    f_variance = np.maximum(moments[..., 3] / count - f * f, 0.0)
-    w_variance = np.maximum(moments[..., 4] / count - w * w, 0.0)
-    covariance = moments[..., 5] / count - f * w
+    _, _, f_variance, w_variance, covariance = local_statistics(moments)
     structured = (np.maximum(f_variance, w_variance) > CONTRAST_HU**2) & (moments[..., 0] > FEWEST_VOXELS)
     correlated = covariance / np.sqrt(np.maximum(f_variance * w_variance, 1e-9))
     return np.clip(correlated, -1.0, 1.0), np.where(structured, moments[..., 0], 0.0)
