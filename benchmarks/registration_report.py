@@ -133,7 +133,7 @@ def draw(found: dict[str, Any], path: Path) -> None:
             axes.scatter(
                 [seconds for _, seconds, _ in points],
                 [error_mm for _, _, error_mm in points],
-                facecolors=["none" if _is_whole_lung(case) else color for case, _, _ in points],
+                facecolors=["white" if _is_whole_lung(case) else color for case, _, _ in points],
                 edgecolors=color,
                 marker=marker,
                 s=42,
