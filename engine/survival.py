@@ -71,7 +71,7 @@ class SurvivalModel:
     Raises
     ------
     ManifestError
-        If the network does not have the inputs and outputs of the manifest.
+        If it is no survival model, or the network lacks the inputs and outputs of the manifest.
     ModelError
         If it does not reproduce the manifest's reference outputs on this machine.
     """
@@ -80,7 +80,10 @@ class SurvivalModel:
         self.manifest = bundle.manifest
         self.model_sha256 = bundle.model_sha256
         self._session = session
-        self._section = bundle.manifest.survival
+        section, parity = bundle.manifest.survival, bundle.manifest.parity
+        if section is None or parity is None:
+            raise ManifestError(f"{self.name} is a {self.manifest.kind} model; give a survival model here")
+        self._section, self._parity = section, parity
         if session.inputs != self.manifest.inputs or session.outputs != self.manifest.outputs:
             raise ManifestError(
                 f"{self.name}: the network takes and gives other tensors than its manifest says; export again"
@@ -283,7 +286,7 @@ class SurvivalModel:
 
     def _require_parity(self) -> None:
         """Refuse a network that computes something else here than where it was exported."""
-        parity = self.manifest.parity
+        parity = self._parity
         rows = np.array([case.covariates for case in parity.reference_outputs])
         expected = np.array([case.log_risk for case in parity.reference_outputs])
         worst = float(np.abs(self._log_risk(rows) - expected).max())

@@ -202,6 +202,8 @@ def test_no_key_but_the_lists_of_remarks_may_be_left_out(bundle: Path, key: str)
 
 def test_the_shipped_manifest_states_the_assumption_about_sex_and_its_parity() -> None:
     manifest = read_manifest(DEMO)
+    assert manifest.survival is not None
+    assert manifest.parity is not None
     sex = manifest.survival.covariates[0]
     assert sex.coding == {"female": 0.0, "male": 1.0}
     assert any("which sex is coded 1" in assumption for assumption in manifest.assumptions)

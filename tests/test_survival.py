@@ -20,7 +20,7 @@ from engine.survival import SurvivalModel, SurvivalRisk
 DEMO = Path(__file__).parents[1] / "models" / "deepsurv-demo" / "1.0.0"
 BUNDLE = load_bundle(DEMO)
 MODEL = SurvivalModel.load(DEMO)
-SECTION = BUNDLE.manifest.survival
+SECTION = MODEL._section
 
 sexes = st.sampled_from(["f", "m", None])
 fibrinogens = st.one_of(st.none(), st.floats(0.1, 20.0))

@@ -1,0 +1,65 @@
+"""Model bundles: a manifest that is executed, and files that are what it says they are.
+
+A bundle is a folder ``models/<id>/<version>/`` with ``manifest.json``, ``model.onnx`` (and its other
+members and precisions) and the ``MODEL_CARD.md`` rendered from the manifest. Nothing of it is used
+before every byte is checked.
+"""
+
+from __future__ import annotations
+
+from engine.manifest.bundle import Bundle, load_bundle, read_manifest
+from engine.manifest.common import PerformanceFigure, TensorSpec
+from engine.manifest.features import FeatureSection
+from engine.manifest.model import (
+    DEMO_MODEL,
+    MANIFEST_FILE,
+    MODEL_CARD_FILE,
+    MODEL_FILE,
+    SIMULATED_COHORT,
+    ModelKind,
+    ModelManifest,
+    Precision,
+)
+from engine.manifest.parity import ParityReport
+from engine.manifest.segmentation import IMAGE, LOGITS, Channel, Resampling, SegmentationSection
+from engine.manifest.survival import (
+    BaselineHazard,
+    Bernoulli,
+    Covariate,
+    LogNormal,
+    Normal,
+    Parity,
+    ReferenceOutput,
+    SurvivalSection,
+)
+
+__all__ = [
+    "DEMO_MODEL",
+    "IMAGE",
+    "LOGITS",
+    "MANIFEST_FILE",
+    "MODEL_CARD_FILE",
+    "MODEL_FILE",
+    "SIMULATED_COHORT",
+    "BaselineHazard",
+    "Bernoulli",
+    "Bundle",
+    "Channel",
+    "Covariate",
+    "FeatureSection",
+    "LogNormal",
+    "ModelKind",
+    "ModelManifest",
+    "Normal",
+    "Parity",
+    "ParityReport",
+    "PerformanceFigure",
+    "Precision",
+    "ReferenceOutput",
+    "Resampling",
+    "SegmentationSection",
+    "SurvivalSection",
+    "TensorSpec",
+    "load_bundle",
+    "read_manifest",
+]

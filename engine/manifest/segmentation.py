@@ -1,0 +1,148 @@
+"""How a segmentation is computed from a CT: nnU-Net's plans, as far as inference needs them.
+
+Source: Isensee et al., Nat. Methods 18 (2021); the files ``plans.json`` (version 2) and
+``plans.pkl`` (version 1) of a trained model.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from engine.manifest.common import Count, Positive, Section, Text
+
+IMAGE, LOGITS = "image", "logits"
+"""Names of the network's input (N, C, z, y, x) and output (N, K, z, y, x)."""
+
+Axis = Annotated[int, Field(ge=0, le=2)]
+Label = Annotated[int, Field(ge=0, le=255)]
+Axes3 = tuple[Axis, Axis, Axis]
+
+
+class Channel(Section):
+    """One input channel and its normalization.
+
+    ``ct`` clips to ``low``..``high`` (the 0.5 and 99.5 percentiles of the training foreground), then
+    subtracts ``mean`` and divides by ``sd``. ``zscore`` takes both from the image itself;
+    ``rescale_0_1`` its range. With ``masked`` the image is what is not zero (holes filled).
+    """
+
+    name: Text
+    scheme: Literal["ct", "zscore", "none", "rescale_0_1"]
+    mean: float = 0.0
+    sd: Annotated[float, Field(ge=0)] = 1.0
+    low: float = 0.0
+    high: float = 0.0
+    masked: bool = False
+
+    @model_validator(mode="after")
+    def _has_a_window(self) -> Self:
+        if self.scheme == "ct" and not self.low < self.high:
+            raise ValueError(f"channel {self.name}: a CT needs a window, low below high")
+        return self
+
+
+class Resampling(Section):
+    """Orders of interpolation; ``_z`` holds along the coarse axis where that is resampled apart.
+
+    ``separate_z`` None is nnU-Net's rule: apart if the largest spacing is more than 3 times the
+    least. ``skimage`` is nnU-Net's default, ``torch`` its ``resample_torch_fornnunet``: linear
+    whatever the orders say.
+    """
+
+    data_order: Literal[0, 1, 3] = 3
+    data_order_z: Literal[0, 1] = 0
+    logits_order: Literal[0, 1] = 1
+    logits_order_z: Literal[0, 1] = 0
+    separate_z: bool | None = None
+    method: Literal["skimage", "torch"] = "skimage"
+
+
+class SegmentationSection(Section):
+    """Everything between a CT and its labels but the network itself.
+
+    Parameters
+    ----------
+    framework : str
+        Version 2 normalizes, then resamples, and adds up logits; version 1 resamples, then
+        normalizes, and adds up softmax (sigmoid with regions).
+    purpose : str
+        For an ``ablation_zone``, ``zone`` is ground glass and a label ``core`` may stand beside it:
+        both together are the zone.
+    labels : dict of str to int
+        ``background`` is 0.
+    regions, regions_class_order : tuple
+        Labels that each output unites, and the label that it writes, in the order of writing
+        (a later one wins). Both empty: each output is one label, the largest wins.
+    transpose_forward, transpose_backward : tuple of 3 ints
+        From the axes of the CT (z, y, x) to the network's, and back.
+    spacing_mm, patch_shape, mirror_axes : tuple
+        Along the network's axes.
+    step_share : float
+        Largest step of the sliding window, in patches.
+    crop_to_nonzero : bool
+        Whether the CT is cropped to what is not 0 first.
+    channels : tuple of Channel
+    resampling : Resampling
+    """
+
+    framework: Literal["nnunet_v2", "nnunet_v1"]
+    purpose: Literal["tumor", "ablation_zone", "other"]
+    labels: dict[Text, Label]
+    regions: tuple[tuple[Label, ...], ...] = ()
+    regions_class_order: tuple[Label, ...] = ()
+    transpose_forward: Axes3 = (0, 1, 2)
+    transpose_backward: Axes3 = (0, 1, 2)
+    spacing_mm: tuple[Positive, Positive, Positive]
+    patch_shape: tuple[Count, Count, Count]
+    step_share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    mirror_axes: tuple[Axis, ...] = ()
+    crop_to_nonzero: bool = True
+    channels: tuple[Channel, ...] = Field(min_length=1)
+    resampling: Resampling = Resampling()
+
+    @property
+    def output_count(self) -> int:
+        """Number of channels of the network's output."""
+        return len(self.regions) or len(self.labels)
+
+    @property
+    def uses_softmax(self) -> bool:
+        """Whether outputs exclude each other; regions overlap."""
+        return not self.regions
+
+    @model_validator(mode="after")
+    def _axes_fit(self) -> Self:
+        forward, backward = self.transpose_forward, self.transpose_backward
+        if any(backward[axis] != i for i, axis in enumerate(forward)):
+            raise ValueError("transpose_forward must name each axis once, transpose_backward undo it")
+        if len(set(self.mirror_axes)) != len(self.mirror_axes):
+            raise ValueError("mirror_axes names an axis twice")
+        return self
+
+    @model_validator(mode="after")
+    def _labels_fit(self) -> Self:
+        values = sorted(self.labels.values())
+        if self.labels.get("background") != 0 or len(values) < 2 or len(set(values)) != len(values):
+            raise ValueError("labels need background 0 and at least one other, each with its own number")
+        if self.purpose == "ablation_zone" and "zone" not in self.labels:
+            raise ValueError("an ablation zone is a label named zone")
+        if len(self.regions) != len(self.regions_class_order):
+            raise ValueError("regions_class_order must name one label for each region")
+        if self.regions:
+            self._require_regions(set(values))
+        elif values != list(range(len(values))):
+            raise ValueError("without regions the labels are numbered as the outputs are: 0, 1, 2, …")
+        return self
+
+    def _require_regions(self, known: set[int]) -> None:
+        for region, written in zip(self.regions, self.regions_class_order, strict=True):
+            if not region or 0 in region or not {*region, written} <= known or written == 0:
+                raise ValueError(f"the region {region}, written as {written}, is not made of the labels")
+
+    @model_validator(mode="after")
+    def _is_computed_here(self) -> Self:
+        if self.framework == "nnunet_v1" and any(channel.masked for channel in self.channels):
+            raise ValueError("masked normalization after resampling (version 1) is not implemented")
+        return self
