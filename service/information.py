@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from engine import __version__
+from engine.runtime.backends import available_backends
 from service import DISCLAIMER
 from service.client import ColdspotClient
 
@@ -43,5 +45,18 @@ def describe_here(settings: Settings, make_pipeline: Callable[[Settings], Pipeli
         "models": [f"{model.name} {model.version}" for model in described.models],
         "models_dir": str(settings.models_dir),
         "state_dir": str(settings.state_dir),
+        "backends": [asdict(status) for status in available_backends()],
         "disclaimer": DISCLAIMER,
     }
+
+
+def readable(described: dict[str, Any]) -> dict[str, Any]:
+    """Return the same for a person: a line of text for each backend."""
+    if "backends" not in described:
+        return described
+    return {**described, "backends": "".join(_backend_line(**status) for status in described["backends"])}
+
+
+def _backend_line(*, name: str, available: bool, version: str, reason: str, executed: str) -> str:
+    state = "available" if available else f"not available: {reason}"
+    return f"\n  {f'{name} {version}'.strip()}: {state} ({executed})"

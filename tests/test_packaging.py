@@ -144,7 +144,13 @@ def test_version_and_changelog_agree() -> None:
 
 
 def test_extras_are_named_by_capability() -> None:
-    assert set(PROJECT["project"]["optional-dependencies"]) == {"gpu", "tensorrt", "openvino", "export"}
+    assert set(PROJECT["project"]["optional-dependencies"]) == {
+        "gpu",
+        "tensorrt",
+        "tensorrt-rtx",
+        "openvino",
+        "export",
+    }
 
 
 def keys_of(report: dict[str, Any], prefix: str = "") -> Iterator[str]:

@@ -1,0 +1,343 @@
+"""Choosing what runs a network: by name, with a reason wherever that is not possible.
+
+Nothing is replaced by something else. ``auto`` is not a backend: :func:`fastest_backend` measures, says what
+it measured, and its choice is then opened by name.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+
+import numpy as np
+
+from engine.errors import BackendError, ColdspotError, InvalidRequestError, PlanIntegrityError
+from engine.runtime import onnx_session, openvino_session
+from engine.runtime.cuda_device import CudaDevice, require_driver
+from engine.runtime.onnx_interface import read_interface
+from engine.runtime.onnx_session import OnnxSession
+from engine.runtime.openvino_session import OpenVinoSession
+from engine.runtime.plan_cache import PlanCache
+from engine.runtime.tensorrt_builder import BatchRange, supported_targets
+from engine.runtime.tensorrt_library import FLAVORS, load_library
+from engine.runtime.tensorrt_plans import default_plan_folder, obtain_plan, plan_key
+from engine.runtime.tensorrt_session import TensorRtSession
+
+if TYPE_CHECKING:
+    from engine.manifest import Precision, TensorSpec
+    from engine.runtime.session import InferenceSession, Tensor
+    from engine.runtime.tensorrt_library import Flavor, ProgressListener
+
+BackendName = Literal["onnxruntime", "onnxruntime-cuda", "openvino", "tensorrt", "tensorrt-rtx"]
+
+BACKENDS: Final[tuple[BackendName, ...]] = get_args(BackendName)
+
+REFERENCE: Final[BackendName] = "onnxruntime"
+"""What the others are compared with: always installed, and what a bundle's parity was measured with."""
+
+NEEDS_A_DEVICE: Final[tuple[BackendName, ...]] = ("onnxruntime-cuda", "tensorrt", "tensorrt-rtx")
+
+EXECUTED_ON_A_DEVICE: Final[dict[str, str]] = {}
+"""Receipt under ``benchmarks/results`` by backend; a test holds that it is there."""
+
+TOLERANCES: Final[dict[str, float]] = {"fp32": 1e-3, "fp16_mixed": 2e-2, "int8": 1e-1}
+"""Largest difference from the reference, as a share of the largest output (of 1, if that is less).
+
+A guard against a backend that computes something else; parity reports are the measurement.
+"""
+
+LONGEST_TRIAL_S: Final = 4.0
+"""A backend is not run again once it has been tried this long: 3D patches take seconds on few cores."""
+
+
+@dataclass(frozen=True)
+class BackendStatus:
+    """What is known of a backend on this machine.
+
+    Parameters
+    ----------
+    name : str
+    available : bool
+    version : str
+        Empty where the library is not there.
+    reason : str
+        Why it is not available, and what to do; empty if it is.
+    executed : str
+        Whether this project has ever run it on the kind of device it is for.
+    """
+
+    name: BackendName
+    available: bool
+    version: str
+    reason: str
+    executed: str
+
+
+@dataclass(frozen=True)
+class BackendTiming:
+    """One backend's trial on one input.
+
+    Parameters
+    ----------
+    backend : str
+    described : str
+        Library, version and device, as the session says.
+    median_s : float, optional
+        Seconds for one run; None where it did not run.
+    largest_difference : float, optional
+        From the reference, in the outputs' own unit.
+    refused : str
+        Why it cannot be chosen; empty if it can.
+    """
+
+    backend: BackendName
+    described: str
+    median_s: float | None
+    largest_difference: float | None
+    refused: str
+
+
+@dataclass(frozen=True)
+class BackendChoice:
+    """The fastest backend that agrees with the reference, and all trials."""
+
+    backend: BackendName
+    timings: tuple[BackendTiming, ...]
+
+
+def open_session(
+    model_bytes: bytes,
+    backend: str,
+    *,
+    threads: int | None = None,
+    precision: Precision = "fp32",
+    batch: BatchRange | None = None,
+    plan_folder: Path | None = None,
+    on_progress: ProgressListener | None = None,
+) -> InferenceSession:
+    """Open a network with the backend that was asked for, or fail.
+
+    Parameters
+    ----------
+    model_bytes : bytes
+        A self-contained ONNX model, as ``load_bundle`` hashed it.
+    backend : {"onnxruntime", "onnxruntime-cuda", "openvino", "tensorrt", "tensorrt-rtx"}
+    threads : int, optional
+        For the CPU; by default the CPUs this process may use.
+    precision : {"fp32", "fp16_mixed", "int8"}, optional
+        Which variant of a bundle the model is: part of a plan's key.
+    batch : BatchRange, optional
+        Batch sizes a TensorRT plan serves; larger ones are computed in parts.
+    plan_folder : Path, optional
+        Where TensorRT plans are kept; by default :func:`default_plan_folder`.
+    on_progress : callable, optional
+        Told of a plan that has to be built: phase, steps done, steps in all.
+
+    Returns
+    -------
+    InferenceSession
+
+    Raises
+    ------
+    InvalidRequestError
+        If there is no such backend.
+    BackendError
+        If its library or its device is not there; the message says what to install.
+    ModelError
+        If the library does not accept the model, or a plan must not be used.
+    """
+    if backend == "onnxruntime":
+        return OnnxSession(model_bytes, threads=threads)
+    if backend == "onnxruntime-cuda":
+        return OnnxSession(model_bytes, threads=threads, device="cuda")
+    if backend == "openvino":
+        return OpenVinoSession(model_bytes, threads=threads)
+    for flavor in FLAVORS:
+        if backend == flavor:
+            cache = PlanCache(plan_folder or default_plan_folder())
+            return _open_plan(model_bytes, flavor, precision, batch or BatchRange(), cache, on_progress)
+    hint = "; choose one with fastest_backend" if backend == "auto" else ""
+    raise InvalidRequestError(
+        f"{backend!r} is no backend; there are {', '.join(BACKENDS)}{hint}", field="backend"
+    )
+
+
+def available_backends() -> tuple[BackendStatus, ...]:
+    """Return the state of every backend on this machine, in the order of :data:`BACKENDS`."""
+    return tuple(_status(name) for name in BACKENDS)
+
+
+def fastest_backend(
+    model_bytes: bytes,
+    *,
+    inputs: dict[str, Tensor] | None = None,
+    candidates: Sequence[BackendName] | None = None,
+    repeats: int = 3,
+    tolerance: float | None = None,
+    threads: int | None = None,
+    precision: Precision = "fp32",
+    batch: BatchRange | None = None,
+    plan_folder: Path | None = None,
+    on_progress: ProgressListener | None = None,
+) -> BackendChoice:
+    """Run a network with every backend that is there, and name the fastest that agrees with the reference.
+
+    Parameters
+    ----------
+    model_bytes : bytes
+    inputs : dict of str to ndarray, optional
+        What to run it on; by default standard normal numbers, with free axes of size 1.
+    candidates : sequence of str, optional
+        By default all backends. The reference is always run.
+    repeats : int, optional
+        Runs that are timed, after one that is not.
+    tolerance : float, optional
+        By default that of :data:`TOLERANCES` for the precision.
+    threads, precision, batch, plan_folder, on_progress
+        As in :func:`open_session`.
+
+    Returns
+    -------
+    BackendChoice
+        With the timing of every candidate, to be recorded; those that did not run say why.
+
+    Raises
+    ------
+    ModelError, BackendError
+        If the reference itself fails.
+    """
+    given = inputs or _random_inputs(read_interface(model_bytes).inputs)
+    limit = TOLERANCES[precision] if tolerance is None else tolerance
+
+    def opened(name: BackendName) -> InferenceSession:
+        return open_session(
+            model_bytes,
+            name,
+            threads=threads,
+            precision=precision,
+            batch=batch,
+            plan_folder=plan_folder,
+            on_progress=on_progress,
+        )
+
+    with opened(REFERENCE) as session:
+        first, expected = _trial(REFERENCE, session, given, repeats)
+    others = [name for name in candidates or BACKENDS if name != REFERENCE]
+    timings = [first, *(_compare(name, opened, given, repeats, expected, limit) for name in others)]
+    asked_for = [timing for timing in timings if timing.backend in (candidates or BACKENDS)]
+    accepted = [timing for timing in asked_for if not timing.refused]
+    if not accepted:
+        reasons = "; ".join(f"{timing.backend}: {timing.refused}" for timing in asked_for)
+        raise BackendError(f"no backend that was asked for can run the model here ({reasons})")
+    chosen = min(accepted, key=lambda timing: timing.median_s or 0.0)
+    return BackendChoice(chosen.backend, tuple(timings))
+
+
+def _open_plan(
+    model_bytes: bytes,
+    flavor: Flavor,
+    precision: Precision,
+    batch: BatchRange,
+    cache: PlanCache,
+    on_progress: ProgressListener | None,
+) -> TensorRtSession:
+    library, device = load_library(flavor), CudaDevice()
+    key = plan_key(library, model_bytes, precision=precision, batch=batch, gpu=device.identity)
+    plan = obtain_plan(library, model_bytes, key, cache, batch=batch, on_progress=on_progress)
+    return TensorRtSession(plan, read_interface(model_bytes), library=library, device=device)
+
+
+def _compare(
+    name: BackendName,
+    opened: Callable[[BackendName], InferenceSession],
+    inputs: dict[str, Tensor],
+    repeats: int,
+    expected: dict[str, Tensor],
+    limit: float,
+) -> BackendTiming:
+    """Try one backend; whatever keeps it from running is the reason it is refused."""
+    try:
+        with opened(name) as session:
+            timing, found = _trial(name, session, inputs, repeats)
+    except PlanIntegrityError:
+        raise  # somebody has to look at that before anything else is chosen
+    except ColdspotError as error:
+        return BackendTiming(name, name, None, None, str(error))
+    worst, refused = 0.0, ""
+    for output, values in expected.items():
+        difference = float(np.abs(found[output].astype(np.float64) - values).max(initial=0))
+        worst = max(worst, difference)
+        # Written so that a difference that is not a number is refused too.
+        if not difference <= limit * max(1.0, float(np.abs(values).max(initial=0))):
+            worst, refused = difference, f"{output} differs from {REFERENCE} by {difference:g}"
+            break
+    return BackendTiming(name, timing.described, timing.median_s, worst, refused)
+
+
+def _trial(
+    name: BackendName, session: InferenceSession, inputs: dict[str, Tensor], repeats: int
+) -> tuple[BackendTiming, dict[str, Tensor]]:
+    """Time a session: the first run warms it up, and counts only where it is long."""
+    began = time.perf_counter()
+    outputs = session.run(inputs)
+    spent = time.perf_counter() - began
+    runs: list[float] = []
+    for _ in range(repeats):
+        if spent > LONGEST_TRIAL_S:
+            break
+        started = time.perf_counter()
+        session.run(inputs)
+        runs.append(time.perf_counter() - started)
+        spent += runs[-1]
+    return BackendTiming(name, session.backend, statistics.median(runs or [spent]), 0.0, ""), outputs
+
+
+def _random_inputs(specs: Sequence[TensorSpec]) -> dict[str, Tensor]:
+    rng = np.random.default_rng(0)
+    shapes = {spec.name: [1 if isinstance(size, str) else size for size in spec.shape] for spec in specs}
+    return {
+        spec.name: rng.standard_normal(shapes[spec.name]).astype(spec.dtype)
+        if spec.dtype.startswith("float")
+        else np.zeros(shapes[spec.name], spec.dtype)
+        for spec in specs
+    }
+
+
+def _status(name: BackendName) -> BackendStatus:
+    version, reason = "", ""
+    try:
+        version = _version(name)
+        if name == "onnxruntime-cuda":
+            require_driver()
+        elif name in NEEDS_A_DEVICE:
+            CudaDevice()
+    except BackendError as error:
+        reason = str(error)
+        if version and name == "tensorrt-rtx":
+            targets = ", ".join(supported_targets(load_library(name)))
+            reason = f"builds plans for {targets}, but cannot run them: {reason}"
+    return BackendStatus(name, not reason, version, reason, _executed(name))
+
+
+def _version(name: BackendName) -> str:
+    """Version of a backend's library, if it loads."""
+    if name == "onnxruntime":
+        return onnx_session.version()
+    if name == "onnxruntime-cuda":
+        onnx_session.require_cuda_provider()
+        return onnx_session.version()
+    if name == "openvino":
+        library: Any = openvino_session.load_openvino()
+        return str(library.get_version()).split("-", maxsplit=1)[0]
+    return load_library(name).version
+
+
+def _executed(name: BackendName) -> str:
+    if name not in NEEDS_A_DEVICE:
+        return "on CPUs, in the project's tests"
+    receipt = EXECUTED_ON_A_DEVICE.get(name)
+    return f"on a device: {receipt}" if receipt else "never executed on a device by this project"
