@@ -1,0 +1,163 @@
+"""From a CT to the network's input: crop to what is not zero, normalize and resample.
+
+Version 2 normalizes, then resamples (``default_preprocessor.py``); version 1 resamples, then normalizes
+(``preprocessing.py``). Voxels are int16 until a slab of them is needed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from engine.errors import NotCtError
+from engine.geometry import Vector3
+from engine.kernels.arguments import BoolArray, FloatArray
+from engine.manifest import Channel, SegmentationSection
+from engine.segmentation.region import Crop, Index3, index3, whole
+from engine.segmentation.resampling import Resizing, data_resizing, logits_resizing, resize_volume
+
+LEAST_SD: Final = 1e-8
+"""nnU-Net's guard against an image of one value."""
+
+HuArray = npt.NDArray[np.int16]
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkImage:
+    """A CT as the network takes it.
+
+    Parameters
+    ----------
+    voxels : ndarray of float32, (channel, z, y, x)
+        Along the network's axes, padded with zeros to at least one patch.
+    inside : Crop
+        Where the image lies in the padded array.
+    nonzero : Crop
+        The part of the CT it was made from, along the network's axes.
+    back : Resizing
+        How outputs return to that part.
+    """
+
+    voxels: FloatArray
+    inside: Crop
+    nonzero: Crop
+    back: Resizing
+
+
+def network_image(hu: HuArray, spacing_zyx_mm: Vector3, section: SegmentationSection) -> NetworkImage:
+    """Prepare a CT for a network.
+
+    Parameters
+    ----------
+    hu : ndarray of int16, (z, y, x)
+    spacing_zyx_mm : tuple of float
+    section : SegmentationSection
+        With one channel.
+
+    Raises
+    ------
+    NotCtError
+        If every voxel is zero.
+    InvalidGeometryError
+        If the CT is thinner than one voxel of the network.
+    """
+    forward = section.transpose_forward
+    turned = hu.transpose(forward)
+    z, y, x = (spacing_zyx_mm[axis] for axis in forward)
+    spacing_mm = (z, y, x)
+    nonzero = nonzero_crop(turned) if section.crop_to_nonzero else whole(index3(turned.shape))
+    cropped = turned[nonzero.slices]
+    plan = data_resizing(section, nonzero.shape, spacing_mm)
+    padded, inside = _padded(plan.target, section.patch_shape)
+    out = padded[0][inside.slices]
+    if section.framework == "nnunet_v2":
+        _normalize_then_resample(cropped, section.channels[0], plan, out)
+    else:
+        _resample_then_normalize(cropped, section.channels[0], plan, out)
+    return NetworkImage(padded, inside, nonzero, logits_resizing(section, nonzero.shape, spacing_mm))
+
+
+def nonzero_crop(voxels: HuArray) -> Crop:
+    """The bounding box of what is not zero; looks at slices from each end until one is not empty.
+
+    Raises
+    ------
+    NotCtError
+        If every voxel is zero.
+    """
+    start, stop = [], []
+    for axis in range(3):
+        slices = np.moveaxis(voxels, axis, 0)
+        first = next((i for i in range(len(slices)) if slices[i].any()), None)
+        if first is None:
+            raise NotCtError("every voxel of the CT is 0; export it in Hounsfield units")
+        start.append(first)
+        stop.append(next(i for i in range(len(slices), 0, -1) if slices[i - 1].any()))
+    return Crop(index3(start), index3(stop))
+
+
+def _padded(shape: Index3, patch: Index3) -> tuple[FloatArray, Crop]:
+    """Zeros of at least a patch, and where an image of ``shape`` is centered in them."""
+    size = np.maximum(shape, patch)
+    start = (size - shape) // 2
+    return np.zeros((1, *size), dtype=np.float32), Crop(index3(start), index3(start + shape))
+
+
+@dataclass(frozen=True)
+class _Scaling:
+    """``(clip(x, low, high) - offset) / divisor``."""
+
+    offset: float = 0.0
+    divisor: float = 1.0
+    low: float | None = None
+    high: float | None = None
+
+    def apply(self, voxels: FloatArray) -> FloatArray:
+        """Normalize in place, in float32 as nnU-Net does."""
+        if self.low is not None or self.high is not None:
+            np.clip(voxels, self.low, self.high, out=voxels)
+        voxels -= np.float32(self.offset)
+        voxels /= np.float32(self.divisor)
+        return voxels
+
+
+def _scaling(channel: Channel, voxels: npt.NDArray[np.generic], mask: BoolArray | None = None) -> _Scaling:
+    """The channel's normalization; the schemes without numbers of their own look at the image."""
+    if channel.scheme == "ct":
+        return _Scaling(channel.mean, max(channel.sd, LEAST_SD), channel.low, channel.high)
+    if channel.scheme == "zscore":
+        seen = voxels if mask is None else voxels[mask]
+        mean, sd = seen.mean(dtype=np.float64), seen.std(dtype=np.float64)
+        return _Scaling(float(mean), max(float(sd), LEAST_SD))
+    if channel.scheme == "rescale_0_1":
+        low, high = float(voxels.min()), float(voxels.max())
+        return _Scaling(low, max(high - low, LEAST_SD))
+    return _Scaling()
+
+
+def _normalize_then_resample(hu: HuArray, channel: Channel, plan: Resizing, out: FloatArray) -> None:
+    masked = channel.masked and channel.scheme == "zscore"
+    mask = ndimage.binary_fill_holes(hu != 0) if masked else None
+    scaling = _scaling(channel, hu, mask)
+
+    def slab(axis: int, start: int, stop: int) -> FloatArray:
+        values = np.moveaxis(hu, axis, 0)[start:stop].astype(np.float32, order="C")
+        if mask is None:
+            return scaling.apply(values)
+        here = np.moveaxis(mask, axis, 0)[start:stop]
+        values[here] = scaling.apply(values[here])
+        return values
+
+    resize_volume(slab, plan, out)
+
+
+def _resample_then_normalize(hu: HuArray, channel: Channel, plan: Resizing, out: FloatArray) -> None:
+    def slab(axis: int, start: int, stop: int) -> FloatArray:
+        return np.moveaxis(hu, axis, 0)[start:stop].astype(np.float32, order="C")
+
+    resize_volume(slab, plan, out)
+    _scaling(channel, out).apply(out)

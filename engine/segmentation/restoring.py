@@ -1,0 +1,160 @@
+"""The network's outputs back on the CT: resampled slab by slab, a running maximum, no volume of logits.
+
+Source: nnU-Net v2, ``export_prediction.py``; v1, ``segmentation_export.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.kernels.arguments import ByteArray, FloatArray
+from engine.kernels.resampling import resample
+from engine.manifest import SegmentationSection
+from engine.segmentation.region import Crop
+from engine.segmentation.resampling import Resizing, index_map, nearest_index, neighbors
+from engine.segmentation.sliding_window import Slab
+
+CHUNK_VOXELS: Final = 1 << 20
+"""CT voxels that are restored at a time: what a core's cache holds."""
+
+HalfArray = npt.NDArray[np.float16]
+
+
+class Restorer:
+    """Turns slabs of outputs, in rising order, into labels.
+
+    Parameters
+    ----------
+    section : SegmentationSection
+    plan : Resizing
+        From the network's grid to that of the CT's crop.
+    inside : Crop
+        Where the image lies in the padded volume that the slabs are of.
+    labels : ndarray of uint8
+        Written; a view of the CT's crop along the network's axes.
+    foreground : ndarray of float16, optional
+        Likewise: the probability of anything but background.
+    """
+
+    def __init__(
+        self,
+        section: SegmentationSection,
+        plan: Resizing,
+        inside: Crop,
+        labels: ByteArray,
+        foreground: HalfArray | None,
+    ) -> None:
+        self._section = section
+        self._plan = plan
+        self._inside = inside
+        self._labels, self._foreground = labels, foreground
+        self._lower, self._upper, _ = neighbors(plan.source[0], plan.target[0], plan.axis_order(0))
+        self._next = 0
+        self._held: FloatArray | None = None
+        self._held_start = 0
+
+    def take(self, slab: Slab) -> None:
+        """Restore all slices of the CT that this slab completes."""
+        outputs = unpadded(slab, self._inside)
+        if outputs is None or self._next == len(self._lower):
+            return
+        start, values = outputs
+        if self._held is not None:
+            values, start = np.concatenate([self._held, values], axis=1), self._held_start
+        available = start + values.shape[1]
+        ready = int(np.searchsorted(self._upper, available, side="left"))
+        for first, last in self._chunks(ready):
+            self._restore(values, start, first, last)
+        self._next = ready
+        if ready < len(self._lower):
+            # The next slice of the CT may lie between the last one here and the first one to come.
+            keep = min(int(self._lower[ready]), available)
+            self._held, self._held_start = values[:, keep - start :].copy(), keep
+
+    def _chunks(self, ready: int) -> Iterator[tuple[int, int]]:
+        step = max(CHUNK_VOXELS // (self._plan.target[1] * self._plan.target[2]), 1)
+        for first in range(self._next, ready, step):
+            yield first, min(first + step, ready)
+
+    def _restore(self, outputs: FloatArray, start: int, first: int, last: int) -> None:
+        """Decide the labels of slices ``first`` to ``last`` from outputs that begin at ``start``."""
+        low, high = int(self._lower[first]), int(self._upper[last - 1]) + 1
+        block = outputs[:, low - start : high - start]
+        labels = np.zeros((last - first, *self._plan.target[1:]), dtype=np.uint8)
+        channels = (_resized(channel, low, first, last, self._plan) for channel in block)
+        if self._section.uses_softmax:
+            probability = _largest(channels, labels, self._section, want=self._foreground is not None)
+        else:
+            probability = _regions(channels, labels, self._section, want=self._foreground is not None)
+        self._labels[first:last] = labels
+        if self._foreground is not None and probability is not None:
+            self._foreground[first:last] = probability
+
+
+def unpadded(slab: Slab, inside: Crop) -> tuple[int, FloatArray] | None:
+    """The part of a slab that lies in the image, and its first slice there."""
+    first, last = max(slab.start, inside.start[0]), min(slab.start + slab.outputs.shape[1], inside.stop[0])
+    if first >= last:
+        return None
+    _, y, x = inside.slices
+    return first - inside.start[0], slab.outputs[:, first - slab.start : last - slab.start, y, x]
+
+
+def _resized(channel: FloatArray, low: int, first: int, last: int, plan: Resizing) -> FloatArray:
+    """One output on slices ``first`` to ``last`` of the CT; ``channel`` begins at slice ``low``."""
+    if plan.is_identity:
+        return channel
+    shape = (last - first, plan.target[1], plan.target[2])
+    linear = [plan.axis_order(axis) == 1 for axis in range(3)]
+    for axis in range(3):
+        if not linear[axis]:
+            index = nearest_index(plan.source[axis], plan.target[axis])
+            channel = channel.take(index[first:last] - low if axis == 0 else index, axis=axis)
+    if not any(linear):
+        return channel
+    matrix = index_map(plan, first, low)
+    for axis in range(3):
+        if not linear[axis]:
+            matrix[axis] = np.eye(3, 4)[axis]
+    return resample(np.ascontiguousarray(channel), matrix, shape, order=1)
+
+
+def _largest(
+    channels: Iterator[FloatArray], labels: ByteArray, section: SegmentationSection, *, want: bool
+) -> FloatArray | None:
+    """Write the number of the largest output (the first of equals), output by output."""
+    background = next(channels)
+    best = background.copy()
+    odds = np.zeros_like(background) if want else None
+    for number, channel in enumerate(channels, start=1):
+        larger = channel > best
+        np.copyto(best, channel, where=larger)
+        labels[larger] = number
+        if odds is not None and section.framework == "nnunet_v2":
+            with np.errstate(over="ignore"):  # then it is certain
+                odds += np.exp(channel - background)
+    if odds is None:
+        return None
+    return np.subtract(1, background if section.framework == "nnunet_v1" else 1 / (1 + odds))
+
+
+def _regions(
+    channels: Iterator[FloatArray], labels: ByteArray, section: SegmentationSection, *, want: bool
+) -> FloatArray | None:
+    """Write each region's label where it is likelier than not; later ones win."""
+    is_v2 = section.framework == "nnunet_v2"
+    best: FloatArray | None = None
+    for written, channel in zip(section.regions_class_order, channels, strict=True):
+        labels[channel > (0.0 if is_v2 else 0.5)] = written
+        if want:
+            best = channel.copy() if best is None else np.maximum(best, channel, out=best)
+    if best is None:
+        return None
+    if not is_v2:
+        return best
+    with np.errstate(over="ignore"):
+        return np.asarray(1 / (1 + np.exp(-best)), dtype=np.float32)

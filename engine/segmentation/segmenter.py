@@ -1,0 +1,341 @@
+"""A segmentation bundle ready for use: nnU-Net inference without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from engine.errors import InvalidRequestError, ManifestError, PreconditionError
+from engine.geometry import VolumeGeometry
+from engine.kernels.arguments import ByteArray, FloatArray
+from engine.manifest import (
+    IMAGE,
+    LOGITS,
+    Bundle,
+    ModelManifest,
+    Precision,
+    SegmentationSection,
+    load_bundle,
+)
+from engine.runtime.backends import BackendTiming, fastest_backend, open_session
+from engine.runtime.session import InferenceSession
+from engine.segmentation.preprocessing import NetworkImage, network_image
+from engine.segmentation.region import Box, Crop, crop_to, whole, with_context
+from engine.segmentation.restoring import HalfArray, Restorer, unpadded
+from engine.segmentation.sliding_window import ProgressListener, SlidingWindow
+from engine.volume import CtVolume, LabelMask
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """What a model found.
+
+    Parameters
+    ----------
+    labels : ndarray of uint8, (z, y, x)
+        Numbers of the manifest's labels; read-only.
+    geometry : VolumeGeometry
+        The CT's own grid, or its crop to the region asked for.
+    section : SegmentationSection
+        Of the model: what the numbers mean.
+    model : str
+        Model id and version, marked if it is a demo.
+    backend : str
+        What computed it.
+    patches : int
+        Patches of the network that were computed.
+    probability : ndarray of float16, (z, y, x), optional
+        See :attr:`foreground_probability`.
+    """
+
+    labels: ByteArray
+    geometry: VolumeGeometry
+    section: SegmentationSection
+    model: str
+    backend: str
+    patches: int
+    probability: HalfArray | None = None
+
+    @property
+    def foreground_probability(self) -> HalfArray:
+        """Probability of anything but background, (z, y, x).
+
+        Raises
+        ------
+        PreconditionError
+            If the segmentation was made without it.
+        """
+        if self.probability is None:
+            raise PreconditionError("made without probabilities; segment again with probability=True")
+        return self.probability
+
+    def mask(self, name: str) -> LabelMask:
+        """One structure; of overlapping regions all labels that it unites.
+
+        Raises
+        ------
+        InvalidRequestError
+            If the model knows no such label.
+        """
+        value = self.section.labels.get(name, 0)
+        if value == 0:
+            known = ", ".join(label for label, number in self.section.labels.items() if number)
+            raise InvalidRequestError(
+                f"{self.model} has no label {name!r}, only {known}; choose one of these"
+            )
+        united = dict(zip(self.section.regions_class_order, self.section.regions, strict=True))
+        if len(united.get(value, ())) > 1:
+            return LabelMask(np.isin(self.labels, united[value]), self.geometry, name)
+        return LabelMask(self.labels == value, self.geometry, name)
+
+
+class Segmenter:
+    """A segmentation model with its networks open; close it, or use it in a ``with``.
+
+    Parameters
+    ----------
+    model : Bundle or ModelManifest
+    sessions : sequence of InferenceSession
+        One for each member of the ensemble; closed with the segmenter.
+    batch : int
+        Patches in one call, where the network leaves it free; more only helps on a GPU.
+    timings : tuple of BackendTiming
+        What the backend was chosen by; empty where it was named.
+
+    Raises
+    ------
+    ManifestError
+        If it is no segmentation model of one CT, or a network does not fit the manifest.
+    """
+
+    def __init__(
+        self,
+        model: Bundle | ModelManifest,
+        sessions: Sequence[InferenceSession],
+        *,
+        batch: int = 1,
+        timings: tuple[BackendTiming, ...] = (),
+    ) -> None:
+        self.manifest = model.manifest if isinstance(model, Bundle) else model
+        section = self.manifest.segmentation
+        if section is None:
+            raise ManifestError(
+                f"{self.name} is a {self.manifest.kind} model; give a segmentation model here"
+            )
+        if len(section.channels) != 1:
+            raise ManifestError(f"{self.name} takes {len(section.channels)} images; a CT is one")
+        if not sessions or batch < 1:
+            raise InvalidRequestError("a segmenter needs a network and a batch of at least one patch")
+        self.section: SegmentationSection = section
+        self.timings = timings
+        self._sessions = tuple(sessions)
+        for session in sessions:
+            self._require_tensors(session)
+        self._window = SlidingWindow(section, self._sessions, batch)
+
+    @property
+    def name(self) -> str:
+        """Model id and version, marked if it is a demo."""
+        return f"{self.manifest.id} {self.manifest.version}" + (" (demo model)" if self.manifest.demo else "")
+
+    @property
+    def backend(self) -> str:
+        """Name and version of what computes."""
+        return self._sessions[0].backend
+
+    def segment(
+        self,
+        ct: CtVolume,
+        *,
+        around: Box | None = None,
+        mirror: bool = False,
+        probability: bool = True,
+        on_progress: ProgressListener | None = None,
+    ) -> Segmentation:
+        """Segment a CT, or a region of it.
+
+        Parameters
+        ----------
+        ct : CtVolume
+            Its array axes are taken as they are, as nnU-Net takes them: slices along the first.
+        around : Box, optional
+            Only this region, as if the CT ended at its faces; where it is smaller than one patch of
+            the network, the tissue around it fills the patch. The result is what nnU-Net gives for
+            that crop. It equals the whole CT's inside the region only if the region is the whole
+            CT: the grid of patches, and of the resampling, begins at the region.
+        mirror : bool
+            Average over mirrored patches, 2, 4 or 8 times the work.
+        probability : bool
+            Keep the probability of foreground too.
+        on_progress : callable, optional
+            ``on_progress(done, total)`` between patches; what it raises stops the work.
+
+        Returns
+        -------
+        Segmentation
+
+        Raises
+        ------
+        InvalidRequestError
+            If the region holds no voxel of the CT.
+        NotCtError, InvalidGeometryError
+            If the CT is zero everywhere, or thinner than a voxel of the network.
+        ModelError, BackendError
+            If the network fails or does not return finite numbers.
+
+        Notes
+        -----
+        Source: Isensee et al., Nat. Methods 18 (2021), and the code of nnU-Net 2.8.1 and 1.7.
+        """
+        region, context = self.crops(ct.geometry, around)
+        image = self._image(ct, context)
+        labels = np.zeros(context.shape, dtype=np.uint8)
+        foreground = np.zeros(context.shape, dtype=np.float16) if probability else None
+        forward, cut = self.section.transpose_forward, image.nonzero.slices
+        restorer = Restorer(
+            self.section,
+            image.back,
+            image.inside,
+            labels.transpose(forward)[cut],
+            None if foreground is None else foreground.transpose(forward)[cut],
+        )
+        for slab in self._window.slabs(image.voxels, mirror=mirror, on_progress=on_progress):
+            restorer.take(slab)
+        inner = region.within(context).slices
+        labels = np.ascontiguousarray(labels[inner])
+        labels.flags.writeable = False
+        return Segmentation(
+            labels,
+            ct.geometry if around is None else ct.geometry.crop(region.start, region.stop),
+            self.section,
+            self.name,
+            self.backend,
+            self.patch_count(image),
+            None if foreground is None else np.ascontiguousarray(foreground[inner]),
+        )
+
+    def logits(self, ct: CtVolume, *, around: Box | None = None, mirror: bool = False) -> FloatArray:
+        """Outputs before they return to the CT, for comparisons; holds all of them.
+
+        Returns
+        -------
+        ndarray of float32, (output, z, y, x)
+            On the network's grid and axes; logits, or probabilities for version 1.
+
+        Raises
+        ------
+        InputError, ModelError, BackendError
+            As :meth:`segment`.
+        """
+        _, context = self.crops(ct.geometry, around)
+        image = self._image(ct, context)
+        parts = (unpadded(slab, image.inside) for slab in self._window.slabs(image.voxels, mirror=mirror))
+        return np.concatenate([part[1] for part in parts if part is not None], axis=1)
+
+    def crops(self, geometry: VolumeGeometry, around: Box | None) -> tuple[Crop, Crop]:
+        """The region asked for and the part of the CT that is read for it, along (z, y, x).
+
+        Raises
+        ------
+        InvalidRequestError
+            If the region holds no voxel of the CT.
+        """
+        if around is None:
+            return whole(geometry.shape_zyx), whole(geometry.shape_zyx)
+        region = crop_to(geometry, around)
+        return region, with_context(region, geometry, self.section)
+
+    def close(self) -> None:
+        """Release the networks; a second call does nothing."""
+        for session in self._sessions:
+            session.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def patch_count(self, image: NetworkImage) -> int:
+        """Patches that cover an image."""
+        z, y, x = self._window.positions(image.voxels.shape[1:])
+        return len(z) * len(y) * len(x)
+
+    def _image(self, ct: CtVolume, context: Crop) -> NetworkImage:
+        return network_image(ct.voxels_hu[context.slices], ct.geometry.spacing_zyx_mm, self.section)
+
+    def _require_tensors(self, session: InferenceSession) -> None:
+        """Hold the network to one image in and its logits out, of the manifest's patch."""
+        patch = self.section.patch_shape
+        for role, specs, name, channels in (
+            ("takes", session.inputs, IMAGE, len(self.section.channels)),
+            ("gives", session.outputs, LOGITS, self.section.output_count),
+        ):
+            found = next((spec for spec in specs if spec.name == name), None)
+            fits = found is not None and len(found.shape) == 5
+            if found is None or not fits or not _agree(found.shape[1:], (channels, *patch)):
+                raise ManifestError(
+                    f"{self.name}: its manifest says that the network {role} {name} of (batch, {channels}, "
+                    f"{', '.join(map(str, patch))}), its file says otherwise; export it again"
+                )
+
+
+def open_segmenter(
+    folder: Path, backend: str = "auto", precision: Precision = "fp32", *, batch: int = 1
+) -> Segmenter:
+    """Check a bundle and open its networks.
+
+    Parameters
+    ----------
+    folder : Path
+        ``models/<id>/<version>``.
+    backend : str
+        One of :data:`engine.runtime.backends.BACKENDS`; ``auto`` tries those that are here on the
+        first network and takes the fastest that agrees with ONNX Runtime. :attr:`Segmenter.backend`
+        says which that was, :attr:`Segmenter.timings` what was measured.
+    precision : str
+        A variant of the bundle.
+    batch : int
+        As for :class:`Segmenter`.
+
+    Raises
+    ------
+    ManifestError, BundleIntegrityError, ModelError
+        If the bundle must not be used, or is no segmentation model.
+    InvalidRequestError
+        If there is no such backend.
+    BackendError
+        If its library or device is not there; nothing else is taken instead.
+    """
+    bundle = load_bundle(folder)
+    if bundle.manifest.segmentation is None:
+        raise ManifestError(f"{folder} is a {bundle.manifest.kind} model; give a segmentation model here")
+    members = bundle.variant(precision)
+    timings: tuple[BackendTiming, ...] = ()
+    if backend == "auto":
+        choice = fastest_backend(members[0], precision=precision)
+        backend, timings = choice.backend, choice.timings
+    with ExitStack() as opened:
+        sessions = [
+            opened.enter_context(open_session(member, backend, precision=precision)) for member in members
+        ]
+        segmenter = Segmenter(bundle, sessions, batch=batch, timings=timings)
+        opened.pop_all()
+    return segmenter
+
+
+def _agree(found: tuple[int | str, ...], expected: tuple[int, ...]) -> bool:
+    """Whether every size is the expected one, or free."""
+    pairs = zip(found, expected, strict=True)
+    return all(isinstance(size, str) or size == wanted for size, wanted in pairs)
