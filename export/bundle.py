@@ -1,10 +1,14 @@
-"""Writing a bundle: the model, its manifest, and the model card rendered from it."""
+"""Writing a bundle: the networks, their manifest, and the model card rendered from it."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 
 from engine.errors import InvalidRequestError
 from engine.manifest import (
@@ -12,114 +16,75 @@ from engine.manifest import (
     MODEL_CARD_FILE,
     MODEL_FILE,
     Bundle,
-    Covariate,
     ModelManifest,
     load_bundle,
 )
+from export.model_card import render_model_card
 
-if TYPE_CHECKING:
-    from pathlib import Path
+__all__ = ["render_model_card", "require_free", "write_bundle", "write_bundle_folder"]
 
 
-def write_bundle(manifest: ModelManifest, model_bytes: bytes, models_folder: Path) -> Bundle:
+def write_bundle(
+    manifest: ModelManifest, networks: bytes | Mapping[str, bytes], models_folder: Path
+) -> Bundle:
     """Write ``<models_folder>/<id>/<version>/`` and load it back with every check.
+
+    See :func:`write_bundle_folder`.
+    """
+    return write_bundle_folder(manifest, networks, models_folder / manifest.id / manifest.version)
+
+
+def write_bundle_folder(
+    manifest: ModelManifest, networks: bytes | Mapping[str, bytes], folder: Path
+) -> Bundle:
+    """Write a bundle into a folder of its own and load it back with every check.
+
+    The folder appears whole or not at all; the same manifest and networks give the same bytes.
 
     Parameters
     ----------
     manifest : ModelManifest
         Its ``files`` are replaced by those that are written.
-    model_bytes : bytes
-        The self-contained ONNX model.
-    models_folder : Path
+    networks : bytes or mapping of str to bytes
+        The self-contained ONNX model, or all of them by file name (see ``ModelManifest.variants``).
+    folder : Path
+        Must not exist: a version never changes.
 
     Raises
     ------
     InvalidRequestError
-        If that version is there already: a version never changes.
+        If it is there already.
     """
-    folder = models_folder / manifest.id / manifest.version
-    if folder.exists():
-        raise InvalidRequestError(f"{folder} is there already; give a new version, or remove it yourself")
-    card = render_model_card(manifest).encode()
-    files = {MODEL_FILE: _sha256(model_bytes), MODEL_CARD_FILE: _sha256(card)}
+    require_free(folder)
+    models = {MODEL_FILE: networks} if isinstance(networks, bytes) else dict(networks)
+    contents = {**models, MODEL_CARD_FILE: render_model_card(manifest).encode()}
+    files = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     complete = ModelManifest.model_validate_json(
         manifest.model_copy(update={"files": files}).model_dump_json()
     )
-    folder.mkdir(parents=True)
-    (folder / MODEL_FILE).write_bytes(model_bytes)
-    (folder / MODEL_CARD_FILE).write_bytes(card)
-    text = json.dumps(complete.model_dump(mode="json"), indent=1, ensure_ascii=False)
-    (folder / MANIFEST_FILE).write_text(text + "\n", encoding="utf-8")
-    return load_bundle(folder)
+    text = json.dumps(complete.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        for name, content in {**contents, MANIFEST_FILE: text.encode()}.items():
+            path = unfinished / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        checked = load_bundle(unfinished)
+        unfinished.chmod(0o755)  # a temporary folder is private
+        unfinished.rename(folder)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+    return replace(checked, folder=folder)
 
 
-def render_model_card(manifest: ModelManifest) -> str:
-    """Render the model card (Markdown); the manifest's file hashes do not appear in it."""
-    section = manifest.survival
-    demo = (
-        ["**Demo model. It has never seen a patient; do not use it for one.**", ""] if manifest.demo else []
-    )
-    members = f"{section.members} members, each with its own Breslow baseline"
-    lines = [
-        f"# {manifest.id} {manifest.version}",
-        "",
-        *demo,
-        manifest.description,
-        "",
-        f"- Intended use: {manifest.intended_use}",
-        f"- Fitted on: {manifest.fitted_on}",
-        f"- Endpoint: {section.endpoint}, within {_join(section.horizons_months)} months",
-        f"- Ensemble: {members}",
-        (
-            f"- Coverage is complete when TCR is 1 (target: tumor and {section.target_margin_mm:g} mm, "
-            f"{'clipped' if section.target_clipped_to_lung else 'not clipped'} to lung)"
-        ),
-        f"- Radscore: {'used' if section.uses_radscore else 'not used'}",
-        f"- Licence: {manifest.licence}",
-        f"- Provenance: {manifest.provenance}",
-        "",
-        "## Inputs",
-        "",
-        "| Covariate | Unit | Coding | Mean | SD | Training range | Accepted | When missing |",
-        "|---|---|---|---|---|---|---|---|",
-        *(_covariate_row(covariate) for covariate in section.covariates),
-        "",
-        "## Measured",
-        "",
-        "| Figure | Value | On |",
-        "|---|---|---|",
-        *(
-            f"| {figure.name} | {figure.value:.3f} | {figure.measured_on} |"
-            for figure in manifest.performance
-        ),
-        "",
-        (
-            f"Largest difference from {manifest.parity.source}: {manifest.parity.max_abs_difference:.1e} "
-            f"over {manifest.parity.cases} cases (tolerance {manifest.parity.tolerance:g})."
-        ),
-        "",
-        "## Assumptions",
-        "",
-        *(f"- {assumption}" for assumption in manifest.assumptions),
-        "",
-    ]
-    return "\n".join(lines)
+def require_free(folder: Path) -> None:
+    """Refuse a folder that exists; worth asking before a long export.
 
-
-def _covariate_row(covariate: Covariate) -> str:
-    """One line of the table of inputs."""
-    coding = ", ".join(f"{meaning} = {code:g}" for meaning, code in covariate.coding.items()) or "as given"
-    missing = "refused" if covariate.distribution is None else f"averaged ({covariate.distribution.kind})"
-    return (
-        f"| {covariate.name}: {covariate.description} | {covariate.unit} | {coding} | {covariate.mean:.4g} "
-        f"| {covariate.sd:.4g} | {covariate.training_low:g} to {covariate.training_high:g} "
-        f"| {covariate.accepted_low:g} to {covariate.accepted_high:g} | {missing} |"
-    )
-
-
-def _join(months: tuple[int, ...]) -> str:
-    return ", ".join(str(month) for month in months)
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+    Raises
+    ------
+    InvalidRequestError
+    """
+    if folder.exists():
+        raise InvalidRequestError(f"{folder} is there already; give a new version, or remove it yourself")

@@ -81,7 +81,8 @@ def train(
         log_risk, _ = forward(parameters, rows)
         penalty = sum(w.square().sum() for name, w in parameters.items() if name.endswith(".weight"))
         # Members share no weight, so the sum of their losses trains each alone.
-        (cox_loss(log_risk, events, case_weights).sum() + settings.l2 * penalty).backward()
+        loss: torch.Tensor = cox_loss(log_risk, events, case_weights).sum() + settings.l2 * penalty
+        loss.backward()  # type: ignore[no-untyped-call,unused-ignore]  # torch has no type here
         optimizer.step()
         schedule.step()
     return TrainedEnsemble(_centered(parameters, rows, case_weights), bootstrap)

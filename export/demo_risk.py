@@ -26,8 +26,8 @@ from export import simulated_cohort as cohorts
 from export.bundle import write_bundle
 from export.deepsurv import TrainedEnsemble, TrainingSettings, evaluate, train
 from export.onnx_graph import build_graph
-from export.parity import largest_difference
 from export.simulated_cohort import SimulatedCohort, simulate_cohort
+from export.survival_parity import largest_difference
 from export.survival_statistics import breslow_cumulative_hazard, concordance_index
 
 if TYPE_CHECKING:

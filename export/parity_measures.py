@@ -1,0 +1,141 @@
+"""Measures of agreement that are added up call by call: labels, spread, cosine distance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+NEAR_TIE: Final = 0.01
+"""Gap between the two best logits below which rounding may decide the label."""
+
+BLANK_SHARE: Final = 1e-4
+"""An output whose values spread over less than this share of the reference's spread says nothing."""
+
+FloatArray = npt.NDArray[Any]
+BoolArray = npt.NDArray[np.bool_]
+
+
+def cosine_distances(expected: FloatArray, found: FloatArray) -> npt.NDArray[np.float64]:
+    """One minus the cosine between the vectors of each case.
+
+    Parameters
+    ----------
+    expected, found : ndarray of float, (N, F)
+
+    Returns
+    -------
+    ndarray of float, (N,)
+        0 for two zero vectors, 1 if one alone is zero.
+    """
+    one = expected.reshape(len(expected), -1).astype(np.float64)
+    other = found.reshape(len(found), -1).astype(np.float64)
+    lengths = np.linalg.norm(one, axis=1), np.linalg.norm(other, axis=1)
+    product = lengths[0] * lengths[1]
+    # Half the squared distance of unit vectors: 1 - cos would lose half the digits to cancellation.
+    with np.errstate(invalid="ignore", divide="ignore"):
+        apart = one / lengths[0][:, None] - other / lengths[1][:, None]
+    distance = 0.5 * np.square(apart).sum(axis=1)
+    both_zero = (lengths[0] == 0) & (lengths[1] == 0)
+    return np.asarray(np.where(product > 0, distance, np.where(both_zero, 0.0, 1.0)))
+
+
+@dataclass
+class OutputSpread:
+    """Range of each channel over all voxels and cases, of the reference and of the candidate."""
+
+    _low: list[npt.NDArray[np.float64]] = field(default_factory=list)
+    _high: list[npt.NDArray[np.float64]] = field(default_factory=list)
+    _per_channel: int = 0
+    _single: tuple[float, float] = (0.0, 0.0)
+
+    def add(self, expected: FloatArray, found: FloatArray) -> None:
+        """Widen the ranges by one call's outputs, (N, channel, …) or (N,)."""
+        low, high = [], []
+        for value in (expected, found):
+            others = tuple(axis for axis in range(value.ndim) if axis != 1)
+            low.append(np.atleast_1d(value.min(axis=others)).astype(np.float64))
+            high.append(np.atleast_1d(value.max(axis=others)).astype(np.float64))
+        if not self._low:
+            self._low, self._high = low, high
+            # A single vector has no second case to differ from: its own numbers must.
+            self._single = float(np.ptp(expected)), float(np.ptp(found))
+        self._low = [np.minimum(a, b) for a, b in zip(self._low, low, strict=True)]
+        self._high = [np.maximum(a, b) for a, b in zip(self._high, high, strict=True)]
+        self._per_channel += expected.size // low[0].size
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether the reference varies and the candidate does not."""
+        if self._per_channel > 1:
+            expected, found = (float((self._high[i] - self._low[i]).max()) for i in (0, 1))
+        else:
+            expected, found = self._single
+        return expected > 0 and found <= BLANK_SHARE * expected
+
+
+@dataclass
+class LabelAgreement:
+    """Labels of two sets of logits (N, K, z, y, x), counted.
+
+    Parameters
+    ----------
+    exclusive : bool
+        Whether the largest logit wins (its index is the label, 0 the background); otherwise each channel
+        is a region of its own where it is above 0.
+    """
+
+    exclusive: bool
+    voxels: int = 0
+    flips: int = 0
+    near_tie_flips: int = 0
+    decided_foreground: int = 0
+    found_foreground: int = 0
+    least_dice: float = 1.0
+
+    @property
+    def decided_flips(self) -> int:
+        """Flipped voxels that are no near ties."""
+        return self.flips - self.near_tie_flips
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether the candidate finds nothing where the reference is sure of something."""
+        return self.decided_foreground > 0 and self.found_foreground == 0
+
+    def add(self, expected: FloatArray, found: FloatArray) -> None:
+        """Count one call's labels."""
+        for one, other in zip(expected, found, strict=True):
+            self._add_case(one, other)
+
+    def _add_case(self, expected: FloatArray, found: FloatArray) -> None:
+        near = _is_near_tie(expected, self.exclusive)
+        one, other = _structures(expected, self.exclusive), _structures(found, self.exclusive)
+        flipped = (one != other).any(axis=0)
+        self.voxels += flipped.size
+        self.flips += int(np.count_nonzero(flipped))
+        self.near_tie_flips += int(np.count_nonzero(flipped & near))
+        self.decided_foreground += int(np.count_nonzero(one.any(axis=0) & ~near))
+        self.found_foreground += int(np.count_nonzero(other.any(axis=0)))
+        for mask, twin in zip(one, other, strict=True):
+            total = int(np.count_nonzero(mask)) + int(np.count_nonzero(twin))
+            if total:
+                self.least_dice = min(self.least_dice, 2 * int(np.count_nonzero(mask & twin)) / total)
+
+
+def _structures(logits: FloatArray, exclusive: bool) -> BoolArray:
+    """Masks of all labels but the background, or of all regions, (structure, z, y, x)."""
+    if not exclusive:
+        return np.asarray(logits > 0)
+    labels = logits.argmax(axis=0)
+    return np.stack([labels == label for label in range(1, len(logits))])
+
+
+def _is_near_tie(logits: FloatArray, exclusive: bool) -> BoolArray:
+    """Voxels whose label hangs on less than ``NEAR_TIE``."""
+    if not exclusive:
+        return np.asarray((np.abs(logits) < NEAR_TIE).any(axis=0))
+    best = np.partition(logits, -2, axis=0)[-2:]
+    return np.asarray(best[1] - best[0] < NEAR_TIE)
