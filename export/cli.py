@@ -277,6 +277,34 @@ def triton(
         print_made([written] if isinstance(written, Path) else written, as_json=json_output)
 
 
+@app.command("train-demo")
+def train_demo(
+    out: Annotated[Path, typer.Option("--out", help="Folder of bundles.")] = Path("models"),
+    work: Annotated[
+        Path, typer.Option("--work", help="Patches and checkpoints; a stopped run goes on from there.")
+    ] = Path("demo-training"),
+    which: Annotated[
+        list[str] | None, typer.Option("--which", help="zone or tumor; both if left out.")
+    ] = None,
+    json_output: AsJson = False,
+) -> None:
+    """Train the demo segmenters on phantoms: tumor on the planning CT, zone on the verification CT."""
+    with errors_shown(as_json=json_output), progress_shown() as tell:
+        from export.demo_segmenters import TASKS  # noqa: PLC0415
+        from export.demo_segmenters import train_demo as train  # noqa: PLC0415
+
+        names = which or list(TASKS)
+        unknown = sorted(set(names) - set(TASKS))
+        if unknown:
+            raise typer.BadParameter(
+                f"{', '.join(unknown)}: there are {' and '.join(TASKS)}", param_hint="--which"
+            )
+        made = train(
+            out, work=work, which=[name for name in TASKS if name in names], on_progress=in_steps(tell)
+        )
+        print_made(made, as_json=json_output)
+
+
 def parse_labels(pairs: list[str]) -> dict[int, str]:
     """Return what ``NUMBER=NAME`` says, by number."""
     from engine.errors import InvalidRequestError  # noqa: PLC0415

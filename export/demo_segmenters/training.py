@@ -1,0 +1,204 @@
+"""Trains the demo segmenters on a CPU in minutes, deterministically; a run that was stopped goes on.
+
+Every step draws from its own seed, so weights after n steps do not depend on where a run was stopped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch  # type: ignore[import-not-found,unused-ignore]  # only the workshop has it
+
+from engine import __version__
+from engine.manifest import DEMO_MODEL, ModelManifest
+from export.checkpoint import read_torch_checkpoint
+from export.demo_segmenters.augmentation import TRAINING_PATCH, augmented
+from export.demo_segmenters.patches import Patch, keep_patches, read_patches
+from export.demo_segmenters.tasks import TASKS, DemoTask, TaskName
+from export.nnunet import export_networks
+from export.nnunet_model import NnunetModel
+from export.unet import UNet
+
+Progress = Callable[[str, int, int], None]
+
+SMOOTH_VOXELS: Final = 50.0
+"""Added to both sides of the Dice loss: an empty patch costs nothing."""
+
+GREATEST_GRADIENT: Final = 12.0
+WEIGHT_DECAY: Final = 1e-4
+KEEP_EVERY: Final = 100
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """How long and on how much."""
+
+    seed: int = 7
+    cases: int = 160
+    steps: int = 1200
+    batch: int = 2
+    patch: int = TRAINING_PATCH
+    learning_rate: float = 3e-3
+
+
+def train_demo(
+    out: Path,
+    *,
+    work: Path,
+    which: Sequence[TaskName] = ("zone", "tumor"),
+    plan: TrainingPlan | None = None,
+    on_progress: Progress | None = None,
+) -> list[Path]:
+    """Train demo segmenters and write their bundles.
+
+    Parameters
+    ----------
+    out : Path
+        Folder of bundles; each is written to ``<id>/1.0.0`` below it.
+    work : Path
+        Where patches and checkpoints are kept; a run that was stopped goes on from there.
+    which : sequence of str
+    plan : TrainingPlan, optional
+    on_progress : callable, optional
+        Told a phase, steps done and steps in all.
+
+    Returns
+    -------
+    list of Path
+        The bundles' folders.
+
+    Raises
+    ------
+    ParityError, PrecisionOverflowError
+        If the exported network does not agree with the trained one.
+    """
+    plan = plan or TrainingPlan()
+    tell = on_progress or (lambda _phase, _done, _total: None)
+    paths = []
+    for number in range(plan.cases):
+        paths.append(keep_patches(plan.seed, number, work / "patches"))
+        tell("phantoms", number + 1, plan.cases)
+    made = []
+    for name in which:
+        task = TASKS[name]
+        network = _trained(task, read_patches(name, paths), plan, work, tell)
+        made.append(_export(task, network, plan, out))
+    return made
+
+
+def _trained(task: DemoTask, patches: list[Patch], plan: TrainingPlan, work: Path, tell: Progress) -> UNet:
+    torch.manual_seed(plan.seed)
+    network = task.network()
+    network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload,unused-ignore]  # torch omits it
+    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=WEIGHT_DECAY)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, plan.learning_rate, total_steps=plan.steps)
+    kept = work / f"{task.name}-{_key(plan)}.pt"
+    first = _resume(kept, network, optimizer, schedule)
+    network.train()
+    for step in range(first, plan.steps):
+        rng = np.random.default_rng([plan.seed, step])
+        images, labels = _batch(patches, rng, plan)
+        loss = dice_and_cross_entropy(network(images), labels)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call,unused-ignore]  # torch has no type here
+        torch.nn.utils.clip_grad_norm_(network.parameters(), GREATEST_GRADIENT)
+        optimizer.step()
+        schedule.step()
+        done = step + 1
+        if done % KEEP_EVERY == 0 or done == plan.steps:
+            _keep(kept, done, network, optimizer, schedule)
+        tell(f"training {task.name}", done, plan.steps)
+    network.eval()
+    return network
+
+
+def dice_and_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Mean cross-entropy plus one minus the mean soft Dice of the labels.
+
+    Parameters
+    ----------
+    logits : Tensor, (N, K, z, y, x)
+    labels : Tensor of int64, (N, z, y, x)
+
+    Returns
+    -------
+    Tensor
+        A number; differentiable.
+    """
+    share = logits.softmax(dim=1)
+    marked = torch.nn.functional.one_hot(labels, logits.shape[1]).movedim(-1, 1).to(share.dtype)
+    over = (0, 2, 3, 4)
+    common, both = (share * marked).sum(over), (share + marked).sum(over)
+    dice = ((2.0 * common + SMOOTH_VOXELS) / (both + SMOOTH_VOXELS))[1:].mean()
+    return torch.nn.functional.cross_entropy(logits, labels) + 1.0 - dice
+
+
+def _batch(
+    patches: list[Patch], rng: np.random.Generator, plan: TrainingPlan
+) -> tuple[torch.Tensor, torch.Tensor]:
+    drawn = [augmented(patches[int(rng.integers(len(patches)))], rng, plan.patch) for _ in range(plan.batch)]
+    images = torch.from_numpy(np.stack([image for image, _ in drawn]))[:, None]
+    labels = torch.from_numpy(np.stack([one for _, one in drawn]))
+    return images.contiguous(memory_format=torch.channels_last_3d), labels
+
+
+def _key(plan: TrainingPlan) -> str:
+    """Checkpoints of another plan are not taken up."""
+    return hashlib.sha256(json.dumps(asdict(plan), sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _keep(path: Path, done: int, network: torch.nn.Module, optimizer: Any, schedule: Any) -> None:
+    unfinished = path.with_suffix(".part")
+    state = {
+        "done": done,
+        "network": network.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "schedule": {k: v for k, v in schedule.state_dict().items() if not callable(v)},
+    }
+    torch.save(state, unfinished)
+    unfinished.replace(path)
+
+
+def _resume(path: Path, network: torch.nn.Module, optimizer: Any, schedule: Any) -> int:
+    """Steps that were done already, with everything as it was after them."""
+    if not path.is_file():
+        return 0
+    state = read_torch_checkpoint(path)
+    network.load_state_dict(state["network"])
+    optimizer.load_state_dict(state["optimizer"])
+    schedule.load_state_dict(state["schedule"])
+    return int(state["done"])
+
+
+def _export(task: DemoTask, network: UNet, plan: TrainingPlan, out: Path) -> Path:
+    network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload,unused-ignore]  # torch omits it
+    trained_on = f"{plan.cases} phantom procedures (seed {plan.seed}), no CT of a patient"
+    model = NnunetModel(
+        section=task.section,
+        networks=(network,),
+        folds=("0",),
+        name=task.bundle_id,
+        configuration="3d_fullres",
+        trainer="coldspot demo",
+        assumptions=(f"trained on {trained_on}: what phantoms do not show, it never saw",),
+    )
+    manifest = ModelManifest.model_construct(
+        schema_version=1,
+        id=task.bundle_id,
+        version="1.0.0",
+        kind="segmentation",
+        description=f"Demo segmenter of the {' and its '.join(task.labels)} in CT, a small 3D U-Net",
+        intended_use="Demonstration of the whole path from two CTs to an answer; not for patients",
+        demo=True,
+        fitted_on=f"{DEMO_MODEL}: {trained_on}",
+        licence="Apache-2.0",
+        provenance=f"coldspot-export train-demo {__version__}, {plan.steps} steps, torch {torch.__version__}",
+        performance=(),
+    )
+    return export_networks(model, out / task.bundle_id / "1.0.0", manifest=manifest, precisions=("fp32",))
