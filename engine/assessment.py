@@ -7,25 +7,20 @@ Read top to bottom it is what happens in the room. Everything that needs only th
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 
 from engine.cold_spots import find_cold_spots
-from engine.coverage import (
-    margin_shares,
-    measure_coverage,
-    not_assessable_share,
-    uncovered_in_lung,
-)
+from engine.coverage import measure_coverage, uncovered_in_lung
+from engine.coverage_findings import SURE_ENOUGH, find_coverage, with_interval
 from engine.errors import InvalidRequestError
 from engine.findings import AlignmentFinding, ColdSpot, CoverageFinding, LesionFinding, MarginFinding
-from engine.geometry import FloatArray, VolumeGeometry
+from engine.geometry import FloatArray, apply_affine
 from engine.interval import CoverageInterval, PoseUncertainty, coverage_interval
-from engine.lesion import find_core, touches_border
 from engine.measurement import MeasurementField, lay_out, region_hu
+from engine.model_contour import StructureSegmenter, source_of
+from engine.outcome import AblationAssessment, AssessmentMaps, ClinicalInputs, maps_of
 from engine.preparation import AssessmentSettings, PreparedPlanning, prepare_planning, require_thin
 from engine.reading import check_same_patient
 from engine.refusal import Refusal, RefusalCode, RefusedError
@@ -34,7 +29,9 @@ from engine.registration.deformable import Registration, align_rigidly, refine, 
 from engine.stages import Stage, StageClock, StageListener
 from engine.survival import SurvivalModel, SurvivalRisk
 from engine.volume import CtVolume, LabelMask
-from engine.wording import preliminary_summary, refused_summary, slice_warning, summary
+from engine.wording import contours_to_check, preliminary_summary, refused_summary, slice_warning, summary
+from engine.zone_contour import SUPPLIED, ZoneContour, place_lesion, segmented_contour, supplied_contour
+from engine.zone_search import REACH_MM
 
 __all__ = [
     "AblationAssessment",
@@ -54,56 +51,13 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
-class ClinicalInputs:
-    """Inputs of the risk model that do not come from the CT; absent ones widen its band."""
-
-    sex: Literal["f", "m"] | None = None
-    fibrinogen_g_per_l: float | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class AssessmentMaps:
-    """Masks and margin map on the measurement grid (verification frame, isotropic)."""
-
-    geometry: VolumeGeometry
-    ct_hu: npt.NDArray[np.int16]
-    tumor: npt.NDArray[np.bool_]
-    target: npt.NDArray[np.bool_]
-    zone: npt.NDArray[np.bool_]
-    core: npt.NDArray[np.bool_] | None
-    lung: npt.NDArray[np.bool_]
-    uncovered: npt.NDArray[np.bool_]
-    margin_mm: npt.NDArray[np.float32]
-    """Signed distance to the zone's surface, positive inside the zone."""
-
-
-@dataclass(frozen=True, eq=False)
-class AblationAssessment:
-    """What is said of one verification CT; every number is None where ``refusal`` is set."""
-
-    preliminary: bool
-    summary: str
-    lesion: LesionFinding
-    coverage: CoverageFinding = field(default_factory=CoverageFinding)
-    margin: MarginFinding = field(default_factory=MarginFinding)
-    uncovered: tuple[ColdSpot, ...] = ()
-    alignment: AlignmentFinding = field(default_factory=lambda: AlignmentFinding("none"))
-    risk: SurvivalRisk | None = None
-    timings_s: dict[str, float] = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
-    refusal: Refusal | None = None
-    seed: int = 0
-    draws: int = 0
-    maps: AssessmentMaps | None = None
-
-
 def assess_ablation(
     prepared: PreparedPlanning,
     verification: CtVolume,
     zone: LabelMask | None,
     *,
     core: LabelMask | None = None,
+    zone_segmenter: StructureSegmenter | None = None,
     clinical: ClinicalInputs | None = None,
     risk_model: SurvivalModel | None = None,
     include_risk_if_complete: bool = False,
@@ -117,10 +71,12 @@ def assess_ablation(
     ----------
     prepared : PreparedPlanning
     verification : CtVolume
-    zone : LabelMask
-        Ablation zone with its ground glass, on the grid of ``verification``.
+    zone : LabelMask, optional
+        Ablation zone with its ground glass, on the grid of ``verification``; segmented where not given.
     core : LabelMask, optional
-        Its dense core; looked for by HU where not given.
+        Its dense core; looked for by HU where neither given nor segmented.
+    zone_segmenter : StructureSegmenter, optional
+        Draws the zone where none is given.
     clinical : ClinicalInputs, optional
     risk_model : SurvivalModel, optional
         Without one the risk stays empty.
@@ -141,7 +97,12 @@ def assess_ablation(
     InputError, InterruptedAssessmentError, ModelError
     """
     run = _Run(
-        prepared, verification, clinical or ClinicalInputs(), settings or AssessmentSettings(), listener
+        prepared,
+        verification,
+        clinical or ClinicalInputs(),
+        settings or AssessmentSettings(),
+        zone_segmenter,
+        listener,
     )
     try:
         return run.assess(zone, core, risk_model, include_risk_if_complete, on_preliminary)
@@ -158,12 +119,14 @@ class _Run:
         verification: CtVolume,
         clinical: ClinicalInputs,
         settings: AssessmentSettings,
+        zone_segmenter: StructureSegmenter | None,
         listener: StageListener | None,
     ) -> None:
         self.prepared, self.verification = prepared, verification
-        self.clinical, self.settings = clinical, settings
+        self.clinical, self.settings, self.zone_segmenter = clinical, settings, zone_segmenter
         self.clock = StageClock(listener)
         self.warnings = [*prepared.warnings, *verification.acquisition.warnings]
+        self.zone_source = ""  # of a refused assessment too
 
     def assess(
         self,
@@ -173,32 +136,43 @@ class _Run:
         include_risk_if_complete: bool,
         on_preliminary: Callable[[AblationAssessment], None] | None,
     ) -> AblationAssessment:
-        clock = self.clock
+        clock, backend = self.clock, self.settings.backend
         with clock.stage(Stage.LOCATE_ZONE):
-            zone, core, core_source = self._structures(zone, core)
+            self._require_measurable()
+            if zone is not None:
+                self.zone_source = SUPPLIED
+            supplied = None if zone is None else supplied_contour(self.verification, zone, core)
+            place = self._place_of_lesion() if supplied is None else None
+        if supplied is None:
+            with clock.stage(Stage.SEGMENT_ZONE):
+                at = self._segmented(place, core)
+        else:
+            at = supplied
         with clock.stage(Stage.COARSE_ALIGNMENT):
-            side, backend = self._planning_side(), self.settings.backend
-            found = translate(side, self.verification, zone, backend=backend)
-            rigid = align_rigidly(side, self.verification, zone, found, backend=backend)
+            side = self._planning_side()
+            found = translate(side, self.verification, at.zone, backend=backend)
+            self._require_same_place(place, found)
+            rigid = align_rigidly(side, self.verification, at.zone, found, backend=backend)
         if on_preliminary is not None:
             with clock.stage(Stage.PRELIMINARY):
-                on_preliminary(self._preliminary(zone, core, rigid))
+                on_preliminary(self._preliminary(at, rigid))
         with clock.stage(Stage.REGISTRATION):
             fine = refine(side, rigid, deadline_s=self.settings.registration_deadline_s, backend=backend)
         with clock.stage(Stage.COVERAGE):
-            grid = self._lay_out(zone, core, fine)
+            grid = self._lay_out(at, fine)
             self._require_target_in_view(grid)
-            measured = self._measure(grid, zone, core_source)
+            measured = self._measure(grid, at)
             uncovered = uncovered_in_lung(grid, self.settings.target_margin_mm)
             spots = find_cold_spots(grid, uncovered)
         with clock.stage(Stage.INTERVAL):
-            interval = self._interval(grid, fine, self.settings.draws)
+            interval = self._interval(grid, at, fine)
+            sure = interval.probability_complete >= SURE_ENOUGH and self._surely_covered(at, fine)
         with clock.stage(Stage.RISK):
             risk = self._risk(risk_model, interval.probability_complete, include_risk_if_complete)
-        coverage, margin = _with_interval(*measured, interval)
+        coverage, margin = with_interval(*measured, interval, sure=sure or not self._to_check())
         return AblationAssessment(
             preliminary=False,
-            summary=summary(coverage, margin, spots),
+            summary=summary(coverage, margin, spots, self._to_check()),
             coverage=coverage,
             margin=margin,
             uncovered=spots,
@@ -209,15 +183,24 @@ class _Run:
             warnings=tuple(dict.fromkeys(self.warnings)),
             seed=self.settings.seed,
             draws=self.settings.draws,
-            maps=self._maps(grid, uncovered),
+            maps=maps_of(
+                grid,
+                region_hu(self.verification, grid.geometry, backend),
+                uncovered,
+                self.settings.target_margin_mm,
+            ),
         )
 
     def refused(self, refusal: Refusal) -> AblationAssessment:
         return AblationAssessment(
             preliminary=False,
-            summary=refused_summary(refusal),
-            lesion=replace(self.prepared.lesion, volume_ml=None, longest_diameter_mm=None),
-            coverage=CoverageFinding(target_margin_mm=self.settings.target_margin_mm),
+            summary=refused_summary(refusal, self._to_check()),
+            lesion=replace(
+                self.prepared.lesion, volume_ml=None, longest_diameter_mm=None, contour_sd_mm=None
+            ),
+            coverage=CoverageFinding(
+                target_margin_mm=self.settings.target_margin_mm, zone_source=self.zone_source
+            ),
             alignment=AlignmentFinding(
                 "none",
                 planning_frame_of_reference_uid=self.prepared.planning.geometry.frame_of_reference_uid,
@@ -229,30 +212,50 @@ class _Run:
             seed=self.settings.seed,
         )
 
-    def _structures(
-        self, zone: LabelMask | None, core: LabelMask | None
-    ) -> tuple[LabelMask, LabelMask | None, str]:
+    def _require_measurable(self) -> None:
         if self.prepared.refusal is not None:
-            raise RefusedError(self.prepared.refusal.code, self.prepared.refusal.reason)
+            raise RefusedError.again(self.prepared.refusal)
         self.warnings += check_same_patient(self.prepared.planning, self.verification)
         spacing = self.verification.geometry.spacing_zyx_mm
         self.warnings += slice_warning("verification", spacing, self.settings.target_margin_mm)
         require_thin(spacing, "verification", self.settings.max_slice_mm)
-        if zone is None:
+
+    def _place_of_lesion(self) -> Registration:
+        if self.zone_segmenter is None:
             raise InvalidRequestError(
                 "no ablation zone mask was given and no segmentation model is installed; send the zone"
             )
-        zone.require_on(self.verification)
-        if touches_border(zone):
+        return place_lesion(
+            self._planning_side(), self.verification, self.zone_segmenter, backend=self.settings.backend
+        )
+
+    def _segmented(self, place: Registration | None, core: LabelMask | None) -> ZoneContour:
+        assert place is not None  # noqa: S101 - found where no zone was supplied
+        assert self.zone_segmenter is not None  # noqa: S101 - likewise
+        self.zone_source = source_of(self.zone_segmenter)
+        tumor = apply_affine(
+            np.linalg.inv(place.planning_from_verification), self._planning_side().tumor_points_lps_mm
+        )
+        at = segmented_contour(
+            self.verification, self.zone_segmenter, tumor, core, backend=self.settings.backend
+        )
+        self.warnings += at.said
+        return at
+
+    def _require_same_place(self, place: Registration | None, found: Registration) -> None:
+        """Refuse where the lesion's place with the segmented zone is not the one where it was looked for."""
+        if place is None:
+            return
+        apart_mm = float(np.linalg.norm(self._tumor_center(place) - self._tumor_center(found)))
+        if apart_mm > REACH_MM:
             raise RefusedError(
-                RefusalCode.ZONE_CUT_BY_FIELD_OF_VIEW,
-                "the ablation zone reaches the edge of the verification CT and may go on beyond it; "
-                "scan or reconstruct a larger field of view",
+                RefusalCode.ALIGNMENT_RESIDUAL_TOO_HIGH,
+                f"the lesion's place is {apart_mm:.0f} mm off (at most {REACH_MM:g} mm) once the segmented zone is "
+                "left out of the comparison: it is not known where the lesion lies; send the contoured zone",
             )
-        if core is not None:
-            return zone, core.require_on(self.verification), "supplied"
-        found = find_core(self.verification, zone)
-        return zone, found, "found" if found is not None else "none"
+
+    def _to_check(self) -> str:
+        return contours_to_check(self.prepared.lesion.source, self.zone_source)
 
     def _planning_side(self) -> PlanningSide:
         assert self.prepared.side is not None  # noqa: S101 - a prepared side without refusal has it
@@ -267,56 +270,61 @@ class _Run:
                 "verification CT; scan or reconstruct a larger field of view",
             )
 
-    def _lay_out(self, zone: LabelMask, core: LabelMask | None, at: Registration) -> MeasurementField:
+    def _lay_out(
+        self, at: ZoneContour, aligned: Registration, tumor: LabelMask | None = None
+    ) -> MeasurementField:
         assert self.prepared.lung is not None  # noqa: S101 - a prepared side without refusal has its lung
         return lay_out(
-            self.prepared.tumor,
-            zone,
-            core,
+            tumor or self.prepared.tumor,
+            at.zone,
+            at.core,
             self.prepared.lung,
-            at.planning_from_verification,
+            aligned.planning_from_verification,
             backend=self.settings.backend,
         )
 
-    def _measure(
-        self, grid: MeasurementField, zone: LabelMask, core_source: str
-    ) -> tuple[CoverageFinding, MarginFinding]:
-        margin_mm = self.settings.target_margin_mm
-        whole, in_lung = measure_coverage(
-            grid, grid.zone, grid.distance_to_zone_mm, target_margin_mm=margin_mm
+    def _measure(self, grid: MeasurementField, at: ZoneContour) -> tuple[CoverageFinding, MarginFinding]:
+        coverage, margin = find_coverage(
+            grid,
+            target_margin_mm=self.settings.target_margin_mm,
+            zone_volume_ml=at.zone.volume_ml,
+            zone_source=self.zone_source,
+            core_source=at.core_source,
         )
-        core = None
-        if grid.core is not None and grid.distance_to_core_mm is not None:
-            core, _ = measure_coverage(grid, grid.core, grid.distance_to_core_mm, target_margin_mm=margin_mm)
+        if coverage.tcr == 0.0 and at.contour_sd_mm is not None:
+            raise RefusedError(
+                RefusalCode.NO_ZONE,
+                "the ablation zone that was segmented lies outside the target altogether: it may be of another lesion, "
+                "or the model may have missed the one of this lesion; send the contoured zone",
+            )
         if not (grid.tumor & grid.zone).any():
             self.warnings.append(
                 "the ablation zone does not touch the tumor at all; check that zone and tumor are of one lesion"
             )
-        coverage = CoverageFinding(
-            tcr=whole.tcr,
-            complete=whole.complete,
-            lung_clipped_tcr=in_lung.tcr,
-            not_assessable_share=not_assessable_share(grid, margin_mm),
-            core_tcr=None if core is None else core.tcr,
-            core_source=core_source,
-            target_volume_ml=whole.target_ml,
-            zone_volume_ml=zone.volume_ml,
-            target_margin_mm=margin_mm,
-        )
-        margin = MarginFinding(
-            minimal_mm=whole.minimal_mm,
-            shares=margin_shares(grid),
-            lung_clipped_minimal_mm=_finite(in_lung.minimal_mm),
-            core_minimal_mm=None if core is None else core.minimal_mm,
-        )
-        return coverage, margin
+        return replace(coverage, zone_contour_sd_mm=at.contour_sd_mm), margin
 
-    def _interval(self, grid: MeasurementField, at: Registration, draws: int) -> CoverageInterval:
-        turn = np.linalg.inv(at.planning_from_verification)[:3, :3]
+    def _surely_covered(self, at: ZoneContour, aligned: Registration) -> bool:
+        """Whether the contours cover each other on the side on which a model's error does no harm too."""
+        zone, tumor = at.cautious or at.zone, self.prepared.cautious_tumor or self.prepared.tumor
+        if zone is at.zone and tumor is self.prepared.tumor:
+            return True  # both were supplied
+        if not zone.voxels.any():
+            return False
+        cautious = self._lay_out(replace(at, zone=zone, core=None), aligned, tumor)
+        whole, _ = measure_coverage(
+            cautious,
+            cautious.zone,
+            cautious.distance_to_zone_mm,
+            target_margin_mm=self.settings.target_margin_mm,
+        )
+        return whole.complete
+
+    def _interval(self, grid: MeasurementField, at: ZoneContour, aligned: Registration) -> CoverageInterval:
+        turn = np.linalg.inv(aligned.planning_from_verification)[:3, :3]
         planning, verification = self.prepared.planning.geometry, self.verification.geometry
         return coverage_interval(
             grid,
-            PoseUncertainty(at.translation_covariance_mm2, at.rotation_sd_deg),
+            PoseUncertainty(aligned.translation_covariance_mm2, aligned.rotation_sd_deg),
             planning_slice=(
                 turn @ np.array(planning.directions_zyx_lps[0]),
                 planning.spacing_zyx_mm[0],
@@ -325,23 +333,26 @@ class _Run:
                 np.array(verification.directions_zyx_lps[0]),
                 verification.spacing_zyx_mm[0],
             ),
-            draws=draws,
+            tumor_contour_sd_mm=self.prepared.lesion.contour_sd_mm,
+            zone_contour_sd_mm=at.contour_sd_mm,
+            draws=self.settings.draws,
             seed=self.settings.seed,
             target_margin_mm=self.settings.target_margin_mm,
         )
 
-    def _preliminary(
-        self, zone: LabelMask, core: LabelMask | None, rigid: Registration
-    ) -> AblationAssessment:
-        grid = self._lay_out(zone, core, rigid)
-        interval = self._interval(grid, rigid, self.settings.draws)
+    def _preliminary(self, at: ZoneContour, rigid: Registration) -> AblationAssessment:
+        grid = self._lay_out(at, rigid)
+        interval = self._interval(grid, at, rigid)
         coverage = CoverageFinding(
-            tcr_interval_90=interval.tcr_90, target_margin_mm=self.settings.target_margin_mm
+            tcr_interval_90=interval.tcr_90,
+            target_margin_mm=self.settings.target_margin_mm,
+            zone_source=self.zone_source,
+            zone_contour_sd_mm=at.contour_sd_mm,
         )
         margin = MarginFinding(minimal_interval_90_mm=interval.minimal_mm_90)
         return AblationAssessment(
             preliminary=True,
-            summary=preliminary_summary(interval.tcr_90, interval.minimal_mm_90),
+            summary=preliminary_summary(interval.tcr_90, interval.minimal_mm_90, self._to_check()),
             coverage=coverage,
             margin=margin,
             alignment=self._alignment(rigid),
@@ -385,33 +396,3 @@ class _Run:
             planning_frame_of_reference_uid=self.prepared.planning.geometry.frame_of_reference_uid,
             verification_frame_of_reference_uid=self.verification.geometry.frame_of_reference_uid,
         )
-
-    def _maps(self, grid: MeasurementField, uncovered: npt.NDArray[np.bool_]) -> AssessmentMaps:
-        return AssessmentMaps(
-            geometry=grid.geometry,
-            ct_hu=region_hu(self.verification, grid.geometry, self.settings.backend),
-            tumor=grid.tumor,
-            target=grid.distance_to_tumor_mm < self.settings.target_margin_mm,
-            zone=grid.zone,
-            core=grid.core,
-            lung=grid.lung,
-            uncovered=uncovered,
-            margin_mm=-grid.distance_to_zone_mm,
-        )
-
-
-def _with_interval(
-    coverage: CoverageFinding, margin: MarginFinding, interval: CoverageInterval
-) -> tuple[CoverageFinding, MarginFinding]:
-    return (
-        replace(
-            coverage,
-            tcr_interval_90=interval.tcr_90,
-            probability_complete=interval.probability_complete,
-        ),
-        replace(margin, minimal_interval_90_mm=interval.minimal_mm_90),
-    )
-
-
-def _finite(value: float) -> float | None:
-    return value if np.isfinite(value) else None

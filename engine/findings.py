@@ -16,7 +16,12 @@ from engine.geometry import Vector3
 
 @dataclass(frozen=True)
 class CoverageFinding:
-    """Coverage of the target, the tumor grown by ``target_margin_mm``, by the ablation zone."""
+    """Coverage of the target, the tumor grown by ``target_margin_mm``, by the ablation zone.
+
+    ``zone_source`` says where the zone came from (``supplied``, or the model that segmented it; empty where
+    there was none), ``zone_contour_sd_mm`` how unsure a model's contour is. With segmented masks
+    ``complete`` is None where TCR is 1 but not surely so.
+    """
 
     tcr: float | None = None
     tcr_interval_90: tuple[float, float] | None = None
@@ -29,6 +34,8 @@ class CoverageFinding:
     target_volume_ml: float | None = None
     zone_volume_ml: float | None = None
     target_margin_mm: float = 5.0
+    zone_source: str = ""
+    zone_contour_sd_mm: float | None = None
 
 
 @dataclass(frozen=True)
@@ -122,10 +129,15 @@ class AlignmentFinding:
 
 @dataclass(frozen=True)
 class LesionFinding:
-    """The tumor as it was contoured in the planning CT."""
+    """The tumor as it was contoured in the planning CT.
+
+    ``source`` is ``supplied`` or names the model that segmented it; ``contour_sd_mm`` is how unsure a model's
+    contour is.
+    """
 
     volume_ml: float | None
     centroid_lps_mm: Vector3 | None
     verification_centroid_lps_mm: Vector3 | None
     source: str
     longest_diameter_mm: float | None
+    contour_sd_mm: float | None = None

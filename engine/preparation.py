@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from engine.coverage import TARGET_MARGIN_MM
 from engine.errors import InvalidRequestError
@@ -12,9 +14,11 @@ from engine.interval import DRAWS
 from engine.kernels.backend import BackendName
 from engine.lesion import choose_lesion, describe_lesion, grown_box_inside, touches_border
 from engine.lung import segment_lung
+from engine.model_contour import StructureSegmenter, source_of
 from engine.refusal import Refusal, RefusalCode, RefusedError
 from engine.registration.comparison import PlanningSide, match_slice_mm, planning_side
 from engine.stages import Stage, StageClock, StageListener
+from engine.tumor_search import find_tumor
 from engine.volume import CtVolume, LabelMask
 from engine.wording import slice_warning
 
@@ -47,7 +51,10 @@ class AssessmentSettings:
 
 @dataclass(frozen=True, eq=False)
 class PreparedPlanning:
-    """All that needs only the planning CT."""
+    """All that needs only the planning CT; the tumor is empty where the refusal says that none was found.
+
+    ``cautious_tumor`` is there where a model drew it: all that may belong to it.
+    """
 
     planning: CtVolume
     tumor: LabelMask
@@ -57,6 +64,7 @@ class PreparedPlanning:
     warnings: tuple[str, ...]
     timings_s: dict[str, float]
     refusal: Refusal | None
+    cautious_tumor: LabelMask | None = None
 
 
 def prepare_planning(
@@ -64,6 +72,7 @@ def prepare_planning(
     tumor: LabelMask | None,
     *,
     target_lps_mm: Vector3 | None = None,
+    tumor_segmenter: StructureSegmenter | None = None,
     settings: AssessmentSettings | None = None,
     listener: StageListener | None = None,
 ) -> PreparedPlanning:
@@ -72,10 +81,12 @@ def prepare_planning(
     Parameters
     ----------
     planning : CtVolume
-    tumor : LabelMask
-        On the grid of ``planning``.
+    tumor : LabelMask, optional
+        On the grid of ``planning``; segmented where not given.
     target_lps_mm : tuple of float, optional
         The navigation system's point in the tumor.
+    tumor_segmenter : StructureSegmenter, optional
+        Draws the tumor where none is given.
     settings : AssessmentSettings, optional
     listener : StageListener, optional
 
@@ -86,17 +97,30 @@ def prepare_planning(
 
     Raises
     ------
-    InvalidRequestError, GridMismatchError, EmptyMaskError, InterruptedAssessmentError
+    InvalidRequestError, GridMismatchError, EmptyMaskError, InterruptedAssessmentError, ModelError, BackendError
     """
     chosen = settings or AssessmentSettings()
     clock = StageClock(listener)
+    drawn = None
+    if tumor is None:
+        with clock.stage(Stage.SEGMENT_TUMOR):
+            if tumor_segmenter is None:
+                raise InvalidRequestError(
+                    "no tumor mask was given and no segmentation model is installed; send the contoured tumor"
+                )
+            try:
+                require_thin(planning.geometry.spacing_zyx_mm, "planning", chosen.max_slice_mm)
+                drawn = find_tumor(planning, tumor_segmenter, target_lps_mm, backend=chosen.backend)
+            except RefusedError as refused:
+                return _without_tumor(planning, tumor_segmenter, refused.refusal, clock)
     with clock.stage(Stage.LOCATE_LESION):
-        if tumor is None:
-            raise InvalidRequestError(
-                "no tumor mask was given and no segmentation model is installed; send the contoured tumor"
-            )
-        lesion_mask, warnings = choose_lesion(tumor.require_on(planning), target_lps_mm)
-        lesion = describe_lesion(lesion_mask, "supplied")
+        if drawn is not None:
+            lesion_mask, warnings = drawn.mask, drawn.said
+            lesion = replace(describe_lesion(lesion_mask, drawn.source), contour_sd_mm=drawn.contour_sd_mm)
+        else:
+            assert tumor is not None  # noqa: S101 - it was drawn otherwise
+            lesion_mask, warnings = choose_lesion(tumor.require_on(planning), target_lps_mm)
+            lesion = describe_lesion(lesion_mask, "supplied")
         refusal = _planning_refusal(planning, lesion_mask, chosen)
     lung = side = None
     if refusal is None:
@@ -107,7 +131,21 @@ def prepare_planning(
             side.source(match_slice_mm(planning, planning))
     thick = slice_warning("planning", planning.geometry.spacing_zyx_mm, chosen.target_margin_mm)
     said = (*planning.acquisition.warnings, *warnings, *thick)
-    return PreparedPlanning(planning, lesion_mask, lesion, lung, side, said, clock.timings_s, refusal)
+    cautious = None if drawn is None else drawn.cautious
+    return PreparedPlanning(
+        planning, lesion_mask, lesion, lung, side, said, clock.timings_s, refusal, cautious
+    )
+
+
+def _without_tumor(
+    planning: CtVolume, segmenter: StructureSegmenter, refusal: Refusal, clock: StageClock
+) -> PreparedPlanning:
+    """The planning side of which no tumor is known."""
+    none = LabelMask(np.zeros(planning.geometry.shape_zyx, dtype=np.bool_), planning.geometry, "tumor")
+    lesion = LesionFinding(None, None, None, source_of(segmenter), None)
+    return PreparedPlanning(
+        planning, none, lesion, None, None, planning.acquisition.warnings, clock.timings_s, refusal
+    )
 
 
 def require_thin(spacing_zyx_mm: Vector3, which: str, limit_mm: float) -> None:

@@ -16,11 +16,13 @@ class Stage(StrEnum):
     """A step of Prepare or Assess, in the order of the workflow."""
 
     READ_PLANNING = "read_planning"
+    SEGMENT_TUMOR = "segment_tumor"
     LOCATE_LESION = "locate_lesion"
     SEGMENT_LUNG = "segment_lung"
     REGISTRATION_FEATURES = "registration_features"
     READ_VERIFICATION = "read_verification"
     LOCATE_ZONE = "locate_zone"
+    SEGMENT_ZONE = "segment_zone"
     COARSE_ALIGNMENT = "coarse_alignment"
     PRELIMINARY = "preliminary"
     REGISTRATION = "registration"

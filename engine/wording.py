@@ -14,12 +14,34 @@ THICK_SLICE_MM: Final = 2.5
 """From here on a slice distance limits the margin more than the contours do."""
 
 
-def summary(coverage: CoverageFinding, margin: MarginFinding, spots: tuple[ColdSpot, ...]) -> str:
-    """Say the final answer in words."""
+SEGMENTED: Final = "segmented by"
+"""How the source of a model's contour begins."""
+
+JUDGEMENTS: Final = {
+    True: "covers the whole target",
+    False: "does not cover the whole target",
+    None: "may cover the whole target, which is not sure enough to be called complete",
+}
+
+
+def contours_to_check(tumor_source: str, zone_source: str) -> str:
+    """Say which contours a model drew; empty where all were supplied."""
+    drawn = [
+        f"{name} {source}"
+        for name, source in (("tumor", tumor_source), ("ablation zone", zone_source))
+        if source.startswith(SEGMENTED)
+    ]
+    return f"Contours to be checked by a reader: {', '.join(drawn)}." if drawn else ""
+
+
+def summary(
+    coverage: CoverageFinding, margin: MarginFinding, spots: tuple[ColdSpot, ...], to_check: str = ""
+) -> str:
+    """Say the final answer in words; ``to_check`` comes from :func:`contours_to_check`."""
     if coverage.tcr is None or margin.minimal_mm is None or coverage.tcr_interval_90 is None:
         raise ValueError("a final assessment without numbers is a refusal")
     low, high = coverage.tcr_interval_90
-    judgement = "covers the whole target" if coverage.complete else "does not cover the whole target"
+    judgement = JUDGEMENTS[coverage.complete]
     sentences = [
         (
             f"On the best alignment the zone {judgement}: TCR {coverage.tcr:.3f} (90 % interval {low:.3f} to "
@@ -27,6 +49,8 @@ def summary(coverage: CoverageFinding, margin: MarginFinding, spots: tuple[ColdS
             f"{coverage.probability_complete:.2f}."
         ),
     ]
+    if to_check:
+        sentences.append(to_check)
     if spots:
         listed = "; ".join(f"{s.volume_ml:.2f} mL {s.direction}" for s in spots[:3])
         sentences.append(f"Uncovered in lung, for review: {listed}.")
@@ -37,17 +61,21 @@ def summary(coverage: CoverageFinding, margin: MarginFinding, spots: tuple[ColdS
     return " ".join([*sentences, DISCLAIMER])
 
 
-def preliminary_summary(tcr_90: tuple[float, float], minimal_mm_90: tuple[float, float]) -> str:
+def preliminary_summary(
+    tcr_90: tuple[float, float], minimal_mm_90: tuple[float, float], to_check: str = ""
+) -> str:
     """Say the preliminary answer: ranges only."""
-    return (
+    ranges = (
         f"Preliminary, not for decision (rigid alignment): TCR {tcr_90[0]:.2f} to {tcr_90[1]:.2f}, minimal margin "
-        f"{minimal_mm_90[0]:.0f} to {minimal_mm_90[1]:.0f} mm. {DISCLAIMER}"
+        f"{minimal_mm_90[0]:.0f} to {minimal_mm_90[1]:.0f} mm."
     )
+    return " ".join(sentence for sentence in (ranges, to_check, DISCLAIMER) if sentence)
 
 
-def refused_summary(refusal: Refusal) -> str:
+def refused_summary(refusal: Refusal, to_check: str = "") -> str:
     """Say why there is no number."""
-    return f"No number is given: {refusal.reason} {DISCLAIMER}"
+    said = (f"No number is given: {refusal.reason}", to_check, DISCLAIMER)
+    return " ".join(sentence for sentence in said if sentence)
 
 
 def slice_warning(which: str, spacing_zyx_mm: Vector3, target_margin_mm: float) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ CREATE TABLE IF NOT EXISTS series (
 CREATE INDEX IF NOT EXISTS series_of_case ON series (case_id);
 CREATE TABLE IF NOT EXISTS prepared (
     case_id TEXT PRIMARY KEY REFERENCES cases ON DELETE CASCADE, planning_series_id TEXT NOT NULL,
-    tumor_series_id TEXT NOT NULL, newest_number INTEGER NOT NULL);
+    tumor_series_id TEXT NOT NULL, newest_number INTEGER NOT NULL, target TEXT NOT NULL DEFAULT '');
 CREATE TABLE IF NOT EXISTS assessments (
     number INTEGER PRIMARY KEY AUTOINCREMENT, assessment_id TEXT NOT NULL UNIQUE,
     case_id TEXT NOT NULL REFERENCES cases ON DELETE CASCADE, assessment BLOB NOT NULL);
@@ -61,11 +61,15 @@ class SeriesRecord:
 
 @dataclass(frozen=True)
 class PreparedRecord:
-    """What the last Prepare of a case used; ``newest_number`` was its newest planning-side series."""
+    """What the last Prepare of a case used; ``newest_number`` was its newest planning-side series.
+
+    ``target`` is the target point in the words that its reader chose; empty without one.
+    """
 
     planning_series_id: str
     tumor_series_id: str
     newest_number: int
+    target: str = ""
 
 
 class CaseStore:
@@ -93,6 +97,8 @@ class CaseStore:
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
             self._database.execute(f"PRAGMA {pragma}")
         self._database.executescript(_SCHEMA)
+        if "target" not in {row[1] for row in self._all("PRAGMA table_info(prepared)")}:  # of version 0.1
+            self._database.execute("ALTER TABLE prepared ADD COLUMN target TEXT NOT NULL DEFAULT ''")
         self._remove_orphans()
 
     def close(self) -> None:
@@ -176,14 +182,14 @@ class CaseStore:
         """Remember what the last Prepare of a case used."""
         with self._transaction() as database, _missing_case(case_id):
             database.execute(
-                "INSERT OR REPLACE INTO prepared VALUES (?, ?, ?, ?)",
-                (case_id, prepared.planning_series_id, prepared.tumor_series_id, prepared.newest_number),
+                "INSERT OR REPLACE INTO prepared VALUES (?, ?, ?, ?, ?)",
+                (case_id, *astuple(prepared)),
             )
 
     def prepared(self, case_id: str) -> PreparedRecord | None:
         """What the last Prepare of a case used."""
         row = self._one(
-            "SELECT planning_series_id, tumor_series_id, newest_number FROM prepared WHERE case_id = ?",
+            "SELECT planning_series_id, tumor_series_id, newest_number, target FROM prepared WHERE case_id = ?",
             (case_id,),
         )
         return None if row is None else PreparedRecord(*row)

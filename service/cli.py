@@ -50,14 +50,21 @@ def assess(
     planning: Annotated[Path, typer.Option(help="Planning CT: DICOM folder, NIfTI, NRRD or MHA.")],
     verification: Annotated[Path, typer.Option(help="CT after the ablation.")],
     server: Address = None,
-    tumor: Annotated[Path | None, typer.Option(help="Tumor mask on the planning CT.")] = None,
-    zone: Annotated[Path | None, typer.Option(help="Ablation zone on the verification CT.")] = None,
+    tumor: Annotated[
+        Path | None,
+        typer.Option(help="Tumor mask on the planning CT; without it a model segments the tumor."),
+    ] = None,
+    zone: Annotated[Path | None, typer.Option(help="Ablation zone on the verification CT; likewise.")] = None,
     core: Annotated[Path | None, typer.Option(help="Dense core of the zone.")] = None,
     tumor_structure: Structure = "",
     zone_structure: Structure = "",
     core_structure: Structure = "",
     target: Annotated[
-        str | None, typer.Option(help="Point in the tumor, planning CT, X,Y,Z in LPS mm.", metavar="X,Y,Z")
+        str | None,
+        typer.Option(
+            help="Point in the tumor, planning CT, X,Y,Z in LPS mm; without a tumor mask it says which one.",
+            metavar="X,Y,Z",
+        ),
     ] = None,
     sex: Annotated[Sex | None, typer.Option(help="For the risk model.")] = None,
     fibrinogen: Annotated[float | None, typer.Option(help="Before the ablation, g/L.")] = None,
@@ -200,14 +207,54 @@ def register(
 
 
 @app.command(epilog=EXPLANATION)
+def segment(
+    *,
+    model: Annotated[Path, typer.Option(help="Bundle of a segmentation model: models/<id>/<version>.")],
+    image: Annotated[Path, typer.Option(help="CT: DICOM folder, NIfTI, NRRD or MHA.")],
+    out: Annotated[Path, typer.Option(help="NIfTI file for the labels, on the grid of the CT.")],
+    region: Annotated[
+        str | None,
+        typer.Option(
+            help="Look only here, LPS mm: center and half width, or two corners (X,Y,Z,X,Y,Z).",
+            metavar="X,Y,Z,HALF_WIDTH",
+        ),
+    ] = None,
+    backend: Annotated[
+        str, typer.Option(help="What computes; auto takes the fastest that agrees with ONNX Runtime.")
+    ] = "auto",
+    precision: Annotated[str, typer.Option(help="Variant of the bundle: fp32, fp16_mixed, int8.")] = "fp32",
+    mirror: Annotated[
+        bool, typer.Option("--mirror", help="Average over mirrored patches, up to 8 times the work.")
+    ] = False,
+    json_output: AsJson = False,
+) -> None:
+    """Segment a CT with an nnU-Net in this process; labels go to a NIfTI file."""
+    with errors_shown(json_output):
+        from service.segmenting import (  # noqa: PLC0415
+            SegmentationRequest,
+            segment_file,
+            segmentation_table,
+        )
+        from service.terminal import progress_on_terminal  # noqa: PLC0415
+
+        request = SegmentationRequest(model, image, out, region, backend, precision, mirror)
+        with progress_on_terminal() as tell:
+            report = segment_file(request, tell)
+        if json_output:
+            print_json(report)
+        else:
+            print_rich(segmentation_table(report))
+
+
+@app.command(epilog=EXPLANATION)
 def info(server: Address = None, json_output: AsJson = False) -> None:
     """Say what is installed here, or what a running service is."""
     with errors_shown(json_output):
-        from service.information import describe_here, describe_service  # noqa: PLC0415
+        from service.information import describe_here, describe_service, readable  # noqa: PLC0415
         from service.settings import read_settings  # noqa: PLC0415
 
         described = describe_service(server) if server else describe_here(read_settings(), make_pipeline)
-        show_described(described, json_output)
+        show_described(described if json_output else readable(described), json_output)
 
 
 @app.command(epilog=EXPLANATION)

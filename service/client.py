@@ -122,12 +122,11 @@ class ColdspotClient:
         """
         if sex not in SEXES:
             raise InvalidRequestError(f"sex is f or m, not {sex!r}; leave it out where unknown", "sex")
-        x, y, z = target_lps_mm or (0.0, 0.0, 0.0)
         request = service_pb2.OpenCaseRequest(
             request_id=request_id or str(uuid.uuid4()),
             sex=SEXES[sex],
             fibrinogen_g_per_l=fibrinogen_g_per_l,
-            target_lps_mm=geometry_pb2.Point(x=x, y=y, z=z) if target_lps_mm else None,
+            target_lps_mm=_point(target_lps_mm),
         )
         with _typed_errors():
             return str(self._service.OpenCase(request, timeout=CALL_DEADLINE_S).case_id)
@@ -171,11 +170,20 @@ class ColdspotClient:
         return self._upload(case_id, MASK_ROLES[role], outgoing, drawn_on.series_id)
 
     def prepare(
-        self, case_id: str, *, on_stage: StageListener | None = None, deadline_s: float = WORK_DEADLINE_S
+        self,
+        case_id: str,
+        *,
+        target_lps_mm: Vector3 | None = None,
+        on_stage: StageListener | None = None,
+        deadline_s: float = WORK_DEADLINE_S,
     ) -> service_pb2.Prepared:
-        """Do everything that needs only the newest planning CT."""
+        """Do everything that needs only the newest planning CT.
+
+        A ``target_lps_mm`` given here holds instead of the case's: the place of one of the candidates that
+        a refusal has listed, say.
+        """
         prepared: service_pb2.Prepared | None = None
-        request = service_pb2.PrepareRequest(case_id=case_id)
+        request = service_pb2.PrepareRequest(case_id=case_id, target_lps_mm=_point(target_lps_mm))
         for event in self._patiently(lambda: self._service.Prepare(request, timeout=deadline_s)):
             if event.WhichOneof("event") == "prepared":
                 prepared = event.prepared
@@ -298,6 +306,13 @@ class ColdspotClient:
                 time.sleep(full.retry_after_s)
             else:
                 return
+
+
+def _point(position_lps_mm: Vector3 | None) -> geometry_pb2.Point | None:
+    if position_lps_mm is None:
+        return None
+    x, y, z = position_lps_mm
+    return geometry_pb2.Point(x=x, y=y, z=z)
 
 
 @contextmanager

@@ -160,7 +160,7 @@ def assessment_message(found: AblationAssessment) -> assessment_pb2.Assessment:
     if found.preliminary or found.refusal is not None:
         _withhold(message)
     if found.refusal is not None:
-        for field in ("tcr_interval_90", "probability_complete"):
+        for field in ("tcr_interval_90", "probability_complete", "zone_contour_sd_mm"):
             message.coverage.ClearField(field)
         message.margin.ClearField("minimal_interval_90_mm")
         for field in ("planning_from_verification", "similarity", "residual_mm", "pose_sd_mm", "quality"):
@@ -192,6 +192,8 @@ def _coverage(found: CoverageFinding) -> assessment_pb2.Coverage:
         target_volume_ml=found.target_volume_ml,
         zone_volume_ml=found.zone_volume_ml,
         target_margin_mm=found.target_margin_mm,
+        zone_source=found.zone_source,
+        zone_contour_sd_mm=found.zone_contour_sd_mm,
     )
 
 
@@ -252,6 +254,7 @@ def _lesion(found: LesionFinding) -> assessment_pb2.LesionFinding:
         verification_centroid_lps_mm=point_message(found.verification_centroid_lps_mm),
         source=found.source,
         longest_diameter_mm=found.longest_diameter_mm,
+        contour_sd_mm=found.contour_sd_mm,
     )
 
 
@@ -273,16 +276,30 @@ def _risk(found: AblationAssessment) -> assessment_pb2.Risk | None:
 def _refusal(refusal: Refusal | None) -> assessment_pb2.Refusal | None:
     if refusal is None:
         return None
-    return assessment_pb2.Refusal(code=refusal.code.value, reason=refusal.reason)
+    candidates = [
+        assessment_pb2.LesionCandidate(volume_ml=one.volume_ml, place_lps_mm=point_message(one.place_lps_mm))
+        for one in refusal.candidates
+    ]
+    return assessment_pb2.Refusal(code=refusal.code.value, reason=refusal.reason, candidates=candidates)
 
 
 def _vector(components: Sequence[float]) -> Vector3:
     return (components[0], components[1], components[2])
 
 
-def target_point(request: service_pb2.OpenCaseRequest) -> Vector3 | None:
-    """Return the navigation system's point in the tumor, LPS mm in the planning CT."""
-    return point(request.target_lps_mm) if request.HasField("target_lps_mm") else None
+def target_point(request: service_pb2.OpenCaseRequest | service_pb2.PrepareRequest) -> Vector3 | None:
+    """Return the navigation system's point in the tumor, LPS mm in the planning CT.
+
+    Raises
+    ------
+    InvalidRequestError
+    """
+    if not request.HasField("target_lps_mm"):
+        return None
+    target = point(request.target_lps_mm)
+    if not all(abs(value) < 1e4 for value in target):
+        raise InvalidRequestError("the target must be a finite LPS position in mm", "target_lps_mm")
+    return target
 
 
 def check_open_request(request: service_pb2.OpenCaseRequest) -> None:
@@ -299,6 +316,4 @@ def check_open_request(request: service_pb2.OpenCaseRequest) -> None:
         )
     if request.sex not in service_pb2.Sex.values():
         raise InvalidRequestError("sex is none of the known values; leave it out where unknown", "sex")
-    target = target_point(request)
-    if target is not None and not all(abs(value) < 1e4 for value in target):
-        raise InvalidRequestError("the target must be a finite LPS position in mm", "target_lps_mm")
+    target_point(request)

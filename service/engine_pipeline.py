@@ -16,11 +16,11 @@ from engine.dicom.structure_set import read_structure_set
 from engine.errors import InvalidRequestError
 from engine.image_file import write_mask, write_volume
 from engine.kernels.backend import Backend
-from engine.manifest import MODEL_FILE, read_manifest
+from engine.manifest import MODEL_FILE
 from engine.reading import in_axis_order_of
 from engine.registration import comparison, deformable
-from engine.survival import SurvivalModel
 from engine.volume import CtVolume, LabelMask
+from service.bundles import find_segmenter, installed_bundles, load_risk_model
 from service.pipeline import ModelDescription, PipelineDescription
 
 if TYPE_CHECKING:
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 AROUND_REGISTRATION_S: Final = 4.0
 """Of a deadline this much is kept for the stages before and after the registration, on two cores of 2026."""
+
+SEGMENTATION_S: Final = 6.0
+"""Kept on top where the zone has to be segmented: patches of a box of about 11 cm."""
 
 REGISTRATION: Final = (
     f"grid {comparison.FINEST_GRID_MM:g} mm, bending "
@@ -54,28 +57,42 @@ class EnginePipeline:
         self.assessment_settings = workflow.AssessmentSettings(
             max_slice_mm=settings.max_slice_mm, registration_deadline_s=settings.registration_deadline_s
         )
-        self.risk_model = load_risk_model(settings)
+        bundles = installed_bundles(settings.models_dir)
+        self.risk_model = load_risk_model(settings, bundles)
+        self.tumor_segmenter = find_segmenter(settings, bundles, "tumor_model", settings.tumor_model, "tumor")
+        self.zone_segmenter = find_segmenter(
+            settings, bundles, "zone_model", settings.zone_model, "ablation_zone"
+        )
 
     def describe(self) -> PipelineDescription:
         """Return what measures here."""
+        described = []
         model = self.risk_model
-        if model is None:
-            return PipelineDescription(Backend.CPU.value, "none", REGISTRATION)
-        manifest = model.manifest
-        described = ModelDescription(manifest.id, manifest.version, manifest.files[MODEL_FILE])
-        return PipelineDescription(Backend.CPU.value, model.backend, REGISTRATION, (described,))
+        if model is not None:
+            manifest = model.manifest
+            described.append(ModelDescription(manifest.id, manifest.version, manifest.files[MODEL_FILE]))
+        described += [
+            one.describe() for one in (self.tumor_segmenter, self.zone_segmenter) if one is not None
+        ]
+        backend = "none" if model is None else model.backend
+        return PipelineDescription(Backend.CPU.value, backend, REGISTRATION, tuple(described))
 
     def warm_up(self) -> None:
-        """Compile the kernels by measuring a small phantom."""
+        """Compile the kernels by measuring a small phantom, and open the segmentation models."""
         from engine.selftest import warm_up  # noqa: PLC0415 - phantoms load only where they are measured
 
         warm_up()
+        for segmenter in (self.tumor_segmenter, self.zone_segmenter):
+            if segmenter is not None:
+                segmenter.open()
 
     def self_test(self) -> None:
-        """Measure a phantom of known truth."""
+        """Measure a phantom of known truth, and segment one."""
+        from engine.segmenter_selftest import require_segmenters  # noqa: PLC0415 - as above
         from engine.selftest import run_self_test  # noqa: PLC0415 - as above
 
         run_self_test()
+        require_segmenters(self.tumor_segmenter, self.zone_segmenter)
 
     def read_ct(self, instances: Sequence[bytes]) -> CtVolume:
         """Return the volume of a DICOM series in memory."""
@@ -114,6 +131,7 @@ class EnginePipeline:
             planning,
             tumor,
             target_lps_mm=target_lps_mm,
+            tumor_segmenter=self.tumor_segmenter,
             settings=self.assessment_settings,
             listener=listener,
         )
@@ -137,9 +155,14 @@ class EnginePipeline:
             verification,
             zone,
             core=core,
+            zone_segmenter=self.zone_segmenter,
             clinical=clinical,
             risk_model=self.risk_model,
-            settings=within(self.assessment_settings, time_left_s),
+            settings=within(
+                self.assessment_settings,
+                time_left_s,
+                AROUND_REGISTRATION_S + (SEGMENTATION_S if zone is None else 0.0),
+            ),
             include_risk_if_complete=include_risk_if_complete,
             on_preliminary=on_preliminary,
             listener=listener,
@@ -155,11 +178,18 @@ class EnginePipeline:
         draw_sheet(assessment, folder / "sheet.png")
 
 
-def within(settings: workflow.AssessmentSettings, time_left_s: float | None) -> workflow.AssessmentSettings:
-    """Return settings that leave the registration no more than what a caller's deadline does."""
+def within(
+    settings: workflow.AssessmentSettings,
+    time_left_s: float | None,
+    around_s: float = AROUND_REGISTRATION_S,
+) -> workflow.AssessmentSettings:
+    """Return settings that leave the registration no more than what a caller's deadline does.
+
+    ``around_s`` is kept for everything else.
+    """
     if time_left_s is None:
         return settings
-    left_s = max(0.0, time_left_s - AROUND_REGISTRATION_S)
+    left_s = max(0.0, time_left_s - around_s)
     chosen_s = settings.registration_deadline_s
     return replace(settings, registration_deadline_s=left_s if chosen_s is None else min(left_s, chosen_s))
 
@@ -171,29 +201,3 @@ def write_maps(maps: AssessmentMaps, folder: Path) -> None:
         write_mask(folder / f"{name}.nii.gz", LabelMask(voxels, maps.geometry, name))
     write_volume(folder / "margin_mm.nii.gz", maps.margin_mm, maps.geometry)
     write_volume(folder / "verification_region.nii.gz", maps.ct_hu, maps.geometry)
-
-
-def load_risk_model(settings: Settings) -> SurvivalModel | None:
-    """Return the newest version of the risk model that may be used here, if there is one.
-
-    Raises
-    ------
-    InvalidRequestError
-        If there are several models and the settings name none of them.
-    ModelError
-        If the bundle must not be used.
-    """
-    bundles: dict[str, list[tuple[tuple[int, ...], Path]]] = {}
-    for path in settings.models_dir.glob("*/*/manifest.json"):
-        manifest = read_manifest(path.parent)
-        version = tuple(int(part) for part in manifest.version.split("."))
-        bundles.setdefault(manifest.id, []).append((version, path.parent))
-    if not bundles and settings.risk_model is None:
-        return None
-    name = settings.risk_model or (next(iter(bundles)) if len(bundles) == 1 else "")
-    if name not in bundles:
-        raise InvalidRequestError(
-            f"risk_model must name one of the bundles in {settings.models_dir}: {', '.join(sorted(bundles))}"
-        )
-    model = SurvivalModel.load(max(bundles[name])[1])
-    return model if model.usable(settings.clinical_mode) else None

@@ -21,11 +21,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ModelDescription:
-    """A loaded model bundle."""
+    """A loaded model bundle; ``backend`` is what runs it, where that is not the pipeline's."""
 
     name: str
     version: str
     sha256: str
+    backend: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Pipeline(Protocol):
         target_lps_mm: Vector3 | None,
         listener: StageListener,
     ) -> PreparedPlanning:
-        """Do everything that needs only the planning CT."""
+        """Do everything that needs only the planning CT; without a tumor mask, segment the tumor."""
 
     def assess(
         self,
@@ -87,7 +88,10 @@ class Pipeline(Protocol):
         on_preliminary: Callable[[AblationAssessment], None],
         listener: StageListener,
     ) -> AblationAssessment:
-        """Measure one verification CT; with little time left, coarser and with a wider interval."""
+        """Measure one verification CT; with little time left, coarser and with a wider interval.
+
+        Without a zone mask, segment the zone.
+        """
 
     def write_artifacts(self, assessment: AblationAssessment, folder: Path) -> None:
         """Write masks, margin map and sheet of an assessment into ``folder``."""

@@ -38,6 +38,7 @@ from service.worker import Job, JobListener, Worker
 
 if TYPE_CHECKING:
     from engine.assessment import AblationAssessment, PreparedPlanning
+    from engine.geometry import Vector3
     from engine.stages import StageListener
     from service.admission import Admission
     from service.artifacts import ArtifactShelf
@@ -80,13 +81,14 @@ class Procedures:
         self._admission, self._worker = admission, worker
         self._artifacts, self._metrics = artifacts, metrics
         self._lock = threading.Lock()
-        self._prepared: OrderedDict[tuple[str, str], PreparedPlanning] = OrderedDict()
+        self._prepared: OrderedDict[tuple[str, str, Vector3 | None], PreparedPlanning] = OrderedDict()
 
     def prepare(self, request: service_pb2.PrepareRequest, time_left_s: float | None) -> PrepareJob:
         """Put the preparation of a planning CT into the line; its one event is ``Prepared``."""
         case_id = request.case_id
         series = self._store.series(case_id)
-        before = planning_side(series, request.planning_series_id, request.tumor_series_id)
+        target = convert.target_point(request) or self._target_of(case_id)
+        before = planning_side(series, request.planning_series_id, request.tumor_series_id, target)
 
         def work(job: PrepareJob) -> None:
             prepared = self._prepare(case_id, before, JobListener(job, self._metrics.stage_ended))
@@ -144,30 +146,42 @@ class Procedures:
         with clock.stage(Stage.READ_PLANNING):
             planning, _ = self._volumes.ct(before.planning)
             tumor = None if before.tumor is None else self._volumes.mask(before.tumor, planning)
-        opened = service_pb2.OpenCaseRequest.FromString(self._store.request_of(case_id))
         prepared = self._pipeline.prepare(
-            planning, tumor, target_lps_mm=convert.target_point(opened), listener=listener
+            planning, tumor, target_lps_mm=before.target_lps_mm, listener=listener
         )
         prepared.timings_s.update(clock.timings_s)
         with self._lock:
             self._prepared[before.key] = prepared
             while len(self._prepared) > PREPARED_KEPT:
                 self._prepared.popitem(last=False)
-        self._store.record_prepared(case_id, PreparedRecord(*before.key, before.newest_number))
+        planning_id, tumor_id, target = before.key
+        told = "" if target is None else " ".join(map(repr, target))
+        self._store.record_prepared(
+            case_id, PreparedRecord(planning_id, tumor_id, before.newest_number, told)
+        )
         return prepared
+
+    def _target_of(self, case_id: str) -> Vector3 | None:
+        """The target point that a case was opened with."""
+        return convert.target_point(service_pb2.OpenCaseRequest.FromString(self._store.request_of(case_id)))
 
     def _planning_side(self, case_id: str) -> PlanningSide:
         """Return what the last Prepare used, or, without one, what it would use."""
         case = self._store.series(case_id)
         last = self._store.prepared(case_id)
         if last is None:
-            return planning_side(case)
+            return planning_side(case, target_lps_mm=self._target_of(case_id))
         if newest_planning_number(case) > last.newest_number:
             raise PreconditionError(
                 "a planning CT or tumor mask was uploaded after the last Prepare; call Prepare again"
             )
         tumor = named(case, TUMOR_MASK, last.tumor_series_id) if last.tumor_series_id else None
-        return PlanningSide(named(case, PLANNING_CT, last.planning_series_id), tumor, last.newest_number)
+        planning = named(case, PLANNING_CT, last.planning_series_id)
+        target = None
+        if last.target:
+            x, y, z = map(float, last.target.split())
+            target = x, y, z
+        return PlanningSide(planning, tumor, last.newest_number, target)
 
     def _prepared_planning(
         self, case_id: str, before: PlanningSide, listener: StageListener

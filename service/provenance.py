@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from coldspot.v1 import assessment_pb2
 
 from engine import __version__
+from engine.wording import SEGMENTED
 from service import DISCLAIMER
 
 if TYPE_CHECKING:
     from engine.assessment import AblationAssessment
-    from service.pipeline import PipelineDescription
+    from service.pipeline import ModelDescription, PipelineDescription
     from service.selection import PlanningSide, VerificationSide
 
 
@@ -27,6 +28,8 @@ def provenance_message(
 ) -> assessment_pb2.Provenance:
     """Return the provenance of an assessment; digests are those of the uploaded bytes."""
     risk_model = next((model for model in description.models if _made(assessment, model.name)), None)
+    tumor_model = _drew(assessment.lesion.source, description)
+    zone_model = _drew(assessment.coverage.zone_source, description)
     return assessment_pb2.Provenance(
         software=f"coldspot {__version__}",
         disclaimer=DISCLAIMER,
@@ -39,13 +42,29 @@ def provenance_message(
         kernels=description.kernels,
         risk_model=f"{risk_model.name} {risk_model.version}" if risk_model else "",
         risk_model_sha256=risk_model.sha256 if risk_model else "",
-        inference_backend=description.inference_backend,
+        inference_backend=_backends(description.inference_backend, (tumor_model, zone_model)),
         seed=assessment.seed,
         draws=assessment.draws,
         assessed_at=datetime.now(UTC).isoformat(timespec="seconds"),
         case_id=case_id,
         assessment_id=assessment_id,
+        tumor_model=f"{tumor_model.name} {tumor_model.version}" if tumor_model else "",
+        tumor_model_sha256=tumor_model.sha256 if tumor_model else "",
+        zone_model=f"{zone_model.name} {zone_model.version}" if zone_model else "",
+        zone_model_sha256=zone_model.sha256 if zone_model else "",
     )
+
+
+def _drew(source: str, description: PipelineDescription) -> ModelDescription | None:
+    """The model that a contour's source names."""
+    named = (model for model in description.models if f"{SEGMENTED} {model.name} {model.version}" in source)
+    return next(named, None)
+
+
+def _backends(general: str, drew: tuple[ModelDescription | None, ...]) -> str:
+    """What ran the models: the risk's first, then what drew contours."""
+    others = (f"{model.name}: {model.backend}" for model in drew if model is not None)
+    return "; ".join(dict.fromkeys((general, *others)))
 
 
 def _registration(method: str, settings: str) -> str:

@@ -14,6 +14,7 @@ from typing import Final
 from coldspot.v1 import service_pb2
 
 from engine.errors import InvalidRequestError, NotFoundError, PreconditionError
+from engine.geometry import Vector3
 from service.case_store import SeriesRecord
 
 PLANNING_CT: Final = service_pb2.SERIES_ROLE_PLANNING_CT
@@ -37,16 +38,20 @@ CT_OF_MASK: Final[dict[int, service_pb2.SeriesRole]] = {
 
 @dataclass(frozen=True)
 class PlanningSide:
-    """The series one preparation reads; ``newest_number`` is the newest planning-side series then."""
+    """The series one preparation reads, and its target point (LPS mm of the planning CT).
+
+    ``newest_number`` is the newest planning-side series then.
+    """
 
     planning: SeriesRecord
     tumor: SeriesRecord | None
     newest_number: int
+    target_lps_mm: Vector3 | None = None
 
     @property
-    def key(self) -> tuple[str, str]:
-        """Ids of both series."""
-        return self.planning.series_id, self.tumor.series_id if self.tumor else ""
+    def key(self) -> tuple[str, str, Vector3 | None]:
+        """Ids of both series, and the target point."""
+        return self.planning.series_id, self.tumor.series_id if self.tumor else "", self.target_lps_mm
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,12 @@ class VerificationSide:
     core: SeriesRecord | None
 
 
-def planning_side(case: Sequence[SeriesRecord], planning_id: str = "", tumor_id: str = "") -> PlanningSide:
+def planning_side(
+    case: Sequence[SeriesRecord],
+    planning_id: str = "",
+    tumor_id: str = "",
+    target_lps_mm: Vector3 | None = None,
+) -> PlanningSide:
     """Return the planning CT and tumor mask a request means.
 
     Raises
@@ -67,7 +77,7 @@ def planning_side(case: Sequence[SeriesRecord], planning_id: str = "", tumor_id:
     """
     planning = choose_ct(case, PLANNING_CT, planning_id)
     tumor = choose_mask(case, TUMOR_MASK, tumor_id, planning)
-    return PlanningSide(planning, tumor, newest_planning_number(case))
+    return PlanningSide(planning, tumor, newest_planning_number(case), target_lps_mm)
 
 
 def verification_side(

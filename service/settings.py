@@ -72,7 +72,13 @@ class Settings(BaseSettings):
     drain_grace_s: float = Field(default=20.0, ge=0, description="time for running work at shutdown")
 
     risk_model: str | None = Field(default=None, description="id of the bundle, where there are several")
-    clinical_mode: bool = Field(default=False, description="no figures of a model from a simulated cohort")
+    tumor_model: str | None = Field(default=None, description="segments tumors: id of the bundle, or none")
+    zone_model: str | None = Field(default=None, description="segments ablation zones: likewise")
+    segmentation_backend: str = Field(default="auto", description="what runs both; auto: the fastest here")
+    clinical_mode: bool = Field(
+        default=False,
+        description="no figures of a model from a simulated cohort, no contours of a demo model",
+    )
     max_slice_mm: float = Field(default=5.0, gt=0)
     registration_deadline_s: float | None = Field(
         default=None,

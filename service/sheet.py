@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from engine.wording import DISCLAIMER
+from engine.manifest import DEMO_MODEL
+from engine.wording import DISCLAIMER, SEGMENTED, contours_to_check
 from service.terminal import alignment_line
 
 if TYPE_CHECKING:
@@ -69,7 +70,11 @@ def draw_sheet(assessment: AblationAssessment, path: Path) -> None:
                 _draw_slice(axis, maps, index, normal, f"{plane}, {title}")
         figure.suptitle(_headline(assessment), fontsize=11, color="white")
         figure.legend(
-            handles=_legend(), loc="outside lower center", ncols=5, frameon=False, labelcolor="white"
+            handles=_legend(assessment),
+            loc="outside lower center",
+            ncols=5,
+            frameon=False,
+            labelcolor="white",
         )
         figure.savefig(path, dpi=110, facecolor=BACKGROUND)
 
@@ -130,16 +135,27 @@ def _headline(assessment: AblationAssessment) -> str:
         quality.inverse_consistency_mm if quality else None,
         quality.convergence if quality else None,
     )
-    return (
+    to_check = contours_to_check(assessment.lesion.source, coverage.zone_source)
+    figures = (
         f"TCR {coverage.tcr:.3f} (90 %: {low:.3f} to {high:.3f}) · minimal margin {margin.minimal_mm:.1f} mm · "
-        f"P(complete) {coverage.probability_complete:.2f}\nalignment: {aligned}\n{DISCLAIMER}"
+        f"P(complete) {coverage.probability_complete:.2f}"
     )
+    said = (figures, f"alignment: {aligned}", to_check, DISCLAIMER)
+    return "\n".join(line for line in said if line)
 
 
-def _legend() -> list[Any]:
+def _legend(assessment: AblationAssessment) -> list[Any]:
+    tumor = _by_demo(assessment.lesion.source)
+    zone = _by_demo(assessment.coverage.zone_source)
     return [
-        Line2D([], [], color=TUMOR_COLOR, label="tumor"),
+        Line2D([], [], color=TUMOR_COLOR, label=f"tumor{tumor}"),
         Line2D([], [], color=TARGET_COLOR, linestyle="dashed", label="target (tumor + margin)"),
-        Line2D([], [], color=ZONE_COLOR, label="ablation zone"),
+        Line2D([], [], color=ZONE_COLOR, label=f"ablation zone{zone}"),
         Patch(facecolor=UNCOVERED_COLOR, alpha=0.55, label="uncovered in lung, for review"),
     ]
+
+
+def _by_demo(source: str) -> str:
+    if not source.startswith(SEGMENTED):
+        return ""
+    return f" ({DEMO_MODEL})" if DEMO_MODEL in source else " (by a model)"

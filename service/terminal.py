@@ -10,6 +10,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from engine.manifest import DEMO_MODEL
+from engine.wording import SEGMENTED
 from service import DISCLAIMER
 
 NOT_GIVEN = "-"
@@ -74,30 +76,37 @@ def _largest_at(regions: list[dict[str, Any]]) -> str:
 def _rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if report["refusal"] is not None:
         yield "REFUSED", f"{report['refusal']['reason']} ({report['refusal']['code']})"
+        for rank, candidate in enumerate(report["refusal"]["candidates"], 1):
+            place = ", ".join(f"{value:.1f}" for value in candidate["place_lps_mm"])
+            yield f"Candidate {rank}", f"{number(candidate['volume_ml'], 2)} mL at LPS ({place}) mm"
     coverage, margin = report["coverage"], report["margin"]
-    yield "Target coverage (TCR)", with_interval(coverage["tcr"], coverage["tcr_interval_90"], 3)
+    yield from _contour_rows(report)
+    mark = drawn_mark(report["lesion"]["source"], coverage["zone_source"])
+    yield "Target coverage (TCR)", with_interval(coverage["tcr"], coverage["tcr_interval_90"], 3) + mark
     yield (
         "Complete",
-        f"{word(coverage['complete'])} (probability {number(coverage['probability_complete'], 2)})",
+        f"{word(coverage['complete'])} (probability {number(coverage['probability_complete'], 2)}){mark}",
     )
     yield (
         "Minimal ablative margin",
-        (with_interval(margin["minimal_mm"], margin["minimal_interval_90_mm"], 1) + " mm"),
+        (with_interval(margin["minimal_mm"], margin["minimal_interval_90_mm"], 1) + f" mm{mark}"),
     )
     yield (
         "In lung only",
         (
             f"TCR {number(coverage['lung_clipped']['tcr'], 3)}, "
             f"margin {number(margin['lung_clipped']['minimal_mm'], 1)} mm, "
-            f"not assessable {number(coverage['lung_clipped']['not_assessable_share'], 3)}"
+            f"not assessable {number(coverage['lung_clipped']['not_assessable_share'], 3)}{mark}"
         ),
     )
     yield (
         "Dense core only",
-        (f"TCR {number(coverage['core']['tcr'], 3)}, margin {number(margin['core']['minimal_mm'], 1)} mm"),
+        (
+            f"TCR {number(coverage['core']['tcr'], 3)}, margin {number(margin['core']['minimal_mm'], 1)} mm{mark}"
+        ),
     )
     for region in report["uncovered"]:
-        yield f"Uncovered region {region['rank']}, for review", _region(region)
+        yield f"Uncovered region {region['rank']}, for review", _region(region) + mark
     alignment, quality = report["alignment"], report["alignment"]["quality"]
     yield (
         "Alignment",
@@ -112,6 +121,34 @@ def _rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for warning in report["warnings"]:
         yield "Warning", warning
     yield "Latency", f"{number(report['latency_s'], 2)} s after the last byte of the verification CT"
+
+
+def _contour_rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Who drew tumor and zone, where it was a model."""
+    lesion, coverage = report["lesion"], report["coverage"]
+    for name, source, volume_ml, sd_mm in (
+        ("Tumor", lesion["source"], lesion["volume_ml"], lesion["contour_sd_mm"]),
+        (
+            "Ablation zone",
+            coverage["zone_source"],
+            coverage["zone_volume_ml"],
+            coverage["zone_contour_sd_mm"],
+        ),
+    ):
+        if drawn_mark(source):
+            yield name, f"{source}; {number(volume_ml, 2)} mL, contour ± {number(sd_mm, 1)} mm"
+
+
+def drawn_mark(*sources: str | None) -> str:
+    """What stands beside a figure that rests on a model's contours; empty where all were supplied."""
+    drawn = [source for source in sources if source and source.startswith(SEGMENTED)]
+    if not drawn:
+        return ""
+    return (
+        f", on contours of a {DEMO_MODEL}"
+        if any(DEMO_MODEL in one for one in drawn)
+        else ", on contours of a model"
+    )
 
 
 def _risk_rows(risk: dict[str, Any]) -> Iterator[tuple[str, str]]:

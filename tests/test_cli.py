@@ -17,6 +17,7 @@ from typer.testing import CliRunner, Result
 import service.cli
 from engine.errors import BackendError, ColdspotError, ManifestError, SelfTestError
 from engine.image_file import write_mask, write_volume
+from engine.runtime.backends import EXECUTED_ON_A_DEVICE, NEEDS_A_DEVICE
 from engine.volume import CtVolume
 from service.logging import silence_logging
 from service.server import ColdspotServer, running_server
@@ -143,6 +144,19 @@ def test_healthcheck_and_info(server: ColdspotServer, pipeline: StubPipeline) ->
     here = json.loads(run("info", "--json").stdout)
     assert here["kernels"] == "stub"
     assert DISCLAIMER in run("info").stdout
+
+
+def test_info_says_what_runs_models_and_what_never_ran_on_a_device(pipeline: StubPipeline) -> None:
+    told = {status["name"]: status for status in json.loads(run("info", "--json").stdout)["backends"]}
+    assert set(told) == {"onnxruntime", "onnxruntime-cuda", "openvino", "tensorrt", "tensorrt-rtx"}
+    assert told["onnxruntime"]["available"] is True
+    never = set(NEEDS_A_DEVICE) - set(EXECUTED_ON_A_DEVICE)
+    for name in never:
+        assert told[name]["executed"] == "never executed on a device by this project"
+        assert told[name]["available"] or told[name]["reason"]
+    lines = run("info").stdout.splitlines()
+    assert any(line.startswith("  onnxruntime 1.") and "available" in line for line in lines)
+    assert sum("never executed on a device" in line for line in lines) == len(never)
 
 
 @pytest.mark.parametrize(

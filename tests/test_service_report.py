@@ -115,7 +115,7 @@ def test_a_refusal_is_told_with_null_numbers() -> None:
         refusal=assessment_pb2.Refusal(code="no_zone", reason="send it"), coverage=assessment_pb2.Coverage()
     )
     report = assessment_json(message)
-    assert report["refusal"] == {"code": "no_zone", "reason": "send it"}
+    assert report["refusal"] == {"code": "no_zone", "reason": "send it", "candidates": []}
     assert report["coverage"]["tcr"] is None
     assert report["margin"]["shares"] is None
 

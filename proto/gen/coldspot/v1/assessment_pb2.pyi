@@ -55,7 +55,7 @@ class Assessment(_message.Message):
     def __init__(self, phase: _Optional[_Union[AssessmentPhase, str]] = ..., summary: _Optional[str] = ..., coverage: _Optional[_Union[Coverage, _Mapping]] = ..., margin: _Optional[_Union[Margin, _Mapping]] = ..., uncovered: _Optional[_Iterable[_Union[UncoveredRegion, _Mapping]]] = ..., alignment: _Optional[_Union[Alignment, _Mapping]] = ..., lesion: _Optional[_Union[LesionFinding, _Mapping]] = ..., risk: _Optional[_Union[Risk, _Mapping]] = ..., timings_s: _Optional[_Mapping[str, float]] = ..., latency_s: _Optional[float] = ..., warnings: _Optional[_Iterable[str]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ..., provenance: _Optional[_Union[Provenance, _Mapping]] = ...) -> None: ...
 
 class Coverage(_message.Message):
-    __slots__ = ("tcr", "tcr_interval_90", "complete", "probability_complete", "lung_clipped", "core", "target_volume_ml", "zone_volume_ml", "target_margin_mm")
+    __slots__ = ("tcr", "tcr_interval_90", "complete", "probability_complete", "lung_clipped", "core", "target_volume_ml", "zone_volume_ml", "target_margin_mm", "zone_source", "zone_contour_sd_mm")
     TCR_FIELD_NUMBER: _ClassVar[int]
     TCR_INTERVAL_90_FIELD_NUMBER: _ClassVar[int]
     COMPLETE_FIELD_NUMBER: _ClassVar[int]
@@ -65,6 +65,8 @@ class Coverage(_message.Message):
     TARGET_VOLUME_ML_FIELD_NUMBER: _ClassVar[int]
     ZONE_VOLUME_ML_FIELD_NUMBER: _ClassVar[int]
     TARGET_MARGIN_MM_FIELD_NUMBER: _ClassVar[int]
+    ZONE_SOURCE_FIELD_NUMBER: _ClassVar[int]
+    ZONE_CONTOUR_SD_MM_FIELD_NUMBER: _ClassVar[int]
     tcr: float
     tcr_interval_90: _geometry_pb2.Interval
     complete: bool
@@ -74,7 +76,9 @@ class Coverage(_message.Message):
     target_volume_ml: float
     zone_volume_ml: float
     target_margin_mm: float
-    def __init__(self, tcr: _Optional[float] = ..., tcr_interval_90: _Optional[_Union[_geometry_pb2.Interval, _Mapping]] = ..., complete: _Optional[bool] = ..., probability_complete: _Optional[float] = ..., lung_clipped: _Optional[_Union[LungClippedCoverage, _Mapping]] = ..., core: _Optional[_Union[CoreCoverage, _Mapping]] = ..., target_volume_ml: _Optional[float] = ..., zone_volume_ml: _Optional[float] = ..., target_margin_mm: _Optional[float] = ...) -> None: ...
+    zone_source: str
+    zone_contour_sd_mm: float
+    def __init__(self, tcr: _Optional[float] = ..., tcr_interval_90: _Optional[_Union[_geometry_pb2.Interval, _Mapping]] = ..., complete: _Optional[bool] = ..., probability_complete: _Optional[float] = ..., lung_clipped: _Optional[_Union[LungClippedCoverage, _Mapping]] = ..., core: _Optional[_Union[CoreCoverage, _Mapping]] = ..., target_volume_ml: _Optional[float] = ..., zone_volume_ml: _Optional[float] = ..., target_margin_mm: _Optional[float] = ..., zone_source: _Optional[str] = ..., zone_contour_sd_mm: _Optional[float] = ...) -> None: ...
 
 class LungClippedCoverage(_message.Message):
     __slots__ = ("tcr", "not_assessable_share")
@@ -197,18 +201,20 @@ class RegistrationQuality(_message.Message):
     def __init__(self, similarity: _Optional[float] = ..., residual_mm: _Optional[float] = ..., descriptor_residual: _Optional[float] = ..., inverse_consistency_mm: _Optional[float] = ..., least_jacobian: _Optional[float] = ..., greatest_jacobian: _Optional[float] = ..., folding_share: _Optional[float] = ..., evidence_share: _Optional[float] = ..., mismatched_share: _Optional[float] = ..., sliding_mm: _Optional[float] = ..., new_air_ml: _Optional[float] = ..., convergence: _Optional[float] = ...) -> None: ...
 
 class LesionFinding(_message.Message):
-    __slots__ = ("volume_ml", "centroid_lps_mm", "verification_centroid_lps_mm", "source", "longest_diameter_mm")
+    __slots__ = ("volume_ml", "centroid_lps_mm", "verification_centroid_lps_mm", "source", "longest_diameter_mm", "contour_sd_mm")
     VOLUME_ML_FIELD_NUMBER: _ClassVar[int]
     CENTROID_LPS_MM_FIELD_NUMBER: _ClassVar[int]
     VERIFICATION_CENTROID_LPS_MM_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     LONGEST_DIAMETER_MM_FIELD_NUMBER: _ClassVar[int]
+    CONTOUR_SD_MM_FIELD_NUMBER: _ClassVar[int]
     volume_ml: float
     centroid_lps_mm: _geometry_pb2.Point
     verification_centroid_lps_mm: _geometry_pb2.Point
     source: str
     longest_diameter_mm: float
-    def __init__(self, volume_ml: _Optional[float] = ..., centroid_lps_mm: _Optional[_Union[_geometry_pb2.Point, _Mapping]] = ..., verification_centroid_lps_mm: _Optional[_Union[_geometry_pb2.Point, _Mapping]] = ..., source: _Optional[str] = ..., longest_diameter_mm: _Optional[float] = ...) -> None: ...
+    contour_sd_mm: float
+    def __init__(self, volume_ml: _Optional[float] = ..., centroid_lps_mm: _Optional[_Union[_geometry_pb2.Point, _Mapping]] = ..., verification_centroid_lps_mm: _Optional[_Union[_geometry_pb2.Point, _Mapping]] = ..., source: _Optional[str] = ..., longest_diameter_mm: _Optional[float] = ..., contour_sd_mm: _Optional[float] = ...) -> None: ...
 
 class Risk(_message.Message):
     __slots__ = ("months", "probability", "band_90", "model", "statements", "flags", "probability_if_complete")
@@ -229,15 +235,25 @@ class Risk(_message.Message):
     def __init__(self, months: _Optional[_Iterable[int]] = ..., probability: _Optional[_Iterable[float]] = ..., band_90: _Optional[_Iterable[_Union[_geometry_pb2.Interval, _Mapping]]] = ..., model: _Optional[str] = ..., statements: _Optional[_Iterable[str]] = ..., flags: _Optional[_Iterable[str]] = ..., probability_if_complete: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class Refusal(_message.Message):
-    __slots__ = ("code", "reason")
+    __slots__ = ("code", "reason", "candidates")
     CODE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATES_FIELD_NUMBER: _ClassVar[int]
     code: str
     reason: str
-    def __init__(self, code: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+    candidates: _containers.RepeatedCompositeFieldContainer[LesionCandidate]
+    def __init__(self, code: _Optional[str] = ..., reason: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[LesionCandidate, _Mapping]]] = ...) -> None: ...
+
+class LesionCandidate(_message.Message):
+    __slots__ = ("volume_ml", "place_lps_mm")
+    VOLUME_ML_FIELD_NUMBER: _ClassVar[int]
+    PLACE_LPS_MM_FIELD_NUMBER: _ClassVar[int]
+    volume_ml: float
+    place_lps_mm: _geometry_pb2.Point
+    def __init__(self, volume_ml: _Optional[float] = ..., place_lps_mm: _Optional[_Union[_geometry_pb2.Point, _Mapping]] = ...) -> None: ...
 
 class Provenance(_message.Message):
-    __slots__ = ("software", "disclaimer", "planning_sha256", "verification_sha256", "tumor_sha256", "zone_sha256", "core_sha256", "registration", "kernels", "risk_model", "risk_model_sha256", "inference_backend", "seed", "draws", "assessed_at", "case_id", "assessment_id")
+    __slots__ = ("software", "disclaimer", "planning_sha256", "verification_sha256", "tumor_sha256", "zone_sha256", "core_sha256", "registration", "kernels", "risk_model", "risk_model_sha256", "inference_backend", "seed", "draws", "assessed_at", "case_id", "assessment_id", "tumor_model", "tumor_model_sha256", "zone_model", "zone_model_sha256")
     SOFTWARE_FIELD_NUMBER: _ClassVar[int]
     DISCLAIMER_FIELD_NUMBER: _ClassVar[int]
     PLANNING_SHA256_FIELD_NUMBER: _ClassVar[int]
@@ -255,6 +271,10 @@ class Provenance(_message.Message):
     ASSESSED_AT_FIELD_NUMBER: _ClassVar[int]
     CASE_ID_FIELD_NUMBER: _ClassVar[int]
     ASSESSMENT_ID_FIELD_NUMBER: _ClassVar[int]
+    TUMOR_MODEL_FIELD_NUMBER: _ClassVar[int]
+    TUMOR_MODEL_SHA256_FIELD_NUMBER: _ClassVar[int]
+    ZONE_MODEL_FIELD_NUMBER: _ClassVar[int]
+    ZONE_MODEL_SHA256_FIELD_NUMBER: _ClassVar[int]
     software: str
     disclaimer: str
     planning_sha256: str
@@ -272,4 +292,8 @@ class Provenance(_message.Message):
     assessed_at: str
     case_id: str
     assessment_id: str
-    def __init__(self, software: _Optional[str] = ..., disclaimer: _Optional[str] = ..., planning_sha256: _Optional[str] = ..., verification_sha256: _Optional[str] = ..., tumor_sha256: _Optional[str] = ..., zone_sha256: _Optional[str] = ..., core_sha256: _Optional[str] = ..., registration: _Optional[str] = ..., kernels: _Optional[str] = ..., risk_model: _Optional[str] = ..., risk_model_sha256: _Optional[str] = ..., inference_backend: _Optional[str] = ..., seed: _Optional[int] = ..., draws: _Optional[int] = ..., assessed_at: _Optional[str] = ..., case_id: _Optional[str] = ..., assessment_id: _Optional[str] = ...) -> None: ...
+    tumor_model: str
+    tumor_model_sha256: str
+    zone_model: str
+    zone_model_sha256: str
+    def __init__(self, software: _Optional[str] = ..., disclaimer: _Optional[str] = ..., planning_sha256: _Optional[str] = ..., verification_sha256: _Optional[str] = ..., tumor_sha256: _Optional[str] = ..., zone_sha256: _Optional[str] = ..., core_sha256: _Optional[str] = ..., registration: _Optional[str] = ..., kernels: _Optional[str] = ..., risk_model: _Optional[str] = ..., risk_model_sha256: _Optional[str] = ..., inference_backend: _Optional[str] = ..., seed: _Optional[int] = ..., draws: _Optional[int] = ..., assessed_at: _Optional[str] = ..., case_id: _Optional[str] = ..., assessment_id: _Optional[str] = ..., tumor_model: _Optional[str] = ..., tumor_model_sha256: _Optional[str] = ..., zone_model: _Optional[str] = ..., zone_model_sha256: _Optional[str] = ...) -> None: ...

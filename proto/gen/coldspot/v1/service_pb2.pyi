@@ -131,14 +131,16 @@ class UploadSeriesResponse(_message.Message):
     def __init__(self, series_id: _Optional[str] = ..., role: _Optional[_Union[SeriesRole, str]] = ..., stored_bytes: _Optional[int] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class PrepareRequest(_message.Message):
-    __slots__ = ("case_id", "planning_series_id", "tumor_series_id")
+    __slots__ = ("case_id", "planning_series_id", "tumor_series_id", "target_lps_mm")
     CASE_ID_FIELD_NUMBER: _ClassVar[int]
     PLANNING_SERIES_ID_FIELD_NUMBER: _ClassVar[int]
     TUMOR_SERIES_ID_FIELD_NUMBER: _ClassVar[int]
+    TARGET_LPS_MM_FIELD_NUMBER: _ClassVar[int]
     case_id: str
     planning_series_id: str
     tumor_series_id: str
-    def __init__(self, case_id: _Optional[str] = ..., planning_series_id: _Optional[str] = ..., tumor_series_id: _Optional[str] = ...) -> None: ...
+    target_lps_mm: _geometry_pb2.Point
+    def __init__(self, case_id: _Optional[str] = ..., planning_series_id: _Optional[str] = ..., tumor_series_id: _Optional[str] = ..., target_lps_mm: _Optional[_Union[_geometry_pb2.Point, _Mapping]] = ...) -> None: ...
 
 class PrepareResponse(_message.Message):
     __slots__ = ("stage", "prepared")

@@ -1,0 +1,169 @@
+"""Which of the installed model bundles is used for what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from engine.errors import InvalidRequestError
+from engine.manifest import MODEL_FILE, ModelManifest, read_manifest
+from engine.survival import SurvivalModel
+from service.pipeline import ModelDescription
+
+if TYPE_CHECKING:
+    from engine.manifest import SegmentationSection
+    from engine.segmentation import Box, Segmentation, Segmenter
+    from engine.volume import CtVolume
+    from service.settings import Settings
+
+NO_MODEL: Final = "none"
+"""As the name of a model: none is used, whatever is installed."""
+
+
+@dataclass(frozen=True)
+class InstalledBundle:
+    """The newest version of a bundle."""
+
+    folder: Path
+    manifest: ModelManifest
+
+
+def installed_bundles(models_dir: Path) -> tuple[InstalledBundle, ...]:
+    """Return the newest version of every bundle below ``models_dir``.
+
+    Raises
+    ------
+    ManifestError
+    """
+    newest: dict[str, tuple[tuple[int, ...], InstalledBundle]] = {}
+    for path in sorted(models_dir.glob("*/*/manifest.json")):
+        manifest = read_manifest(path.parent)
+        version = tuple(int(part) for part in manifest.version.split("."))
+        if manifest.id not in newest or newest[manifest.id][0] < version:
+            newest[manifest.id] = version, InstalledBundle(path.parent, manifest)
+    return tuple(bundle for _, bundle in newest.values())
+
+
+def choose_bundle(
+    bundles: tuple[InstalledBundle, ...],
+    setting: str,
+    name: str | None,
+    wanted: Callable[[ModelManifest], bool],
+) -> InstalledBundle | None:
+    """Return the bundle of a purpose: the named one, or the only one there is.
+
+    Raises
+    ------
+    InvalidRequestError
+        If there are several and none is named, or the named one is not there.
+    """
+    fitting = {bundle.manifest.id: bundle for bundle in bundles if wanted(bundle.manifest)}
+    if name == NO_MODEL or (not fitting and name is None):
+        return None
+    chosen = name or (next(iter(fitting)) if len(fitting) == 1 else "")
+    if chosen not in fitting:
+        raise InvalidRequestError(
+            f"{setting} must name one of the installed bundles: {', '.join(sorted(fitting)) or 'there is none'}"
+        )
+    return fitting[chosen]
+
+
+def load_risk_model(settings: Settings, bundles: tuple[InstalledBundle, ...]) -> SurvivalModel | None:
+    """Return the newest version of the risk model that may be used here, if there is one.
+
+    Raises
+    ------
+    InvalidRequestError
+        If there are several models and the settings name none of them.
+    ModelError
+        If the bundle must not be used.
+    """
+    chosen = choose_bundle(bundles, "risk_model", settings.risk_model, lambda one: one.kind == "survival")
+    if chosen is None:
+        return None
+    model = SurvivalModel.load(chosen.folder)
+    return model if model.usable(settings.clinical_mode) else None
+
+
+def find_segmenter(
+    settings: Settings, bundles: tuple[InstalledBundle, ...], setting: str, name: str | None, purpose: str
+) -> InstalledSegmenter | None:
+    """Return the segmentation model of a purpose (``tumor``, ``ablation_zone``) that may be used here.
+
+    Raises
+    ------
+    InvalidRequestError
+        If there are several models and the settings name none of them.
+    """
+    chosen = choose_bundle(
+        bundles,
+        setting,
+        name,
+        lambda one: one.segmentation is not None and one.segmentation.purpose == purpose,
+    )
+    if chosen is None or (chosen.manifest.demo and settings.clinical_mode):
+        return None
+    return InstalledSegmenter(chosen, settings.segmentation_backend)
+
+
+class InstalledSegmenter:
+    """A segmentation model that is opened when it is first needed: masks may be supplied instead.
+
+    Parameters
+    ----------
+    bundle : InstalledBundle
+    backend : str
+        As :func:`engine.segmentation.open_segmenter` takes it.
+    """
+
+    def __init__(self, bundle: InstalledBundle, backend: str) -> None:
+        self._bundle, self._backend = bundle, backend
+        self._opened: Segmenter | None = None
+
+    @property
+    def demo(self) -> bool:
+        """Whether it is a demo model."""
+        return self._bundle.manifest.demo
+
+    @property
+    def name(self) -> str:
+        """Model id and version, marked if it is a demo model."""
+        manifest = self._bundle.manifest
+        return f"{manifest.id} {manifest.version}" + (" (demo model)" if manifest.demo else "")
+
+    @property
+    def section(self) -> SegmentationSection:
+        """What its labels mean."""
+        section = self._bundle.manifest.segmentation
+        assert section is not None  # noqa: S101 - chosen by its purpose, which stands there
+        return section
+
+    def describe(self) -> ModelDescription:
+        """Return what it is, and what runs it."""
+        manifest = self._bundle.manifest
+        backend = self._backend if self._opened is None else self._opened.backend
+        return ModelDescription(manifest.id, manifest.version, manifest.files[MODEL_FILE], backend)
+
+    def segment(self, ct: CtVolume, *, around: Box | None = None) -> Segmentation:
+        """Segment a CT, or a region of it.
+
+        Raises
+        ------
+        InputError, ModelError, BackendError
+        """
+        return self.open().segment(ct, around=around)
+
+    def open(self) -> Segmenter:
+        """Check the bundle and open its networks, once.
+
+        Raises
+        ------
+        ModelError, BackendError
+        """
+        if self._opened is None:
+            from engine.segmentation import open_segmenter  # noqa: PLC0415 - loads the backend's library
+
+            self._opened = open_segmenter(self._bundle.folder, backend=self._backend)
+        return self._opened

@@ -1,0 +1,80 @@
+"""A stand-in for a segmentation model: draws by rule, and remembers what it was asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from engine.geometry import VolumeGeometry
+from engine.manifest import SegmentationSection
+from engine.segmentation import Box
+from engine.segmentation.region import crop_to, whole
+from engine.volume import CtVolume
+
+Labels = npt.NDArray[np.uint8]
+
+
+def section(**labels: int) -> SegmentationSection:
+    return SegmentationSection.model_validate(
+        {
+            "framework": "nnunet_v2",
+            "purpose": "other",
+            "labels": {"background": 0, **labels},
+            "spacing_mm": (1.0, 1.0, 1.0),
+            "patch_shape": (32, 32, 32),
+            "channels": ({"name": "CT", "scheme": "none"},),
+        }
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    labels: Labels
+    geometry: VolumeGeometry
+    foreground_probability: npt.NDArray[np.float16]
+
+
+@dataclass
+class StubSegmenter:
+    """Draws labels on the whole CT and cuts out the box.
+
+    Parameters
+    ----------
+    draw : callable
+        From a CT to its labels, (z, y, x).
+    blur_mm : float
+        Width of the passage of the probability from 0 to 1; 0 is a model that knows no doubt.
+    doubt : callable, optional
+        From a CT to a factor on the probability.
+    """
+
+    draw: Callable[[CtVolume], npt.ArrayLike]
+    name: str = "stub-demo 1.0.0 (demo model)"
+    section: SegmentationSection = field(default_factory=lambda: section(tumor=1))
+    blur_mm: float = 0.0
+    doubt: Callable[[CtVolume], npt.ArrayLike] | None = None
+    backend: str = "stub"
+    asked: list[Box | None] = field(default_factory=list)
+
+    def segment(self, ct: CtVolume, *, around: Box | None = None) -> Drawn:
+        self.asked.append(around)
+        labels = np.asarray(self.draw(ct), dtype=np.uint8)
+        share = (labels > 0).astype(np.float32)
+        if self.blur_mm:
+            sigma = [self.blur_mm / s for s in ct.geometry.spacing_zyx_mm]
+            share = ndimage.gaussian_filter(share, sigma)
+        if self.doubt is not None:
+            share *= np.asarray(self.doubt(ct), dtype=np.float32)
+        crop = whole(ct.geometry.shape_zyx) if around is None else crop_to(ct.geometry, around)
+        return Drawn(
+            labels[crop.slices].copy(),
+            ct.geometry.crop(crop.start, crop.stop),
+            share[crop.slices].astype(np.float16),
+        )
+
+    def close(self) -> None:
+        pass
