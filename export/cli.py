@@ -72,6 +72,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print exactly one JSON obj
 BundleFolder = Annotated[Path, typer.Argument(help="Bundle folder, models/<id>/<version>.")]
 NewBundle = Annotated[Path, typer.Option("--out", help="Folder of the new bundle; must not exist.")]
 Licence = Annotated[str, typer.Option(help="Under what terms the weights may be used.")]
+LICENCE_UNKNOWN = "not stated: ask whoever trained the model before passing it on"
+
 Provenance = Annotated[str, typer.Option(help="Where the weights come from.")]
 Version = Annotated[str, typer.Option("--model-version", help="Of the bundle, as 1.0.0.")]
 Images = Annotated[
@@ -90,8 +92,8 @@ def nnunet(
     folder: Annotated[Path, typer.Argument(help="Trained model, nnU-Net v1 or v2: folder or zip.")],
     *,
     out: NewBundle,
-    licence: Licence,
-    provenance: Provenance,
+    licence: Licence = LICENCE_UNKNOWN,
+    provenance: Provenance = "",
     purpose: Annotated[Purpose, typer.Option(help="What the labels are at the bedside.")] = Purpose.OTHER,
     label: Annotated[
         list[str] | None, typer.Option(help="Name of a label, as 1=zone.", metavar="NUMBER=NAME")
@@ -115,7 +117,7 @@ def nnunet(
                 folder,
                 out,
                 licence=licence,
-                provenance=provenance,
+                provenance=provenance or f"exported from {folder.name}",
                 configuration=configuration,
                 folds=fold,
                 checkpoint=checkpoint,
@@ -135,7 +137,12 @@ def fm_lct(
     checkpoint: Annotated[Path, typer.Argument(help="lung_CT_checkpoint.pth.tar.")],
     *,
     out: NewBundle,
-    recipe: Annotated[Recipe, typer.Option(help="Normalization; the published programs differ.")],
+    recipe: Annotated[
+        Recipe,
+        typer.Option(
+            help="Normalization; published programs differ, this one calls itself the pre-training's."
+        ),
+    ] = Recipe.HU,
     roi_only: Annotated[bool, typer.Option("--roi-only", help="Blank tissue outside the mask.")] = False,
     licence: Licence | None = None,
     provenance: Provenance = "",
