@@ -10,19 +10,24 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the workshop is not installed: make setup-export")
 
+from engine.errors import InvalidRequestError  # noqa: E402
 from engine.manifest import DEMO_MODEL, load_bundle  # noqa: E402
 from export.demo_segmenters import TASKS, train_demo  # noqa: E402
 from export.demo_segmenters.augmentation import augmented  # noqa: E402
-from export.demo_segmenters.patches import EDGE, Patch, keep_patches, read_patches  # noqa: E402
+from export.demo_segmenters.chests import REAL_CHESTS, read_real_chests  # noqa: E402
+from export.demo_segmenters.evaluation import CaseAgreement, failures, figures  # noqa: E402
+from export.demo_segmenters.patches import keep_patch, read_patch  # noqa: E402
+from export.demo_segmenters.scenes import EDGE, Patch, draw_scene  # noqa: E402
+from export.demo_segmenters.tasks import TaskName  # noqa: E402
 from export.demo_segmenters.training import TrainingPlan, dice_and_cross_entropy  # noqa: E402
 
-TINY = TrainingPlan(cases=1, steps=4, batch=1, patch=16)
+TINY = TrainingPlan(scenes=1, steps=4, batch=1, patch=16)
 
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("demo")
-    keep_patches(TINY.seed, 0, folder / "patches")
+    keep_patch(TASKS["zone"], TINY.seed, 0, [], folder / "patches")
     return folder
 
 
@@ -62,14 +67,49 @@ def test_a_stopped_run_ends_with_the_same_weights(
     assert first.manifest.segmentation == TASKS["zone"].section
 
 
-def test_patches_hold_the_structure_and_what_is_around_it(work: Path) -> None:
-    path = keep_patches(TINY.seed, 0, work / "patches")
-    for name, task in TASKS.items():
-        near, far = read_patches(name, [path])
-        assert near.hu.shape == far.labels.shape == (EDGE,) * 3
-        assert set(np.unique(near.labels)) == set(range(len(task.labels) + 1))
-        assert near.hu.min() < -700
-        assert np.median(near.hu[near.labels > 0]) > -500
+def test_a_kept_patch_is_what_was_drawn(work: Path) -> None:
+    task = TASKS["zone"]
+    kept = read_patch(keep_patch(task, TINY.seed, 0, [], work / "patches"))
+    drawn = draw_scene(np.random.default_rng([TINY.seed, 0, True]), task, [])
+    assert np.array_equal(kept.hu, drawn.hu)
+    assert np.array_equal(kept.labels, drawn.labels)
+
+
+@pytest.mark.parametrize("name", ["zone", "tumor"])
+def test_scenes_hold_the_structure_and_what_is_around_it(name: TaskName) -> None:
+    task = TASKS[name]
+    scenes = [draw_scene(np.random.default_rng([1, number]), task, []) for number in range(3)]
+    assert all(it.hu.shape == it.labels.shape == (EDGE,) * 3 for it in scenes)
+    assert all(it.hu.min() < -700 for it in scenes)
+    assert all(set(np.unique(it.labels)) == set(range(len(task.labels) + 1)) for it in scenes)
+    assert all(np.median(it.hu[it.labels == it.labels.max()]) > -400 for it in scenes)
+
+
+def test_some_scenes_hold_nothing() -> None:
+    assert not draw_scene(np.random.default_rng([1, 6]), TASKS["tumor"], []).labels.any()
+
+
+def test_a_folder_without_the_real_chests_is_refused_by_name(tmp_path: Path) -> None:
+    assert read_real_chests(None, "zone") == []
+    with pytest.raises(InvalidRequestError, match="PartSolidLesionCropped"):
+        read_real_chests(tmp_path, "zone")
+    assert not any("0314" in name or "lung1" in name for name in REAL_CHESTS)
+
+
+def test_a_failure_is_named_on_the_card() -> None:
+    found = (
+        CaseAgreement("good", 0.93, 1.02),
+        CaseAgreement("bad", 0.61, 1.7),
+        CaseAgreement("none", 0.0, 0.0, "no"),
+    )
+    assert [(f.name, f.value) for f in figures("zone", found)][:2] == [
+        ("Dice, median", 0.61),
+        ("Dice, good", 0.93),
+    ]
+    assert failures("zone", found) == (
+        "failed on bad: Dice 0.61, volume 1.70 of the true one",
+        "failed on none: no",
+    )
 
 
 def test_a_training_patch_is_the_same_for_the_same_draw() -> None:

@@ -75,11 +75,11 @@ def scan_planning(rng: np.random.Generator, scene: Scene, grid: VolumeGeometry) 
     def tissue(at: VolumeGeometry) -> FloatArray:
         hu = _chest_on(scene, at, None)
         if not scene.tumor_in_chest:
-            near, points = _near(at, scene.tumor.center_lps_mm, scene.tumor_reach_mm + 3.0)
+            near, points = voxels_within(at, scene.tumor.center_lps_mm, scene.tumor_reach_mm + 3.0)
             _blend(hu, near, scene.tumor.signed_distance_mm(points), TUMOR_HU)
         return hu
 
-    near, points = _near(grid, scene.tumor.center_lps_mm, scene.tumor_reach_mm + 3.0)
+    near, points = voxels_within(grid, scene.tumor.center_lps_mm, scene.tumor_reach_mm + 3.0)
     marked = np.zeros(grid.shape_zyx, dtype=np.bool_)
     marked[near] = scene.tumor.signed_distance_mm(points) <= 0.0
     return _acquire(rng, tissue, grid, scene), LabelMask(marked, grid, "tumor")
@@ -94,7 +94,7 @@ def scan_verification(
 
     @lru_cache(maxsize=1)  # the only profile of a slice one millimeter thick is the grid itself
     def burn(at: VolumeGeometry) -> tuple[IndexArrays, FloatArray, FloatArray, FloatArray]:
-        near, points = _near(at, scene.motion.verification_center, reach)
+        near, points = voxels_within(at, scene.motion.verification_center, reach)
         tumor_distance = _tumor_distance_mm(scene, points)
         depth = scene.ablation.depth_mm(tumor_distance, points - scene.motion.verification_center)
         lung_depth = moved.lung_depth_at(points)
@@ -303,13 +303,15 @@ def _acquire(
     return CtVolume(voxels, grid, said)
 
 
-def _near(grid: VolumeGeometry, center: FloatArray, radius: float) -> tuple[IndexArrays, FloatArray]:
-    """Indices of the voxels within ``radius`` of a point, as NumPy takes them, and their positions (N, 3)."""
-    room = radius / np.array(grid.spacing_zyx_mm)
-    at = grid.to_index(center)
+def voxels_within(
+    grid: VolumeGeometry, center_lps_mm: FloatArray, radius_mm: float
+) -> tuple[IndexArrays, FloatArray]:
+    """Indices of the voxels within a radius of a point, as NumPy takes them, and their positions (N, 3)."""
+    room = radius_mm / np.array(grid.spacing_zyx_mm)
+    at = grid.to_index(center_lps_mm)
     first = np.clip(np.floor(at - room), 0, grid.shape_zyx).astype(int)
     last = np.clip(np.ceil(at + room) + 1, 0, grid.shape_zyx).astype(int)
     away = np.ogrid[tuple(slice(a, b) for a, b in zip(first, last, strict=True))]
     square = sum(((n - c) * s) ** 2 for n, c, s in zip(away, at, grid.spacing_zyx_mm, strict=True))
-    within = np.argwhere(np.asarray(square) <= radius**2) + first
+    within = np.argwhere(np.asarray(square) <= radius_mm**2) + first
     return (within[:, 0], within[:, 1], within[:, 2]), grid.to_lps(within)

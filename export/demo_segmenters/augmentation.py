@@ -1,4 +1,4 @@
-"""What a training patch goes through: place, mirror, calibration, noise, kernel, slice thickness."""
+"""What a kept patch goes through each time it is trained on: place, mirror, calibration, noise."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
-from export.demo_segmenters.patches import Patch
+from export.demo_segmenters.scenes import Patch
 from export.demo_segmenters.tasks import HIGH_HU, LOW_HU, MEAN_HU, SD_HU
 
 TRAINING_PATCH: Final = 56
@@ -26,19 +25,8 @@ def augmented(
             image, labels = np.flip(image, axis), np.flip(labels, axis)
     if rng.random() < 0.5:
         image, labels = image.swapaxes(1, 2), labels.swapaxes(1, 2)
-    image = image * np.float32(rng.uniform(0.9, 1.1)) + np.float32(rng.uniform(-40.0, 40.0))
-    if rng.random() < 0.5:
-        image = image + rng.normal(0.0, rng.uniform(0.0, 40.0), image.shape).astype(np.float32)
+    image = image * np.float32(rng.uniform(0.92, 1.08)) + np.float32(rng.uniform(-30.0, 30.0))
     if rng.random() < 0.3:
-        image = ndimage.gaussian_filter(image, rng.uniform(0.3, 0.9))
-    if rng.random() < 0.25:
-        image = _thick(image, int(rng.integers(2, 5)))
+        image = image + rng.normal(0.0, rng.uniform(0.0, 30.0), image.shape).astype(np.float32)
     image = (np.clip(image, LOW_HU, HIGH_HU) - MEAN_HU) / SD_HU
     return np.ascontiguousarray(image, dtype=np.float32), np.ascontiguousarray(labels, dtype=np.int64)
-
-
-def _thick(image: npt.NDArray[np.float32], together: int) -> npt.NDArray[np.float32]:
-    """Slices averaged in groups, each repeated."""
-    whole = len(image) // together * together
-    groups = image[:whole].reshape(-1, together, *image.shape[1:]).mean(axis=1)
-    return np.concatenate([np.repeat(groups, together, axis=0), image[whole:]])

@@ -9,20 +9,20 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import torch  # type: ignore[import-not-found,unused-ignore]  # only the workshop has it
 
-from engine import __version__
-from engine.manifest import DEMO_MODEL, ModelManifest
 from export.checkpoint import read_torch_checkpoint
 from export.demo_segmenters.augmentation import TRAINING_PATCH, augmented
-from export.demo_segmenters.patches import Patch, keep_patches, read_patches
+from export.demo_segmenters.bundle import Recipe, write_demo_bundle
+from export.demo_segmenters.chests import read_real_chests
+from export.demo_segmenters.patches import keep_patch, read_patch
+from export.demo_segmenters.scenes import Patch
 from export.demo_segmenters.tasks import TASKS, DemoTask, TaskName
-from export.nnunet import export_networks
-from export.nnunet_model import NnunetModel
 from export.unet import UNet
 
 Progress = Callable[[str, int, int], None]
@@ -40,8 +40,8 @@ class TrainingPlan:
     """How long and on how much."""
 
     seed: int = 7
-    cases: int = 160
-    steps: int = 1200
+    scenes: int = 320
+    steps: int = 1600
     batch: int = 2
     patch: int = TRAINING_PATCH
     learning_rate: float = 3e-3
@@ -52,6 +52,7 @@ def train_demo(
     *,
     work: Path,
     which: Sequence[TaskName] = ("zone", "tumor"),
+    real_ct: Path | None = None,
     plan: TrainingPlan | None = None,
     on_progress: Progress | None = None,
 ) -> list[Path]:
@@ -64,6 +65,10 @@ def train_demo(
     work : Path
         Where patches and checkpoints are kept; a run that was stopped goes on from there.
     which : sequence of str
+    real_ct : Path, optional
+        Folder with the CTs of :data:`export.demo_segmenters.chests.REAL_CHESTS`, to paint into beside
+        procedural chests, and with the ablation cases to evaluate on. Without it the chests are procedural
+        alone and nothing is evaluated.
     plan : TrainingPlan, optional
     on_progress : callable, optional
         Told a phase, steps done and steps in all.
@@ -75,30 +80,36 @@ def train_demo(
 
     Raises
     ------
+    InvalidRequestError
+        If a real CT is not there.
     ParityError, PrecisionOverflowError
         If the exported network does not agree with the trained one.
     """
     plan = plan or TrainingPlan()
     tell = on_progress or (lambda _phase, _done, _total: None)
-    paths = []
-    for number in range(plan.cases):
-        paths.append(keep_patches(plan.seed, number, work / "patches"))
-        tell("phantoms", number + 1, plan.cases)
     made = []
     for name in which:
-        task = TASKS[name]
-        network = _trained(task, read_patches(name, paths), plan, work, tell)
-        made.append(_export(task, network, plan, out))
+        task, real = TASKS[name], read_real_chests(real_ct, name)
+        paths = []
+        for number in range(plan.scenes):
+            paths.append(keep_patch(task, plan.seed, number, real, work / "patches"))
+            tell(f"scenes {name}", number + 1, plan.scenes)
+        kept = work / f"{name}-{_key(plan, [path.name for path in paths])}.pt"
+        network = _trained(task, [read_patch(path) for path in paths], plan, kept, tell)
+        # Exported as any other network: in the order of axes that the graph is written for.
+        network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload,unused-ignore]  # torch omits it
+        made.append(
+            write_demo_bundle(task, network, out, _recipe(plan), real_ct, partial(tell, f"evaluating {name}"))
+        )
     return made
 
 
-def _trained(task: DemoTask, patches: list[Patch], plan: TrainingPlan, work: Path, tell: Progress) -> UNet:
+def _trained(task: DemoTask, patches: list[Patch], plan: TrainingPlan, kept: Path, tell: Progress) -> UNet:
     torch.manual_seed(plan.seed)
     network = task.network()
     network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload,unused-ignore]  # torch omits it
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, plan.learning_rate, total_steps=plan.steps)
-    kept = work / f"{task.name}-{_key(plan)}.pt"
     first = _resume(kept, network, optimizer, schedule)
     network.train()
     for step in range(first, plan.steps):
@@ -148,9 +159,14 @@ def _batch(
     return images.contiguous(memory_format=torch.channels_last_3d), labels
 
 
-def _key(plan: TrainingPlan) -> str:
-    """Checkpoints of another plan are not taken up."""
-    return hashlib.sha256(json.dumps(asdict(plan), sort_keys=True).encode()).hexdigest()[:12]
+def _recipe(plan: TrainingPlan) -> Recipe:
+    """What the model card has to say of the training."""
+    return Recipe(plan.scenes, plan.seed, f"{plan.steps} steps, torch {torch.__version__}")
+
+
+def _key(plan: TrainingPlan, patches: list[str]) -> str:
+    """Checkpoints of another plan or of other patches are not taken up."""
+    return hashlib.sha256(json.dumps([asdict(plan), patches], sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _keep(path: Path, done: int, network: torch.nn.Module, optimizer: Any, schedule: Any) -> None:
@@ -174,31 +190,3 @@ def _resume(path: Path, network: torch.nn.Module, optimizer: Any, schedule: Any)
     optimizer.load_state_dict(state["optimizer"])
     schedule.load_state_dict(state["schedule"])
     return int(state["done"])
-
-
-def _export(task: DemoTask, network: UNet, plan: TrainingPlan, out: Path) -> Path:
-    network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload,unused-ignore]  # torch omits it
-    trained_on = f"{plan.cases} phantom procedures (seed {plan.seed}), no CT of a patient"
-    model = NnunetModel(
-        section=task.section,
-        networks=(network,),
-        folds=("0",),
-        name=task.bundle_id,
-        configuration="3d_fullres",
-        trainer="coldspot demo",
-        assumptions=(f"trained on {trained_on}: what phantoms do not show, it never saw",),
-    )
-    manifest = ModelManifest.model_construct(
-        schema_version=1,
-        id=task.bundle_id,
-        version="1.0.0",
-        kind="segmentation",
-        description=f"Demo segmenter of the {' and its '.join(task.labels)} in CT, a small 3D U-Net",
-        intended_use="Demonstration of the whole path from two CTs to an answer; not for patients",
-        demo=True,
-        fitted_on=f"{DEMO_MODEL}: {trained_on}",
-        licence="Apache-2.0",
-        provenance=f"coldspot-export train-demo {__version__}, {plan.steps} steps, torch {torch.__version__}",
-        performance=(),
-    )
-    return export_networks(model, out / task.bundle_id / "1.0.0", manifest=manifest, precisions=("fp32",))

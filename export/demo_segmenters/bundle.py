@@ -1,0 +1,106 @@
+"""From a trained demo segmenter to its bundle: what it was trained on, how well it does, where it fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from engine import __version__
+from engine.manifest import DEMO_MODEL, ModelManifest
+from engine.runtime.onnx_session import OnnxSession
+from engine.segmentation import Segmenter
+from export.demo_segmenters.chests import REAL_CHESTS
+from export.demo_segmenters.evaluation import CASES, CaseAgreement, evaluate, failures, figures
+from export.demo_segmenters.tasks import DemoTask
+from export.nnunet import export_networks, network_graph
+from export.nnunet_model import NnunetModel
+from export.unet import UNet
+
+VERSION = "1.0.0"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network was trained: scenes, their seed, and the rest in words."""
+
+    scenes: int
+    seed: int
+    training: str
+
+
+def write_demo_bundle(
+    task: DemoTask,
+    network: UNet,
+    out: Path,
+    recipe: Recipe,
+    real_ct: Path | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Evaluate a trained network and write its bundle.
+
+    Parameters
+    ----------
+    task : DemoTask
+    network : UNet
+    out : Path
+        Folder of bundles; ``<id>/1.0.0`` is written below it.
+    recipe : Recipe
+    real_ct : Path, optional
+        Folder of the real CTs that were painted into, with the ablation cases to evaluate on.
+    on_progress : callable, optional
+        Told cases evaluated and cases in all.
+
+    Raises
+    ------
+    ParityError, InvalidRequestError
+        See :func:`export.nnunet.export_networks`.
+    """
+    trained_on = f"{recipe.scenes} painted scenes (seed {recipe.seed}) in {_chests(task, real_ct)}"
+    model = NnunetModel(
+        section=task.section,
+        networks=(network,),
+        folds=("0",),
+        name=task.bundle_id,
+        configuration="3d_fullres",
+        trainer="coldspot demo",
+        assumptions=(f"trained on {trained_on}: what is not painted there, it never saw",),
+    )
+    manifest = ModelManifest.model_construct(
+        schema_version=1,
+        id=task.bundle_id,
+        version=VERSION,
+        kind="segmentation",
+        description=f"Demo segmenter of the {' and its '.join(task.labels)} in CT, a small 3D U-Net",
+        intended_use="Demonstration of the whole path from two CTs to an answer; not for patients",
+        demo=True,
+        fitted_on=f"{DEMO_MODEL}: {trained_on}",
+        licence="Apache-2.0",
+        provenance=f"coldspot-export train-demo {__version__}, {recipe.training}",
+        performance=(),
+    )
+    found: tuple[CaseAgreement, ...] = ()
+    images: tuple[Path, ...] = ()
+    if real_ct is not None:
+        with OnnxSession(network_graph(model, 0)) as session:
+            described = manifest.model_copy(
+                update={
+                    "inputs": session.inputs,
+                    "outputs": session.outputs,
+                    "segmentation": task.section,
+                }
+            )
+            found = evaluate(task.name, Segmenter(described, [session]), real_ct, on_progress)
+        name = "verification.nii.gz" if task.name == "zone" else "planning.nii.gz"
+        images = tuple(real_ct / CASES / it.case / name for it in found[:1] + found[-1:])
+    model = replace(model, assumptions=(*model.assumptions, *failures(task.name, found)))
+    manifest = manifest.model_copy(update={"performance": figures(task.name, found)})
+    folder = out / task.bundle_id / VERSION
+    return export_networks(model, folder, manifest=manifest, precisions=("fp32",), images=images)
+
+
+def _chests(task: DemoTask, real_ct: Path | None) -> str:
+    if real_ct is None:
+        return "procedural chests"
+    used = [name for name, tasks in REAL_CHESTS.items() if task.name in tasks]
+    return f"procedural chests and real CTs without an ablation of their own ({', '.join(used)})"

@@ -1,0 +1,70 @@
+"""What grows in the lungs of training scenes: solid and part-solid tumors, and consolidation that is none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.geometry import FloatArray
+from engine.phantoms.tumor import LobulatedTumor, random_tumor
+
+
+@dataclass(frozen=True, eq=False)
+class PaintedTumor:
+    """A tumor with its looks.
+
+    Parameters
+    ----------
+    shape : LobulatedTumor
+    hu : float
+        Of its solid part.
+    halo_mm, halo_hu : float
+        The outer part that is ground glass only; 0 for a solid tumor.
+    edge_mm : float
+        Half the width of its partial-volume edge.
+    """
+
+    shape: LobulatedTumor
+    hu: float
+    halo_mm: float
+    halo_hu: float
+    edge_mm: float
+
+    def paint(self, before: FloatArray, distance_mm: FloatArray) -> FloatArray:
+        """HU where the distance to its surface is known, negative inside."""
+        solid = np.clip(0.5 - (distance_mm + self.halo_mm) / (2.0 * self.edge_mm), 0.0, 1.0)
+        inside = np.clip(0.5 - distance_mm / (2.0 * self.edge_mm), 0.0, 1.0)
+        tissue = self.halo_hu + solid * (self.hu - self.halo_hu) if self.halo_mm > 0.0 else self.hu
+        # Ground glass lets vessels be seen.
+        return before + inside * np.maximum(tissue - before, np.minimum(self.hu - before, 0.0))
+
+
+def draw_tumor(rng: np.random.Generator, place: FloatArray, *, part_solid: bool) -> PaintedTumor:
+    """Draw a tumor at a place, shaped like real nodules."""
+    shape = random_tumor(rng, place)
+    halo = float(rng.uniform(0.25, 0.9)) * float(shape.radii_mm.min()) if part_solid else 0.0
+    return PaintedTumor(
+        shape,
+        float(rng.uniform(-70.0, 70.0)),
+        halo,
+        float(rng.uniform(-680.0, -400.0)),
+        float(rng.uniform(0.5, 1.1)),
+    )
+
+
+def add_consolidation(
+    rng: np.random.Generator, hu: FloatArray, points: FloatArray, lung_depth_mm: FloatArray
+) -> None:
+    """Turn a wedge of lung at the pleura into consolidated or ground-glass tissue, in place.
+
+    ``hu`` and ``lung_depth_mm`` are (N,), ``points`` (N, 3).
+    """
+    seeds = np.flatnonzero((lung_depth_mm > 0.0) & (lung_depth_mm < 6.0))
+    if not seeds.size:
+        return
+    center = points[int(rng.choice(seeds))]
+    axes = rng.uniform(6.0, 22.0, 3)
+    depth = 1.0 - np.linalg.norm((points - center) / axes, axis=-1)
+    share = np.clip(depth * rng.uniform(2.0, 8.0), 0.0, 1.0) * (lung_depth_mm > 0.0) * rng.uniform(0.3, 1.0)
+    hu += share * np.maximum(rng.uniform(-500.0, 30.0) - hu, 0.0)
