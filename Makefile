@@ -107,5 +107,5 @@ $(VENV)/.bench: $(VENV)/.bedside requirements/bench.txt
 $(VENV)/.export: $(VENV)/.dev requirements/workshop.txt
 	@echo "Installing the workshop: torch, nnU-Net, the engine builders that need no GPU"
 	@$(INSTALL) torch==2.13.0
-	@$(INSTALL) --require-hashes --no-deps --only-binary :all: --no-binary acvl-utils --requirement requirements/workshop.txt
+	@$(INSTALL) --require-hashes --no-deps --only-binary :all: --no-binary acvl-utils,docopt,pyradiomics-bhklab --requirement requirements/workshop.txt
 	@touch $@

@@ -293,9 +293,18 @@ def train_demo(
     which: Annotated[
         list[str] | None, typer.Option("--which", help="zone or tumor; both if left out.")
     ] = None,
+    real_ct: Annotated[
+        Path | None,
+        typer.Option(
+            "--real-ct",
+            help="Folder of public CTs to paint into and of ablation cases to evaluate on (see docs/export.md).",
+            exists=True,
+            file_okay=False,
+        ),
+    ] = None,
     json_output: AsJson = False,
 ) -> None:
-    """Train the demo segmenters on phantoms: tumor on the planning CT, zone on the verification CT."""
+    """Train the demo segmenters on painted scenes: tumor on the planning CT, zone on the verification CT."""
     with errors_shown(as_json=json_output), progress_shown() as tell:
         from export.demo_segmenters import TASKS  # noqa: PLC0415
         from export.demo_segmenters import train_demo as train  # noqa: PLC0415
@@ -307,7 +316,11 @@ def train_demo(
                 f"{', '.join(unknown)}: there are {' and '.join(TASKS)}", param_hint="--which"
             )
         made = train(
-            out, work=work, which=[name for name in TASKS if name in names], on_progress=in_steps(tell)
+            out,
+            work=work,
+            which=[name for name in TASKS if name in names],
+            real_ct=real_ct,
+            on_progress=in_steps(tell),
         )
         print_made(made, as_json=json_output)
 

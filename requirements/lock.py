@@ -32,6 +32,8 @@ CONTENTS = {
         "requirements/workshop.in",
         "--override=requirements/workshop-without.in",
         "--no-binary=acvl-utils",  # nnU-Net needs it and it has no wheel
+        "--no-binary=pyradiomics-bhklab",  # likewise, and neither has what it needs
+        "--no-binary=docopt",
     ),
     "bench": ("requirements/bench.in", "--override=requirements/bench-without.in"),
 }

@@ -228,7 +228,7 @@ def test_the_installed_wheel_finds_its_models(wheel: Path, tmp_path: Path) -> No
     )
     here = json.loads(told.stdout)
     assert here["models_dir"] == str(site / "models")
-    assert here["models"] == ["deepsurv-demo 1.0.0"]
+    assert here["models"] == ["deepsurv-demo 1.0.0", "tumor-demo 1.0.0", "zone-demo 1.0.0"]
 
 
 def make(*arguments: str) -> subprocess.CompletedProcess[str]:
