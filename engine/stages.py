@@ -28,6 +28,7 @@ class Stage(StrEnum):
     REGISTRATION = "registration"
     COVERAGE = "coverage"
     INTERVAL = "interval"
+    RADIOMICS = "radiomics"
     RISK = "risk"
     RECORD = "record"
 
@@ -41,6 +42,9 @@ class StageListener(Protocol):
     def stage_finished(self, stage: Stage, duration_s: float) -> None:
         """Called after a stage that ended without an error."""
 
+    def require_wanted(self) -> None:
+        """Called between the parts of a long stage; raise an InterruptedAssessmentError here to stop the work."""
+
 
 class SilentListener:
     """A listener that hears nothing and never stops the work."""
@@ -49,6 +53,9 @@ class SilentListener:
         """Do nothing."""
 
     def stage_finished(self, stage: Stage, duration_s: float) -> None:
+        """Do nothing."""
+
+    def require_wanted(self) -> None:
         """Do nothing."""
 
 

@@ -19,6 +19,7 @@ from export.mixed_precision import emulate_mixed_precision
 from export.network_graph import network_to_onnx
 from export.nnunet_archive import opened_model_folder
 from export.nnunet_model import NnunetModel, segmentation_section
+from export.nnunet_orientation import Orientation, assumption_on, orientation_of
 from export.parity import Comparison, require_parity
 from export.precision import fp16_variant
 from export.sample_patches import SamplePatches, sample_patches
@@ -49,6 +50,7 @@ def read_model_folder(
     checkpoint: str | None = None,
     purpose: Purpose = "other",
     label_names: Mapping[int, str] | None = None,
+    orientation: Orientation | None = None,
 ) -> NnunetModel:
     """Read a trained nnU-Net, version 1 or 2, without running anything of it.
 
@@ -67,6 +69,9 @@ def read_model_folder(
         What the labels are at the bedside.
     label_names : mapping of int to str, optional
         Names in place of those of the data set (version 1 has none of its own).
+    orientation : str, optional
+        How the axes of its images ran in training: ``as_stored``, ``ras`` or ``lps``. By default ``ras`` for
+        data sets that bear TotalSegmentator's name, else ``as_stored``; no folder says it.
 
     Raises
     ------
@@ -92,7 +97,12 @@ def read_model_folder(
                 folds=folds,
                 checkpoint=checkpoint or nnunet_v1.CHECKPOINT,
             )
-    return replace(model, section=_meant(model.section, purpose, label_names or {}, str(path)))
+    chosen = orientation or orientation_of(model.name)
+    section = _meant(model.section, purpose, label_names or {}, str(path), chosen)
+    assumptions = tuple(
+        assumption_on(text, chosen, model.name, asked=orientation is not None) for text in model.assumptions
+    )
+    return replace(model, section=section, assumptions=assumptions)
 
 
 def export_nnunet(
@@ -106,6 +116,7 @@ def export_nnunet(
     checkpoint: str | None = None,
     purpose: Purpose = "other",
     label_names: Mapping[int, str] | None = None,
+    orientation: Orientation | None = None,
     precisions: Sequence[ExportPrecision] = ("fp32", "fp16_mixed"),
     images: Sequence[Path] = (),
     model_id: str | None = None,
@@ -117,8 +128,8 @@ def export_nnunet(
     Parameters
     ----------
     folder : Path
-        See :func:`read_model_folder`, also for ``configuration``, ``folds``, ``checkpoint``, ``purpose``
-        and ``label_names``.
+        See :func:`read_model_folder`, also for ``configuration``, ``folds``, ``checkpoint``, ``purpose``,
+        ``label_names`` and ``orientation``.
     out : Path
         The bundle's folder, ``models/<id>/<version>``; must not exist.
     licence, provenance : str
@@ -157,6 +168,7 @@ def export_nnunet(
         checkpoint=checkpoint,
         purpose=purpose,
         label_names=label_names,
+        orientation=orientation,
     )
     manifest = ModelManifest.model_construct(
         schema_version=1,
@@ -341,7 +353,11 @@ def _judged_as_fp16(report: ParityReport) -> ParityReport:
 
 
 def _meant(
-    section: SegmentationSection, purpose: Purpose, names: Mapping[int, str], where: str
+    section: SegmentationSection,
+    purpose: Purpose,
+    names: Mapping[int, str],
+    where: str,
+    orientation: Orientation,
 ) -> SegmentationSection:
     """The section with the purpose and the names that were asked for."""
     absent = set(names) - set(section.labels.values())
@@ -351,7 +367,8 @@ def _meant(
     if len(labels) != len(section.labels):
         raise SourceModelError(f"{where}: two labels would have one name")
     parts = {name: getattr(section, name) for name in SegmentationSection.model_fields}
-    return segmentation_section(where, **parts | {"purpose": purpose, "labels": labels})
+    meant = {"purpose": purpose, "labels": labels, "orientation": orientation}
+    return segmentation_section(where, **parts | meant)
 
 
 def _spec(name: str, channels: int, section: SegmentationSection) -> TensorSpec:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import torch  # type: ignore[import-not-found,unused-ignore]  # only the workshop has it
 from torch import nn
 
-from engine.errors import BackendError, ModelError
+from engine.errors import ModelError
 from engine.manifest import TensorSpec
-from engine.runtime.inputs import require_inputs
+from engine.runtime.network_session import NetworkSession
 from engine.runtime.session import Tensor
 
 
-class TorchSession:
-    """A PyTorch module in evaluation mode; implements ``InferenceSession``.
+class TorchSession(NetworkSession):
+    """A PyTorch module in evaluation mode; an ``InferenceSession``.
 
     Parameters
     ----------
@@ -29,6 +28,8 @@ class TorchSession:
         Where PyTorch computes; the network is moved there.
     """
 
+    opened_from = "network"
+
     def __init__(
         self,
         network: nn.Module,
@@ -37,7 +38,8 @@ class TorchSession:
         device: str = "cpu",
     ) -> None:
         self._network: nn.Module | None = network.eval().to(device)
-        self._inputs, self._outputs, self._device = inputs, outputs, device
+        super().__init__(inputs, outputs)
+        self._device = device
         kinds = {parameter.dtype for parameter in network.parameters()} or {torch.float32}
         self._precision = ", ".join(sorted(str(kind).removeprefix("torch.") for kind in kinds))
 
@@ -45,16 +47,6 @@ class TorchSession:
     def backend(self) -> str:
         """Name and version of the library, device and precision of the weights."""
         return f"torch {torch.__version__.split('+')[0]} ({self._device.upper()}, {self._precision})"
-
-    @property
-    def inputs(self) -> tuple[TensorSpec, ...]:
-        """Inputs in the network's order."""
-        return self._inputs
-
-    @property
-    def outputs(self) -> tuple[TensorSpec, ...]:
-        """Outputs in the network's order."""
-        return self._outputs
 
     def run(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Compute all outputs by name from all inputs by name, without gradients.
@@ -68,29 +60,14 @@ class TorchSession:
         BackendError
             If the session is closed.
         """
-        if self._network is None:
-            raise BackendError("the session is closed; open a new one from its network")
-        require_inputs(inputs, self._inputs)
+        network = self._accepting(self._network, inputs)
         given = [torch.from_numpy(inputs[spec.name]).to(self._device) for spec in self._inputs]
         with torch.inference_mode():
-            return self._named(self._network(*given))
+            return self._named(network(*given))
 
     def close(self) -> None:
         """Release the network; a second call does nothing."""
         self._network = None
-
-    def __enter__(self) -> Self:
-        """Return this session."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close the session."""
-        self.close()
 
     def _named(self, computed: Any) -> dict[str, Tensor]:
         """Arrays by the names of ``outputs``."""

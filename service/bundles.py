@@ -10,13 +10,19 @@ from typing import TYPE_CHECKING, Final
 from engine.errors import InvalidRequestError
 from engine.manifest import MODEL_FILE, ModelManifest, read_manifest
 from engine.survival import SurvivalModel
+from engine.zone_signature import require_computable
 from service.pipeline import ModelDescription
 
 if TYPE_CHECKING:
     from engine.manifest import SegmentationSection
     from engine.segmentation import Box, Segmentation, Segmenter
+    from engine.segmentation.sliding_window import ProgressListener
+    from engine.stages import StageListener
     from engine.volume import CtVolume
     from service.settings import Settings
+
+ENGINES: Final = "engines"
+"""Below the state directory: compiled engines of the device's models."""
 
 NO_MODEL: Final = "none"
 """As the name of a model: none is used, whatever is installed."""
@@ -79,12 +85,17 @@ def load_risk_model(settings: Settings, bundles: tuple[InstalledBundle, ...]) ->
         If there are several models and the settings name none of them.
     ModelError
         If the bundle must not be used.
+    BackendError
+        If its signature needs an extractor of radiomics that is not installed.
     """
     chosen = choose_bundle(bundles, "risk_model", settings.risk_model, lambda one: one.kind == "survival")
     if chosen is None:
         return None
     model = SurvivalModel.load(chosen.folder)
-    return model if model.usable(settings.clinical_mode) else None
+    if not model.usable(settings.clinical_mode):
+        return None
+    require_computable(model)
+    return model
 
 
 def find_segmenter(
@@ -105,7 +116,7 @@ def find_segmenter(
     )
     if chosen is None or (chosen.manifest.demo and settings.clinical_mode):
         return None
-    return InstalledSegmenter(chosen, settings.segmentation_backend)
+    return InstalledSegmenter(chosen, settings.segmentation_backend, settings.state_dir / ENGINES)
 
 
 class InstalledSegmenter:
@@ -116,10 +127,12 @@ class InstalledSegmenter:
     bundle : InstalledBundle
     backend : str
         As :func:`engine.segmentation.open_segmenter` takes it.
+    plan_folder : Path, optional
+        Where compiled engines are kept.
     """
 
-    def __init__(self, bundle: InstalledBundle, backend: str) -> None:
-        self._bundle, self._backend = bundle, backend
+    def __init__(self, bundle: InstalledBundle, backend: str, plan_folder: Path | None = None) -> None:
+        self._bundle, self._backend, self._plan_folder = bundle, backend, plan_folder
         self._opened: Segmenter | None = None
 
     @property
@@ -146,14 +159,16 @@ class InstalledSegmenter:
         backend = self._backend if self._opened is None else self._opened.backend
         return ModelDescription(manifest.id, manifest.version, manifest.files[MODEL_FILE], backend)
 
-    def segment(self, ct: CtVolume, *, around: Box | None = None) -> Segmentation:
-        """Segment a CT, or a region of it.
+    def segment(
+        self, ct: CtVolume, *, around: Box | None = None, on_progress: ProgressListener | None = None
+    ) -> Segmentation:
+        """Segment a CT, or a region of it; what ``on_progress`` raises between patches stops the work.
 
         Raises
         ------
         InputError, ModelError, BackendError
         """
-        return self.open().segment(ct, around=around)
+        return self.open().segment(ct, around=around, on_progress=on_progress)
 
     def open(self) -> Segmenter:
         """Check the bundle and open its networks, once.
@@ -165,5 +180,49 @@ class InstalledSegmenter:
         if self._opened is None:
             from engine.segmentation import open_segmenter  # noqa: PLC0415 - loads the backend's library
 
-            self._opened = open_segmenter(self._bundle.folder, backend=self._backend)
+            self._opened = open_segmenter(
+                self._bundle.folder, backend=self._backend, plan_folder=self._plan_folder
+            )
         return self._opened
+
+
+class InterruptibleSegmenter:
+    """An installed model for one job, which may end between two patches.
+
+    Parameters
+    ----------
+    segmenter : InstalledSegmenter
+    listener : StageListener
+        Asked before the first patch and after each whether somebody still waits.
+    """
+
+    def __init__(self, segmenter: InstalledSegmenter, listener: StageListener) -> None:
+        self._segmenter, self._listener = segmenter, listener
+
+    @property
+    def name(self) -> str:
+        """Model id and version, marked if it is a demo model."""
+        return self._segmenter.name
+
+    @property
+    def section(self) -> SegmentationSection:
+        """What its labels mean."""
+        return self._segmenter.section
+
+    def segment(self, ct: CtVolume, *, around: Box | None = None) -> Segmentation:
+        """Segment a CT, or a region of it.
+
+        Raises
+        ------
+        InputError, ModelError, BackendError, InterruptedAssessmentError
+        """
+        return self._segmenter.segment(
+            ct, around=around, on_progress=lambda _done, _total: self._listener.require_wanted()
+        )
+
+
+def interruptible(
+    segmenter: InstalledSegmenter | None, listener: StageListener
+) -> InterruptibleSegmenter | None:
+    """Return a model that stops where its job does; None where there is none."""
+    return None if segmenter is None else InterruptibleSegmenter(segmenter, listener)

@@ -20,7 +20,7 @@ from engine.manifest import MODEL_FILE
 from engine.reading import in_axis_order_of
 from engine.registration import comparison, deformable
 from engine.volume import CtVolume, LabelMask
-from service.bundles import find_segmenter, installed_bundles, load_risk_model
+from service.bundles import find_segmenter, installed_bundles, interruptible, load_risk_model
 from service.pipeline import ModelDescription, PipelineDescription
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ class EnginePipeline:
             planning,
             tumor,
             target_lps_mm=target_lps_mm,
-            tumor_segmenter=self.tumor_segmenter,
+            tumor_segmenter=interruptible(self.tumor_segmenter, listener),
             settings=self.assessment_settings,
             listener=listener,
         )
@@ -155,7 +155,7 @@ class EnginePipeline:
             verification,
             zone,
             core=core,
-            zone_segmenter=self.zone_segmenter,
+            zone_segmenter=interruptible(self.zone_segmenter, listener),
             clinical=clinical,
             risk_model=self.risk_model,
             settings=within(

@@ -150,6 +150,10 @@ class JobListener(Generic[Event]):
             self._observe(stage, duration_s)
         self._job.emit(StageNews(stage, duration_s))
 
+    def require_wanted(self) -> None:
+        """Stop the work if nobody waits for it."""
+        self._job.require_wanted()
+
 
 class Worker:
     """A line of jobs and the one thread that does them, first come, first served."""

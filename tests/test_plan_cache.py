@@ -69,6 +69,25 @@ def contents(folder: Path) -> dict[Path, bytes]:
     }
 
 
+class TestSuperseding:
+    def test_a_new_plan_takes_the_place_of_those_of_other_versions(self, cache: PlanCache) -> None:
+        older = replace(KEY, version="10.3.0")
+        other_driver = replace(KEY, driver="CUDA 12.6")
+        others = [replace(KEY, onnx_sha256="cd" * 32, version="10.3.0"), replace(KEY, sm_count=16)]
+        for key in (older, other_driver, *others):
+            cache.store(key, PLAN)
+        cache.obtain(KEY, lambda: PLAN)
+        assert cache.load(older) is cache.load(other_driver) is None
+        assert all(cache.load(key) == PLAN for key in (KEY, *others))
+        assert not list(cache.folder.glob(f"{UNFINISHED}*"))
+
+    def test_what_has_no_complete_record_is_left_to_an_operator(self, cache: PlanCache) -> None:
+        path = cache.store(replace(KEY, version="10.3.0"), PLAN)
+        (path / RECORD_FILE).write_text("{}")
+        assert cache.remove_superseded(KEY) == ()
+        assert path.is_dir()
+
+
 class TestKeeping:
     def test_what_was_built_is_kept_for_this_account_alone(self, cache: PlanCache) -> None:
         assert cache.load(KEY) is None

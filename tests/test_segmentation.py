@@ -28,6 +28,7 @@ from engine.errors import (
 from engine.geometry import VolumeGeometry
 from engine.manifest import Channel, Resampling, SegmentationSection, TensorSpec
 from engine.segmentation import Box, Segmenter, open_segmenter, resampling
+from engine.segmentation.orientation import CANONICAL, Turn
 from engine.segmentation.preprocessing import network_image
 from engine.segmentation.region import Crop, crop_to, whole, with_context
 from engine.segmentation.resampling import Resizing, apart_axis, logits_resizing, resize_volume
@@ -277,7 +278,7 @@ def test_the_rule_of_the_coarse_axis(
 
 @settings(max_examples=150, deadline=None)
 @example(
-    network=(7, 1, 1), native=(1, 1, 1), cuts=[4, 6, 7], apart=None, order_apart=0, pad=(1, 0, 0)
+    network=(7, 1, 1), native=(1, 1, 1), cuts=[4, 6, 7], apart=None, order_apart=0, pad=(1, 0, 0), outputs=3
 )  # done before the last slab
 @given(
     network=shapes,
@@ -286,6 +287,7 @@ def test_the_rule_of_the_coarse_axis(
     apart=st.sampled_from([None, 0, 1, 2]),
     order_apart=st.sampled_from([0, 1]),
     pad=st.tuples(*[st.integers(0, 2)] * 3),
+    outputs=st.sampled_from([2, 3]),
 )
 def test_labels_restored_in_slabs_are_those_of_the_whole(
     network: tuple[int, int, int],
@@ -294,9 +296,11 @@ def test_labels_restored_in_slabs_are_those_of_the_whole(
     apart: int | None,
     order_apart: int,
     pad: tuple[int, int, int],
+    outputs: int,
 ) -> None:
-    it = section(labels={"background": 0, "tumor": 1, "lung": 2})
-    logits = np.random.default_rng(2).standard_normal((3, *network)).astype(np.float32)
+    names = ("background", "tumor", "lung")[:outputs]
+    it = section(labels={name: value for value, name in enumerate(names)})
+    logits = np.random.default_rng(2).standard_normal((outputs, *network)).astype(np.float32)
     padded = np.pad(logits, [(0, 0), *((p, 1) for p in pad)], constant_values=99)
     inside = Crop(pad, (pad[0] + network[0], pad[1] + network[1], pad[2] + network[2]))
     labels, foreground = np.full(native, 77, dtype=np.uint8), np.empty(native, dtype=np.float16)
@@ -304,7 +308,7 @@ def test_labels_restored_in_slabs_are_those_of_the_whole(
     edges = sorted({0, padded.shape[1], *(c for c in cuts if c < padded.shape[1])})
     for start, stop in itertools.pairwise(edges):
         restorer.take(Slab(start, padded[:, start:stop]))
-    expected = np.empty((3, *native), dtype=np.float32)
+    expected = np.empty((outputs, *native), dtype=np.float32)
     for channel, out in zip(logits, expected, strict=True):
         plan = Resizing(network, native, 1, apart, order_apart)
         resize_volume(partial(slab_of, channel), plan, out)
@@ -625,3 +629,67 @@ def test_backends_give_the_same_labels(tmp_path: Path, backend: str) -> None:
         found = model.segment(ct)
     expected = segmenter(it).segment(ct)
     np.testing.assert_array_equal(found.labels, expected.labels)
+
+
+# Orientation
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    order=st.permutations([0, 1, 2]),
+    signs=st.tuples(*[st.sampled_from([-1, 1])] * 3),
+    wanted=st.sampled_from(["ras", "lps"]),
+    tilt=st.floats(-0.4, 0.4),
+)
+def test_every_stored_order_is_turned_to_one_and_back(
+    order: list[int], signs: tuple[int, int, int], wanted: str, tilt: float
+) -> None:
+    """Where a voxel is stays; the axes run as the network was trained, as closely as the grid allows."""
+    turned_head = np.array([[1, 0, 0], [0, np.cos(tilt), -np.sin(tilt)], [0, np.sin(tilt), np.cos(tilt)]])
+    z, y, x = ((sign * turned_head[axis]).tolist() for axis, sign in zip(order, signs, strict=True))
+    directions = ((z[0], z[1], z[2]), (y[0], y[1], y[2]), (x[0], x[1], x[2]))
+    own = VolumeGeometry((3, 4, 5), (3.0, 1.0, 2.0), directions, (7.0, -3.0, 1.0))
+    voxels = np.arange(60).reshape(3, 4, 5)
+    turn = Turn.to(wanted, own)
+    geometry = turn.geometry(own)
+    axes = np.array(geometry.directions_zyx_lps)
+    assert (np.einsum("ij,ij->i", CANONICAL[wanted], axes) > 0.9).all()
+    assert turn.back.geometry(geometry).same_grid(own)
+    np.testing.assert_array_equal(turn.back.array(turn.array(voxels)), voxels)
+    for index in ((0, 0, 0), (2, 1, 4)):
+        at = np.rint(geometry.to_index(own.to_lps(index))).astype(int)
+        assert turn.array(voxels)[tuple(at)] == voxels[index]
+    assert Turn.to("as_stored", own).is_none
+
+
+def rising(image: FloatArray) -> FloatArray:
+    """An answer that turns with the axes: what is brighter than its neighbor before it along the last one."""
+    rise = np.diff(image, axis=-1, prepend=image[..., :1])
+    return np.concatenate([np.zeros_like(rise), rise], axis=1)
+
+
+@pytest.mark.parametrize("around", [None, Box.around((7.0, -11.0, 21.0), 6.0)], ids=["whole", "region"])
+@pytest.mark.parametrize(
+    "stored", [((2, 0, 1), (1, -1, 1)), ((0, 1, 2), (-1, 1, -1))], ids=["turned", "flipped"]
+)
+def test_a_model_of_ras_images_sees_every_ct_so(
+    around: Box | None, stored: tuple[tuple[int, int, int], tuple[int, int, int]]
+) -> None:
+    ras = ((0.0, 0.0, 1.0), (0.0, -1.0, 0.0), (-1.0, 0.0, 0.0))
+    plain = ct_of(directions_zyx_lps=ras, origin_lps_mm=(20.0, 4.0, 0.0))
+    away = Turn(*stored)
+    ct = CtVolume(np.ascontiguousarray(away.array(plain.voxels_hu)), away.geometry(plain.geometry))
+    as_stored, turned = section(), section(orientation="ras")
+    expected = Segmenter(manifest_of(as_stored), [StubSession(as_stored, rising)]).segment(
+        plain, around=around
+    )
+    model = Segmenter(manifest_of(turned), [StubSession(turned, rising)])
+    found = model.segment(ct, around=around)
+    np.testing.assert_array_equal(found.labels, away.array(expected.labels))
+    np.testing.assert_array_equal(found.foreground_probability, away.array(expected.foreground_probability))
+    assert found.geometry.same_grid(away.geometry(expected.geometry))
+    assert around is not None or found.geometry == ct.geometry
+    assert found.labels.flags.c_contiguous
+    assert 0 < found.labels.mean() < 1
+    unturned = Segmenter(manifest_of(as_stored), [StubSession(as_stored, rising)])
+    assert (unturned.segment(ct, around=around).labels != found.labels).any()

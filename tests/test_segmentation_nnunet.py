@@ -16,10 +16,7 @@ from engine.manifest import Channel, Resampling, SegmentationSection
 from engine.segmentation import Box, Segmenter
 from engine.volume import CtVolume
 from tests.segmentation_models import (
-    ByteArray,
-    FloatArray,
     TorchSession,
-    gap_of,
     manifest_of,
     needs_real_ct,
     require_same_labels,
@@ -28,14 +25,13 @@ from tests.segmentation_models import (
 )
 
 torch = pytest.importorskip("torch", reason="torch is not installed: make setup-export")
-nnunet = pytest.importorskip(
-    "nnunetv2.inference.predict_from_raw_data", reason="nnunetv2 is not installed: make setup-export"
-)
-from nnunetv2.inference.export_prediction import (  # noqa: E402 - skipped above where it is missing
-    convert_predicted_logits_to_segmentation_with_correct_shape as labels_of,
-)
-
 from tests.nnunet_folders import write_v2_folder  # noqa: E402 - it needs torch
+from tests.nnunet_predictor import (  # noqa: E402 - it needs torch and nnunetv2
+    Reference,
+    arguments,
+    open_predictor,
+    reference,
+)
 
 pytestmark = needs_real_ct
 
@@ -48,15 +44,6 @@ SCHEMES = {
 
 
 @dataclass(frozen=True)
-class Reference:
-    """What nnU-Net says of a CT: logits on its own grid, labels on the CT, and how clear they are there."""
-
-    logits: FloatArray
-    labels: ByteArray
-    gap: FloatArray
-
-
-@dataclass(frozen=True)
 class Both:
     """nnU-Net's predictor and our segmenter of one model folder."""
 
@@ -64,26 +51,7 @@ class Both:
     segmenter: Segmenter
 
     def reference(self, ct: CtVolume, *, mirror: bool) -> Reference:
-        """The steps of ``predict_single_npy_array``, which does not give its logits."""
-        predictor, plans = self.predictor, self.predictor.plans_manager
-        predictor.use_mirroring = mirror
-        configuration = predictor.configuration_manager
-        voxels, _, described = configuration.preprocessor_class(verbose=False).run_case_npy(
-            *arguments(ct)[:1], None, arguments(ct)[1], plans, configuration, predictor.dataset_json
-        )
-        logits = predictor.predict_logits_from_preprocessed_data(torch.from_numpy(voxels))
-        labels = labels_of(logits, plans, configuration, predictor.label_manager, dict(described))
-        spacing = [described["spacing"][axis] for axis in plans.transpose_forward]
-        cropped = described["shape_after_cropping_and_before_resampling"]
-        native = configuration.resampling_fn_probabilities(logits, cropped, configuration.spacing, spacing)
-        gap = np.full(described["shape_before_cropping"], np.inf, dtype=np.float32)
-        cut = tuple(slice(*bounds) for bounds in described["bbox_used_for_cropping"])
-        gap[cut] = gap_of(np.asarray(native, dtype=np.float32), self.segmenter.section)
-        return Reference(logits.numpy(), labels.astype(np.uint8), gap.transpose(plans.transpose_backward))
-
-
-def arguments(ct: CtVolume) -> tuple[FloatArray, dict[str, Any]]:
-    return ct.voxels_hu[None].astype(np.float32), {"spacing": list(ct.geometry.spacing_zyx_mm)}
+        return reference(self.predictor, self.segmenter.section, ct, mirror=mirror)
 
 
 def section_of(folder: Path) -> SegmentationSection:
@@ -132,9 +100,7 @@ def opened(tmp_path: Path) -> Iterator[Callable[..., Both]]:
 
     def open_both(**settings: Any) -> Both:
         folder = write_v2_folder(tmp_path, **settings)
-        predictor = nnunet.nnUNetPredictor(device=torch.device("cpu"), allow_tqdm=False)
-        folds = tuple(settings.get("folds", (0,)))
-        predictor.initialize_from_trained_model_folder(str(folder), folds, "checkpoint_final.pth")
+        predictor = open_predictor(folder, settings.get("folds", (0,)))
         section, networks = section_of(folder), []
         for parameters in predictor.list_of_parameters:
             predictor.network.load_state_dict(parameters)
@@ -156,14 +122,14 @@ def in_single_precision(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def require_agreement(both: Both, ct: CtVolume, *, mirror: bool = False) -> None:
-    reference = both.reference(ct, mirror=mirror)
+    theirs = both.reference(ct, mirror=mirror)
     logits = both.segmenter.logits(ct, mirror=mirror)
-    assert reference.logits.dtype == np.float32
-    assert logits.shape == reference.logits.shape
-    assert np.abs(logits - reference.logits).max() < 1e-3
+    assert theirs.logits.dtype == np.float32
+    assert logits.shape == theirs.logits.shape
+    assert np.abs(logits - theirs.logits).max() < 1e-3
     found = both.segmenter.segment(ct, mirror=mirror)
     assert found.geometry == ct.geometry
-    require_same_labels(found.labels, reference.labels, reference.gap)
+    require_same_labels(found.labels, theirs.labels, theirs.gap)
 
 
 CTS = pytest.mark.parametrize("ct", [thin, thick], ids=["1 mm slices", "5 mm slices"])
@@ -186,10 +152,10 @@ def test_the_predictor_as_it_is_differs_from_us_only_where_it_differs_from_itsel
     both.predictor.use_mirroring = False
     as_it_is = both.predictor.predict_single_npy_array(*arguments(ct()))
     monkeypatch.setattr(torch, "half", torch.float32)
-    reference = both.reference(ct(), mirror=False)
+    theirs = both.reference(ct(), mirror=False)
     found = both.segmenter.segment(ct()).labels
-    rounded_over = as_it_is != reference.labels
-    require_same_labels(found[~rounded_over], reference.labels[~rounded_over], reference.gap[~rounded_over])
+    rounded_over = as_it_is != theirs.labels
+    require_same_labels(found[~rounded_over], theirs.labels[~rounded_over], theirs.gap[~rounded_over])
     assert np.count_nonzero(rounded_over) < 0.005 * rounded_over.size
 
 
@@ -248,12 +214,12 @@ def test_a_region_is_nnunets_answer_for_that_crop(
     box = Box((low[0], low[1], low[2]), (high[0], high[1], high[2]))
     region, context = both.segmenter.crops(whole.geometry, box)
     crop = CtVolume(whole.voxels_hu[context.slices].copy(), whole.geometry.crop(context.start, context.stop))
-    reference = both.reference(crop, mirror=False)
+    theirs = both.reference(crop, mirror=False)
     found = both.segmenter.segment(whole, around=box)
     assert found.geometry == whole.geometry.crop(region.start, region.stop)
     assert found.geometry.contains(center)
     inner = region.within(context).slices
-    require_same_labels(found.labels, reference.labels[inner], reference.gap[inner])
+    require_same_labels(found.labels, theirs.labels[inner], theirs.gap[inner])
 
 
 @pytest.mark.usefixtures("in_single_precision")

@@ -14,14 +14,20 @@ import pytest
 from typer.testing import CliRunner
 
 import service.cli
-from engine.errors import InvalidRequestError, SelfTestError
-from engine.geometry import Vector3
+from engine.errors import ClientCancelledError, InvalidRequestError, SelfTestError
+from engine.geometry import Vector3, VolumeGeometry
 from engine.image_file import write_volume
 from engine.manifest import MODEL_FILE, SegmentationSection
 from engine.segmenter_selftest import require_segmenters
-from engine.stages import StageListener
+from engine.stages import SilentListener, StageListener
 from engine.volume import CtVolume, LabelMask
-from service.bundles import InstalledSegmenter, choose_bundle, find_segmenter, installed_bundles
+from service.bundles import (
+    InstalledSegmenter,
+    choose_bundle,
+    find_segmenter,
+    installed_bundles,
+    interruptible,
+)
 from service.case_store import CaseStore, PreparedRecord
 from service.client import ColdspotClient
 from service.engine_pipeline import EnginePipeline
@@ -224,3 +230,26 @@ def test_the_self_test_finds_a_network_that_computes_nonsense() -> None:
     site.demo = False
     assert require_segmenters(None, site) == {site.name: 0.0}
     assert require_segmenters(None, None) == {}
+
+
+def test_a_job_that_nobody_waits_for_stops_between_two_patches(models: Path, tmp_path: Path) -> None:
+    installed = chosen(settings_for(tmp_path, models_dir=models))
+    assert installed is not None
+    asked: list[int] = []
+
+    class GoneAfterAPatch(SilentListener):
+        def require_wanted(self) -> None:
+            asked.append(len(asked))
+            if len(asked) == 2:
+                raise ClientCancelledError("gone")
+
+    listener = GoneAfterAPatch()
+    segmenter = interruptible(installed, listener)
+    assert segmenter is not None
+    assert segmenter.name == installed.name
+    assert segmenter.section is installed.section
+    voxels = np.random.default_rng(0).integers(-1000, 200, (40, 60, 60)).astype(np.int16)
+    with pytest.raises(ClientCancelledError):
+        segmenter.segment(CtVolume(voxels, VolumeGeometry(voxels.shape, (2.0, 1.0, 1.0))))
+    assert asked == [0, 1]
+    assert interruptible(None, listener) is None

@@ -75,6 +75,9 @@ class SegmentationSection(Section):
     regions, regions_class_order : tuple
         Labels that each output unites, and the label that it writes, in the order of writing
         (a later one wins). Both empty: each output is one label, the largest wins.
+    orientation : str
+        How the axes of the CT run for the network: as they are stored (nnU-Net itself), or turned to the
+        closest ``ras`` (TotalSegmentator) or ``lps`` axes; labels come back on the CT's own.
     transpose_forward, transpose_backward : tuple of 3 ints
         From the axes of the CT (z, y, x) to the network's, and back.
     spacing_mm, patch_shape, mirror_axes : tuple
@@ -92,6 +95,7 @@ class SegmentationSection(Section):
     labels: dict[Text, Label]
     regions: tuple[tuple[Label, ...], ...] = ()
     regions_class_order: tuple[Label, ...] = ()
+    orientation: Literal["as_stored", "ras", "lps"] = "as_stored"
     transpose_forward: Axes3 = (0, 1, 2)
     transpose_backward: Axes3 = (0, 1, 2)
     spacing_mm: tuple[Positive, Positive, Positive]

@@ -4,17 +4,17 @@ Two things: the names, element types and axis names of inputs and outputs (OpenV
 names of free axes), and that every tensor lies inside the bytes that were hashed. A library that is given a
 reference to a tensor file may read it, unhashed, from the working folder (OpenVINO 2026.4.1 does).
 
-Field numbers: onnx.proto of ONNX 1.23; wire format: the Protocol Buffers encoding guide.
+Field numbers: onnx.proto of ONNX 1.23.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from engine.errors import ModelError
 from engine.manifest import TensorSpec
+from engine.runtime.wire_format import fields, text
 
 DEEPEST: Final = 64
 """Messages inside one another; a graph in a loop in a branch needs fewer than 20."""
@@ -33,7 +33,6 @@ _CHILDREN: Final[dict[str, dict[int, str]]] = {
 
 _GRAPH, _INITIALIZER, _INPUT, _OUTPUT = 7, 5, 11, 12
 _TENSOR_NAME, _EXTERNAL_DATA, _DATA_LOCATION = 8, 13, 14
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 _DTYPES: Final = {
     1: "float32",
@@ -44,9 +43,6 @@ _DTYPES: Final = {
     10: "float16",
     11: "float64",
 }
-
-Field = tuple[int, int, memoryview]
-"""Number, value of a varint (0 for other types), content of a length-delimited field."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +72,7 @@ def read_interface(model_bytes: bytes) -> OnnxInterface:
     """
     try:
         _require_own_tensors("model", memoryview(model_bytes), 0)
-        graphs = [content for number, _, content in _fields(memoryview(model_bytes)) if number == _GRAPH]
+        graphs = [one.content for one in fields(memoryview(model_bytes)) if one.number == _GRAPH]
         if len(graphs) != 1:
             raise ModelError("the bytes are no ONNX model: exactly one graph is needed; export it again")
         return _interface(graphs[0])
@@ -86,16 +82,16 @@ def read_interface(model_bytes: bytes) -> OnnxInterface:
 
 def _interface(graph: memoryview) -> OnnxInterface:
     """Inputs without those that are only initializers (as old ONNX lists them), and outputs."""
-    fields = list(_fields(graph))
+    found = list(fields(graph))
     constants = {
-        _text(number_content[2])
-        for number, _, content in fields
-        if number == _INITIALIZER
-        for number_content in _fields(content)
-        if number_content[0] == _TENSOR_NAME
+        text(part.content)
+        for one in found
+        if one.number == _INITIALIZER
+        for part in fields(one.content)
+        if part.number == _TENSOR_NAME
     }
-    inputs = [_spec(content) for number, _, content in fields if number == _INPUT]
-    outputs = [_spec(content) for number, _, content in fields if number == _OUTPUT]
+    inputs = [_spec(one.content) for one in found if one.number == _INPUT]
+    outputs = [_spec(one.content) for one in found if one.number == _OUTPUT]
     return OnnxInterface(tuple(spec for spec in inputs if spec.name not in constants), tuple(outputs))
 
 
@@ -103,9 +99,9 @@ def _spec(value_info: memoryview) -> TensorSpec:
     """Describe one ``ValueInfoProto``."""
     name, dtype = "", ""
     shape: tuple[int | str, ...] = ()
-    for number, _, content in _fields(value_info):
+    for number, _, content, _ in fields(value_info):
         if number == 1:
-            name = _text(content)
+            name = text(content)
         elif number == 2:
             dtype, shape = _tensor_type(content)
     if dtype not in _DTYPES.values():
@@ -117,23 +113,23 @@ def _tensor_type(type_proto: memoryview) -> tuple[str, tuple[int | str, ...]]:
     """Element type and axes of a ``TypeProto`` that is a tensor."""
     dtype = ""
     shape: tuple[int | str, ...] = ()
-    for _, _, tensor in ((n, v, c) for n, v, c in _fields(type_proto) if n == 1):
-        for number, value, content in _fields(tensor):
+    for tensor in (one.content for one in fields(type_proto) if one.number == 1):
+        for number, value, content, _ in fields(tensor):
             if number == 1:
                 dtype = _DTYPES.get(value, "")
             elif number == 2:
-                shape = tuple(_axis(axis) for n, _, axis in _fields(content) if n == 1)
+                shape = tuple(_axis(one.content) for one in fields(content) if one.number == 1)
     return dtype, shape
 
 
 def _axis(dimension: memoryview) -> int | str:
     """A fixed size, or the name of a free one."""
     size: int | str = "unnamed"
-    for number, value, content in _fields(dimension):
+    for number, value, content, _ in fields(dimension):
         if number == 1:
             size = value
         elif number == 2:
-            size = _text(content) or "unnamed"
+            size = text(content) or "unnamed"
     return size
 
 
@@ -142,47 +138,10 @@ def _require_own_tensors(kind: str, message: memoryview, depth: int) -> None:
     if depth > DEEPEST:
         raise ModelError(f"the model is nested more than {DEEPEST} levels deep; export it again")
     children = _CHILDREN[kind]
-    for number, value, content in _fields(message):
+    for number, value, content, _ in fields(message):
         if kind == "tensor" and (number == _EXTERNAL_DATA or (number == _DATA_LOCATION and value)):
             raise ModelError(
                 "the model keeps a tensor in another file, which nobody hashed; export it as a single file"
             )
         if number in children:
             _require_own_tensors(children[number], content, depth + 1)
-
-
-def _fields(message: memoryview) -> Iterator[Field]:
-    """Yield the fields of a message; IndexError where it is cut short or of an unknown wire type."""
-    position = 0
-    while position < len(message):
-        key, position = _varint(message, position)
-        number, wire_type = key >> 3, key & 7
-        value, content = 0, message[:0]
-        if wire_type == _VARINT:
-            value, position = _varint(message, position)
-        elif wire_type == _BYTES:
-            size, position = _varint(message, position)
-            content, position = message[position : position + size], position + size
-        elif wire_type in {_FIXED32, _FIXED64}:
-            position += 4 if wire_type == _FIXED32 else 8
-        else:
-            raise IndexError
-        if position > len(message) or number == 0:
-            raise IndexError
-        yield number, value, content
-
-
-def _varint(message: memoryview, position: int) -> tuple[int, int]:
-    """A base-128 number of at most ten bytes, and where it ends."""
-    value = 0
-    for shift in range(0, 70, 7):
-        byte = message[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, position
-    raise IndexError
-
-
-def _text(content: memoryview) -> str:
-    return bytes(content).decode()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 # Before the import: the library reports its use to its maker unless told not to, and an appliance beside
 # a patient reports to nobody.
@@ -14,11 +14,10 @@ import onnxruntime
 from engine.errors import BackendError, ModelError
 from engine.manifest import TensorSpec
 from engine.runtime.cpu import usable_cpus
-from engine.runtime.inputs import require_inputs
+from engine.runtime.network_session import NetworkSession
+from engine.runtime.normalization import with_exact_normalization
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from engine.runtime.session import Tensor
 
 _DTYPES = {
@@ -49,8 +48,8 @@ CUDA_OPTIONS: Final = {
 }
 
 
-class OnnxSession:
-    """A network in ONNX Runtime; implements ``InferenceSession``.
+class OnnxSession(NetworkSession):
+    """A network in ONNX Runtime; an ``InferenceSession``.
 
     Parameters
     ----------
@@ -77,7 +76,7 @@ class OnnxSession:
         providers: list[Any] = [(CUDA, CUDA_OPTIONS)] if device == "cuda" else []
         try:
             session = onnxruntime.InferenceSession(
-                model_bytes,
+                with_exact_normalization(model_bytes) if device == "cpu" else model_bytes,
                 _options(threads or usable_cpus()),
                 providers=[*providers, "CPUExecutionProvider"],
                 enable_fallback=0,  # by default a provider that fails is replaced by the CPU
@@ -93,23 +92,15 @@ class OnnxSession:
             )
         self._session: Any = session
         self._device = device
-        self._inputs = tuple(_spec(tensor) for tensor in session.get_inputs())
-        self._outputs = tuple(_spec(tensor) for tensor in session.get_outputs())
+        super().__init__(
+            tuple(_spec(tensor) for tensor in session.get_inputs()),
+            tuple(_spec(tensor) for tensor in session.get_outputs()),
+        )
 
     @property
     def backend(self) -> str:
         """Name and version of the library and device."""
         return f"onnxruntime {onnxruntime.__version__} ({self._device.upper()})"
-
-    @property
-    def inputs(self) -> tuple[TensorSpec, ...]:
-        """Inputs in the graph's order."""
-        return self._inputs
-
-    @property
-    def outputs(self) -> tuple[TensorSpec, ...]:
-        """Outputs in the graph's order."""
-        return self._outputs
 
     def run(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Compute all outputs by name from all inputs by name.
@@ -121,10 +112,7 @@ class OnnxSession:
         BackendError
             If the session is closed or ONNX Runtime fails.
         """
-        session = self._session
-        if session is None:
-            raise BackendError("the session is closed; open a new one from its bundle")
-        require_inputs(inputs, self._inputs)
+        session = self._accepting(self._session, inputs)
         try:
             values = session.run([spec.name for spec in self._outputs], inputs)
         except Exception as error:  # ONNX Runtime's errors share no root but Exception
@@ -134,19 +122,6 @@ class OnnxSession:
     def close(self) -> None:
         """Release the network; a second call does nothing."""
         self._session = None
-
-    def __enter__(self) -> Self:
-        """Return this session."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close the session."""
-        self.close()
 
 
 def version() -> str:

@@ -5,19 +5,17 @@ from __future__ import annotations
 import sys
 import threading
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from engine.errors import BackendError, ModelError, ModelInputError
 from engine.runtime.cpu import usable_cpus
-from engine.runtime.inputs import require_inputs
+from engine.runtime.network_session import NetworkSession
+from engine.runtime.normalization import with_exact_normalization
 from engine.runtime.onnx_interface import read_interface
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
-    from engine.manifest import TensorSpec
     from engine.runtime.session import Tensor
 
 _TELEMETRY = "openvino_telemetry"
@@ -28,8 +26,8 @@ KEPT_SHAPES: Final = 2
 Shapes = tuple[tuple[str, tuple[int, ...]], ...]
 
 
-class OpenVinoSession:
-    """A network in OpenVINO's CPU plugin; implements ``InferenceSession``.
+class OpenVinoSession(NetworkSession):
+    """A network in OpenVINO's CPU plugin; an ``InferenceSession``.
 
     It is compiled anew for every batch size: that is faster than a free one, and OpenVINO 2026.4.1 does not
     compile every product of matrices with a free one.
@@ -53,13 +51,13 @@ class OpenVinoSession:
         openvino = load_openvino()
         interface = read_interface(model_bytes)
         self._version = openvino.get_version().split("-", maxsplit=1)[0]
-        self._inputs, self._outputs = interface.inputs, interface.outputs
+        super().__init__(interface.inputs, interface.outputs)
         self._properties = _properties(threads or usable_cpus())
         self._requests: OrderedDict[Shapes, Any] = OrderedDict()
         self._lock = threading.Lock()
         self._core: Any = openvino.Core()
         try:
-            self._model: Any = self._core.read_model(model_bytes)
+            self._model: Any = self._core.read_model(with_exact_normalization(model_bytes))
             self._request({spec.name: tuple(_or_one(spec.shape)) for spec in self._inputs})
         except BackendError:
             raise
@@ -70,16 +68,6 @@ class OpenVinoSession:
     def backend(self) -> str:
         """Name and version of the library and device."""
         return f"openvino {self._version} (CPU, f32)"
-
-    @property
-    def inputs(self) -> tuple[TensorSpec, ...]:
-        """Inputs in the graph's order."""
-        return self._inputs
-
-    @property
-    def outputs(self) -> tuple[TensorSpec, ...]:
-        """Outputs in the graph's order."""
-        return self._outputs
 
     def run(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Compute all outputs by name from all inputs by name; one call at a time.
@@ -93,9 +81,7 @@ class OpenVinoSession:
         """
         # One request on all cores: two at once would only share them, and a request is not thread-safe.
         with self._lock:
-            if self._model is None:
-                raise BackendError("the session is closed; open a new one from its bundle")
-            require_inputs(inputs, self._inputs)
+            self._accepting(self._model, inputs)
             if not all(value.size for value in inputs.values()):
                 raise ModelInputError("an input is empty; OpenVINO needs a batch of at least 1")
             given = {name: np.ascontiguousarray(value) for name, value in inputs.items()}
@@ -133,19 +119,6 @@ class OpenVinoSession:
         if precision != "f32":
             raise BackendError(f"OpenVINO would compute in {precision}, not f32; choose another backend")
         return compiled.create_infer_request()
-
-    def __enter__(self) -> Self:
-        """Return this session."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close the session."""
-        self.close()
 
 
 def _or_one(shape: tuple[int | str, ...]) -> list[int]:

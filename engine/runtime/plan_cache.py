@@ -19,7 +19,7 @@ import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -149,10 +149,34 @@ class PlanCache:
         shutil.rmtree(self.path(key), ignore_errors=True)
         return self.store(key, content)
 
+    def remove_superseded(self, key: PlanKey) -> tuple[Path, ...]:
+        """Remove what another version of the library, or another driver, had built in place of a key.
+
+        Nothing loads it again, and an update would leave gigabytes behind. What has no complete record is
+        left for an operator to look at.
+
+        Returns
+        -------
+        tuple of Path
+            The folders that are gone.
+        """
+        gone = []
+        for path in sorted(self.folder.glob(f"*/{RECORD_FILE}")):
+            found = _key_of(path.parent)
+            if found is None or found == key:
+                continue
+            if replace(found, version=key.version, driver=key.driver) == key:
+                leaving = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=self.folder))
+                path.parent.rename(leaving / "superseded")  # at once: nobody finds half of it
+                shutil.rmtree(leaving, ignore_errors=True)
+                gone.append(path.parent)
+        return tuple(gone)
+
     def obtain(self, key: PlanKey, build: Callable[[], bytes]) -> bytes:
         """Return the plan of a key, built by ``build`` and kept if there is none.
 
-        Whoever asks for the same plan meanwhile, in any process, waits and gets that one.
+        Whoever asks for the same plan meanwhile, in any process, waits and gets that one. A plan that is
+        built takes the place of those that other versions of the library had built.
 
         Raises
         ------
@@ -164,6 +188,7 @@ class PlanCache:
             if plan is None:
                 plan = build()
                 self.store(key, plan)
+                self.remove_superseded(key)
             return plan
 
     @contextmanager
@@ -235,6 +260,15 @@ def read_plan(path: Path, key: PlanKey) -> bytes:
             f"after it was built and is not loaded; find out how, then remove {path} and build it again"
         )
     return plan
+
+
+def _key_of(path: Path) -> PlanKey | None:
+    """The key of a folder as its record says it; None where that is not complete."""
+    try:
+        _require_private(path)
+        return PlanKey(**_record(path)["key"])
+    except (EnginePlanError, OSError, TypeError):
+        return None
 
 
 def _record(path: Path) -> dict[str, Any]:

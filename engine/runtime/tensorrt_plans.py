@@ -103,6 +103,7 @@ def obtain_plan(
                 on_progress=on_progress,
             )
             cache.replace(timings, built.timing_cache)
+            cache.remove_superseded(timings)
         return built.plan
 
     return cache.obtain(key, build)

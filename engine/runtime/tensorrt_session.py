@@ -9,7 +9,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -22,11 +22,9 @@ from engine.errors import (
     PlanModelError,
     PlanVersionError,
 )
-from engine.runtime.inputs import require_inputs
+from engine.runtime.network_session import NetworkSession
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from engine.manifest import TensorSpec
     from engine.runtime.cuda_device import CudaDevice
     from engine.runtime.onnx_interface import OnnxInterface
@@ -65,8 +63,8 @@ class _Lane:
     graph: Any = field(default=None)
 
 
-class TensorRtSession:
-    """A compiled network on a device; implements ``InferenceSession``.
+class TensorRtSession(NetworkSession):
+    """A compiled network on a device; an ``InferenceSession``.
 
     Inputs with a larger batch than the plan serves are computed in parts. The first run of a batch size is
     slower; from the second on it is one CUDA graph.
@@ -96,7 +94,8 @@ class TensorRtSession:
         device: CudaDevice,
         cuda_graph: bool = True,
     ) -> None:
-        self._library, self._device, self._interface = library, device, interface
+        super().__init__(interface.inputs, interface.outputs)
+        self._library, self._device = library, device
         self._cuda_graph = cuda_graph
         self._lock = threading.RLock()
         self._lanes: OrderedDict[int, _Lane] = OrderedDict()
@@ -123,16 +122,6 @@ class TensorRtSession:
             f"{self._library.flavor} {self._library.version} "
             f"({identity.name}, {identity.compute_capability}, {graphs})"
         )
-
-    @property
-    def inputs(self) -> tuple[TensorSpec, ...]:
-        """Inputs in the graph's order."""
-        return self._interface.inputs
-
-    @property
-    def outputs(self) -> tuple[TensorSpec, ...]:
-        """Outputs in the graph's order."""
-        return self._interface.outputs
 
     def run(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Compute all outputs by name from all inputs by name; one call at a time.
@@ -204,24 +193,9 @@ class TensorRtSession:
             self._lanes.clear()
             self._engine = self._runtime = None
 
-    def __enter__(self) -> Self:
-        """Return this session."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close the session."""
-        self.close()
-
     def _checked_batch(self, inputs: Mapping[str, Any]) -> int:
         """Size of the free first axis, which all inputs that have one share; 1 where none has."""
-        if self._engine is None:
-            raise BackendError("the session is closed; open a new one from its bundle")
-        require_inputs(inputs, self.inputs)
+        self._accepting(self._engine, inputs)
         free = {inputs[spec.name].shape[0] for spec in self.inputs if _is_free(spec)}
         if len(free) > 1 or 0 in free:
             raise ModelInputError(f"all inputs must have one batch size, at least 1, not {sorted(free)}")

@@ -7,32 +7,29 @@ computed slab by slab. Source: nnU-Net v2, ``default_resampling.py``; v1, ``prep
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from functools import lru_cache
+from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
 from engine.errors import InvalidGeometryError
 from engine.geometry import Vector3
 from engine.kernels.arguments import FloatArray
-from engine.kernels.resampling import resample
 from engine.manifest import SegmentationSection
 from engine.segmentation.region import Index3, index3
 
 ANISOTROPY: Final = 3.0
 """The coarse axis is resampled apart where the largest spacing is more than this times the least."""
 
-BORDER: Final = 12
-"""Copies of the border voxel around a cubic spline: SciPy's choice for its mode ``nearest``. The spline's
-memory of what lies beyond them is below 2e-7."""
+NEGLIGIBLE: Final = 1e-9
+"""Weights of a spline below this are left out: its memory fades by 0.27 a voxel."""
 
-HALO: Final = 16
-"""Slices around a slab that its spline needs; their influence is below 1e-9 there."""
-
-SLAB_VOXELS: Final = 1 << 24
-"""Input voxels that are in float32 at a time: 64 MiB."""
+SLAB_VOXELS: Final = 1 << 21
+"""Voxels that are in float32 at a time: 8 MiB."""
 
 SlabSource = Callable[[int, int, int], FloatArray]
 """``source(axis, start, stop)``: slices of a volume with ``axis`` first, float32, C-contiguous."""
@@ -148,17 +145,19 @@ def resize_volume(source: SlabSource, plan: Resizing, out: FloatArray) -> None:
     Parameters
     ----------
     source : callable
-        Gives slices of the volume; called with rising, possibly overlapping ranges.
+        Gives slices of the volume; called with rising ranges that do not overlap.
     plan : Resizing
     out : ndarray of float32
         Of the plan's target shape; may be a view.
 
     Notes
     -----
-    Reads each input voxel about once and holds ``SLAB_VOXELS`` of them, padded and as a spline.
+    One axis after the other, in the plane first, each a product with the matrix of its spline: 512 columns
+    that become 200 are 200 from then on. Reads each input voxel once; holds ``SLAB_VOXELS`` of them and
+    all slices in their new plane.
     """
     if plan.is_identity:
-        for start, stop in _slabs(plan.source, plan.source[0], 1.0):
+        for start, stop in _slabs(plan.source):
             out[start:stop] = source(0, start, stop)
     elif plan.apart is not None:
         _resize_apart(source, plan, plan.apart, out)
@@ -166,36 +165,71 @@ def resize_volume(source: SlabSource, plan: Resizing, out: FloatArray) -> None:
         _resize_together(source, plan, out)
 
 
+@lru_cache(maxsize=8)
+def axis_matrix(source: int, target: int, order: int) -> FloatArray:
+    """Interpolation along one axis as a matrix (target, source): SciPy's, of every unit vector.
+
+    Source: ``scipy.ndimage.zoom`` with the mode ``nearest`` and voxel faces that coincide, as skimage's
+    ``resize`` calls it.
+    """
+    if order == 0:
+        matrix = np.zeros((target, source))
+        matrix[np.arange(target), nearest_index(source, target)] = 1
+    else:
+        unit = np.eye(source)
+        degree: Literal[1, 3] = 3 if order == 3 else 1
+        matrix = ndimage.zoom(unit, (target / source, 1.0), order=degree, mode="nearest", grid_mode=True)
+    rounded: FloatArray = matrix.astype(np.float32)
+    rounded.flags.writeable = False
+    return rounded
+
+
+def _in_plane(slab: FloatArray, rows: FloatArray, columns: FloatArray) -> FloatArray:
+    """Slices (n, y, x) with their new rows and columns."""
+    depth, height, width = slab.shape
+    if len(columns) != width:
+        slab = (slab.reshape(depth * height, width) @ columns.T).reshape(depth, height, len(columns))
+    return slab if len(rows) == height else np.matmul(rows, slab)
+
+
 def _resize_together(source: SlabSource, plan: Resizing, out: FloatArray) -> None:
-    """All three axes at once, in slabs along the first."""
-    depth, scale = plan.source[0], plan.source[0] / plan.target[0]
+    """All three axes; the coarser plane is kept whole, and its slices mixed at the end."""
+    along, rows, columns = (
+        axis_matrix(n, m, plan.order) for n, m in zip(plan.source, plan.target, strict=True)
+    )
+    planes = np.empty((plan.source[0], *plan.target[1:]), dtype=np.float32)
     low, high = np.inf, -np.inf
-    for first, last in _slabs(plan.source, plan.target[0], scale):
-        start = max(int(scale * (first + 0.5) - 0.5) - HALO, 0)
-        stop = min(int(scale * (last - 0.5) - 0.5) + 2 + HALO, depth)
+    for start, stop in _slabs(plan.source):
         slab = source(0, start, stop)
         low, high = min(low, float(slab.min())), max(high, float(slab.max()))
-        # Border copies belong to the ends of the volume; inside it the halo takes their place.
-        ends = (BORDER if start == 0 else 0, BORDER if stop == depth else 0)
-        out[first:last] = _resize_block(slab, start, ends, plan, first, last)
-    if plan.order == 3:
-        np.clip(out, low, high, out=out)
+        planes[start:stop] = _in_plane(slab, rows, columns)
+    for first, last in _slabs(plan.target):
+        weights = along[first:last]
+        near = np.flatnonzero(np.abs(weights).max(axis=0) > NEGLIGIBLE)
+        begin, end = int(near[0]), int(near[-1]) + 1
+        mixed = weights[:, begin:end] @ planes[begin:end].reshape(end - begin, -1)
+        np.clip(mixed, low, high, out=mixed)  # as skimage does: a spline overshoots
+        out[first:last] = mixed.reshape(out[first:last].shape)
 
 
-def _resize_block(
-    slab: FloatArray, start: int, ends: tuple[int, int], plan: Resizing, first: int, last: int
-) -> FloatArray:
-    """Output slices ``first`` to ``last`` from the input slices of a slab that begins at ``start``."""
-    if plan.order == 0:
-        z = nearest_index(plan.source[0], plan.target[0])[first:last] - start
-        y, x = (nearest_index(plan.source[axis], plan.target[axis]) for axis in (1, 2))
-        return slab[np.ix_(z, y, x)]
-    matrix = index_map(plan, first, start)
-    if plan.order == 3:
-        slab = np.pad(slab, (ends, (BORDER, BORDER), (BORDER, BORDER)), mode="edge")
-        matrix[:, 3] += (ends[0], BORDER, BORDER)
-    shape = (last - first, plan.target[1], plan.target[2])
-    return resample(slab, matrix, shape, order=plan.order)
+def _resize_apart(source: SlabSource, plan: Resizing, axis: int, out: FloatArray) -> None:
+    """Slice by slice across ``axis``, each clipped to its own range, then along it."""
+    rows, columns = (
+        axis_matrix(plan.source[other], plan.target[other], plan.order) for other in range(3) if other != axis
+    )
+    depth, target = plan.source[axis], plan.target[axis]
+    lower, upper, weight = neighbors(depth, target, plan.order_apart)
+    slices: dict[int, FloatArray] = {}
+    turned = np.moveaxis(out, axis, 0)
+    for i in range(target):
+        for z in {int(lower[i]), int(upper[i])} - slices.keys():
+            image = source(axis, z, z + 1)
+            slices[z] = np.clip(_in_plane(image, rows, columns)[0], image.min(), image.max())
+        turned[i] = slices[int(lower[i])]
+        if weight[i] > 0:
+            turned[i] += weight[i] * (slices[int(upper[i])] - slices[int(lower[i])])
+        for z in [z for z in slices if z < lower[i]]:
+            del slices[z]
 
 
 def index_map(plan: Resizing, first: int, start: int) -> npt.NDArray[np.float64]:
@@ -206,39 +240,6 @@ def index_map(plan: Resizing, first: int, start: int) -> npt.NDArray[np.float64]
     matrix[:, 3] = 0.5 * scale - 0.5
     matrix[0, 3] += scale[0] * first - start
     return matrix
-
-
-def _resize_apart(source: SlabSource, plan: Resizing, axis: int, out: FloatArray) -> None:
-    """Slice by slice across ``axis``, each clipped to its own range, then along it."""
-    others = [a for a in range(3) if a != axis]
-    across = Resizing(
-        (1, plan.source[others[0]], plan.source[others[1]]),
-        (1, plan.target[others[0]], plan.target[others[1]]),
-        plan.order,
-    )
-    depth, target = plan.source[axis], plan.target[axis]
-    lower, upper, weight = neighbors(depth, target, plan.order_apart)
-    slices: dict[int, FloatArray] = {}
-    turned = np.moveaxis(out, axis, 0)
-    for i in range(target):
-        for z in {int(lower[i]), int(upper[i])} - slices.keys():
-            slices[z] = _resize_slice(source(axis, z, z + 1), across)
-        turned[i] = slices[int(lower[i])]
-        if weight[i] > 0:
-            turned[i] += weight[i] * (slices[int(upper[i])] - slices[int(lower[i])])
-        for z in [z for z in slices if z < lower[i]]:
-            del slices[z]
-
-
-def _resize_slice(image: FloatArray, plan: Resizing) -> FloatArray:
-    """One slice (1, y, x) to (y, x)."""
-    if plan.is_identity:
-        plane: FloatArray = image[0]
-        return plane
-    resized: FloatArray = _resize_block(image, 0, (0, 0), plan, 0, 1)[0]
-    if plan.order == 3:
-        np.clip(resized, image.min(), image.max(), out=resized)
-    return resized
 
 
 def neighbors(
@@ -253,8 +254,8 @@ def neighbors(
     return lower, np.minimum(lower + 1, source - 1), (at - lower).astype(np.float32)
 
 
-def _slabs(source: Index3, target_depth: int, scale: float) -> list[tuple[int, int]]:
-    """Ranges of output slices whose input is about ``SLAB_VOXELS``."""
-    slices = max(SLAB_VOXELS // (source[1] * source[2]), 2 * HALO)
-    step = max(int(slices / scale), 1)
-    return [(first, min(first + step, target_depth)) for first in range(0, target_depth, step)]
+def _slabs(shape: Index3) -> Iterator[tuple[int, int]]:
+    """Ranges of slices of about ``SLAB_VOXELS``."""
+    step = max(SLAB_VOXELS // (shape[1] * shape[2]), 1)
+    for first in range(0, shape[0], step):
+        yield first, min(first + step, shape[0])

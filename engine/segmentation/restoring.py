@@ -5,7 +5,7 @@ Source: nnU-Net v2, ``export_prediction.py``; v1, ``segmentation_export.py``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -49,6 +49,8 @@ class Restorer:
         foreground: HalfArray | None,
     ) -> None:
         self._section = section
+        self._is_v2 = section.framework == "nnunet_v2"
+        self._of_two = self._is_v2 and section.uses_softmax and section.output_count == 2
         self._plan = plan
         self._inside = inside
         self._labels, self._foreground = labels, foreground
@@ -85,11 +87,16 @@ class Restorer:
         low, high = int(self._lower[first]), int(self._upper[last - 1]) + 1
         block = outputs[:, low - start : high - start]
         labels = np.zeros((last - first, *self._plan.target[1:]), dtype=np.uint8)
+        if self._of_two:
+            block = block[1:] - block[:1]  # resampling is linear: their difference says as much as both
         channels = (_resized(channel, low, first, last, self._plan) for channel in block)
-        if self._section.uses_softmax:
+        if self._of_two:
+            probability = _regions(channels, labels, (1,), 0.0, want=self._foreground is not None)
+        elif self._section.uses_softmax:
             probability = _largest(channels, labels, self._section, want=self._foreground is not None)
         else:
-            probability = _regions(channels, labels, self._section, want=self._foreground is not None)
+            order, even = self._section.regions_class_order, 0.0 if self._is_v2 else 0.5
+            probability = _regions(channels, labels, order, even, want=self._foreground is not None)
         self._labels[first:last] = labels
         if self._foreground is not None and probability is not None:
             self._foreground[first:last] = probability
@@ -143,18 +150,18 @@ def _largest(
 
 
 def _regions(
-    channels: Iterator[FloatArray], labels: ByteArray, section: SegmentationSection, *, want: bool
+    channels: Iterator[FloatArray], labels: ByteArray, order: Sequence[int], even: float, *, want: bool
 ) -> FloatArray | None:
-    """Write each region's label where it is likelier than not; later ones win."""
-    is_v2 = section.framework == "nnunet_v2"
+    """Write each region's label where its output is above ``even``; later ones win.
+
+    Returns the largest probability: outputs are logits where they are ``even`` at 0, else probabilities.
+    """
     best: FloatArray | None = None
-    for written, channel in zip(section.regions_class_order, channels, strict=True):
-        labels[channel > (0.0 if is_v2 else 0.5)] = written
+    for written, channel in zip(order, channels, strict=True):
+        labels[channel > even] = written
         if want:
             best = channel.copy() if best is None else np.maximum(best, channel, out=best)
-    if best is None:
-        return None
-    if not is_v2:
+    if best is None or even > 0:
         return best
     with np.errstate(over="ignore"):
         return np.asarray(1 / (1 + np.exp(-best)), dtype=np.float32)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -25,6 +25,7 @@ from engine.manifest import (
 )
 from engine.runtime.backends import BackendTiming, fastest_backend, open_session
 from engine.runtime.session import InferenceSession
+from engine.segmentation.orientation import Turn
 from engine.segmentation.preprocessing import NetworkImage, network_image
 from engine.segmentation.region import Box, Crop, crop_to, whole, with_context
 from engine.segmentation.restoring import HalfArray, Restorer, unpadded
@@ -163,7 +164,8 @@ class Segmenter:
         Parameters
         ----------
         ct : CtVolume
-            Its array axes are taken as they are, as nnU-Net takes them: slices along the first.
+            Its array axes are taken as they are, as nnU-Net takes them, slices along the first; a model
+            whose manifest has an ``orientation`` sees it turned to that.
         around : Box, optional
             Only this region, as if the CT ended at its faces; where it is smaller than one patch of
             the network, the tissue around it fills the patch. The result is what nnU-Net gives for
@@ -193,6 +195,22 @@ class Segmenter:
         -----
         Source: Isensee et al., Nat. Methods 18 (2021), and the code of nnU-Net 2.8.1 and 1.7.
         """
+        turn = Turn.to(self.section.orientation, ct.geometry)
+        if not turn.is_none:
+            turned = CtVolume(turn.array(ct.voxels_hu), turn.geometry(ct.geometry))
+            found = self._segment(turned, around, mirror, probability, on_progress)
+            return _turned_back(found, turn.back, ct.geometry if around is None else None)
+        return self._segment(ct, around, mirror, probability, on_progress)
+
+    def _segment(
+        self,
+        ct: CtVolume,
+        around: Box | None,
+        mirror: bool,
+        probability: bool,
+        on_progress: ProgressListener | None,
+    ) -> Segmentation:
+        """Segment a CT whose axes run as the network wants them."""
         region, context = self.crops(ct.geometry, around)
         image = self._image(ct, context)
         labels = np.zeros(context.shape, dtype=np.uint8)
@@ -226,13 +244,15 @@ class Segmenter:
         Returns
         -------
         ndarray of float32, (output, z, y, x)
-            On the network's grid and axes; logits, or probabilities for version 1.
+            On the network's grid, axes and orientation; logits, or probabilities for version 1.
 
         Raises
         ------
         InputError, ModelError, BackendError
             As :meth:`segment`.
         """
+        turn = Turn.to(self.section.orientation, ct.geometry)
+        ct = ct if turn.is_none else CtVolume(turn.array(ct.voxels_hu), turn.geometry(ct.geometry))
         _, context = self.crops(ct.geometry, around)
         image = self._image(ct, context)
         parts = (unpadded(slab, image.inside) for slab in self._window.slabs(image.voxels, mirror=mirror))
@@ -292,7 +312,12 @@ class Segmenter:
 
 
 def open_segmenter(
-    folder: Path, backend: str = "auto", precision: Precision = "fp32", *, batch: int = 1
+    folder: Path,
+    backend: str = "auto",
+    precision: Precision = "fp32",
+    *,
+    batch: int = 1,
+    plan_folder: Path | None = None,
 ) -> Segmenter:
     """Check a bundle and open its networks.
 
@@ -308,6 +333,8 @@ def open_segmenter(
         A variant of the bundle.
     batch : int
         As for :class:`Segmenter`.
+    plan_folder : Path, optional
+        As for :func:`engine.runtime.backends.open_session`.
 
     Raises
     ------
@@ -324,15 +351,24 @@ def open_segmenter(
     members = bundle.variant(precision)
     timings: tuple[BackendTiming, ...] = ()
     if backend == "auto":
-        choice = fastest_backend(members[0], precision=precision)
+        choice = fastest_backend(members[0], precision=precision, plan_folder=plan_folder)
         backend, timings = choice.backend, choice.timings
     with ExitStack() as opened:
         sessions = [
-            opened.enter_context(open_session(member, backend, precision=precision)) for member in members
+            opened.enter_context(open_session(member, backend, precision=precision, plan_folder=plan_folder))
+            for member in members
         ]
         segmenter = Segmenter(bundle, sessions, batch=batch, timings=timings)
         opened.pop_all()
     return segmenter
+
+
+def _turned_back(found: Segmentation, back: Turn, own: VolumeGeometry | None) -> Segmentation:
+    """A segmentation on the axes of the CT; ``own`` is its grid where all of it was segmented."""
+    labels = np.ascontiguousarray(back.array(found.labels))
+    labels.flags.writeable = False
+    share = None if found.probability is None else np.ascontiguousarray(back.array(found.probability))
+    return replace(found, labels=labels, geometry=own or back.geometry(found.geometry), probability=share)
 
 
 def _agree(found: tuple[int | str, ...], expected: tuple[int, ...]) -> bool:
