@@ -1,0 +1,138 @@
+"""Contributions of covariates to a network's log-risk, as summaries over a cohort."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from engine.errors import EstimationError
+from export.survival.concordance import concordance_index
+from export.survival.follow_up import BoolArray, FloatArray
+from export.survival_report.digits import rounded
+from export.survival_report.explanation import Contribution, ContributionReport, DependencePoint, Quantiles
+
+DEPENDENCE_VALUES: Final = 9
+MOST_CASES: Final = 1000
+"""Of a larger cohort as many cases are drawn; more change no digit that is shown."""
+PERMUTATIONS: Final = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Explained:
+    """What a network gives for cases.
+
+    Attributes
+    ----------
+    log_risk : ndarray of float, (case,)
+    attention, effective_signal : ndarray of float, (case, covariate)
+        Means over the members of an ensemble.
+    """
+
+    log_risk: FloatArray
+    attention: FloatArray
+    effective_signal: FloatArray
+
+
+Explain = Callable[[FloatArray], Explained]
+"""From covariates (case, p) in a caller's units."""
+
+
+def report_contributions(
+    cohort: str,
+    names: Sequence[str],
+    units: Sequence[str],
+    codings: Sequence[Mapping[str, float]],
+    covariates: FloatArray,
+    explain: Explain,
+    *,
+    follow_up: tuple[FloatArray, BoolArray],
+    seed: int = 0,
+) -> ContributionReport:
+    """Summarize attention, effective signals, permutation loss and partial dependence.
+
+    Parameters
+    ----------
+    cohort : str
+    names, units, codings : sequence, (p,)
+    covariates : ndarray of float, (case, p)
+    explain : callable
+        The network.
+    follow_up : (months, event)
+        Of the cases.
+    seed : int
+        Of the cases that are drawn and of the permutations.
+    """
+    rng = np.random.default_rng(seed)
+    cases = np.arange(covariates.shape[0])
+    if cases.size > MOST_CASES:
+        cases = np.sort(rng.choice(cases, MOST_CASES, replace=False))
+    drawn = covariates[cases]
+    months, event = follow_up[0][cases], follow_up[1][cases]
+    as_they_are = explain(drawn)
+    contributions = []
+    for at, (name, unit, coding) in enumerate(zip(names, units, codings, strict=True)):
+        signal = as_they_are.effective_signal[:, at]
+        contributions.append(
+            Contribution(
+                covariate=name,
+                unit=unit,
+                attention=_quantiles(as_they_are.attention[:, at]),
+                signal=_quantiles(signal),
+                mean_absolute_signal=rounded(np.abs(signal).mean()),
+                permutation_c_index_loss=_permutation_loss(
+                    drawn, at, explain, as_they_are.log_risk, (months, event), rng
+                ),
+                dependence=_dependence(drawn, at, coding, explain, float(as_they_are.log_risk.mean())),
+            )
+        )
+    return ContributionReport(cohort=cohort, cases=int(cases.size), covariates=tuple(contributions))
+
+
+def _permutation_loss(
+    covariates: FloatArray,
+    at: int,
+    explain: Explain,
+    log_risk: FloatArray,
+    follow_up: tuple[FloatArray, BoolArray],
+    rng: np.random.Generator,
+) -> float | None:
+    """Mean loss of C-index when one covariate is shuffled over the cases."""
+    try:
+        whole = concordance_index(*follow_up, log_risk)
+    except EstimationError:
+        return None
+    losses = []
+    for _ in range(PERMUTATIONS):
+        shuffled = covariates.copy()
+        shuffled[:, at] = rng.permutation(shuffled[:, at])
+        losses.append(whole - concordance_index(*follow_up, explain(shuffled).log_risk))
+    return rounded(float(np.mean(losses)))
+
+
+def _dependence(
+    covariates: FloatArray, at: int, coding: Mapping[str, float], explain: Explain, mean_log_risk: float
+) -> tuple[DependencePoint, ...]:
+    """Mean log-risk if every case had a value, for values over the middle 95 % of the cases."""
+    values = np.unique(covariates[:, at])
+    if values.size > DEPENDENCE_VALUES:
+        values = np.unique(np.quantile(covariates[:, at], np.linspace(0.025, 0.975, DEPENDENCE_VALUES)))
+    words = {code: meaning for meaning, code in coding.items()}
+    points = []
+    for value in map(float, values):
+        same = covariates.copy()
+        same[:, at] = value
+        shift = float(explain(same).log_risk.mean()) - mean_log_risk
+        points.append(
+            DependencePoint(
+                value=rounded(value), label=words.get(value, f"{value:.4g}"), log_hazard_ratio=rounded(shift)
+            )
+        )
+    return tuple(points)
+
+
+def _quantiles(values: FloatArray) -> Quantiles:
+    found = [rounded(value) for value in np.quantile(values, [0.05, 0.25, 0.5, 0.75, 0.95])]
+    return Quantiles(p05=found[0], p25=found[1], p50=found[2], p75=found[3], p95=found[4])

@@ -1,0 +1,263 @@
+"""Cox's model for a report: tables, the check of proportional hazards, and the nomogram."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from engine.errors import EstimationError
+from export.survival.breslow import breslow_cumulative_hazard
+from export.survival.cox import CoxFit, fit_cox
+from export.survival.cox_tables import CoxRow, cox_tables
+from export.survival.follow_up import BoolArray, FloatArray
+from export.survival.lasso_cox import event_stratified_folds
+from export.survival.proportional_hazards import proportional_hazards_test
+from export.survival_report.digits import rounded
+from export.survival_report.regression import (
+    CoxReport,
+    HazardRatio,
+    Nomogram,
+    NomogramHorizon,
+    NomogramScale,
+    NomogramTick,
+    ProportionalHazardsTest,
+)
+
+MOST_NOMOGRAM_SCALES: Final = 12
+ROUND_PROBABILITIES: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
+FOLDS: Final = 10
+LARGEST_RATIO: Final = 1e12
+WITHOUT_UNIT: Final = frozenset({"", "1", "coded", "as given", "score"})
+"""What a covariate has in place of a unit."""
+
+
+@dataclass(frozen=True, eq=False)
+class CoxCohort:
+    """The cohort that a Cox model is fitted to.
+
+    Attributes
+    ----------
+    names : tuple of str, (p,)
+        As a reader shall see them.
+    units : tuple of str, (p,)
+    codings : tuple of mapping of str to float, (p,)
+        Meaning of each code of a coded covariate; empty for a measured one.
+    covariates : ndarray of float, (case, p)
+    months : ndarray of float, (case,)
+    event : ndarray of bool, (case,)
+    """
+
+    names: tuple[str, ...]
+    units: tuple[str, ...]
+    codings: tuple[Mapping[str, float], ...]
+    covariates: FloatArray
+    months: FloatArray
+    event: BoolArray
+
+
+def report_cox(cohort: CoxCohort) -> tuple[CoxReport | None, CoxFit | None]:
+    """Fit each covariate alone and all together, and test whether hazards are proportional.
+
+    Parameters
+    ----------
+    cohort : CoxCohort
+
+    Returns
+    -------
+    CoxReport or None
+        None if nothing at all can be estimated.
+    CoxFit or None
+        The multivariable model of all covariates; None if it has no bound or covariates repeat each other.
+    """
+    arguments = (cohort.names, cohort.covariates, cohort.months, cohort.event)
+    refused: list[str] = []
+    try:
+        tables = cox_tables(*arguments)
+        alone, together, fit = tables.univariable, tables.multivariable, tables.fit
+        refused = [f"{one.name}: {one.reason}" for one in tables.refused]
+    except EstimationError as error:
+        # Together they cannot be fitted; each alone perhaps can.
+        alone, together, fit = _each_alone(cohort), (), None
+        refused = [str(error)]
+    if not alone:
+        return None, None
+    whole = fit if fit is not None and len(together) == len(cohort.names) else None
+    contrasts = {
+        name: _contrast(unit, coding)
+        for name, unit, coding in zip(cohort.names, cohort.units, cohort.codings, strict=True)
+    }
+    tests, everything = _proportional(cohort, fit, [row.name for row in together])
+    report = CoxReport(
+        cases=cohort.months.size,
+        events=int(cohort.event.sum()),
+        ties="efron",
+        univariable=tuple(_ratio(row, contrasts[row.name]) for row in alone),
+        multivariable=tuple(_ratio(row, contrasts[row.name]) for row in together),
+        not_estimable=tuple(refused),
+        proportional_hazards=tests,
+        proportional_hazards_global_p=everything,
+    )
+    return report, whole
+
+
+def out_of_fold_log_risk(cohort: CoxCohort, seed: int) -> FloatArray | None:
+    """Log-risk (case,) of each case by a Cox model fitted without it; None where a fold has no fit."""
+    try:
+        assigned = event_stratified_folds(cohort.event, FOLDS, np.random.default_rng(seed))
+        log_risk = np.zeros(cohort.months.size)
+        for fold in range(FOLDS):
+            inside = assigned != fold
+            fit = fit_cox(cohort.covariates[inside], cohort.months[inside], cohort.event[inside])
+            # Against one and the same reference in every fold, or folds could not be compared.
+            log_risk[~inside] = cohort.covariates[~inside] @ fit.coefficients
+    except EstimationError:
+        return None
+    return log_risk
+
+
+def draw_up_nomogram(
+    cohort: CoxCohort, fit: CoxFit | None, horizons_months: Sequence[float]
+) -> Nomogram | None:
+    """Turn a multivariable Cox model into scales of points.
+
+    The covariate that moves the log-risk most over its range gets 100 points; each scale begins at 0
+    where it lowers the risk most.
+
+    Parameters
+    ----------
+    cohort : CoxCohort
+    fit : CoxFit or None
+        Of all covariates.
+    horizons_months : sequence of float
+
+    Returns
+    -------
+    Nomogram or None
+        None without a fit, with more than 12 covariates, or where none moves the risk.
+    """
+    if fit is None or len(cohort.names) > MOST_NOMOGRAM_SCALES:
+        return None
+    values = [_scale_values(cohort.covariates[:, at], cohort.codings[at]) for at in range(len(cohort.names))]
+    spans = [
+        abs(float(slope)) * (max(v for v, _ in ticks) - min(v for v, _ in ticks))
+        for slope, ticks in zip(fit.coefficients, values, strict=True)
+    ]
+    if max(spans) <= 0:
+        return None
+    per_point = max(spans) / 100.0
+    scales, lowest = [], 0.0
+    for name, slope, ticks in zip(cohort.names, map(float, fit.coefficients), values, strict=True):
+        least = min(slope * value for value, _ in ticks)
+        lowest += least
+        scales.append(
+            NomogramScale(
+                covariate=name,
+                ticks=tuple(
+                    NomogramTick(label=label, points=rounded((slope * value - least) / per_point))
+                    for value, label in ticks
+                ),
+            )
+        )
+    total = sum(spans) / per_point
+    log_risk = cohort.covariates @ fit.coefficients
+    hazards = breslow_cumulative_hazard(
+        cohort.months, cohort.event, log_risk, np.array(horizons_months, float)
+    )
+    horizons = (
+        _horizon(float(month), float(hazard), lowest, per_point, total)
+        for month, hazard in zip(horizons_months, hazards, strict=True)
+    )
+    return Nomogram(
+        scales=tuple(scales),
+        total_points=rounded(total),
+        horizons=tuple(horizon for horizon in horizons if horizon is not None),
+    )
+
+
+def _horizon(
+    month: float, hazard: float, lowest: float, per_point: float, total: float
+) -> NomogramHorizon | None:
+    """Total points at which the risk by a horizon is 1, 2, 5, 10, … percent."""
+    if hazard <= 0:
+        return None
+    ticks = []
+    for probability in ROUND_PROBABILITIES:
+        log_risk = math.log(-math.log1p(-probability)) - math.log(hazard)
+        points = (log_risk - lowest) / per_point
+        if 0.0 <= points <= total:
+            ticks.append(NomogramTick(label=f"{100 * probability:g} %", points=rounded(points)))
+    return NomogramHorizon(horizon_months=month, ticks=tuple(ticks)) if ticks else None
+
+
+def _scale_values(values: FloatArray, coding: Mapping[str, float]) -> list[tuple[float, str]]:
+    """Values of a scale with their labels: codes by meaning, else round numbers over the middle 98 %."""
+    if coding:
+        return sorted((code, meaning) for meaning, code in coding.items())
+    distinct = np.unique(values)
+    if distinct.size <= 4:
+        return [(float(value), f"{value:g}") for value in distinct]
+    low, high = np.percentile(values, [1, 99])
+    step = _round_step(float(high - low))
+    first, last = math.floor(low / step), math.ceil(high / step)
+    return [(at * step, f"{at * step:g}") for at in range(first, last + 1)]
+
+
+def _round_step(span: float) -> float:
+    """A step of 1, 2 or 5 times a power of ten that cuts a span into four to ten."""
+    if span <= 0:
+        return 1.0
+    magnitude = 10.0 ** math.floor(math.log10(span / 4))
+    return max(step for step in (magnitude, 2 * magnitude, 5 * magnitude) if step <= span / 4 * (1 + 1e-12))
+
+
+def _proportional(
+    cohort: CoxCohort, fit: CoxFit | None, entered: Sequence[str]
+) -> tuple[tuple[ProportionalHazardsTest, ...], float | None]:
+    if fit is None:
+        return (), None
+    columns = [cohort.names.index(name) for name in entered]
+    try:
+        found = proportional_hazards_test(fit, cohort.covariates[:, columns], cohort.months, cohort.event)
+    except EstimationError:
+        return (), None
+    tests = tuple(
+        ProportionalHazardsTest(covariate=name, chi_square=rounded(statistic), p_value=rounded(p_value))
+        for name, statistic, p_value in zip(entered, found.statistics, found.p_values, strict=True)
+    )
+    return tests, rounded(found.global_p_value)
+
+
+def _each_alone(cohort: CoxCohort) -> tuple[CoxRow, ...]:
+    rows: list[CoxRow] = []
+    for at, name in enumerate(cohort.names):
+        try:
+            rows += cox_tables([name], cohort.covariates[:, [at]], cohort.months, cohort.event).univariable
+        except EstimationError:
+            continue
+    return tuple(rows)
+
+
+def _ratio(row: CoxRow, contrast: str) -> HazardRatio:
+    low, ratio, high = (
+        rounded(min(value, LARGEST_RATIO)) for value in (row.lower_95, row.hazard_ratio, row.upper_95)
+    )
+    return HazardRatio(
+        covariate=row.name,
+        contrast=contrast,
+        coefficient=rounded(row.coefficient),
+        hazard_ratio=ratio,
+        interval_95=(low, high),
+        p_value=rounded(row.p_value),
+    )
+
+
+def _contrast(unit: str, coding: Mapping[str, float]) -> str:
+    """What a hazard ratio compares: ``male against female``, ``per 1 g/L``."""
+    meanings = sorted(coding, key=lambda meaning: coding[meaning])
+    if len(meanings) == 2 and coding[meanings[1]] - coding[meanings[0]] == 1.0:
+        return f"{meanings[1]} against {meanings[0]}"
+    return "per unit" if unit in WITHOUT_UNIT else f"per 1 {unit}"

@@ -1,0 +1,112 @@
+"""A fitted DeepSurv ensemble as a report sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import metadata
+from typing import TYPE_CHECKING, Final
+
+from engine.manifest import Covariate
+from export.survival.follow_up import FloatArray
+from export.survival_report.build import ReportedModel
+from export.survival_report.contributions import Explained
+
+if TYPE_CHECKING:
+    # A report is read and drawn without torch; only a fit needs it.
+    from export.deepsurv.fitted import FittedSurvival
+
+SOFTWARE: Final = ("coldspot", "numpy", "scipy", "torch")
+
+
+def reported_model(
+    fitted: FittedSurvival,
+    covariates: tuple[Covariate, ...],
+    *,
+    model_id: str,
+    model_version: str,
+    fitted_on: str,
+    simulated: bool,
+    competing_event: str = "the competing event",
+    assumptions: tuple[str, ...] = (),
+) -> ReportedModel:
+    """Describe a fitted ensemble for :func:`export.survival_report.build.build_fit_report`.
+
+    Parameters
+    ----------
+    fitted : FittedSurvival
+    covariates : tuple of Covariate
+        As the manifest has them, in the order of the network.
+    model_id, model_version : str
+    fitted_on : str
+        Contains ``simulated cohort`` where ``simulated`` is set.
+    simulated : bool
+    competing_event : str
+        What rules the endpoint out, such as ``death without LTP``.
+    assumptions : tuple of str
+    """
+
+    def explain(rows: FloatArray) -> Explained:
+        outputs = fitted.outputs(rows)
+        return Explained(
+            log_risk=outputs["log_risk"].mean(axis=1),
+            attention=outputs["attention"].mean(axis=1),
+            effective_signal=outputs["effective_signal"].mean(axis=1),
+        )
+
+    measured = fitted.recalibration.measured
+    return ReportedModel(
+        model_id=model_id,
+        model_version=model_version,
+        endpoint=fitted.settings.endpoint,
+        fitted_on=fitted_on,
+        simulated=simulated,
+        horizons_months=tuple(float(horizon) for horizon in fitted.horizons),
+        covariates=covariates,
+        explain=explain,
+        survival=fitted.survival,
+        out_of_fold_log_risk=fitted.out_of_fold_log_risk.mean(axis=1),
+        out_of_fold_survival=fitted.out_of_fold_survival,
+        out_of_fold_slope=None if measured is None else (measured.slope, measured.interval_95),
+        competing_event=competing_event,
+        time_unit=fitted.settings.time_unit,
+        assumptions=assumptions,
+        settings=_settings(fitted),
+        software=_software(),
+    )
+
+
+def _settings(fitted: FittedSurvival) -> Mapping[str, str]:
+    """Choices of the fit in words."""
+    chosen, settings = fitted.chosen.settings, fitted.settings
+    tried = "; ".join(
+        f"width {one.settings.hidden}, L2 {one.settings.l2:g}: {one.c_index:.3f}" for one in fitted.tried
+    )
+    left_out = ", ".join(fitted.standardization.left_out)
+    return {
+        "network": f"two residual blocks and feature attention, width {chosen.hidden}",
+        "loss": "negative log Cox partial likelihood (Efron ties) with L2 on all weights",
+        "L2": f"{chosen.l2:g}",
+        "learning rate": f"{chosen.learning_rate:g} (Adam)",
+        "early stopping": (
+            f"on held-out cases, after {chosen.patience_steps} steps without gain; at most {chosen.most_steps}"
+        ),
+        "settings tried": f"C-index out of fold of {tried}",
+        "members of the ensemble": f"{settings.members}"
+        + (", each on its own Bayesian bootstrap" if settings.bayesian_bootstrap else ""),
+        "folds": f"{settings.folds}, stratified by event",
+        "recalibration": f"log-risk multiplied by {fitted.recalibration.applied:.3f}, the slope out of fold",
+        "baseline": "Breslow, from log-risks out of fold",
+        "seed": f"{fitted.seed}",
+        **({"covariates left out": f"{left_out} (the same for nearly every case)"} if left_out else {}),
+    }
+
+
+def _software() -> Mapping[str, str]:
+    """Versions of what decides the digits."""
+    found = {}
+    for name in SOFTWARE:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,165 @@
+"""The tables of the page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from export.survival_report.evaluation import Evaluation
+from export.survival_report.explanation import SignatureReport
+from export.survival_report.fit_report import FitReport
+from export.survival_report.markup import NONE, compact, number, p_value, table, with_interval
+from export.survival_report.regression import CoxReport, GroupComparison
+
+
+def performance_table(report: FitReport) -> str:
+    """Figures of every cohort side by side, the honest ones first."""
+    shown = report.evaluations
+    rows: list[tuple[str, Callable[[Evaluation], str]]] = [
+        ("how it was measured", lambda item: item.role_words),
+        ("cases", lambda item: str(item.cases)),
+        ("events", lambda item: str(item.events)),
+        ("C-index (95 %)", lambda item: with_interval(item.c_index, item.c_index_interval_95)),
+        ("C-index of the Cox model", lambda item: number(item.cox_c_index)),
+        ("C-index of the simulation's true risk", lambda item: number(item.ceiling_c_index)),
+        ("integrated Brier score", lambda item: number(item.brier.integrated if item.brier else None)),
+        ("… of the null model", lambda item: number(item.brier.null_integrated if item.brier else None)),
+        (
+            "… of the simulation's true risk",
+            lambda item: number(item.brier.ceiling_integrated if item.brier else None),
+        ),
+        (
+            "calibration slope (95 %)",
+            lambda item: with_interval(item.calibration_slope, item.calibration_slope_interval_95, 2),
+        ),
+        ("observed to expected", _observed_to_expected),
+    ]
+    body = [[name, *(figure(item) for item in shown)] for name, figure in rows]
+    body = [row for row in body if any(cell != NONE for cell in row[1:])]
+    caption = (
+        "C-index: 0.5 is chance, 1 a perfect order. Brier score: lower is better, and it must lie below the null "
+        "model's. Calibration slope: 1 is right, below 1 the model is too sure; out of fold it is the one that the "
+        "model was then stretched by. Observed to expected: 1 is right, above 1 the model says too little."
+    )
+    return table(["", *(item.title for item in shown)], body, caption=caption)
+
+
+def _observed_to_expected(item: Evaluation) -> str:
+    """At every horizon that could be judged."""
+    said = [f"{number(one.observed_to_expected, 2)} at {one.horizon_months:g}" for one in item.calibration]
+    return ", ".join(said) or NONE
+
+
+def cohort_table(report: FitReport) -> str:
+    """Cases, events and follow-up of every cohort."""
+    competing = any(cohort.competing_events for cohort in report.cohorts)
+    head = ["cohort", "cases", "events", *(["competing events"] if competing else [])]
+    head += [f"median follow-up, {report.time_unit}", f"longest, {report.time_unit}", "left out"]
+    body = [
+        [
+            cohort.name,
+            str(cohort.cases),
+            f"{cohort.events} ({100 * cohort.events / cohort.cases:.0f} %)",
+            *([str(cohort.competing_events)] if competing else []),
+            number(cohort.median_follow_up_months, 1),
+            number(cohort.longest_follow_up_months, 1),
+            str(cohort.left_out),
+        ]
+        for cohort in report.cohorts
+    ]
+    caption = f"Endpoint: {report.endpoint}. Follow-up by the reverse Kaplan–Meier method."
+    return table(head, body, numbers=range(1, len(head)), caption=caption)
+
+
+def covariate_table(report: FitReport) -> str:
+    """What the model is given, as the training cohort has it."""
+    body = [
+        [
+            item.name,
+            item.description,
+            item.unit,
+            item.coding,
+            compact(item.mean),
+            compact(item.sd),
+            f"{compact(item.low)} to {compact(item.high)}",
+        ]
+        for item in report.covariates
+    ]
+    head = ("covariate", "what it is", "unit", "coding", "mean", "SD", "training range")
+    return table(head, body, numbers=(4, 5, 6))
+
+
+def comparison_table(comparison: GroupComparison | None) -> str:
+    """Groups of cases side by side."""
+    if comparison is None:
+        return ""
+    head = [
+        "variable",
+        *(f"{group} (n = {cases})" for group, cases in zip(comparison.groups, comparison.cases, strict=True)),
+        "p",
+        "test",
+    ]
+    body = [[row.variable, *row.values, p_value(row.p_value), row.test] for row in comparison.rows]
+    caption = "Median (lower quartile, upper quartile), or count (share of its group)."
+    return table(head, body, numbers=range(1, len(comparison.groups) + 2), caption=caption)
+
+
+def cox_table(cox: CoxReport) -> str:
+    """Hazard ratios alone and together, with the check of proportional hazards beside."""
+    together = {row.covariate: row for row in cox.multivariable}
+    tests = {row.covariate: row for row in cox.proportional_hazards}
+    names = list(dict.fromkeys(row.covariate for row in (*cox.univariable, *cox.multivariable)))
+    alone = {row.covariate: row for row in cox.univariable}
+    body = []
+    for name in names:
+        cells = [name, (together.get(name) or alone[name]).contrast]
+        for row in (alone.get(name), together.get(name)):
+            cells += (
+                [NONE, NONE]
+                if row is None
+                else [with_interval(row.hazard_ratio, row.interval_95), p_value(row.p_value)]
+            )
+        test = tests.get(name)
+        body.append([*cells, p_value(None if test is None else test.p_value)])
+    head = (
+        "covariate",
+        "contrast",
+        "univariable HR (95 %)",
+        "p",
+        "multivariable HR (95 %)",
+        "p",
+        "proportional: p",
+    )
+    everything = (
+        f" Global test of proportional hazards: p {_equals(cox.proportional_hazards_global_p)}."
+        if cox.proportional_hazards_global_p is not None
+        else ""
+    )
+    caption = (
+        f"{cox.cases} cases, {cox.events} events, {cox.ties.capitalize()} ties. Last column: Grambsch and Therneau's "
+        f"test; a small p speaks against proportional hazards.{everything}"
+    )
+    return table(head, body, numbers=range(2, 7), caption=caption)
+
+
+def _equals(value: float) -> str:
+    text = p_value(value)
+    return text if text.startswith("<") else f"= {text}"
+
+
+def signature_table(signature: SignatureReport) -> str:
+    """Every feature that the final fit or some fold chose."""
+    body = [
+        [
+            weight.feature,
+            NONE if weight.coefficient == 0.0 else number(weight.coefficient, 4),
+            f"{100 * weight.chosen_share:.0f} %",
+        ]
+        for weight in signature.weights
+    ]
+    return table(("feature", "weight per SD", "chosen in"), body, numbers=(1, 2))
+
+
+def settings_table(report: FitReport) -> str:
+    """Choices of the fit, and the software that made it."""
+    body = [[item.name, item.value] for item in (*report.settings, *report.software)]
+    return table(("setting", "value"), body)
