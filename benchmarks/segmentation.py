@@ -1,6 +1,6 @@
 """Segmentation beside nnU-Net's own predictor: wall time, peak memory, labels; each in a process of its own.
 
-    COLDSPOT_DATA=... python -m benchmarks.segmentation [--standard] [--exact] [--json]
+    COLDSPOT_DATA=... python -m benchmarks.segmentation [--standard] [--exact] [--repeats 3] [--out FILE]
 
 Networks have random weights: they cost what trained ones cost. ``--standard`` is nnU-Net's default 3D U-Net of
 31 million weights (patch 128, six stages), else a small one. Needs ``make setup-export``.
@@ -14,13 +14,15 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -68,7 +70,6 @@ class Task:
     region: list[float] | None
     mirror: bool
     exact: bool
-    repeats: int
     labels: Path
 
     def arguments(self) -> list[str]:
@@ -92,23 +93,15 @@ def run_task(text: str) -> None:
 def timed(
     segment: Callable[[], Any], told: Row, *, exactly: Callable[[], Any] | None = None, **described: Any
 ) -> Row:
-    """Time repeats after the idle memory was read; labels may come from another, untimed run."""
+    """Time one run after the idle memory was read; labels may come from another, untimed run."""
     idle = status("VmRSS")
-    durations = []
-    for _ in range(told["repeats"]):
-        started = time.perf_counter()
-        labels = segment()
-        durations.append(time.perf_counter() - started)
+    started = time.perf_counter()
+    labels = segment()
+    duration_s = time.perf_counter() - started
     # Not ru_maxrss, which a process inherits from the one that started it.
     peak = status("VmHWM")
     np.save(told["labels"], labels if exactly is None else exactly())
-    return {
-        **described,
-        "wall_s": statistics.median(durations),
-        "runs": len(durations),
-        "idle_mib": idle,
-        "peak_mib": peak,
-    }
+    return {**described, "wall_s": duration_s, "idle_mib": idle, "peak_mib": peak}
 
 
 def status(name: str) -> float:
@@ -191,32 +184,55 @@ def rows(folder: Path, source: Path, bundle: Path, options: argparse.Namespace) 
     for name, path in chosen_images().items():
         image, crop, region, shapes = write_inputs(folder, bundle, path)
         for scope in options.scopes:
-            reference = None
-            for contender in (PEER, *BACKENDS):
-                labels = folder / f"{contender}.npy"
-                task = Task(
+            inside = scope == "region"
+            tasks = {
+                contender: Task(
                     contender=contender,
                     folder=source,
                     bundle=bundle,
                     image=image,
-                    crop=crop if scope == "region" else None,
-                    region=region if scope == "region" else None,
+                    crop=crop if inside else None,
+                    region=region if inside else None,
                     mirror=options.mirror,
                     exact=options.exact,
-                    repeats=options.repeats,
-                    labels=labels,
+                    labels=folder / f"{contender}.npy",
                 )
-                found = run_alone(task)
-                row = {
-                    "image": name,
-                    "scope": scope,
-                    **shapes[scope],
-                    "contender": contender,
-                    **found,
-                }
+                for contender in (PEER, *BACKENDS)
+            }
+            reference = None
+            for contender, found in alternating(tasks, options.repeats).items():
+                row = {"image": name, "scope": scope, **shapes[scope], "contender": contender, **found}
                 if "wall_s" in found:
-                    reference = compare(row, reference, np.load(labels))
+                    reference = compare(row, reference, np.load(tasks[contender].labels))
                 yield row
+
+
+def alternating(tasks: dict[str, Task], rounds: int) -> dict[str, Row]:
+    """Run all in turn, each time in a new process: what else the machine does meets everybody."""
+    found: dict[str, list[Row]] = {contender: [] for contender in tasks}
+    for number in range(rounds):
+        # The last round's labels are compared; the slower exact ones are made once.
+        is_last = number == rounds - 1
+        for contender in list(tasks)[:: -1 if number % 2 else 1]:
+            task = replace(tasks[contender], exact=tasks[contender].exact and is_last)
+            found[contender].append(run_alone(task))
+            print(f"round {number + 1} of {rounds}, {contender}: {found[contender][-1]}", file=sys.stderr)
+    return {contender: together(results) for contender, results in found.items()}
+
+
+def together(results: list[Row]) -> Row:
+    """One row of several runs: medians, and the highest peak."""
+    failed = next((row for row in results if "error" in row), None)
+    if failed is not None:
+        return failed
+    durations = [row["wall_s"] for row in results]
+    return {
+        "backend": results[0]["backend"],
+        "wall_s": statistics.median(durations),
+        "walls_s": durations,
+        "idle_mib": statistics.median(row["idle_mib"] for row in results),
+        "peak_mib": max(row["peak_mib"] for row in results),
+    }
 
 
 def write_inputs(folder: Path, bundle: Path, path: Path) -> tuple[Path, Path, list[float], Row]:
@@ -309,32 +325,49 @@ def main() -> None:
         action="store_true",
         help="compare labels with the peer's sums in single precision (twice its time)",
     )
-    parser.add_argument("--repeats", type=int, default=1, help="runs of each; their median is printed")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line, no table")
+    parser.add_argument(
+        "--repeats", type=int, default=3, help="runs of each, in turn; their median is printed"
+    )
+    parser.add_argument(
+        "--out", type=Path, help="JSON file; default: benchmarks/results/segmentation-{small,standard}.json"
+    )
     parser.add_argument("--task", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.task:
         run_task(options.task)
         return
-    settings = STANDARD if options.standard else SMALL
-    images = chosen_images()
+    network = "standard" if options.standard else "small"
+    out = options.out or ROOT / "benchmarks" / "results" / f"segmentation-{network}.json"
+    settings, images = (STANDARD if options.standard else SMALL), chosen_images()
+    report: Row = {
+        "command": f"python -m benchmarks.segmentation {' '.join(sys.argv[1:])}".strip(),
+        **machine(),
+        "network": settings,
+        "mirror": options.mirror,
+    }
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         source, bundle = write_model(folder, settings, list(images.values())[:1])
-        header = {
-            "machine": platform.machine(),
-            "threads": THREADS,
-            "load_before": os.getloadavg()[0],
-            "network": settings,
-            "mirror": options.mirror,
-        }
-        print(json.dumps(header), flush=True)
-        found = []
-        for row in rows(folder, source, bundle, options):
-            found.append(row)
-            print(json.dumps(row), flush=True)
-    if not options.json:
-        print(table(found))
+        report["rows"] = list(rows(folder, source, bundle, options))
+    report["load_after"] = os.getloadavg()[0]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(report, indent=1) + "\n")
+    print(table(report["rows"]))
+    print(f"written to {out}")
+
+
+def machine() -> Row:
+    """Where and with what it was measured."""
+    names = re.findall(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    packages = ("nnunetv2", "torch", "onnxruntime", "openvino", "numpy", "scipy", "numba")
+    return {
+        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": f"{platform.machine()}, {names[0] if names else 'unknown CPU'}",
+        "threads": THREADS,
+        "load_before": os.getloadavg()[0],
+        "python": platform.python_version(),
+        "versions": {package: importlib.metadata.version(package) for package in packages},
+    }
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import numpy as np
 from engine.cold_spots import find_cold_spots
 from engine.coverage import measure_coverage, uncovered_in_lung
 from engine.coverage_findings import SURE_ENOUGH, find_coverage, with_interval
-from engine.errors import InvalidRequestError
+from engine.errors import InvalidRequestError, RadiomicsError
 from engine.findings import AlignmentFinding, ColdSpot, CoverageFinding, LesionFinding, MarginFinding
 from engine.geometry import FloatArray, apply_affine
 from engine.interval import CoverageInterval, PoseUncertainty, coverage_interval
@@ -22,6 +22,7 @@ from engine.measurement import MeasurementField, lay_out, region_hu
 from engine.model_contour import StructureSegmenter, source_of
 from engine.outcome import AblationAssessment, AssessmentMaps, ClinicalInputs, maps_of
 from engine.preparation import AssessmentSettings, PreparedPlanning, prepare_planning, require_thin
+from engine.radiomics.radscore import Radscore
 from engine.reading import check_same_patient
 from engine.refusal import Refusal, RefusalCode, RefusedError
 from engine.registration.comparison import PlanningSide
@@ -32,6 +33,7 @@ from engine.volume import CtVolume, LabelMask
 from engine.wording import contours_to_check, preliminary_summary, refused_summary, slice_warning, summary
 from engine.zone_contour import SUPPLIED, ZoneContour, place_lesion, segmented_contour, supplied_contour
 from engine.zone_search import REACH_MM
+from engine.zone_signature import radscore_for, risk_of, signature_of
 
 __all__ = [
     "AblationAssessment",
@@ -167,8 +169,12 @@ class _Run:
         with clock.stage(Stage.INTERVAL):
             interval = self._interval(grid, at, fine)
             sure = interval.probability_complete >= SURE_ENOUGH and self._surely_covered(at, fine)
+        radscore = None
+        if risk_model is not None and signature_of(risk_model) is not None:
+            with clock.stage(Stage.RADIOMICS):
+                radscore = self._radscore(risk_model, at)
         with clock.stage(Stage.RISK):
-            risk = self._risk(risk_model, interval.probability_complete, include_risk_if_complete)
+            risk = self._risk(risk_model, radscore, interval.probability_complete, include_risk_if_complete)
         coverage, margin = with_interval(*measured, interval, sure=sure or not self._to_check())
         return AblationAssessment(
             preliminary=False,
@@ -179,6 +185,7 @@ class _Run:
             alignment=self._alignment(fine),
             lesion=self._lesion(fine),
             risk=risk,
+            radscore=radscore,
             timings_s=dict(clock.timings_s),
             warnings=tuple(dict.fromkeys(self.warnings)),
             seed=self.settings.seed,
@@ -363,16 +370,25 @@ class _Run:
             draws=self.settings.draws,
         )
 
+    def _radscore(self, model: SurvivalModel, at: ZoneContour) -> Radscore | None:
+        """The Radscore; None, with a warning, where this zone has none."""
+        try:
+            return radscore_for(model, self.verification, at.zone)
+        except RadiomicsError as error:
+            self.warnings.append(f"there is no Radscore, and no risk that needs one: {error}")
+            return None
+
     def _risk(
-        self, model: SurvivalModel | None, probability_complete: float, include_if_complete: bool
+        self,
+        model: SurvivalModel | None,
+        radscore: Radscore | None,
+        probability_complete: float,
+        include_if_complete: bool,
     ) -> SurvivalRisk | None:
         if model is None:
             return None
-        return model.risk(
-            self.clinical.sex,
-            self.clinical.fibrinogen_g_per_l,
-            probability_complete,
-            include_if_complete=include_if_complete,
+        return risk_of(
+            model, self.clinical, probability_complete, radscore, include_if_complete=include_if_complete
         )
 
     def _tumor_center(self, at: Registration) -> FloatArray:

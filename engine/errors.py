@@ -17,6 +17,11 @@
     │   ├── PatientMismatchError        planning and verification of different patients
     │   ├── GridMismatchError           a mask that does not lie on its CT
     │   ├── EmptyMaskError              a mask without a voxel
+    │   ├── EstimationError             a statistic that this cohort cannot give
+    │   │   ├── CollinearityError       covariates that cannot be told apart, or say nothing
+    │   │   └── SeparationError         a hazard ratio without bound
+    │   ├── RadiomicsError              a zone whose features cannot be computed
+    │   │   └── CollapsedTextureError   one or two gray levels: settings or zone without texture
     │   └── InvalidRequestError         a value out of its range, a field left out
     ├── StateError                      the request does not fit what is stored
     │   ├── NotFoundError
@@ -145,6 +150,36 @@ class EmptyMaskError(InputError):
     """A mask has no voxel."""
 
     code = "empty_mask"
+
+
+class EstimationError(InputError):
+    """A statistic cannot be estimated from this cohort: too few cases or events, or no finite answer."""
+
+    code = "not_estimable"
+
+
+class CollinearityError(EstimationError):
+    """Covariates cannot be told apart, or one says nothing about the events."""
+
+    code = "collinear_covariates"
+
+
+class SeparationError(EstimationError):
+    """A covariate orders the events so completely that its hazard ratio has no bound."""
+
+    code = "separation"
+
+
+class RadiomicsError(InputError):
+    """The radiomics features of a zone cannot be computed."""
+
+    code = "radiomics"
+
+
+class CollapsedTextureError(RadiomicsError):
+    """The zone has one or two gray levels: its texture features would describe the settings, not the tissue."""
+
+    code = "collapsed_texture"
 
 
 class InvalidRequestError(InputError):

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from engine.findings import AlignmentFinding, ColdSpot, CoverageFinding, LesionFinding, MarginFinding
 from engine.geometry import VolumeGeometry
 from engine.measurement import MeasurementField
+from engine.radiomics.radscore import Radscore
 from engine.refusal import Refusal
 from engine.survival import SurvivalRisk
 
@@ -71,6 +72,8 @@ class AblationAssessment:
     uncovered: tuple[ColdSpot, ...] = ()
     alignment: AlignmentFinding = field(default_factory=lambda: AlignmentFinding("none"))
     risk: SurvivalRisk | None = None
+    radscore: Radscore | None = None
+    """Where the risk model has a signature."""
     timings_s: dict[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     refusal: Refusal | None = None

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Literal, Self
 import numpy as np
 import numpy.typing as npt
 
+from engine.cumulative_incidence import cumulative_incidence, mean_survival
 from engine.errors import InvalidRequestError, ManifestError, ModelError, ModelInputError
 from engine.manifest import Bernoulli, Bundle, Covariate, LogNormal, Normal, load_bundle
 from engine.runtime.onnx_session import OnnxSession
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from engine.runtime.session import InferenceSession
@@ -30,6 +31,8 @@ QUADRATURE_NODES = 32
 within 0.001 of a much finer rule."""
 
 _BAND = (0.05, 0.95)
+_MOST_ROWS = 1 << 16
+_FROM_THE_REQUEST = ("sex", "fibrinogen_g_per_l")
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -49,6 +52,19 @@ class SurvivalRisk:
     statements: tuple[str, ...]
     flags: tuple[str, ...]
     probability_if_complete: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class CovariateExplanation:
+    """What the network does with cases: log-risk (case,), attention and signals (case, covariate).
+
+    Attention is 1 where every covariate is let in alike; the effective signal is attention times the
+    standardized covariate.
+    """
+
+    log_risk: FloatArray
+    attention: FloatArray
+    effective_signal: FloatArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,10 +108,10 @@ class SurvivalModel:
         self._missing = {
             c.name: _distribution_nodes(c, c.distribution) for c in self._section.covariates if c.distribution
         }
-        self._hazard = _at_horizons(
-            self._section.baseline.months,
-            self._section.baseline.cumulative_hazard,
-            self._section.horizons_months,
+        self._hazard = np.array(self._section.baseline.cumulative_hazard, dtype=np.float64)
+        competing = self._section.competing
+        self._competing = (
+            None if competing is None else np.array(competing.cumulative_hazard, dtype=np.float64)
         )
         self._require_parity()
 
@@ -143,6 +159,7 @@ class SurvivalModel:
         probability_complete: float,
         *,
         radscore: float | None = None,
+        further: Mapping[str, float] | None = None,
         include_if_complete: bool = False,
     ) -> SurvivalRisk:
         """Risk of LTP within each horizon of the model.
@@ -160,6 +177,8 @@ class SurvivalModel:
             P, the probability that the target is covered completely, 0 to 1.
         radscore : float, optional
             Radiomics score of the ablation zone, for a model that uses one.
+        further : mapping of str to float, optional
+            Other covariates by name, such as the signature's features where the model takes them itself.
         include_if_complete : bool, optional
             Also give R(complete).
 
@@ -168,14 +187,20 @@ class SurvivalModel:
         InvalidRequestError
             If sex or fibrinogen is not a value a patient can have.
         ModelInputError
-            If ``probability_complete`` or ``radscore`` is not a number the model can take.
+            If the model gives no risk of LTP, or ``probability_complete``, ``radscore`` or another covariate
+            is not a number the model can take.
         ModelError
             If the network gives a risk that is not a number.
         """
+        if self._section.purpose != "ltp":
+            raise ModelInputError(
+                f"{self.name} predicts {self._section.endpoint}, not local tumor progression; choose another model"
+            )
         if not (math.isfinite(probability_complete) and 0 <= probability_complete <= 1):
             raise ModelInputError(f"probability of complete coverage {probability_complete} must be 0 to 1")
         flags: list[str] = []
-        given = {
+        given: dict[str, float | None] = {
+            **(further or {}),
             "sex": self._coded_sex(sex),
             "fibrinogen_g_per_l": fibrinogen_g_per_l,
             "radscore": radscore if self._section.uses_radscore else None,
@@ -188,7 +213,7 @@ class SurvivalModel:
         estimate, band = _estimate(mixture, weights), _band(mixture, weights)
         if_complete = _estimate(complete, weights) if include_if_complete else np.empty(0)
         return SurvivalRisk(
-            months=self._section.horizons_months,
+            months=tuple(int(month) for month in self._section.horizons_months),
             probability=tuple(float(p) for p in estimate),
             band_90=tuple(
                 (float(min(low, p)), float(max(high, p)))
@@ -198,6 +223,61 @@ class SurvivalModel:
             statements=self._statements(probability_complete, estimate, band, if_complete),
             flags=tuple(flags),
             probability_if_complete=tuple(float(p) for p in if_complete),
+        )
+
+    def survival(self, covariates: npt.ArrayLike, at_months: Sequence[float]) -> FloatArray:
+        """Probability of no endpoint by given times, the mean over the members; for any purpose.
+
+        Parameters
+        ----------
+        covariates : array_like of float, (case, covariate)
+            In the manifest's order and units; clamped to the training range.
+        at_months : sequence of float, (time,)
+            In the manifest's unit of time; beyond the baseline table its last value holds.
+
+        Returns
+        -------
+        ndarray of float, (case, time)
+
+        Raises
+        ------
+        ModelInputError
+            If a row is not one finite number per covariate.
+        ModelError
+            If the network gives a risk that is not a number.
+        """
+        outputs = self._run(self._clamped(np.asarray(covariates, dtype=np.float64)))
+        survival = mean_survival(
+            outputs["log_risk"],
+            np.array(self._section.baseline.months, dtype=np.float64),
+            self._hazard,
+            np.asarray(at_months, dtype=np.float64),
+            self._competing,
+        )
+        if not np.isfinite(survival).all():
+            raise ModelError(f"{self.name} gave a risk that is not a number; do not use this bundle")
+        return survival
+
+    def explanation(self, covariates: npt.ArrayLike) -> CovariateExplanation:
+        """Log-risk, attention and effective signal of cases, the means over the members.
+
+        Parameters
+        ----------
+        covariates : array_like of float, (case, covariate)
+            As for :meth:`survival`.
+
+        Raises
+        ------
+        ModelInputError
+            If a row is not one finite number per covariate, or the network gives no effective signal.
+        """
+        outputs = self._run(self._clamped(np.asarray(covariates, dtype=np.float64)))
+        if not {"attention", "effective_signal"} <= set(outputs):
+            raise ModelInputError(f"{self.name} gives no attention and effective signal; export it again")
+        return CovariateExplanation(
+            outputs["log_risk"].mean(axis=1),
+            outputs["attention"].mean(axis=1),
+            outputs["effective_signal"].mean(axis=1),
         )
 
     @property
@@ -223,9 +303,13 @@ class SurvivalModel:
         nodes = [
             _Nodes(np.zeros(1), np.ones(1))
             if covariate.name == "complete_coverage"
-            else self._nodes(covariate, given[covariate.name], flags)
+            else self._nodes(covariate, given.get(covariate.name), flags)
             for covariate in self._section.covariates
         ]
+        if math.prod(len(n.values) for n in nodes) > _MOST_ROWS:
+            raise ModelInputError(
+                f"too many covariates of {self.name} are missing at once; give more of them"
+            )
         values = np.meshgrid(*[n.values for n in nodes], indexing="ij")
         weights = np.meshgrid(*[n.weights for n in nodes], indexing="ij")
         rows = np.stack([v.ravel() for v in values], axis=1)
@@ -245,9 +329,9 @@ class SurvivalModel:
                 f"{covariate.name} {value} is outside {covariate.accepted_low:g} to "
                 f"{covariate.accepted_high:g} {covariate.unit}; check the value and its unit, or leave it out"
             )
-            if covariate.name == "radscore":
-                raise ModelInputError(message)
-            raise InvalidRequestError(message, field=covariate.name)
+            if covariate.name in _FROM_THE_REQUEST:
+                raise InvalidRequestError(message, field=covariate.name)
+            raise ModelInputError(message)
         clamped = min(max(value, covariate.training_low), covariate.training_high)
         if clamped != value:
             flags.append(
@@ -261,19 +345,38 @@ class SurvivalModel:
         column = [c.name for c in self._section.covariates].index("complete_coverage")
         both = np.concatenate([rows, rows])
         both[len(rows) :, column] = 1.0
-        log_risk = self._log_risk(both)
-        risks = -np.expm1(-self._hazard * np.exp(log_risk)[:, :, None])
-        if not np.isfinite(risks).all():
-            raise ModelError(f"{self.name} gave a risk that is not a number; do not use this bundle")
+        risks = self._incidence(self._run(both)["log_risk"], self._section.horizons_months)
         return risks[: len(rows)], risks[len(rows) :]
 
-    def _log_risk(self, covariates: FloatArray) -> FloatArray:
-        """Log-risk (row, member) of covariates (row, covariate) in a caller's units."""
+    def _incidence(self, log_risk: FloatArray, at_months: Sequence[float]) -> FloatArray:
+        """Risk (row, member, time) of log-risks (row, member)."""
+        risks = cumulative_incidence(
+            np.exp(log_risk),
+            np.array(self._section.baseline.months, dtype=np.float64),
+            self._hazard,
+            np.array(at_months, dtype=np.float64),
+            self._competing,
+        )
+        if not np.isfinite(risks).all():
+            raise ModelError(f"{self.name} gave a risk that is not a number; do not use this bundle")
+        return risks
+
+    def _run(self, covariates: FloatArray) -> dict[str, FloatArray]:
+        """Outputs of the network for covariates (row, covariate) in a caller's units."""
         mean = np.array([c.mean for c in self._section.covariates])
         sd = np.array([c.sd for c in self._section.covariates])
         standardized = ((covariates - mean) / sd).astype(np.float32)
         outputs = self._session.run({self.manifest.inputs[0].name: standardized})
-        return np.asarray(outputs["log_risk"], dtype=np.float64)
+        return {name: np.asarray(value, dtype=np.float64) for name, value in outputs.items()}
+
+    def _clamped(self, covariates: FloatArray) -> FloatArray:
+        """Covariates (row, covariate) inside the training ranges; refuses what is no such table."""
+        expected = len(self._section.covariates)
+        if covariates.ndim != 2 or covariates.shape[1] != expected or not np.isfinite(covariates).all():
+            raise ModelInputError(f"{self.name} takes rows of {expected} finite numbers, one per covariate")
+        low = np.array([c.training_low for c in self._section.covariates])
+        high = np.array([c.training_high for c in self._section.covariates])
+        return np.clip(covariates, low, high)
 
     def _require_tensors(self) -> None:
         """Hold the manifest to one input and the log-risk of every member."""
@@ -289,7 +392,7 @@ class SurvivalModel:
         parity = self._parity
         rows = np.array([case.covariates for case in parity.reference_outputs])
         expected = np.array([case.log_risk for case in parity.reference_outputs])
-        worst = float(np.abs(self._log_risk(rows) - expected).max())
+        worst = float(np.abs(self._run(rows)["log_risk"] - expected).max())
         if not worst <= parity.device_tolerance:
             raise ModelError(
                 f"{self.name} on {self.backend} differs by {worst:g} from its source model, more than "
@@ -332,14 +435,6 @@ def _distribution_nodes(covariate: Covariate, distribution: Bernoulli | LogNorma
         values = distribution.mean + distribution.sd * z
     values = np.clip(values, covariate.training_low, covariate.training_high)
     return _Nodes(values, np.full(QUADRATURE_NODES, 1 / QUADRATURE_NODES))
-
-
-def _at_horizons(
-    months: tuple[float, ...], hazard: tuple[tuple[float, ...], ...], horizons: tuple[int, ...]
-) -> FloatArray:
-    """Baseline cumulative hazard (member, horizon): a step function, right-continuous."""
-    index = np.searchsorted(months, horizons, side="right") - 1
-    return np.asarray(np.array(hazard, dtype=np.float64)[:, index])
 
 
 def _estimate(risks: FloatArray, weights: FloatArray) -> FloatArray:

@@ -19,6 +19,7 @@ from export.cli_output import (
     print_parity,
     progress_shown,
 )
+from export.cohort_cli import register as register_cohort_commands
 from export.exit_codes import EXPLANATION, NOT_ALIKE
 
 app = typer.Typer(
@@ -323,6 +324,9 @@ def train_demo(
             on_progress=in_steps(tell),
         )
         print_made(made, as_json=json_output)
+
+
+register_cohort_commands(app)
 
 
 def parse_labels(pairs: list[str]) -> dict[int, str]:

@@ -74,13 +74,9 @@ def _survival_card(manifest: ModelManifest, section: SurvivalSection, parity: Pa
         *_head(manifest, DEMO_SURVIVAL),
         f"- Intended use: {manifest.intended_use}",
         f"- Fitted on: {manifest.fitted_on}",
-        f"- Endpoint: {section.endpoint}, within {_join(section.horizons_months)} months",
+        f"- Endpoint: {section.endpoint}, within {_join(section.horizons_months)} {section.time_unit}",
         f"- Ensemble: {members}",
-        (
-            f"- Coverage is complete when TCR is 1 (target: tumor and {section.target_margin_mm:g} mm, "
-            f"{'clipped' if section.target_clipped_to_lung else 'not clipped'} to lung)"
-        ),
-        f"- Radscore: {'used' if section.uses_radscore else 'not used'}",
+        *_survival_choices(section),
         f"- Licence: {manifest.licence}",
         f"- Provenance: {manifest.provenance}",
         "",
@@ -99,6 +95,33 @@ def _survival_card(manifest: ModelManifest, section: SurvivalSection, parity: Pa
         *_assumptions(manifest),
     ]
     return "\n".join(lines)
+
+
+def _survival_choices(section: SurvivalSection) -> list[str]:
+    """How coverage, radiomics, a competing event and calibration enter."""
+    lines = []
+    if section.target_margin_mm is not None:
+        lines.append(
+            f"- Coverage is complete when TCR is 1 (target: tumor and {section.target_margin_mm:g} mm, "
+            f"{'clipped' if section.target_clipped_to_lung else 'not clipped'} to lung)"
+        )
+    if section.purpose == "ltp":
+        features = "; the signature's features are covariates" if section.uses_signature_features else ""
+        lines.append(f"- Radscore: {'used' if section.uses_radscore else 'not used'}{features}")
+    if section.signature is not None:
+        lines.append(
+            f"- Signature: {len(section.signature.features)} features by {section.signature.extractor}"
+        )
+    if section.competing is not None:
+        lines.append(f"- Competing event: {section.competing.event}; risks are cumulative incidences")
+    if section.calibration is not None:
+        measured = section.calibration
+        low, high = measured.slope_interval_95
+        lines.append(
+            f"- Calibration slope out of fold ({measured.folds} folds): {measured.slope:.2f}, 95 % interval {low:.2f} "
+            f"to {high:.2f}; log-risks were multiplied by {measured.slope_applied:.2f}"
+        )
+    return lines
 
 
 def _head(manifest: ModelManifest, demo: str) -> list[str]:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         PreparedPlanning,
     )
     from engine.findings import RegistrationQuality
+    from engine.radiomics.radscore import Radscore
     from engine.refusal import Refusal
     from service.worker import StageNews
 
@@ -270,7 +271,23 @@ def _risk(found: AblationAssessment) -> assessment_pb2.Risk | None:
         statements=risk.statements,
         flags=risk.flags,
         probability_if_complete=risk.probability_if_complete,
+        radscore=_radscore(found.radscore),
     )
+
+
+def _radscore(found: Radscore | None) -> assessment_pb2.Radscore | None:
+    if found is None:
+        return None
+    features = [
+        assessment_pb2.SignatureFeature(
+            name=one.name,
+            value=one.value,
+            contribution=one.contribution,
+            within_reference=one.within_reference,
+        )
+        for one in found.contributions
+    ]
+    return assessment_pb2.Radscore(value=found.value, features=features)
 
 
 def _refusal(refusal: Refusal | None) -> assessment_pb2.Refusal | None:

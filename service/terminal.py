@@ -155,6 +155,12 @@ def _risk_rows(risk: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """The model's own statements, never a bare percentage: they say what it was fitted on."""
     for statement in risk["statements"]:
         yield "Risk of local progression", statement
+    radscore = risk["radscore"]
+    if radscore is not None:
+        yield (
+            "Radscore",
+            f"{number(radscore['value'], 3)} from {len(radscore['features'])} features of the zone",
+        )
     for flag in risk["flags"]:
         yield "Risk, flag", flag
 

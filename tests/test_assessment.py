@@ -17,7 +17,7 @@ from engine.assessment import (
 )
 from engine.errors import EmptyMaskError, InvalidRequestError
 from engine.refusal import RefusalCode
-from engine.stages import Stage, StageClock
+from engine.stages import SilentListener, Stage, StageClock
 from engine.volume import CtVolume, LabelMask
 from engine.wording import DISCLAIMER, slice_warning
 from tests.spheres import ball, centered_grid, true_coverage
@@ -84,7 +84,7 @@ def test_the_same_input_gives_the_same_answer() -> None:
     assert once.margin == again.margin
 
 
-class Heard:
+class Heard(SilentListener):
     def __init__(self, stop_at: Stage | None = None) -> None:
         self.started: list[Stage] = []
         self.finished: list[Stage] = []

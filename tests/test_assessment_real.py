@@ -10,7 +10,7 @@ import pytest
 from engine.assessment import AblationAssessment, AssessmentSettings, assess_ablation, prepare_planning
 from engine.errors import EmptyMaskError, GridMismatchError
 from engine.refusal import RefusalCode
-from engine.stages import Stage
+from engine.stages import SilentListener, Stage
 from engine.volume import CtVolume, LabelMask
 from tests.ablation_cases import ALL, SOME, assessed, case, needs_real_ct
 
@@ -182,7 +182,7 @@ def test_masks_that_are_empty_or_elsewhere_are_errors() -> None:
         prepare_planning(it.prepared.planning, it.zone)
 
 
-class StopAt:
+class StopAt(SilentListener):
     def __init__(self, stage: Stage) -> None:
         self.stage, self.heard = stage, list[Stage]()
 

@@ -6,79 +6,24 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from engine.errors import InvalidRequestError
 from engine.manifest import load_bundle
 from engine.runtime.onnx_session import OnnxSession
 from engine.survival import SurvivalModel
 from export.bundle import render_model_card, write_bundle
-from export.onnx_graph import build_graph, weight_shapes
+from export.deepsurv.onnx_graph import build_graph, weight_shapes
 from export.simulated_cohort import simulate_cohort
-from export.survival_statistics import breslow_cumulative_hazard, concordance_index
+from export.survival.concordance import concordance_index
 
 ROOT = Path(__file__).parents[1]
 DEMO = ROOT / "models" / "deepsurv-demo" / "1.0.0"
-
-months_with_ties = st.lists(
-    st.tuples(st.integers(1, 6), st.booleans(), st.floats(-2, 2)), min_size=2, max_size=12
-)
-
-
-@given(months_with_ties)
-def test_breslow_agrees_with_its_definition(cases: list[tuple[int, bool, float]]) -> None:
-    months = np.array([c[0] for c in cases], dtype=float)
-    progressed = np.array([c[1] for c in cases])
-    log_risk = np.array([c[2] for c in cases])
-    at = np.arange(0.0, 8.0)
-    expected = [
-        sum(
-            1 / sum(np.exp(g) for t, g in zip(months, log_risk, strict=True) if t >= time)
-            for time, event in zip(months, progressed, strict=True)
-            if event and time <= horizon
-        )
-        for horizon in at
-    ]
-    np.testing.assert_allclose(
-        breslow_cumulative_hazard(months, progressed, log_risk, at), expected, rtol=1e-9
-    )
-
-
-def test_breslow_weights_count_as_repeated_cases() -> None:
-    months, progressed, log_risk = (
-        np.array([2.0, 3.0, 5.0]),
-        np.array([True, False, True]),
-        np.array([0.1, 0, 1]),
-    )
-    repeats = np.array([2, 1, 3])
-    at = np.array([1.0, 2.0, 6.0])
-    weighted = breslow_cumulative_hazard(months, progressed, log_risk, at, repeats.astype(float))
-    repeated = breslow_cumulative_hazard(
-        np.repeat(months, repeats), np.repeat(progressed, repeats), np.repeat(log_risk, repeats), at
-    )
-    np.testing.assert_allclose(weighted, repeated)
-
-
-@given(months_with_ties)
-def test_concordance_agrees_with_counting_pairs(cases: list[tuple[int, bool, float]]) -> None:
-    score, pairs = 0.0, 0
-    for i, (time, event, risk) in enumerate(cases):
-        for j, (other_time, other_event, other_risk) in enumerate(cases):
-            if i != j and event and (time < other_time or (time == other_time and not other_event)):
-                pairs += 1
-                score += 1.0 if risk > other_risk else 0.5 if risk == other_risk else 0.0
-    months, progressed, log_risk = (np.array(column) for column in zip(*cases, strict=True))
-    if pairs == 0:
-        with pytest.raises(ValueError, match="comparable"):
-            concordance_index(months.astype(float), progressed, log_risk)
-    else:
-        assert concordance_index(months.astype(float), progressed, log_risk) == pytest.approx(score / pairs)
 
 
 def random_weights(members: int = 3, covariates: int = 4, hidden: int = 5) -> dict[str, np.ndarray]:
@@ -107,6 +52,9 @@ def test_the_graph_computes_the_network_as_numpy_does() -> None:
     np.testing.assert_allclose(outputs["log_risk"], dense("log_risk_head", hidden)[..., 0].T, atol=1e-5)
     np.testing.assert_allclose(outputs["attention"], attention.transpose(1, 0, 2), atol=1e-5)
     np.testing.assert_allclose(outputs["attention"].mean(axis=2), 1, atol=1e-5)
+    np.testing.assert_allclose(
+        outputs["effective_signal"], outputs["attention"] * x[:, None, :], rtol=1e-5, atol=1e-6
+    )
 
 
 def test_the_shipped_graph_is_self_contained_and_of_a_fixed_opset() -> None:
@@ -198,29 +146,17 @@ def test_inspect_of_a_damaged_bundle_fails_in_one_line(tmp_path: Path) -> None:
     assert "Traceback" not in result.stderr
 
 
-def test_the_demo_can_be_exported_again(tmp_path: Path) -> None:
-    pytest.importorskip("torch", reason="the exporter needs torch: install coldspot[export]")
-    from export.deepsurv import TrainingSettings
-    from export.demo_risk import export_demo_risk
+def test_the_demo_can_be_exported_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch", reason="the exporter needs torch: make setup-export")
+    from export import demo_risk
+    from export.deepsurv.settings import ltp_settings
+    from export.deepsurv.training import NetworkSettings
 
-    bundle = export_demo_risk(tmp_path, TrainingSettings(members=3, epochs=25))
+    monkeypatch.setattr(demo_risk, "TRAINING_CASES", 300)
+    short = NetworkSettings(hidden=4, l2=1e-2, most_steps=40)
+    settings = replace(ltp_settings(), candidates=(short,), members=5, members_per_fold=1)
+    bundle = demo_risk.export_demo_risk(tmp_path, settings)
     assert bundle.manifest.parity is not None
     assert bundle.manifest.parity.max_abs_difference <= 1e-5
     risk = SurvivalModel.load(bundle.folder).risk("m", 3.0, 0.5)
     assert 0 < risk.probability[0] < risk.probability[-1] < 1
-
-
-def test_the_loss_is_the_weighted_partial_likelihood() -> None:
-    torch = pytest.importorskip("torch", reason="the exporter needs torch: install coldspot[export]")
-    from export.deepsurv import cox_loss
-
-    rng = np.random.default_rng(3)
-    log_risk, weights = rng.normal(size=(2, 9)), rng.exponential(size=(2, 9))
-    events = rng.random(9) < 0.6
-    loss = cox_loss(
-        *(torch.tensor(v, dtype=torch.float64) for v in (log_risk, events.astype(float), weights))
-    )
-    for member in range(2):
-        w, g = weights[member], log_risk[member]
-        terms = [w[i] * (g[i] - np.log((w * np.exp(g))[: i + 1].sum())) for i in np.flatnonzero(events)]
-        assert float(loss[member]) == pytest.approx(-sum(terms) / w[events].sum())

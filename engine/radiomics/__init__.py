@@ -9,7 +9,7 @@ from __future__ import annotations
 from engine.radiomics.extraction import ZoneRadiomics, extract_features, extract_radiomics
 from engine.radiomics.extractor import EXTRACTOR, require_extractor
 from engine.radiomics.feature_names import feature_names
-from engine.radiomics.radscore import FeatureContribution, Radscore, radscore
+from engine.radiomics.radscore import FeatureContribution, Radscore, radscore, zone_radscore
 
 __all__ = [
     "EXTRACTOR",
@@ -21,4 +21,5 @@ __all__ = [
     "feature_names",
     "radscore",
     "require_extractor",
+    "zone_radscore",
 ]

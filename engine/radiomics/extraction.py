@@ -1,162 +1,179 @@
-"""Features of an ablation zone by PyRadiomics: all 1316, or only those that a signature needs."""
+"""The features of an ablation zone: all of a configuration, or those a signature names.
+
+Either way a feature is computed on the same voxels by the same code of PyRadiomics, so that both agree to the
+last bit: what is left out is what nobody asked for.
+"""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import SimpleITK as sitk
 
-from engine.errors import EstimationError, ManifestError
+from engine.errors import CollapsedTextureError, RadiomicsError
+from engine.geometry import FloatArray
 from engine.manifest.signature import RadiomicsSettings
-from engine.radiomics.library import DISTRIBUTION, radiomics_module
-from engine.radiomics.names import FILTERS, TEXTURES, FeatureName, feature_names, image_types, log_name
-from engine.radiomics.preprocessing import PAD_VOXELS, prepare_zone
+from engine.radiomics.feature_names import (
+    SHAPE,
+    FeatureName,
+    library_class,
+    wanted_features,
+)
+from engine.radiomics.filtered_images import filtered_images
+from engine.radiomics.zone_image import ZoneImage, itk_image, resample_zone
 from engine.volume import CtVolume, LabelMask
 
-EXTRACTOR: Final = f"{DISTRIBUTION} 3.1.4"
+COLLAPSED_LEVELS: Final = 2
+"""So many gray levels, or fewer, are no texture but a threshold."""
 
-LEAST_GRAY_LEVELS: Final = 4
-"""Fewer in the unfiltered zone, and texture says nothing: a Z-score with a bin width of 25 leaves one or two."""
 
-ImageKind = tuple[str, dict[str, Any]]
+@dataclass(frozen=True)
+class ZoneRadiomics:
+    """Features by name, and how many gray levels each image has in which gray levels were counted."""
+
+    features: dict[str, float]
+    gray_levels: dict[str, int]
+
+    @property
+    def collapsed_images(self) -> tuple[str, ...]:
+        """Filtered images whose texture is a threshold; that of the original is refused."""
+        return tuple(image for image, levels in self.gray_levels.items() if levels <= COLLAPSED_LEVELS)
 
 
 def extract_features(
-    ct: CtVolume,
-    zone: LabelMask,
-    settings: RadiomicsSettings | None = None,
-    names: Sequence[str] | None = None,
+    ct: CtVolume, zone: LabelMask, settings: RadiomicsSettings, names: Sequence[str] | None = None
 ) -> dict[str, float]:
-    """Compute radiomics of a zone.
+    """Radiomics features of a zone.
 
     Parameters
     ----------
     ct : CtVolume
+        The whole CT: it is normalized by the mean and standard deviation of all its voxels.
     zone : LabelMask
         On the grid of ``ct``.
-    settings : RadiomicsSettings, optional
+    settings : RadiomicsSettings
     names : sequence of str, optional
-        Only these, computed from no more than the images and classes that they need; all if left out.
+        PyRadiomics' names; all of :func:`engine.radiomics.feature_names` where not given.
 
     Returns
     -------
     dict of str to float
-        In the order of ``names``, or of :func:`engine.radiomics.names.feature_names`.
+        In the order of ``names``.
 
     Raises
     ------
-    GridMismatchError, EmptyMaskError
-    EstimationError
-        The zone is too small or too flat: one voxel thick, or its gray levels collapse.
-    ManifestError
-        A name is none of the settings' features.
+    InvalidRequestError
+        If there is no feature of a name.
+    EmptyMaskError, GridMismatchError
+        If the zone is empty or not on the grid of the CT.
+    CollapsedTextureError
+        If the zone has one or two gray levels before any filter, and a feature sees gray levels.
+    RadiomicsError
+        If the zone is too small, or a feature is no number.
     BackendError
-        PyRadiomics is not installed.
-
-    Notes
-    -----
-    The values are those of PyRadiomics' own extractor on the whole CT (normalize, then resample), to
-    rounding; see :mod:`engine.radiomics.preprocessing` for why a crop is enough.
+        If PyRadiomics is not installed.
     """
-    settings = settings or RadiomicsSettings()
-    wanted = _wanted(settings, names)
-    image, mask = prepare_zone(ct, zone, settings)
-    box = _bounding_box(image, mask)
+    return extract_radiomics(ct, zone, settings, names).features
+
+
+def extract_radiomics(
+    ct: CtVolume, zone: LabelMask, settings: RadiomicsSettings, names: Sequence[str] | None = None
+) -> ZoneRadiomics:
+    """As :func:`extract_features`, with the gray levels of the images."""
+    wanted = wanted_features(settings, names)
+    if not wanted:
+        return ZoneRadiomics({}, {})
+    return measure_zone(resample_zone(ct, zone, settings), settings, wanted)
+
+
+def measure_zone(
+    resampled: ZoneImage, settings: RadiomicsSettings, wanted: Sequence[FeatureName]
+) -> ZoneRadiomics:
+    """Features of a zone that lies on the grid they are computed on.
+
+    Raises
+    ------
+    CollapsedTextureError, RadiomicsError, BackendError
+        As :func:`extract_features`.
+    """
+    if any(name.sees_gray_levels for name in wanted):
+        _require_texture(resampled, settings)
     found: dict[str, float] = {}
-    if "shape" in wanted.get("original", {}):
-        found |= _shape(image, mask, box, wanted["original"]["shape"])
-    for filtered, name, options in _images(image, mask, settings, wanted):
-        kinds = {kind: features for kind, features in wanted[name].items() if kind != "shape"}
-        cropped, inside = radiomics_module("imageoperations").cropToTumorMask(filtered, mask, box)
-        if name == "original" and any(kind in TEXTURES for of in wanted.values() for kind in of):
-            _require_texture(cropped, inside, settings.bin_width)
-        for kind, features in kinds.items():
-            found |= _class(kind, cropped, inside, name, features, options)
-    return {name: found[name] for name in (names if names is not None else feature_names(settings))}
+    gray_levels: dict[str, int] = {}
+    mask = itk_image(resampled.inside[resampled.box].astype(np.uint8), resampled.spacing_zyx_mm)
+    shape = [name for name in wanted if name.feature_class == SHAPE]
+    if shape:
+        found |= _measured(shape, _within(resampled, resampled.voxels), mask, settings)
+    in_images: dict[str, list[FeatureName]] = {}
+    for name in wanted:
+        if name.feature_class != SHAPE:
+            in_images.setdefault(name.image, []).append(name)
+    whole = itk_image(resampled.voxels, resampled.spacing_zyx_mm)
+    for image, filtered in filtered_images(whole, settings, in_images):
+        voxels = sitk.GetArrayViewFromImage(filtered)
+        if any(name.sees_gray_levels for name in in_images[image]):
+            gray_levels[image] = count_gray_levels(voxels[resampled.inside], settings)
+        found |= _measured(in_images[image], _within(resampled, voxels), mask, settings)
+    _require_numbers(found)
+    return ZoneRadiomics({str(name): found[str(name)] for name in wanted}, gray_levels)
 
 
-def _wanted(settings: RadiomicsSettings, names: Sequence[str] | None) -> dict[str, dict[str, list[str]]]:
-    """Features by class by image. The original image comes first, for its gray levels are judged."""
-    known = image_types(settings)
-    wanted: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    wanted["original"] = defaultdict(list)
-    for name in names if names is not None else feature_names(settings):
-        it = FeatureName.parsed(name)
-        if it.image not in known or (it.kind == "shape" and it.image != "original"):
-            raise ManifestError(
-                f"{name} is none of the features of these settings; their images are {', '.join(known)}"
-            )
-        wanted[it.image][it.kind].append(it.feature)
-    return wanted
+def count_gray_levels(values: FloatArray, settings: RadiomicsSettings) -> int:
+    """Number of bins of ``bin_width``, counted from zero, that hold a voxel."""
+    return len(np.unique(np.floor(values / settings.bin_width)))
 
 
-def _images(
-    image: sitk.Image,
-    mask: sitk.Image,
+def _require_texture(zone: ZoneImage, settings: RadiomicsSettings) -> None:
+    values = zone.voxels[zone.inside]
+    levels = count_gray_levels(values, settings)
+    if levels <= COLLAPSED_LEVELS:
+        raise CollapsedTextureError(
+            f"the zone spans {values.max() - values.min():.3g} normalized units, that is {levels} gray level"
+            f"{'' if levels == 1 else 's'} of {settings.bin_width:g}: its texture is collapsed; with normalize_scale "
+            f"{settings.normalize_scale:g} use a smaller bin_width (LC-NICER: scale 100, width 25), or check that the "
+            "mask is not of plain air or water"
+        )
+
+
+def _within(zone: ZoneImage, voxels: FloatArray) -> Any:
+    """The zone's bounding box of an image on its grid."""
+    return itk_image(np.ascontiguousarray(voxels[zone.box]), zone.spacing_zyx_mm)
+
+
+def _measured(
+    names: Sequence[FeatureName],
+    image: Any,
+    mask: Any,
     settings: RadiomicsSettings,
-    wanted: dict[str, dict[str, list[str]]],
-) -> Iterator[tuple[sitk.Image, str, dict[str, Any]]]:
-    """The filtered images that are wanted, by the filters of PyRadiomics."""
-    operations = radiomics_module("imageoperations")
-    base = {
-        "binWidth": settings.bin_width,
-        "voxelArrayShift": settings.voxel_array_shift,
-        "label": 1,
-        "padDistance": PAD_VOXELS,
-    }
-    makers: list[ImageKind] = [("Original", {})]
-    if any(name.startswith("wavelet-") for name in wanted):
-        makers.append(("Wavelet", {}))
-    if settings.image_types == "wavelet_log":
-        sigmas = [sigma for sigma in settings.log_sigma_mm if log_name(sigma) in wanted]
-        makers += [("LoG", {"sigma": sigmas})] if sigmas else []
-    else:
-        spelled = {"squareroot": "SquareRoot"}
-        makers += [(spelled.get(name, name.capitalize()), {}) for name in FILTERS if name in wanted]
-    for kind, options in makers:
-        for filtered, name, said in getattr(operations, f"get{kind}Image")(image, mask, **base, **options):
-            if name in wanted:
-                yield filtered, name, said
-
-
-def _bounding_box(image: sitk.Image, mask: sitk.Image) -> Any:
-    try:
-        box, _ = radiomics_module("imageoperations").checkMask(image, mask, label=1, minimumROIDimensions=2)
-    except ValueError as refused:
-        raise EstimationError(f"no radiomics of this zone: {refused}") from refused
-    return box
-
-
-def _shape(image: sitk.Image, mask: sitk.Image, box: Any, features: list[str]) -> dict[str, float]:
-    cropped, inside = radiomics_module("imageoperations").cropToTumorMask(image, mask, box)
-    return _class("shape", cropped, inside, "original", features, {"label": 1})
-
-
-def _class(
-    kind: str,
-    image: sitk.Image,
-    mask: sitk.Image,
-    image_name: str,
-    features: list[str],
-    options: dict[str, Any],
 ) -> dict[str, float]:
-    """Some features of one class on one image."""
-    computed = radiomics_module().getFeatureClasses()[kind](image, mask, **options)
-    for feature in features:
-        if feature not in computed.featureNames:
-            raise ManifestError(f"{image_name}_{kind}_{feature} is no feature of {EXTRACTOR}")
-        computed.enableFeatureByName(feature)
-    return {f"{image_name}_{kind}_{feature}": float(value) for feature, value in computed.execute().items()}
+    """Features of one image; each class builds its matrix once."""
+    found: dict[str, float] = {}
+    for feature_class in dict.fromkeys(name.feature_class for name in names):
+        measure = library_class(feature_class)
+        of_class = [name for name in names if name.feature_class == feature_class]
+        try:
+            computed = measure(
+                image, mask, label=1, binWidth=settings.bin_width, voxelArrayShift=settings.voxel_array_shift
+            )
+            for name in of_class:
+                computed.enableFeatureByName(name.feature)
+            values = computed.execute()
+        except (ArithmeticError, IndexError, RuntimeError, ValueError) as error:
+            raise RadiomicsError(
+                f"{feature_class} of {of_class[0].image} cannot be computed in this zone ({error}); check the mask"
+            ) from error
+        found |= {str(name): float(values[name.feature]) for name in of_class}
+    return found
 
 
-def _require_texture(image: sitk.Image, mask: sitk.Image, bin_width: float) -> None:
-    inside = sitk.GetArrayViewFromImage(image)[sitk.GetArrayViewFromImage(mask) == 1]
-    levels = len(np.unique(np.floor(inside / bin_width)))
-    if levels < LEAST_GRAY_LEVELS:
-        raise EstimationError(
-            f"the zone has {levels} gray levels of width {bin_width:g}: its texture has collapsed (a Z-score with "
-            "PyRadiomics' bin width of 25 does that); raise normalize_scale or lower bin_width and fit anew"
+def _require_numbers(found: dict[str, float]) -> None:
+    bad = [name for name, value in found.items() if not math.isfinite(value)]
+    if bad:
+        raise RadiomicsError(
+            f"{len(bad)} of {len(found)} features are no number in this zone ({', '.join(bad[:3])}): it may be too "
+            "small or too uniform; check the mask"
         )

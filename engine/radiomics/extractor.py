@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from functools import cache
-from importlib import import_module, metadata
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
 from engine.errors import BackendError
@@ -17,7 +19,7 @@ _SILENT: Final = 60
 
 
 @cache
-def load_library(module: str) -> Any:  # noqa: ANN401 - a module of a library without types
+def load_library(module: str) -> Any:
     """Import ``radiomics`` or one of its modules, without its messages on the standard error stream.
 
     Raises
@@ -26,10 +28,11 @@ def load_library(module: str) -> Any:  # noqa: ANN401 - a module of a library wi
         If PyRadiomics is not installed, or in another version.
     """
     try:
-        installed = metadata.version(_DISTRIBUTION)
+        installed = version(_DISTRIBUTION)
         import_module("radiomics").setVerbosity(_SILENT)
+        logging.getLogger("radiomics").setLevel(logging.CRITICAL)  # what fails is raised as an error
         loaded = import_module(module)
-    except (ImportError, metadata.PackageNotFoundError) as error:
+    except (ImportError, PackageNotFoundError) as error:
         raise BackendError(
             f"radiomics needs {EXTRACTOR}, which cannot be loaded here ({error}); install coldspot[radiomics]"
         ) from error

@@ -68,6 +68,7 @@ def feature_names(settings: RadiomicsSettings) -> tuple[str, ...]:
     return tuple(str(name) for name in all_features(settings))
 
 
+@cache
 def all_features(settings: RadiomicsSettings) -> tuple[FeatureName, ...]:
     """As :func:`feature_names`, taken apart."""
     shape = [FeatureName(ORIGINAL, SHAPE, feature) for feature in _features_of(SHAPE)]
@@ -90,7 +91,7 @@ def wanted_features(settings: RadiomicsSettings, names: Sequence[str] | None) ->
     InvalidRequestError
         If the configuration has no feature of a name, or a name is given twice.
     """
-    known = {str(name): name for name in all_features(settings)}
+    known = _by_name(settings)
     if names is None:
         return tuple(known.values())
     unknown = [name for name in names if name not in known]
@@ -104,7 +105,12 @@ def wanted_features(settings: RadiomicsSettings, names: Sequence[str] | None) ->
     return tuple(known[name] for name in names)
 
 
-def library_class(feature_class: str) -> Any:  # noqa: ANN401 - a class of a library without types
+@cache
+def _by_name(settings: RadiomicsSettings) -> dict[str, FeatureName]:
+    return {str(name): name for name in all_features(settings)}
+
+
+def library_class(feature_class: str) -> Any:
     """PyRadiomics' class that computes the features of a kind."""
     return load_library("radiomics").getFeatureClasses()[feature_class]
 

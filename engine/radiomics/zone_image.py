@@ -7,70 +7,73 @@ however their file stores them: wavelet bands have directions.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import permutations
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
 
-from engine.errors import RadiomicsError
-from engine.geometry import FloatArray, VolumeGeometry
+from engine.errors import EmptyMaskError, RadiomicsError
+from engine.geometry import FloatArray, Vector3, VolumeGeometry
 from engine.manifest.signature import RadiomicsSettings
 from engine.volume import CtVolume, LabelMask
 
-SPLINE_SUPPORT_VOXELS: Final = 32
-"""The prefilter of a cubic B-spline forgets by 0.268 a voxel, so that what lies this far away weighs 5e-19."""
+SPLINE_SUPPORT_VOXELS: Final = 24
+"""The prefilter of a cubic B-spline forgets by 0.268 a voxel: what lies this far away weighs 2e-14."""
 
-_SUMMED_AT_ONCE: Final = 2**20
+_SUMMED_AT_ONCE: Final = 2**17
 _MIN_AXES: Final = 2
-
-Index3 = tuple[int, int, int]
 
 
 @dataclass(frozen=True, eq=False)
 class ZoneImage:
-    """The zone and its surroundings, resampled; ``image`` (float64) and ``mask`` (1 inside) share a grid."""
+    """The zone and its surroundings on a grid of (z, y, x) in the order of an axial series.
 
-    image: Any
-    mask: Any
+    Parameters
+    ----------
+    voxels : ndarray of float64
+        Normalized.
+    inside : ndarray of bool
+    spacing_zyx_mm : tuple of float
+    box : tuple of slice
+        The zone's bounding box.
+    """
+
+    voxels: FloatArray
     inside: npt.NDArray[np.bool_]
-    bounding_box_xyz: tuple[Index3, Index3]
-    """First and last index of the zone."""
+    spacing_zyx_mm: Vector3
+    box: tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True)
 class _Axis:
-    """How one axis is resampled; the first voxel's center lies at 0 mm."""
+    """The old and the new voxels along one axis; the center of old voxel 0 lies at 0 mm."""
 
     size: int
     spacing_mm: float
     new_spacing_mm: float
     first: int
     count: int
-    keeps_voxels: bool
 
     @property
     def start_mm(self) -> float:
         """Center of the first new voxel."""
-        if self.keeps_voxels:
-            return self.first * self.spacing_mm
         return (self.first + 0.5) * self.new_spacing_mm - 0.5 * self.spacing_mm
 
     @property
     def sources(self) -> npt.NDArray[np.intp]:
-        """The old voxel in which each new center lies; ``size`` beyond the last."""
+        """The old voxel in which each new center lies; ``size`` where it lies beyond the last."""
         new = np.arange(self.first, self.first + self.count)
-        if self.keeps_voxels:
-            return new
-        return np.floor((new + 0.5) * self.new_spacing_mm / self.spacing_mm).astype(np.intp)
+        return np.asarray(np.floor((new + 0.5) * self.new_spacing_mm / self.spacing_mm), dtype=np.intp)
 
-    def crop(self) -> slice:
-        """The old voxels the new ones are interpolated from."""
+    @property
+    def support(self) -> slice:
+        """The old voxels that the new ones depend on."""
         first, last = int(self.sources[0]), int(self.sources[-1])
-        return slice(
-            max(0, first - SPLINE_SUPPORT_VOXELS), min(self.size, last + 1 + SPLINE_SUPPORT_VOXELS)
-        )
+        return slice(max(0, first - SPLINE_SUPPORT_VOXELS), min(self.size, last + 1 + SPLINE_SUPPORT_VOXELS))
 
 
 def resample_zone(ct: CtVolume, zone: LabelMask, settings: RadiomicsSettings) -> ZoneImage:
@@ -94,20 +97,35 @@ def resample_zone(ct: CtVolume, zone: LabelMask, settings: RadiomicsSettings) ->
         If the CT has one value throughout, or the zone is no more than a line.
     """
     zone.require_on(ct)
-    voxels, mask, spacing = _as_axial(ct, zone)
-    start, stop = LabelMask(mask, replace_shape(ct.geometry, mask.shape, spacing)).bounding_box()
-    axes = _new_axes(mask.shape, spacing, start, stop, settings)
-    shift, factor = (0.0, 1.0)
+    order, turn = _to_axial(ct.geometry)
+    hu, marked = ct.voxels_hu.transpose(order)[turn], zone.voxels.transpose(order)[turn]
+    spacing = [ct.geometry.spacing_zyx_mm[axis] for axis in order]
+    box = _bounding_box(marked)
+    if sum(one.stop - one.start > 1 for one in box) < _MIN_AXES:
+        raise RadiomicsError(
+            f"the {zone.name} is a single voxel or line: it has no texture or shape; check the mask"
+        )
+    axes = _new_axes(marked.shape, spacing, box, settings)
+    mean, sd = whole_mean_and_sd(ct.voxels_hu) if settings.normalize else (0.0, 1.0)
+    normalized = (hu[tuple(axis.support for axis in axes)].astype(np.float64) - mean) / sd
     if settings.normalize:
-        mean, sd = whole_mean_and_sd(ct.voxels_hu)
-        shift, factor = mean, settings.normalize_scale / sd
-    image = _resampled(voxels, axes, settings, shift, factor)
-    inside = _nearest(mask, axes)
-    return _zone_image(image, inside, axes)
+        normalized *= settings.normalize_scale
+    inside = _nearest(marked, axes)
+    if not inside.any():
+        raise RadiomicsError(
+            f"nothing of the {zone.name} is left on a grid of {settings.spacing_mm:g} mm; it is too small for radiomics"
+        )
+    new_spacing = tuple(axis.new_spacing_mm for axis in axes)
+    return ZoneImage(
+        _interpolated(normalized, axes, settings.interpolator),
+        inside,
+        (new_spacing[0], new_spacing[1], new_spacing[2]),
+        _bounding_box(inside),
+    )
 
 
 def whole_mean_and_sd(voxels_hu: npt.NDArray[np.int16]) -> tuple[float, float]:
-    """Mean and standard deviation (n - 1) of all voxels, HU, to the last bit: the sums are exact.
+    """Mean and standard deviation (n - 1) of all voxels, HU; the sums are exact.
 
     Raises
     ------
@@ -117,7 +135,7 @@ def whole_mean_and_sd(voxels_hu: npt.NDArray[np.int16]) -> tuple[float, float]:
     total = squares = 0
     flat = voxels_hu.reshape(-1)
     for first in range(0, flat.size, _SUMMED_AT_ONCE):
-        # Sums of this many int16 and their squares stay below 2**53, so no float64 is rounded.
+        # Sums of this many int16 and of their squares stay below 2**53: no float64 is rounded.
         part = flat[first : first + _SUMMED_AT_ONCE].astype(np.float64)
         total += int(part.sum())
         squares += int(part @ part)
@@ -126,3 +144,82 @@ def whole_mean_and_sd(voxels_hu: npt.NDArray[np.int16]) -> tuple[float, float]:
     if spread == 0:
         raise RadiomicsError("the CT has one value throughout: it cannot be normalized; send the CT itself")
     return total / count, math.sqrt(spread / (count * (count - 1)))
+
+
+def itk_image(voxels: npt.NDArray[Any], spacing_zyx_mm: Vector3) -> Any:
+    """Voxels (z, y, x) as SimpleITK's image."""
+    image = sitk.GetImageFromArray(voxels)
+    image.SetSpacing(spacing_zyx_mm[::-1])
+    return image
+
+
+def _to_axial(grid: VolumeGeometry) -> tuple[list[int], tuple[slice, ...]]:
+    """Order of the array axes, and slices that turn them, so that they run to superior, posterior and left."""
+    toward = np.array(grid.directions_zyx_lps)
+    order = max(permutations(range(3)), key=lambda axes: sum(abs(toward[axes[i], 2 - i]) for i in range(3)))
+    turn = tuple(slice(None, None, -1 if toward[axis, 2 - i] < 0 else 1) for i, axis in enumerate(order))
+    return list(order), turn
+
+
+def _bounding_box(marked: npt.NDArray[np.bool_]) -> tuple[slice, slice, slice]:
+    """The smallest box that holds what is marked; each axis is looked through in the box of those before."""
+    box = [slice(None)] * 3
+    for axis in range(3):
+        others = tuple(other for other in range(3) if other != axis)
+        occupied = np.flatnonzero(marked[tuple(box)].any(axis=others))
+        if occupied.size == 0:
+            raise EmptyMaskError("the ablation zone mask has no voxel; draw it")
+        box[axis] = slice(int(occupied[0]), int(occupied[-1]) + 1)
+    return box[0], box[1], box[2]
+
+
+def _new_axes(
+    shape: Sequence[int], spacing_mm: Sequence[float], box: Sequence[slice], settings: RadiomicsSettings
+) -> list[_Axis]:
+    """The part of the new grid that holds the zone with its padding; the grid starts at the CT's first corner.
+
+    PyRadiomics leaves an axis as it is along which the zone has one voxel, and the whole grid where its spacing
+    is the wanted one already.
+    """
+    wanted = [
+        own if one.stop - one.start == 1 else settings.spacing_mm
+        for own, one in zip(spacing_mm, box, strict=True)
+    ]
+    pad = settings.pad_voxels
+    if np.allclose(spacing_mm, wanted):
+        bounds = [(one.start - pad, one.stop - 1 + pad) for one in box]
+        wanted = list(spacing_mm)
+    else:
+        ratio = [own / new for own, new in zip(spacing_mm, wanted, strict=True)]
+        bounds = [
+            (math.floor((one.start - 0.5) * r - pad), math.ceil((one.stop - 0.5) * r + pad))
+            for one, r in zip(box, ratio, strict=True)
+        ]
+    axes = []
+    for size, own, new, (low, high) in zip(shape, spacing_mm, wanted, bounds, strict=True):
+        first, last = max(low, 0), min(high, math.ceil(size * (own / new)) - 1)
+        axes.append(_Axis(size, own, new, first, last - first + 1))
+    return axes
+
+
+def _nearest(marked: npt.NDArray[np.bool_], axes: Sequence[_Axis]) -> npt.NDArray[np.bool_]:
+    """The mask on the new grid: the old voxel in which a center lies; what lies beyond the CT is outside."""
+    inside = marked[np.ix_(*(np.minimum(axis.sources, axis.size - 1) for axis in axes))]
+    z, y, x = (axis.sources < axis.size for axis in axes)
+    return np.asarray(inside & z[:, None, None] & y[:, None] & x)
+
+
+def _interpolated(normalized: FloatArray, axes: Sequence[_Axis], interpolator: str) -> FloatArray:
+    """The image on the new grid; 0 beyond the CT, as in PyRadiomics."""
+    if all(axis.spacing_mm == axis.new_spacing_mm for axis in axes):
+        inner = [slice(a.first - a.support.start, a.first - a.support.start + a.count) for a in axes]
+        return np.ascontiguousarray(normalized[tuple(inner)])
+    image = sitk.GetImageFromArray(normalized)
+    image.SetSpacing([axis.spacing_mm for axis in reversed(axes)])
+    image.SetOrigin([axis.support.start * axis.spacing_mm for axis in reversed(axes)])
+    resample = sitk.ResampleImageFilter()
+    resample.SetInterpolator(getattr(sitk, interpolator))
+    resample.SetSize([axis.count for axis in reversed(axes)])
+    resample.SetOutputSpacing([axis.new_spacing_mm for axis in reversed(axes)])
+    resample.SetOutputOrigin([axis.start_mm for axis in reversed(axes)])
+    return np.asarray(sitk.GetArrayFromImage(resample.Execute(image)), dtype=np.float64)

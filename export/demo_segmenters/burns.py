@@ -12,9 +12,13 @@ from scipy.spatial.transform import Rotation
 
 from engine.geometry import FloatArray
 from engine.phantoms.ablation import random_ablation
+from engine.phantoms.thorax import LUNG_HU
 
 Depth = Callable[[FloatArray], FloatArray]
 """Positions (N, 3) to millimeters below a surface, negative outside."""
+
+BRIGHTEST_HU: Final = 60.0
+"""Burnt tissue is no brighter, whatever lay there."""
 
 ROUGH_MM: Final = 0.5
 """Standard deviation of the surface's roughness at most."""
@@ -36,7 +40,7 @@ class Burn:
     mottle_mm : float
         Grain of the mottle.
     shines_through : float
-        What share of the tissue's contrast is left in the zone.
+        What share of the tissue's contrast with lung is left in the zone.
     darkens_hu : float
         Denser tissue loses at most this much.
     """
@@ -57,8 +61,8 @@ class Burn:
         inward = np.clip((depth_mm - self.rim_mm) / self.edge_mm + 0.5, 0.0, 1.0)
         burnt = self.rim_hu + inward * (self.core_hu - self.rim_hu)
         burnt += mottle * self.mottle_hu * (0.5 + 0.5 * inward)
-        mixed = self.shines_through * before + (1.0 - self.shines_through) * burnt
-        return np.maximum(mixed, np.minimum(before - self.darkens_hu, 60.0))
+        mixed = burnt + self.shines_through * (before - LUNG_HU)
+        return np.maximum(mixed, np.minimum(before - self.darkens_hu, BRIGHTEST_HU))
 
 
 def draw_burn(
@@ -81,10 +85,10 @@ def draw_burn(
         rim_mm=float(rng.uniform(1.5, 4.5)),
         edge_mm=float(rng.uniform(0.8, 2.0)),
         rim_hu=float(rng.uniform(-640.0, -380.0)),
-        core_hu=float(rng.uniform(-190.0, 30.0)),
+        core_hu=float(rng.uniform(-200.0, 20.0)),
         mottle_hu=float(rng.uniform(10.0, 70.0)),
         mottle_mm=float(rng.uniform(0.7, 2.2)),
-        shines_through=float(rng.uniform(0.05, 0.4)),
+        shines_through=float(rng.uniform(0.0, 0.15)),
         darkens_hu=float(rng.uniform(30.0, 160.0)),
     )
 
@@ -93,7 +97,7 @@ def _shell(
     rng: np.random.Generator, place: FloatArray, tumor_distance_mm: Depth, radius_mm: float
 ) -> tuple[Depth, float]:
     """A margin around the tumor that depends on the direction, as in the phantom procedures."""
-    least = float(rng.choice([rng.uniform(3.0, 8.0), rng.uniform(-4.0, 3.0), rng.uniform(-14.0, -6.0)]))
+    least = float(rng.choice([rng.uniform(3.0, 11.0), rng.uniform(-4.0, 3.0), rng.uniform(-14.0, -6.0)]))
     shape = random_ablation(rng, "half" if least < -6.0 else "miss", least)
 
     def depth(points: FloatArray) -> FloatArray:
@@ -112,7 +116,10 @@ def _ellipsoids(rng: np.random.Generator, place: FloatArray, radius_mm: float) -
     for k in range(count):
         along = (k - 0.5 * (count - 1)) * rng.uniform(8.0, 16.0)
         centers.append(place + off + along * turn[0])
-        radii.append(rng.uniform(7.0, 20.0) * np.array([1.0, rng.uniform(0.75, 1.0), rng.uniform(0.7, 1.0)]))
+        radii.append(
+            rng.uniform(8.0, 26.0 if count == 1 else 17.0)
+            * np.array([1.0, rng.uniform(0.75, 1.0), rng.uniform(0.7, 1.0)])
+        )
 
     def depth(points: FloatArray) -> FloatArray:
         deepest = np.full(points.shape[:-1], -np.inf)

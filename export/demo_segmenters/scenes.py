@@ -25,6 +25,9 @@ EDGE: Final = 80
 AIR_HU: Final = -1024.0
 OFF_CENTER_MM: Final = 14.0
 
+DRAWN_AROUND_MM: Final = 0.3
+"""Readers draw around a nodule, not through the middle of its blurred edge."""
+
 NO_LESION_SHARE: Final = 0.12
 NO_BURN_SHARE: Final = 0.15
 NEEDLE_SHARE: Final = {"zone": 0.35, "tumor": 0.15}
@@ -155,7 +158,7 @@ def _labels(
         return labels
     for tumor in tumors:
         near, points = voxels_within(grid, tumor.shape.center_lps_mm, tumor.shape.reach_mm + 1.0)
-        labels[near] |= tumor.shape.signed_distance_mm(points) <= 0.0
+        labels[near] |= tumor.shape.signed_distance_mm(points) <= DRAWN_AROUND_MM
     return labels
 
 

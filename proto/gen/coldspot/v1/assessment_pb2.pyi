@@ -217,7 +217,7 @@ class LesionFinding(_message.Message):
     def __init__(self, volume_ml: _Optional[float] = ..., centroid_lps_mm: _Optional[_Union[_geometry_pb2.Point, _Mapping]] = ..., verification_centroid_lps_mm: _Optional[_Union[_geometry_pb2.Point, _Mapping]] = ..., source: _Optional[str] = ..., longest_diameter_mm: _Optional[float] = ..., contour_sd_mm: _Optional[float] = ...) -> None: ...
 
 class Risk(_message.Message):
-    __slots__ = ("months", "probability", "band_90", "model", "statements", "flags", "probability_if_complete")
+    __slots__ = ("months", "probability", "band_90", "model", "statements", "flags", "probability_if_complete", "radscore")
     MONTHS_FIELD_NUMBER: _ClassVar[int]
     PROBABILITY_FIELD_NUMBER: _ClassVar[int]
     BAND_90_FIELD_NUMBER: _ClassVar[int]
@@ -225,6 +225,7 @@ class Risk(_message.Message):
     STATEMENTS_FIELD_NUMBER: _ClassVar[int]
     FLAGS_FIELD_NUMBER: _ClassVar[int]
     PROBABILITY_IF_COMPLETE_FIELD_NUMBER: _ClassVar[int]
+    RADSCORE_FIELD_NUMBER: _ClassVar[int]
     months: _containers.RepeatedScalarFieldContainer[int]
     probability: _containers.RepeatedScalarFieldContainer[float]
     band_90: _containers.RepeatedCompositeFieldContainer[_geometry_pb2.Interval]
@@ -232,7 +233,28 @@ class Risk(_message.Message):
     statements: _containers.RepeatedScalarFieldContainer[str]
     flags: _containers.RepeatedScalarFieldContainer[str]
     probability_if_complete: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, months: _Optional[_Iterable[int]] = ..., probability: _Optional[_Iterable[float]] = ..., band_90: _Optional[_Iterable[_Union[_geometry_pb2.Interval, _Mapping]]] = ..., model: _Optional[str] = ..., statements: _Optional[_Iterable[str]] = ..., flags: _Optional[_Iterable[str]] = ..., probability_if_complete: _Optional[_Iterable[float]] = ...) -> None: ...
+    radscore: Radscore
+    def __init__(self, months: _Optional[_Iterable[int]] = ..., probability: _Optional[_Iterable[float]] = ..., band_90: _Optional[_Iterable[_Union[_geometry_pb2.Interval, _Mapping]]] = ..., model: _Optional[str] = ..., statements: _Optional[_Iterable[str]] = ..., flags: _Optional[_Iterable[str]] = ..., probability_if_complete: _Optional[_Iterable[float]] = ..., radscore: _Optional[_Union[Radscore, _Mapping]] = ...) -> None: ...
+
+class Radscore(_message.Message):
+    __slots__ = ("value", "features")
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
+    value: float
+    features: _containers.RepeatedCompositeFieldContainer[SignatureFeature]
+    def __init__(self, value: _Optional[float] = ..., features: _Optional[_Iterable[_Union[SignatureFeature, _Mapping]]] = ...) -> None: ...
+
+class SignatureFeature(_message.Message):
+    __slots__ = ("name", "value", "contribution", "within_reference")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    CONTRIBUTION_FIELD_NUMBER: _ClassVar[int]
+    WITHIN_REFERENCE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    value: float
+    contribution: float
+    within_reference: bool
+    def __init__(self, name: _Optional[str] = ..., value: _Optional[float] = ..., contribution: _Optional[float] = ..., within_reference: _Optional[bool] = ...) -> None: ...
 
 class Refusal(_message.Message):
     __slots__ = ("code", "reason", "candidates")

@@ -50,8 +50,9 @@ def build_graph(weights: Weights) -> bytes:
     Returns
     -------
     bytes
-        ONNX model: ``covariates`` (batch, covariate), standardized, to ``log_risk`` (batch, member)
-        and ``attention`` (batch, member, covariate), whose entries have the mean 1.
+        ONNX model: ``covariates`` (batch, covariate), standardized, to ``log_risk`` (batch, member),
+        ``attention`` (batch, member, covariate), whose entries have the mean 1, and
+        ``effective_signal``, attention times the standardized covariate.
     """
     members, covariates, _ = weights["stem.weight"].shape
     graph = helper.make_graph(
@@ -61,6 +62,9 @@ def build_graph(weights: Weights) -> bytes:
         [
             helper.make_tensor_value_info("log_risk", TensorProto.FLOAT, ["batch", members]),
             helper.make_tensor_value_info("attention", TensorProto.FLOAT, ["batch", members, covariates]),
+            helper.make_tensor_value_info(
+                "effective_signal", TensorProto.FLOAT, ["batch", members, covariates]
+            ),
         ],
         initializer=[
             *(numpy_helper.from_array(np.ascontiguousarray(w), name) for name, w in weights.items()),
@@ -103,6 +107,7 @@ def _nodes() -> list[onnx.NodeProto]:
         helper.make_node("Squeeze", ["log_risk_by_member", "last_axis"], ["log_risk_rows"]),
         helper.make_node("Transpose", ["log_risk_rows"], ["log_risk"], perm=[1, 0]),
         helper.make_node("Transpose", ["attention_by_member"], ["attention"], perm=[1, 0, 2]),
+        helper.make_node("Transpose", ["weighted_covariates"], ["effective_signal"], perm=[1, 0, 2]),
     ]
 
 

@@ -1,0 +1,115 @@
+"""From a table of cases to a fitted survival model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from export.deepsurv.baseline import (
+    LTP_HORIZONS,
+    Recalibration,
+    baseline_times,
+    choose_horizons,
+    competing_baseline,
+    member_baselines,
+    recalibrate,
+)
+from export.deepsurv.choice import choose_settings
+from export.deepsurv.ensemble import draw_member_cases
+from export.deepsurv.fitted import FittedSurvival
+from export.deepsurv.settings import FitSettings, require_enough
+from export.deepsurv.standardization import fit_standardization
+from export.deepsurv.training import Ensemble, train
+from export.survival.table import SurvivalTable
+
+Progress = Callable[[str, float], None]
+
+
+def fit_survival(
+    table: SurvivalTable,
+    *,
+    test: SurvivalTable | None = None,
+    seed: int = 0,
+    settings: FitSettings | None = None,
+    on_progress: Progress | None = None,
+) -> FittedSurvival:
+    """Choose the settings, train the ensemble, calibrate it on cases it did not see.
+
+    The same table, seed and settings give the same model on the same machine.
+
+    Parameters
+    ----------
+    table : SurvivalTable
+        The training cohort; covariates that never vary are left out.
+    test : SurvivalTable, optional
+        Kept beside the model for its report; nothing is fitted to it.
+    seed : int
+    settings : FitSettings, optional
+    on_progress : callable, optional
+        Called with what is done and a share from 0 to 1.
+
+    Raises
+    ------
+    EstimationError
+        If there are too few cases or events, no covariate varies, or no horizon has 15 cases at risk.
+    InvalidRequestError
+        If the test cohort lacks a covariate.
+    """
+    settings = settings or FitSettings()
+    require_enough(table)
+    asked = settings.horizons
+    if asked is None and settings.purpose == "ltp":
+        asked = LTP_HORIZONS
+    horizons = choose_horizons(table.months, asked)
+    standardization = fit_standardization(table)
+    used = table.with_covariates(standardization.names)
+    test = None if test is None else test.with_covariates(standardization.names)
+    standardized = standardization.standardized(used.covariates).astype(np.float64)
+    chosen, tried = choose_settings(
+        standardized, used.months, used.event, settings, seed=seed, on_progress=on_progress
+    )
+    cases = draw_member_cases(
+        used.event,
+        settings.members,
+        settings.folds,
+        bayesian_bootstrap=settings.bayesian_bootstrap,
+        rng=np.random.default_rng([seed, settings.folds]),
+    )
+    ensemble = train(
+        standardized,
+        used.months,
+        used.event,
+        cases.training,
+        cases.held_out,
+        chosen.settings,
+        seed=seed,
+        on_progress=None if on_progress is None else lambda share: on_progress("training", share),
+    )
+    recalibration = recalibrate(used, chosen.out_of_fold_log_risk.mean(axis=1))
+    out_of_fold = chosen.out_of_fold_log_risk * recalibration.applied
+    times = baseline_times(used, horizons)
+    return FittedSurvival(
+        table=used,
+        test=test,
+        settings=settings,
+        seed=seed,
+        chosen=chosen,
+        tried=tried,
+        standardization=standardization,
+        weights=_stretched(ensemble, recalibration),
+        recalibration=recalibration,
+        out_of_fold_log_risk=out_of_fold,
+        baseline_times=times,
+        baseline_hazard=member_baselines(used, out_of_fold, cases.weights, times),
+        competing_hazard=competing_baseline(used, times),
+        horizons=horizons,
+    )
+
+
+def _stretched(ensemble: Ensemble, recalibration: Recalibration) -> Ensemble:
+    """Multiply the log-risk of every member by the slope, inside its last layer."""
+    slope = np.float32(recalibration.applied)
+    return {
+        name: value * slope if name.startswith("log_risk_head") else value for name, value in ensemble.items()
+    }

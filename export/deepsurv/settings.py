@@ -1,0 +1,92 @@
+"""What a fit may choose from, and what it asks of a cohort."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from engine.errors import EstimationError
+from export.deepsurv.training import NetworkSettings
+from export.survival.table import SurvivalTable
+
+LEAST_CASES: Final = 30
+LEAST_EVENTS: Final = 10
+"""With fewer events a fold holds one or none, and nothing can be said of cases that were held out."""
+
+CANDIDATES: Final = (
+    NetworkSettings(hidden=16, l2=1e-2),
+    NetworkSettings(hidden=32, l2=3e-3),
+    NetworkSettings(hidden=32, l2=1e-5, learning_rate=0.03),
+)
+"""From the stiffest to the most flexible; cross-validation on the training cohort chooses."""
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """How a model is fitted.
+
+    Attributes
+    ----------
+    purpose : {"ltp", "other"}
+    endpoint : str
+    time_unit : str
+    candidates : tuple of NetworkSettings
+        One is used as it is; of several the best by :func:`export.deepsurv.choice.choose_settings`.
+    folds : int
+        Of the cross-validation; of every member one part of as many is held out to stop it.
+    members : int
+        Of the final ensemble, a multiple of ``folds`` so that every case is held out equally often.
+    members_per_fold : int
+        Of each ensemble that predicts the cases of one fold.
+    horizons : tuple of int or float, optional
+        Times at which a risk is said; by default chosen from the follow-up.
+    bayesian_bootstrap : bool
+        Whether every member weighs the cases in its own way, so that the spread of the members is the
+        uncertainty of the fit (Rubin 1981, Ann Stat 9:130).
+    """
+
+    purpose: Literal["ltp", "other"] = "other"
+    endpoint: str = "the event"
+    time_unit: str = "months"
+    candidates: tuple[NetworkSettings, ...] = CANDIDATES
+    folds: int = 5
+    members: int = 10
+    members_per_fold: int = 2
+    horizons: tuple[int | float, ...] | None = None
+    bayesian_bootstrap: bool = False
+
+
+def ltp_settings(horizons_months: tuple[int, ...] | None = None) -> FitSettings:
+    """Settings for a model of local tumor progression, whose band over the members the bedside shows.
+
+    Parameters
+    ----------
+    horizons_months : tuple of int, optional
+        By default 12, 24 and 36 months, those of them with 15 cases at risk.
+    """
+    return FitSettings(
+        purpose="ltp",
+        endpoint="local tumor progression (LTP)",
+        candidates=CANDIDATES[:2],
+        members=20,
+        members_per_fold=4,
+        horizons=horizons_months,
+        bayesian_bootstrap=True,
+    )
+
+
+def require_enough(table: SurvivalTable) -> None:
+    """Refuse a cohort that is too small.
+
+    Raises
+    ------
+    EstimationError
+        If there are fewer than 30 cases or 10 events.
+    """
+    if table.cases < LEAST_CASES or table.events < LEAST_EVENTS:
+        raise EstimationError(
+            f"{table.cases} cases with {table.events} events: a network needs at least {LEAST_CASES} cases and "
+            f"{LEAST_EVENTS} events; collect more, or use a Cox model"
+        )
+    if not table.names:
+        raise EstimationError("there is no covariate: give at least one column")
