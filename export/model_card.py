@@ -300,5 +300,5 @@ def _by(sizes: Iterable[float | str]) -> str:
     return " × ".join(size if isinstance(size, str) else f"{size:g}" for size in sizes)
 
 
-def _join(numbers: Iterable[int]) -> str:
+def _join(numbers: Iterable[float]) -> str:
     return ", ".join(str(number) for number in numbers)

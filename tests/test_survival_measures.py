@@ -77,7 +77,7 @@ def test_the_interval_of_95_percent_holds_the_truth_about_as_often() -> None:
     held = 0
     for seed in range(100):
         cohort = draw_cohort(150, seed=100 + seed)
-        interval = concordance_interval(cohort.months, cohort.event, cohort.log_risk, bootstraps=200)
+        interval = concordance_interval(cohort.months, cohort.event, cohort.log_risk, bootstraps=100)
         held += interval.interval_95[0] <= truth <= interval.interval_95[1]
     assert 88 <= held <= 99
 
@@ -95,6 +95,7 @@ def test_the_interval_equals_resampling_by_hand() -> None:
 
 
 @given(cases_with_ties)
+@settings(deadline=None)  # the machine may be busy
 def test_breslow_agrees_with_its_definition(cases: list[tuple[int, bool, float]]) -> None:
     months, event, log_risk = (np.array(column) for column in zip(*cases, strict=True))
     at = np.arange(0.0, 8.0)

@@ -12,16 +12,15 @@ Parameters = dict[str, torch.Tensor]
 
 _ZERO_AT_FIRST = (
     "attention_score",
-    "log_risk_head",
     *(f"residual_{block}_outer" for block in range(1, RESIDUAL_BLOCKS + 1)),
 )
 
 
 def initial_parameters(members: int, covariates: int, hidden: int, seed: int) -> Parameters:
-    """Draw weights by fan-in; the attention starts uniform, each block as the identity, the head at 0.
+    """Draw weights by fan-in; the attention starts uniform and each block as the identity.
 
-    An untrained network thus says the same of every case; it becomes a linear Cox model first, and
-    another only where that pays.
+    The network thus begins as a linear Cox model, and becomes another only where that pays. A head of 0
+    would be a saddle: effects without a linear part were then found late, after training had stopped.
     """
     drawn = torch.Generator().manual_seed(seed)
     parameters: Parameters = {}

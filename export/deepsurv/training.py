@@ -18,9 +18,9 @@ FloatArray = npt.NDArray[np.float64]
 Ensemble = dict[str, npt.NDArray[np.float32]]
 Progress = Callable[[float], None]
 
-FULL_BATCH: Final = 2048
+FULL_BATCH: Final = 768
 """Up to so many cases every step sees all of them; more are trained in batches."""
-BATCH: Final = 1024
+BATCH: Final = 512
 STEPS_BETWEEN_CHECKS: Final = 10
 
 

@@ -14,7 +14,7 @@ from export.survival.cox import CoxFit
 from export.survival.follow_up import FloatArray
 from export.survival.kaplan_meier import aalen_johansen, kaplan_meier
 from export.survival.table import SurvivalTable
-from export.survival_report.cautions import find_cautions
+from export.survival_report.cautions import RADSCORE, find_cautions
 from export.survival_report.competing_accuracy import causes
 from export.survival_report.contributions import Explain, report_contributions
 from export.survival_report.cox_regression import (
@@ -42,7 +42,7 @@ COMPETING_TIMES = 241
 COVARIATE_NAMES: Mapping[str, str] = {
     "fibrinogen_g_per_l": "fibrinogen",
     "complete_coverage": "complete coverage",
-    "radscore": "Radscore",
+    "radscore": RADSCORE,
 }
 """As a reader shall see them; other covariates keep the name of their column."""
 _THIRDS = {0: "nowhere", 1: "the middle", 2: "the thirds"}

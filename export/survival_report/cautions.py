@@ -22,6 +22,7 @@ _RECALIBRATED: Final = {
     "test": "",
 }
 SIGNIFICANT: Final = 0.05
+RADSCORE: Final = "Radscore"
 
 
 def find_cautions(report: FitReport) -> tuple[str, ...]:
@@ -97,6 +98,12 @@ def _of_the_cox_model(report: FitReport) -> Iterator[str]:
             yield (
                 f"The hazard of {test.covariate} is not proportional over time ({p_value_words(test.p_value)}): its "
                 "hazard ratio is an average over the follow-up."
+            )
+    for row in report.cox.multivariable:
+        if row.covariate == RADSCORE and row.hazard_ratio < 1.0:
+            yield (
+                f"The Radscore's hazard ratio beside the other covariates is {row.hazard_ratio:.2f}: below 1 it turns "
+                "its own meaning around, and says nothing that can be trusted."
             )
     for reason in report.cox.not_estimable:
         yield f"Cox regression: {reason}"

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from export.survival_report.drawing import BLUE, INK, LIGHT_BLUE, QUIET, WINE, new_figure, quiet_grid
 from export.survival_report.explanation import Contribution, ContributionReport, Quantiles
+from export.survival_report.units import WITHOUT_UNIT
 
 MOST_PANELS: Final = 8
 
@@ -93,5 +94,5 @@ def _draw_dependence(axes: Axes, item: Contribution) -> None:
     else:
         axes.locator_params(axis="x", nbins=5)
     axes.set_title(item.covariate, fontsize=9)
-    axes.set_xlabel(item.unit if len(values) > 2 else "")
+    axes.set_xlabel("" if len(values) == 2 or item.unit in WITHOUT_UNIT else item.unit)
     quiet_grid(axes, "y")

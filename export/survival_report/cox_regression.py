@@ -26,13 +26,12 @@ from export.survival_report.regression import (
     NomogramTick,
     ProportionalHazardsTest,
 )
+from export.survival_report.units import WITHOUT_UNIT, with_unit
 
 MOST_NOMOGRAM_SCALES: Final = 12
 ROUND_PROBABILITIES: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
 FOLDS: Final = 10
 LARGEST_RATIO: Final = 1e12
-WITHOUT_UNIT: Final = frozenset({"", "1", "coded", "as given", "score"})
-"""What a covariate has in place of a unit."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,12 +149,13 @@ def draw_up_nomogram(
         return None
     per_point = max(spans) / 100.0
     scales, lowest = [], 0.0
-    for name, slope, ticks in zip(cohort.names, map(float, fit.coefficients), values, strict=True):
+    slopes = map(float, fit.coefficients)
+    for name, unit, slope, ticks in zip(cohort.names, cohort.units, slopes, values, strict=True):
         least = min(slope * value for value, _ in ticks)
         lowest += least
         scales.append(
             NomogramScale(
-                covariate=name,
+                covariate=with_unit(name, unit),
                 ticks=tuple(
                     NomogramTick(label=label, points=rounded((slope * value - least) / per_point))
                     for value, label in ticks
@@ -199,11 +199,11 @@ def _scale_values(values: FloatArray, coding: Mapping[str, float]) -> list[tuple
         return sorted((code, meaning) for meaning, code in coding.items())
     distinct = np.unique(values)
     if distinct.size <= 4:
-        return [(float(value), f"{value:g}") for value in distinct]
+        return [(float(value), f"{value:g}".replace("-", "−")) for value in distinct]
     low, high = np.percentile(values, [1, 99])
     step = _round_step(float(high - low))
     first, last = math.floor(low / step), math.ceil(high / step)
-    return [(at * step, f"{at * step:g}") for at in range(first, last + 1)]
+    return [(at * step, f"{at * step:g}".replace("-", "−")) for at in range(first, last + 1)]
 
 
 def _round_step(span: float) -> float:

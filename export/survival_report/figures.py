@@ -148,6 +148,12 @@ def _nomogram(report: FitReport) -> Drawing | None:
     caption = (
         "Nomogram of the multivariable Cox model (not of the network). Read the points above each value, add "
         "them up, and read the probability below the total."
+        + (
+            f" {report.competing_risk.competing_event.capitalize()} counts as the end of follow-up here, so that "
+            "the probabilities are too high."
+            if report.competing_risk
+            else ""
+        )
     )
     figure = draw_nomogram(report.nomogram, report.endpoint, report.time_unit)
     return figure, caption, nomogram_alternative(report.nomogram)

@@ -10,9 +10,9 @@ import numpy.typing as npt
 from engine.errors import EstimationError
 from export.survival.follow_up import FloatArray
 from export.survival.groups import compare_categorical, compare_continuous, group_labels
-from export.survival_report.cox_regression import WITHOUT_UNIT
 from export.survival_report.digits import rounded
 from export.survival_report.regression import GroupComparison, GroupComparisonRow
+from export.survival_report.units import with_unit
 
 MOST_CATEGORIES = 6
 
@@ -66,10 +66,8 @@ def _rows(
         return _counted(name, [words[float(value)] for value in values], labels, words[max(words)])
     found = compare_continuous(name, values, labels)
     cells = tuple(f"{group.median:.4g} ({group.q1:.4g}, {group.q3:.4g})" for group in found.groups)
-    variable = name if unit in WITHOUT_UNIT else f"{name}, {unit}"
-    return [
-        GroupComparisonRow(variable=variable, values=cells, test=found.test, p_value=rounded(found.p_value))
-    ]
+    variable, p_value = with_unit(name, unit), rounded(found.p_value)
+    return [GroupComparisonRow(variable=variable, values=cells, test=found.test, p_value=p_value)]
 
 
 def _counted(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import fill
 from typing import Final
 
 import numpy as np
@@ -26,6 +27,7 @@ from export.survival_report.regression import CompetingRisk
 from export.survival_report.round_times import round_times
 
 PANELS_ABREAST: Final = 2
+TITLE_CHARACTERS: Final = 46
 OTHER_LOOK: Final = (BLUE, LINE_STYLES[0])
 GROUP_LOOKS: Final = {
     "low risk": (BLUE, LINE_STYLES[0]),
@@ -49,10 +51,8 @@ def draw_risk_groups(evaluations: Sequence[Evaluation], endpoint: str, time_unit
         numbers = figure.add_subplot(grid[2 * row + 1, column], sharex=curves)
         _draw_curves(curves, groups)
         curves.tick_params(labelbottom=False)
-        curves.set_title(
-            f"{item.title}: {item.events} events in {item.cases} cases, log-rank {p_value_words(groups.log_rank_p)}",
-            fontsize=9, pad=22,
-        )  # fmt: skip
+        title = f"{item.title}, log-rank {p_value_words(groups.log_rank_p)}"
+        curves.set_title(fill(title, TITLE_CHARACTERS), fontsize=9, pad=22)
         probability_axis(curves, "y", f"free of {short_name(endpoint)}")
         _draw_numbers_at_risk(numbers, groups, time_unit, first=column == 0)
     return figure
