@@ -72,6 +72,12 @@ class UNet(nn.Module):  # type: ignore[misc,name-defined,unused-ignore]  # see t
         logits: torch.Tensor = self.decoder(self.encoder(image))
         return logits
 
+    def raise_background(self, by: float) -> None:
+        """Add to the logit of label 0 everywhere: other labels must then lead by so much."""
+        *_, head = self.decoder.seg_layers.parameters()
+        with torch.no_grad():
+            head[0] += by
+
 
 class _ConvNorm(nn.Module):  # type: ignore[misc,name-defined,unused-ignore]  # see the import of torch
     """Convolution, instance normalization and, where asked for, the nonlinearity."""

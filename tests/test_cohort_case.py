@@ -48,10 +48,13 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> CaseImages:
         write_mask(folder / f"{name}.nii.gz", mask)
     empty = LabelMask(np.zeros(GRID.shape_zyx, dtype=np.bool_), GRID, "zone")
     write_mask(folder / "empty.nii.gz", empty)
-    paths = {
-        name: folder / f"{name}.nii.gz" for name in ("planning", "verification", "tumor", "zone", "core")
-    }
-    return CaseImages(**paths)
+    return CaseImages(
+        planning=folder / "planning.nii.gz",
+        verification=folder / "verification.nii.gz",
+        tumor=folder / "tumor.nii.gz",
+        zone=folder / "zone.nii.gz",
+        core=folder / "core.nii.gz",
+    )
 
 
 def result(images: CaseImages) -> CaseResult:

@@ -32,23 +32,28 @@ def test_two_workers_give_the_same_features(tmp_path: Path) -> None:
 
 
 def test_a_cluster_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    from export.cohort import ray_runner
+    import ray
+
+    from export.cohort.ray_runner import RayRunner
 
     def nobody(**_: object) -> None:
         raise ConnectionError("no answer")
 
-    monkeypatch.setattr(ray_runner.ray, "init", nobody)
+    monkeypatch.setattr(ray, "init", nobody)
     with pytest.raises(BackendError, match=r"no Ray cluster at 'ray://head:10001': no answer"):
-        list(ray_runner.RayRunner("ray://head:10001").run(stand_in, []))
+        list(RayRunner("ray://head:10001").run(stand_in, []))
 
 
 def test_a_worker_that_dies_is_a_failed_case(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import ray
+    from ray.exceptions import RayError
+
     from export.cohort import ray_runner
 
     def died(_task: object) -> None:
-        raise ray_runner.RayError("worker died")
+        raise RayError("worker died")
 
-    monkeypatch.setattr(ray_runner.ray, "get", died)
+    monkeypatch.setattr(ray, "get", died)
     job = CaseJob(
         "a1", read_cohort_table(write_cohort(tmp_path, 1)).cases[0].images, CohortSettings(), "0" * 64
     )

@@ -265,8 +265,9 @@ def write_survival_table(path: Path, cases: int, seed: int) -> Path:
 
 def test_fit_survival_and_its_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from export.cohort import table_fit
+    from export.deepsurv.fitting import fit_survival
 
-    whole = table_fit.fit_survival
+    whole = fit_survival
 
     def briefly(table: Any, **options: Any) -> Any:
         options["settings"] = replace(quick().network, purpose="other", horizons=None)

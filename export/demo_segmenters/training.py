@@ -96,6 +96,7 @@ def train_demo(
             tell(f"scenes {name}", number + 1, plan.scenes)
         kept = work / f"{name}-{_key(plan, [path.name for path in paths])}.pt"
         network = _trained(task, [read_patch(path) for path in paths], plan, kept, tell)
+        network.raise_background(task.least_lead)
         # Exported as any other network: in the order of axes that the graph is written for.
         network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload,unused-ignore]  # torch omits it
         made.append(
