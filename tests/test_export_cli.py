@@ -65,8 +65,12 @@ def test_every_command_explains_itself(command: str) -> None:
 def test_looking_and_measuring_need_no_torch() -> None:
     pytest.importorskip("openvino", reason=NO_OPENVINO)
     program = f"""
-import sys
-sys.modules["torch"] = None
+import importlib.abc, sys
+class NoTorch(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            raise ModuleNotFoundError("No module named 'torch'", name="torch")
+sys.meta_path.insert(0, NoTorch())
 from export.cli import app
 for command in (["inspect", "{DEMO}"], ["parity", "{DEMO}", "--backend", "openvino"]):
     app(command, standalone_mode=False)

@@ -178,7 +178,7 @@ def test_too_few_cases_are_refused_with_the_reasons(tmp_path: Path) -> None:
 
     path = write_cohort(tmp_path / "cohort", 45, spoiled)
     with pytest.raises(
-        EstimationError, match=r"training cases 15 with .* 25 cases were left out: 25 without sex"
+        EstimationError, match=r"of 32 training cases 14 with .* 25 cases were left out: 25 without sex"
     ):
         fitting.fit_ltp(path, tmp_path / "bundle", measure=stand_in, plan=quick())
 

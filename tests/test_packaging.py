@@ -150,6 +150,8 @@ def test_extras_are_named_by_capability() -> None:
         "tensorrt-rtx",
         "openvino",
         "export",
+        "radiomics",
+        "cohort",
     }
 
 

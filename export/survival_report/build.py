@@ -323,7 +323,9 @@ def _comparison(
     elif centers is not None and np.unique(np.asarray(centers).astype(str)).size > 1:
         labels = np.asarray(centers).astype(str)
     else:
-        labels = np.where(training.event, "event seen", "no event seen")
+        events_first = np.argsort(~training.event, kind="stable")
+        covariates = covariates[events_first]
+        labels = np.where(training.event[events_first], "event seen", "no event seen")
     cohort = _cox_cohort(model, training)
     return compare_groups(cohort.names, cohort.units, cohort.codings, covariates, labels)
 
