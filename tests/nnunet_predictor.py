@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,17 @@ class Reference:
     logits: FloatArray
     labels: ByteArray
     gap: FloatArray
+
+
+def accumulate_in_single_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the predictor's sums float32.
+
+    ``predict_from_raw_data.py`` allocates them as ``torch.zeros(..., dtype=torch.half)`` and names ``half``
+    nowhere else. It alone gets another torch: the real one remembers what ``half`` was when it first read a file.
+    """
+    single = ModuleType("torch")
+    vars(single).update(vars(torch), half=torch.float32)
+    monkeypatch.setattr(nnunet, "torch", single)
 
 
 def open_predictor(folder: Path, folds: Sequence[int | str] = (0,)) -> Any:

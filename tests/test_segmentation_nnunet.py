@@ -28,6 +28,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed: make setup-
 from tests.nnunet_folders import write_v2_folder  # noqa: E402 - it needs torch
 from tests.nnunet_predictor import (  # noqa: E402 - it needs torch and nnunetv2
     Reference,
+    accumulate_in_single_precision,
     arguments,
     open_predictor,
     reference,
@@ -113,12 +114,8 @@ def opened(tmp_path: Path) -> Iterator[Callable[..., Both]]:
 
 @pytest.fixture
 def in_single_precision(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the predictor accumulate in float32.
-
-    ``predict_from_raw_data.py`` allocates its sums as ``torch.zeros(..., dtype=torch.half)`` and names
-    ``half`` nowhere else.
-    """
-    monkeypatch.setattr(torch, "half", torch.float32)
+    """Make the predictor accumulate in float32."""
+    accumulate_in_single_precision(monkeypatch)
 
 
 def require_agreement(both: Both, ct: CtVolume, *, mirror: bool = False) -> None:
@@ -151,7 +148,7 @@ def test_the_predictor_as_it_is_differs_from_us_only_where_it_differs_from_itsel
     both = opened(**PLANS)
     both.predictor.use_mirroring = False
     as_it_is = both.predictor.predict_single_npy_array(*arguments(ct()))
-    monkeypatch.setattr(torch, "half", torch.float32)
+    accumulate_in_single_precision(monkeypatch)
     theirs = both.reference(ct(), mirror=False)
     found = both.segmenter.segment(ct()).labels
     rounded_over = as_it_is != theirs.labels

@@ -24,7 +24,12 @@ torch = pytest.importorskip("torch", reason="torch is not installed: make setup-
 
 from export.nnunet import network_graph, read_model_folder  # noqa: E402 - it needs torch
 from tests.nnunet_folders import write_v2_folder  # noqa: E402 - likewise
-from tests.nnunet_predictor import Reference, open_predictor, reference  # noqa: E402 - likewise
+from tests.nnunet_predictor import (  # noqa: E402 - likewise
+    Reference,
+    accumulate_in_single_precision,
+    open_predictor,
+    reference,
+)
 
 if TYPE_CHECKING:
     from engine.runtime.session import InferenceSession
@@ -84,7 +89,7 @@ def model(folder: Path) -> Any:
 def theirs(folder: Path, model: Any) -> Iterator[dict[str, Reference]]:
     """What the predictor says, its sums in single precision as in ``test_segmentation_nnunet``."""
     patch, threads = pytest.MonkeyPatch(), torch.get_num_threads()
-    patch.setattr(torch, "half", torch.float32)
+    accumulate_in_single_precision(patch)
     try:
         predictor = open_predictor(folder)
         yield {
