@@ -163,7 +163,7 @@ def test_a_missing_manifest_or_folder_is_refused(tmp_path: Path) -> None:
         {"parity__reference_outputs__0__log_risk": [1.0]},
         {"survival__horizons_months": []},
         {"survival__horizons_months": [24, 12]},
-        {"survival__horizons_months": [12, 120]},
+        {"survival__horizons_months": [12, 9000]},
         {"survival__uses_radscore": True},
         {"survival__complete_coverage_rule": "tcr_at_least_0.9"},
         {"survival__covariates": []},
