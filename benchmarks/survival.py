@@ -4,7 +4,7 @@
 
 The sets' own splits; everything that can be chosen is chosen by cross-validation on the training part (as
 ``coldspot-export fit-survival`` does), the test part is looked at once. Every fit is kept in FILE as one line
-of JSON, and not repeated. Needs ``make setup-export`` and h5py.
+of JSON, and not repeated. Needs ``make setup-export``.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ Row = dict[str, Any]
 
 def read_set(name: str) -> tuple[SurvivalTable, SurvivalTable]:
     """Training and test cohort of a set."""
-    import h5py  # type: ignore[import-not-found,unused-ignore]  # only this benchmark needs it
+    import h5py
 
     with h5py.File(Path(os.environ["COLDSPOT_DATA"]) / FOLDER / FILES[name]) as file:
         train, test = (_table(file[part]) for part in ("train", "test"))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import difflib
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from engine.errors import InvalidRequestError
 from engine.geometry import Vector3
 from engine.manifest import SIMULATED_COHORT
+from export.csv_table import header_faults, read_rows
 
 PATH_COLUMNS: Final = ("planning", "verification", "tumor", "zone", "core", "tumor_model", "zone_model")
 LISTED_FAULTS: Final = 20
@@ -180,7 +179,7 @@ def read_cohort_table(path: Path) -> CohortTable:
     InvalidRequestError
         With every fault of the file at once, by line.
     """
-    header, lines = _read(path)
+    header, lines = read_rows(path, "cohort")
     _require_columns(path, header)
     faults: list[str] = []
     cases: list[CohortCase] = []
@@ -203,28 +202,11 @@ def read_cohort_table(path: Path) -> CohortTable:
     return CohortTable(path.name, tuple(cases), simulated=SIMULATED_COHORT in sources)
 
 
-def _read(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Header and (line number, fields) of every line that is not blank."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.reader(stream, strict=True)
-            rows = [(reader.line_num, row) for row in reader if any(text.strip() for text in row)]
-    except OSError as error:
-        raise InvalidRequestError(f"{path} cannot be read ({error.strerror})", "cohort") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InvalidRequestError(f"{path} is no UTF-8 CSV ({error}): save it as one", "cohort") from error
-    if len(rows) < 2:
-        raise InvalidRequestError(f"{path} needs a header and a line for every case", "cohort")
-    return [name.strip() for name in rows[0][1]], rows[1:]
-
-
 def _require_columns(path: Path, header: Sequence[str]) -> None:
     """Refuse a header that lacks a column, has one twice, or one that looks like a misspelled known one."""
     if len(header) == 1 and ";" in header[0]:
         raise InvalidRequestError(f"{path} is separated by semicolons: save it with commas", "cohort")
-    faults = [f"column {name} is missing" for name in REQUIRED_COLUMNS if name not in header]
-    faults += [f"column {name} is there twice" for name, count in Counter(header).items() if count > 1]
-    faults += [f"column {n} has no name" for n, name in enumerate(header, start=1) if not name]
+    faults = list(header_faults(header, REQUIRED_COLUMNS))
     for name in header:
         alike = difflib.get_close_matches(name.lower(), KNOWN_COLUMNS, n=1, cutoff=LIKE_A_COLUMN)
         if alike and name not in KNOWN_COLUMNS:

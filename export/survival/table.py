@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Final
 import numpy as np
 
 from engine.errors import InvalidRequestError
+from export.csv_table import header_faults, read_rows
 from export.survival.follow_up import BoolArray, FloatArray, checked_covariates, checked_follow_up
 
 COMPETING: Final = 2.0
@@ -129,7 +129,12 @@ def read_survival_table(
         If a column is missing or named twice, or any value is missing or no number: every fault of the
         file at once, with its lines (the header is line 1).
     """
-    header, lines = _read(path)
+    header, lines = read_rows(path, "table")
+    uneven = [line for line, row in lines if len(row) != len(header)]
+    if uneven:
+        raise InvalidRequestError(
+            f"{path}: {_lines(uneven)} not the {len(header)} fields of the header", "table"
+        )
     used = list(covariates) if covariates is not None else [n for n in header if n not in {time, event}]
     _require_columns(path, header, [time, event, *used])
     columns, faults = {}, []
@@ -151,32 +156,9 @@ def read_survival_table(
     )
 
 
-def _read(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Header and (line number, fields) of every line that is not blank."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.reader(stream, strict=True)
-            rows = [(reader.line_num, row) for row in reader if any(field.strip() for field in row)]
-    except OSError as error:
-        raise InvalidRequestError(f"{path} cannot be read ({error.strerror})", "table") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InvalidRequestError(f"{path} is no UTF-8 CSV ({error}): save it as one", "table") from error
-    if len(rows) < 2:
-        raise InvalidRequestError(f"{path} needs a header and a line for every case", "table")
-    header = [name.strip() for name in rows[0][1]]
-    uneven = [line for line, row in rows[1:] if len(row) != len(header)]
-    if uneven:
-        raise InvalidRequestError(
-            f"{path}: {_lines(uneven)} not the {len(header)} fields of the header", "table"
-        )
-    return header, rows[1:]
-
-
 def _require_columns(path: Path, header: Sequence[str], needed: Sequence[str]) -> None:
     """Refuse a header that lacks a column, or has one without a name or twice."""
-    faults = [f"column {name} is missing" for name in needed if name not in header]
-    faults += [f"column {name} is there twice" for name in sorted(set(header)) if header.count(name) > 1]
-    faults += [f"column {n} has no name" for n, name in enumerate(header, start=1) if not name]
+    faults = list(header_faults(header, needed))
     if len(needed) == 2:
         faults.append("there is no covariate beside time and event")
     if needed[0] == needed[1]:
