@@ -106,6 +106,7 @@ def test_the_repository_of_the_demo_risk_model(tmp_path: Path, model_config: Any
     assert [(tensor.name, list(tensor.dims)) for tensor in config.output] == [
         ("log_risk", [20]),
         ("attention", [20, 3]),
+        ("effective_signal", [20, 3]),
     ]
     readme = (out / "README.md").read_text()
     assert "preprocessing and postprocessing are not included" in readme
