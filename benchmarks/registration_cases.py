@@ -14,7 +14,7 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from benchmarks.registration_peers import Pair
-from engine.contour import SURFACE_LEVEL
+from engine.contour import SURFACE_LEVEL, StructureSurface
 from engine.coverage import TARGET_MARGIN_MM, measure_coverage
 from engine.displacement_file import read_displacement
 from engine.geometry import FloatArray, VolumeGeometry, apply_affine
@@ -190,8 +190,7 @@ def count_tumor(
 
 def measured_tcr(tumor: LabelMask, zone: LabelMask, moving_from_fixed: FloatArray) -> float:
     """Target coverage ratio as an assessment measures it, from the rigid motion of the tumor."""
-    everywhere = LabelMask(np.ones_like(tumor.voxels), tumor.geometry, "lung")
-    laid_out = lay_out(tumor, zone, None, everywhere, moving_from_fixed)
+    laid_out = lay_out(StructureSurface(tumor), StructureSurface(zone), None, None, moving_from_fixed)
     whole, _ = measure_coverage(laid_out, laid_out.zone, laid_out.distance_to_zone_mm)
     return whole.tcr
 

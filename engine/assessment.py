@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from engine.cold_spots import find_cold_spots
+from engine.contour import StructureSurface
 from engine.coverage import measure_coverage, uncovered_in_lung
 from engine.coverage_findings import SURE_ENOUGH, find_coverage, with_interval
 from engine.errors import InvalidRequestError, RadiomicsError
@@ -269,22 +270,22 @@ class _Run:
         return self.prepared.side
 
     def _require_target_in_view(self, grid: MeasurementField) -> None:
+        geometry = self.verification.geometry
+        if geometry.contains(grid.geometry.corners_lps_mm()).all():
+            return  # the whole grid is in view: a box lies in a box where its corners do
         target = np.argwhere(grid.distance_to_tumor_mm < self.settings.target_margin_mm).astype(float)
-        if not self.verification.geometry.contains(grid.geometry.to_lps(target)).all():
+        if not geometry.contains(grid.geometry.to_lps(target)).all():
             raise RefusedError(
                 RefusalCode.TARGET_CUT_BY_FIELD_OF_VIEW,
                 f"the tumor with its {self.settings.target_margin_mm:g} mm margin reaches beyond the "
                 "verification CT; scan or reconstruct a larger field of view",
             )
 
-    def _lay_out(
-        self, at: ZoneContour, aligned: Registration, tumor: LabelMask | None = None
-    ) -> MeasurementField:
-        assert self.prepared.lung is not None  # noqa: S101 - a prepared side without refusal has its lung
+    def _lay_out(self, at: ZoneContour, aligned: Registration) -> MeasurementField:
         return lay_out(
-            tumor or self.prepared.tumor,
-            at.zone,
-            at.core,
+            self.prepared.tumor_surface,
+            at.zone_surface,
+            at.core_surface,
             self.prepared.lung,
             aligned.planning_from_verification,
             backend=self.settings.backend,
@@ -317,7 +318,14 @@ class _Run:
             return True  # both were supplied
         if not zone.voxels.any():
             return False
-        cautious = self._lay_out(replace(at, zone=zone, core=None), aligned, tumor)
+        cautious = lay_out(
+            self.prepared.tumor_surface if tumor is self.prepared.tumor else StructureSurface(tumor),
+            at.zone_surface if zone is at.zone else StructureSurface(zone),
+            None,
+            self.prepared.lung,
+            aligned.planning_from_verification,
+            backend=self.settings.backend,
+        )
         whole, _ = measure_coverage(
             cautious,
             cautious.zone,
@@ -348,7 +356,10 @@ class _Run:
         )
 
     def _preliminary(self, at: ZoneContour, rigid: Registration) -> AblationAssessment:
-        grid = self._lay_out(at, rigid)
+        tumor, zone = self.prepared.tumor_surface, at.zone_surface
+        grid = lay_out(
+            tumor, zone, None, None, rigid.planning_from_verification, backend=self.settings.backend
+        )
         interval = self._interval(grid, at, rigid)
         coverage = CoverageFinding(
             tcr_interval_90=interval.tcr_90,

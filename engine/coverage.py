@@ -15,6 +15,7 @@ from scipy import ndimage
 
 from engine.kernels.coverage import count_coverage
 from engine.measurement import BoolArray, Float32Array, MeasurementField
+from engine.volume import LabelMask
 
 TARGET_MARGIN_MM: Final = 5.0
 """The margin that the published thresholds speak of (Najafi 2021; Wang 2026)."""
@@ -129,9 +130,13 @@ def _farthest(
     if not outside.any():
         return None
     # The tumor's surface runs up to half a voxel beyond its outermost voxel center.
-    near = ndimage.map_coordinates(
-        ndimage.binary_dilation(outside).astype(np.float32), field.tumor_surface_index.T, order=0
+    low, high = (
+        np.asarray(end) for end in LabelMask(outside, field.geometry, "uncovered tumor").bounding_box()
     )
+    start = np.maximum(low - 2, 0)
+    box = tuple(slice(a, b + 2) for a, b in zip(start, high, strict=True))
+    grown = ndimage.binary_dilation(outside[box]).astype(np.float32)
+    near = ndimage.map_coordinates(grown, (field.tumor_surface_index - start).T, order=0)
     surface = field.tumor_surface_index[near > 0]
     sampled = ndimage.map_coordinates(distance_to_cover_mm, surface.T, order=1, mode="nearest")
     return float(max(distance_to_cover_mm[outside].max(), sampled.max(initial=-np.inf)))

@@ -13,8 +13,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from engine.contour import SURFACE_LEVEL, occupancy, tight_crop
-from engine.geometry import FloatArray, VolumeGeometry
+from engine.contour import SURFACE_LEVEL, StructureSurface
+from engine.errors import InvalidRequestError
+from engine.geometry import FloatArray, VolumeGeometry, apply_affine
 from engine.kernels.backend import BackendName
 from engine.kernels.distance import distance_mm, signed_distance_mm, surface_points_mm
 from engine.kernels.resampling import resample
@@ -29,6 +30,9 @@ this cannot be told from it and is left out of the lung-clipped figures (never o
 
 ROOM_MM: Final = 12.0
 """Room around the warped tumor: the widest margin band and 2 mm."""
+
+MOST_VOXELS: Final = 40_000_000
+"""A cube of 17 cm: a mask beyond it is no ablation zone, and would take gigabytes."""
 
 Float32Array = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
@@ -113,10 +117,10 @@ class MeasurementField:
 
 
 def lay_out(
-    tumor: LabelMask,
-    zone: LabelMask,
-    core: LabelMask | None,
-    lung: LabelMask,
+    tumor: StructureSurface,
+    zone: StructureSurface,
+    core: StructureSurface | None,
+    lung: LabelMask | None,
     planning_from_verification: FloatArray,
     *,
     backend: BackendName = "cpu",
@@ -125,41 +129,54 @@ def lay_out(
 
     Parameters
     ----------
-    tumor, lung : LabelMask
-        In the planning frame; the lung may cover only the lesion region.
-    zone, core : LabelMask
+    tumor : StructureSurface
+        In the planning frame.
+    zone, core : StructureSurface
         In the verification frame.
+    lung : LabelMask, optional
+        In the planning frame; may cover only the lesion region. Without it all is taken for lung.
     planning_from_verification : ndarray, (4, 4)
         Rigid; LPS mm in the verification CT to LPS mm in the planning CT.
 
     Returns
     -------
     MeasurementField
+
+    Raises
+    ------
+    InvalidRequestError
+        Tumor and zone together span more than any ablation (``MOST_VOXELS``).
     """
-    small_tumor, small_zone = tight_crop(tumor), tight_crop(zone)
     verification_from_planning = np.linalg.inv(planning_from_verification)
-    tumor_corners = _marked_corners(tumor) @ verification_from_planning[:3, :3].T
-    tumor_corners = tumor_corners + verification_from_planning[:3, 3]
-    zone_corners = _marked_corners(zone)
+    tumor_corners = apply_affine(verification_from_planning, tumor.corners_lps_mm)
+    zone_corners = zone.corners_lps_mm
     low = np.minimum(tumor_corners.min(axis=0) - ROOM_MM, zone_corners.min(axis=0) - 2.0)
     high = np.maximum(tumor_corners.max(axis=0) + ROOM_MM, zone_corners.max(axis=0) + 2.0)
-    grid = zone.geometry.around(low, high, MEASUREMENT_SPACING_MM)
-    identity = np.eye(4)
+    _require_extent(high - low)
+    grid = zone.mask.geometry.around(low, high, MEASUREMENT_SPACING_MM)
 
-    tumor_field = sample(
-        occupancy(small_tumor), small_tumor.geometry, grid, planning_from_verification, backend
-    )
-    zone_field = sample(occupancy(small_zone), small_zone.geometry, grid, identity, backend)
-    core_field = None
-    if core is not None:
-        small_core = tight_crop(core)
-        core_field = sample(occupancy(small_core), small_core.geometry, grid, identity, backend)
-    # Where the planning CT does not reach, lung is assumed: a miss there must not be clipped away.
-    lung_field = sample(
-        lung.voxels.astype(np.float32), lung.geometry, grid, planning_from_verification, backend, fill=1.0
-    )
-    in_lung = (lung_field >= SURFACE_LEVEL) | (tumor_field >= SURFACE_LEVEL)
+    def brought(surface: StructureSurface, to_source: FloatArray) -> Float32Array:
+        return sample(surface.occupancy, surface.crop.geometry, grid, to_source, backend)
+
+    tumor_field = brought(tumor, planning_from_verification)
+    zone_field = brought(zone, np.eye(4))
+    core_field = None if core is None else brought(core, np.eye(4))
+    in_lung = np.ones(grid.shape_zyx, dtype=np.bool_)
+    if lung is not None:
+        # Where the planning CT does not reach, lung is assumed: a miss there must not be clipped away.
+        share = lung.voxels.astype(np.float32)
+        lung_field = sample(share, lung.geometry, grid, planning_from_verification, backend, fill=1.0)
+        in_lung = (lung_field >= SURFACE_LEVEL) | (tumor_field >= SURFACE_LEVEL)
     return MeasurementField(grid, tumor_field, zone_field, core_field, in_lung, backend)
+
+
+def _require_extent(extent_mm: FloatArray) -> None:
+    if np.prod(extent_mm / MEASUREMENT_SPACING_MM) > MOST_VOXELS:
+        x, y, z = extent_mm
+        raise InvalidRequestError(
+            f"tumor and ablation zone together span {x:.0f} x {y:.0f} x {z:.0f} mm, more than any one ablation; "
+            "check that both masks are of one lesion, and that the zone is not the whole lung"
+        )
 
 
 def sample(
@@ -192,10 +209,3 @@ def region_hu(verification: CtVolume, grid: VolumeGeometry, backend: BackendName
             backend=backend,
         )
     )
-
-
-def _marked_corners(mask: LabelMask) -> FloatArray:
-    """Outer corners of the box of marked voxels, (8, 3) LPS mm."""
-    start, stop = mask.bounding_box()
-    ends = np.array(list(np.ndindex(2, 2, 2)), dtype=float)
-    return mask.geometry.to_lps(np.array(start) - 0.5 + ends * (np.array(stop) - np.array(start)))

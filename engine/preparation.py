@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from engine.contour import StructureSurface
 from engine.coverage import TARGET_MARGIN_MM
 from engine.errors import InvalidRequestError
 from engine.findings import LesionFinding
@@ -57,7 +58,7 @@ class PreparedPlanning:
     """
 
     planning: CtVolume
-    tumor: LabelMask
+    tumor_surface: StructureSurface
     lesion: LesionFinding
     lung: LabelMask | None
     side: PlanningSide | None
@@ -65,6 +66,11 @@ class PreparedPlanning:
     timings_s: dict[str, float]
     refusal: Refusal | None
     cautious_tumor: LabelMask | None = None
+
+    @property
+    def tumor(self) -> LabelMask:
+        """The tumor, on the grid of the planning CT."""
+        return self.tumor_surface.mask
 
 
 def prepare_planning(
@@ -122,6 +128,9 @@ def prepare_planning(
             lesion_mask, warnings = choose_lesion(tumor.require_on(planning), target_lps_mm)
             lesion = describe_lesion(lesion_mask, "supplied")
         refusal = _planning_refusal(planning, lesion_mask, chosen)
+        surface = StructureSurface(lesion_mask)
+        if refusal is None:
+            _ = surface.occupancy  # here, where nobody waits for it
     lung = side = None
     if refusal is None:
         with clock.stage(Stage.SEGMENT_LUNG):
@@ -132,9 +141,7 @@ def prepare_planning(
     thick = slice_warning("planning", planning.geometry.spacing_zyx_mm, chosen.target_margin_mm)
     said = (*planning.acquisition.warnings, *warnings, *thick)
     cautious = None if drawn is None else drawn.cautious
-    return PreparedPlanning(
-        planning, lesion_mask, lesion, lung, side, said, clock.timings_s, refusal, cautious
-    )
+    return PreparedPlanning(planning, surface, lesion, lung, side, said, clock.timings_s, refusal, cautious)
 
 
 def _without_tumor(
@@ -144,7 +151,14 @@ def _without_tumor(
     none = LabelMask(np.zeros(planning.geometry.shape_zyx, dtype=np.bool_), planning.geometry, "tumor")
     lesion = LesionFinding(None, None, None, source_of(segmenter), None)
     return PreparedPlanning(
-        planning, none, lesion, None, None, planning.acquisition.warnings, clock.timings_s, refusal
+        planning,
+        StructureSurface(none),
+        lesion,
+        None,
+        None,
+        planning.acquisition.warnings,
+        clock.timings_s,
+        refusal,
     )
 
 

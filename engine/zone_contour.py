@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
+from engine.contour import StructureSurface
 from engine.geometry import FloatArray
 from engine.kernels.backend import BackendName
 from engine.lesion import find_core, touches_border
@@ -46,6 +48,16 @@ class ZoneContour:
     contour_sd_mm: float | None = None
     cautious: LabelMask | None = None
     said: tuple[str, ...] = ()
+
+    @cached_property
+    def zone_surface(self) -> StructureSurface:
+        """Surface of the zone."""
+        return StructureSurface(self.zone)
+
+    @cached_property
+    def core_surface(self) -> StructureSurface | None:
+        """Surface of the core, where there is one."""
+        return None if self.core is None else StructureSurface(self.core)
 
 
 def supplied_contour(verification: CtVolume, zone: LabelMask, core: LabelMask | None) -> ZoneContour:

@@ -29,6 +29,7 @@ from engine.assessment import (
     PreparedPlanning,
     SurvivalRisk,
 )
+from engine.contour import StructureSurface
 from engine.errors import UnreadableFileError
 from engine.findings import RegistrationQuality
 from engine.geometry import Vector3, VolumeGeometry
@@ -128,7 +129,9 @@ class StubPipeline:
         self.prepared_count += 1
         lesion = LesionFinding(tumor.volume_ml, target_lps_mm, None, "supplied", 10.0)
         said = ("prepared by a stub",)
-        return PreparedPlanning(planning, tumor, lesion, None, None, said, clock.timings_s, None)
+        return PreparedPlanning(
+            planning, StructureSurface(tumor), lesion, None, None, said, clock.timings_s, None
+        )
 
     def assess(
         self,

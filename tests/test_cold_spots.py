@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from engine.cold_spots import direction_in_words, find_cold_spots
+from engine.contour import StructureSurface
 from engine.coverage import uncovered_in_lung
 from engine.measurement import MeasurementField, lay_out
 from engine.volume import LabelMask
-from tests.spheres import ball, centered_grid, everywhere, true_coverage
+from tests.spheres import ball, centered_grid, true_coverage
 
 
 @pytest.mark.parametrize(
@@ -33,7 +34,7 @@ def shifted_zone() -> MeasurementField:
     grid = centered_grid((1.0, 1.0, 1.0), 20.0)
     tumor = ball(grid, (0.2, 0.3, 0.1), 7.0, "tumor")
     zone = ball(grid, (4.2, 0.3, 0.1), 12.0, "ablation zone")
-    return lay_out(tumor, zone, None, everywhere(grid), np.eye(4))
+    return lay_out(StructureSurface(tumor), StructureSurface(zone), None, None, np.eye(4))
 
 
 def test_a_shifted_zone_leaves_one_spot_on_the_other_side() -> None:
@@ -70,8 +71,8 @@ def test_the_pleura_is_measured_from_the_deepest_point() -> None:
     lung = np.ones(grid.shape_zyx, dtype=np.bool_)
     lung[:, :, : grid.shape_zyx[2] // 2 - 15] = False
     field = lay_out(
-        ball(grid, (0.2, 0.3, 0.1), 7.0, "tumor"),
-        ball(grid, (4.2, 0.3, 0.1), 12.0, "ablation zone"),
+        StructureSurface(ball(grid, (0.2, 0.3, 0.1), 7.0, "tumor")),
+        StructureSurface(ball(grid, (4.2, 0.3, 0.1), 12.0, "ablation zone")),
         None,
         LabelMask(lung, grid, "lung"),
         np.eye(4),

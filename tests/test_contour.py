@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from engine.contour import SURFACE_LEVEL, occupancy, tight_crop
+from engine.contour import SURFACE_LEVEL, StructureSurface, occupancy, tight_crop
 from engine.coverage import measure_coverage
 from engine.geometry import VolumeGeometry
 from engine.measurement import lay_out
 from engine.volume import LabelMask
-from tests.spheres import ball, centered_grid, everywhere
+from tests.spheres import ball, centered_grid
 
 
 def mask_of(voxels: np.ndarray, spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> LabelMask:
@@ -55,7 +55,13 @@ def test_a_gap_one_voxel_wide_stays_a_gap(axis: int, offset: float, line: bool) 
     if line:
         where[(axis + 1) % 3] = grid.shape_zyx[0] // 2
     zone[tuple(where)] = False
-    field = lay_out(tumor, LabelMask(zone, grid, "ablation zone"), None, everywhere(grid), np.eye(4))
+    field = lay_out(
+        StructureSurface(tumor),
+        StructureSurface(LabelMask(zone, grid, "ablation zone")),
+        None,
+        None,
+        np.eye(4),
+    )
     whole, _ = measure_coverage(field, field.zone, field.distance_to_zone_mm)
     assert whole.tcr < 1.0
     assert not whole.complete

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from scipy.optimize import minimize_scalar
 
+from engine.contour import StructureSurface
 from engine.coverage import (
     TARGET_MARGIN_MM,
     margin_shares,
@@ -16,10 +17,11 @@ from engine.coverage import (
     not_assessable_share,
     uncovered_in_lung,
 )
+from engine.errors import InvalidRequestError
 from engine.geometry import Vector3, VolumeGeometry
 from engine.measurement import MeasurementField, lay_out
 from engine.volume import LabelMask
-from tests.spheres import ball, centered_grid, everywhere, true_coverage
+from tests.spheres import ball, centered_grid, true_coverage
 
 TCR_BOUND = 0.005
 MAM_BOUND_MM = 0.2
@@ -52,7 +54,7 @@ def measured(
     direction = rng.normal(size=3)
     tumor = ball(grid, center, tumor_mm, "tumor")
     zone = ball(grid, center + shift_mm * direction / np.linalg.norm(direction), zone_mm, "ablation zone")
-    field = lay_out(tumor, zone, None, everywhere(grid), np.eye(4))
+    field = lay_out(StructureSurface(tumor), StructureSurface(zone), None, None, np.eye(4))
     whole, _ = measure_coverage(field, field.zone, field.distance_to_zone_mm)
     return whole.tcr, whole.minimal_mm, field
 
@@ -108,7 +110,7 @@ def test_ellipsoids_at_1_mm(shift: float) -> None:
     center = rng.uniform(-0.5, 0.5, 3)
     tumor = ball(grid, center, half_axes, "tumor")
     zone = ball(grid, center + np.array([shift, 0.0, 0.0]), zone_mm, "ablation zone")
-    field = lay_out(tumor, zone, None, everywhere(grid), np.eye(4))
+    field = lay_out(StructureSurface(tumor), StructureSurface(zone), None, None, np.eye(4))
     whole, _ = measure_coverage(field, field.zone, field.distance_to_zone_mm)
     true_tcr, true_margin = spheroid_truth(6.0, 11.0, zone_mm, shift)
     assert whole.tcr == pytest.approx(true_tcr, abs=TCR_BOUND)
@@ -154,7 +156,7 @@ def test_complete_full_coverage_and_a_margin_of_the_target_are_one_statement(
     geometry = VolumeGeometry((20, 20, 20), (1.0, 1.0, 1.0))
     tumor = LabelMask(shaped >= np.quantile(shaped, 1 - tumor_share), geometry, "tumor")
     zone = LabelMask(shaped >= np.quantile(shaped, 1 - zone_share), geometry, "ablation zone")
-    field = lay_out(tumor, zone, None, everywhere(geometry), np.eye(4))
+    field = lay_out(StructureSurface(tumor), StructureSurface(zone), None, None, np.eye(4))
     for coverage in measure_coverage(
         field, field.zone, field.distance_to_zone_mm, target_margin_mm=margin_mm
     ):
@@ -187,7 +189,11 @@ def test_what_lies_outside_the_lung_is_not_assessable_and_not_a_miss() -> None:
     zone[:, :, wall:] = False
     lung[:, :, wall:] = False
     field = lay_out(
-        tumor, LabelMask(zone, grid, "ablation zone"), None, LabelMask(lung, grid, "lung"), np.eye(4)
+        StructureSurface(tumor),
+        StructureSurface(LabelMask(zone, grid, "ablation zone")),
+        None,
+        LabelMask(lung, grid, "lung"),
+        np.eye(4),
     )
     whole, in_lung = measure_coverage(field, field.zone, field.distance_to_zone_mm)
     cap = np.pi * 3.1**2 * (3 * 11.0 - 3.1) / 3 / (4 / 3 * np.pi * 11.0**3)
@@ -204,3 +210,10 @@ def test_margin_shares_of_a_concentric_zone_fall_in_one_band() -> None:
     for more, band in ((-2.0, 0), (3.0, 1), (7.0, 2), (12.0, 3)):
         _, _, field = measured(7.0, 7.0 + more, 0.0, seed=1)
         assert margin_shares(field)[band] == 1.0
+
+
+def test_a_zone_of_a_whole_lung_is_refused() -> None:
+    grid = centered_grid((2.0, 2.0, 2.0), 100.0)
+    tumor, lung = ball(grid, (0.0, 0.0, 0.0), 9.0, "tumor"), ball(grid, (0.0, 0.0, 0.0), 90.0, "zone")
+    with pytest.raises(InvalidRequestError, match="more than any one ablation"):
+        lay_out(StructureSurface(tumor), StructureSurface(lung), None, None, np.eye(4))

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
+from engine.contour import StructureSurface
 from engine.coverage import measure_coverage
 from engine.errors import InvalidGeometryError
 from engine.geometry import SAME_GRID_TOLERANCE_MM, Vector3, VolumeGeometry, apply_affine
@@ -107,7 +108,7 @@ def reordered(mask: LabelMask, order: tuple[int, int, int], flips: tuple[int, ..
 
 
 def answer(tumor: LabelMask, zone: LabelMask, lung: LabelMask) -> tuple[float, float]:
-    field = lay_out(tumor, zone, None, lung, np.eye(4))
+    field = lay_out(StructureSurface(tumor), StructureSurface(zone), None, lung, np.eye(4))
     whole, _ = measure_coverage(field, field.zone, field.distance_to_zone_mm)
     return whole.tcr, whole.minimal_mm
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from engine.contour import StructureSurface
 from engine.coverage import measure_coverage
 from engine.interval import CoverageInterval, PoseUncertainty, coverage_interval
 from engine.measurement import MeasurementField, lay_out
-from tests.spheres import ball, centered_grid, everywhere
+from tests.spheres import ball, centered_grid
 
 NO_SLICES = (np.array([0.0, 0.0, 1.0]), 0.0)
 
@@ -18,7 +19,7 @@ def field() -> MeasurementField:
     grid = centered_grid((1.0, 1.0, 1.0), 20.0)
     tumor = ball(grid, (0.2, -0.1, 0.3), 7.0, "tumor")
     zone = ball(grid, (2.2, -0.1, 0.3), 12.0, "ablation zone")
-    return lay_out(tumor, zone, None, everywhere(grid), np.eye(4))
+    return lay_out(StructureSurface(tumor), StructureSurface(zone), None, None, np.eye(4))
 
 
 def interval(

@@ -39,6 +39,22 @@ def test_backends_give_the_counts_of_the_reference(backend: str, seed: int) -> N
     assert np.allclose(found.greatest, expected.greatest, atol=1e-9, rtol=0)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("scale", [0.0, 0.003, 0.02, 0.1], ids=lambda scale: f"moved-{scale}")
+def test_a_distance_of_which_most_samples_are_not_needed(backend: str, scale: float) -> None:
+    rng = np.random.default_rng(5)
+    z, y, x = np.ogrid[:16, :17, :18]
+    field = (np.sqrt((z - 8) ** 2 + (y - 8) ** 2 + (x - 9) ** 2) - 5.2).astype(np.float32)
+    points = rng.uniform(1, 15, (300, 3))
+    surface = 8 + 4 * np.array([[1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0.8, -0.8]])
+    maps = np.tile(np.eye(3, 4), (20, 1, 1)) + rng.normal(scale=[scale] * 3 + [20 * scale], size=(20, 3, 4))
+    tables = points, rng.uniform(-2, 6, 300), surface, maps, rng.uniform(3, 6, 20), rng.normal(size=20)
+    expected, found = (evaluate_draws(field, *tables, backend=Backend(one)) for one in ("reference", backend))
+    assert np.array_equal(found.included, expected.included)
+    assert np.array_equal(found.covered, expected.covered)
+    assert np.allclose(found.greatest, expected.greatest, atol=1e-9, rtol=0)
+
+
 @pytest.mark.parametrize("backend", ["reference", *BACKENDS])
 def test_limits_include_the_field_and_exclude_the_value(backend: str) -> None:
     field = np.zeros((2, 2, 2), dtype=np.float32)
@@ -77,4 +93,4 @@ def test_tables_that_cannot_be_drawn_are_refused(table: object) -> None:
 
 @pytest.mark.skipif(bool(config.ENABLE_CUDASIM), reason="already in the simulator")
 def test_the_gpu_twin_passes_in_the_simulator() -> None:
-    run_in_the_simulator(__file__, passed=6)
+    run_in_the_simulator(__file__, passed=10)

@@ -1,4 +1,9 @@
-"""CPU twin of :mod:`engine.kernels.pose_draws`: draws spread over the cores."""
+"""CPU twin of :mod:`engine.kernels.pose_draws`: draws spread over the cores, most points not sampled.
+
+A draw moves a point by little, and the field changes along each axis by no more from voxel to voxel than its
+steepest step. So a point whose undrawn sample lies farther from the limit than that needs no sample, and the
+answer stays the same. Points keep their order, so that those left lie near each other in memory.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +14,9 @@ from numba import njit
 
 from engine.kernels.arguments import DoubleArray, FloatArray, IntArray
 from engine.kernels.cpu import threads
+
+ROUNDING = 1e-6
+"""Added to how far a sample can move, relative and absolute: far more than its arithmetic rounds."""
 
 
 def evaluate(
@@ -21,35 +29,85 @@ def evaluate(
     field_limits: DoubleArray,
 ) -> tuple[IntArray, IntArray, DoubleArray]:
     """Evaluate every draw; points and field stay in cache while the draws change."""
+    steepest = np.max(threads.over(len(field), field[0].size, _steepest, field), axis=0)
+    at_points, at_surface = _undrawn(field, points), _undrawn(field, surface)
     draws = len(maps)
     included = np.zeros(draws, dtype=np.int64)
     covered = np.zeros(draws, dtype=np.int64)
     greatest = np.empty(draws, dtype=np.float64)
     threads.over(
         draws,
-        len(points) + len(surface),
+        (len(points) + len(surface)) // 4,
         _evaluate,
-        field, points, values, surface, maps, value_limits, field_limits, included, covered, greatest,
+        field,
+        points, values, at_points, _reach(points, maps, steepest),
+        surface, at_surface, at_surface.max() - 2.0 * _reach(surface, maps, steepest),
+        maps, value_limits, field_limits, included, covered, greatest,
     )  # fmt: skip
     return included, covered, greatest
 
 
+def _undrawn(field: FloatArray, points: DoubleArray) -> DoubleArray:
+    samples = np.empty(len(points), dtype=np.float64)
+    threads.over(len(points), 8, _sample_all, field, np.eye(4)[:3], points, samples)
+    return samples
+
+
+def _reach(points: DoubleArray, maps: DoubleArray, steepest: DoubleArray) -> DoubleArray:
+    """For each draw, by how much a sample at any of the points can differ from the undrawn one, (D,)."""
+    low, high = points.min(axis=0), points.max(axis=0)
+    turn = maps[:, :, :3] - np.eye(3)
+    most_moved = np.abs(turn @ (0.5 * (low + high)) + maps[:, :, 3]) + np.abs(turn) @ (0.5 * (high - low))
+    reach: DoubleArray = most_moved @ steepest * (1.0 + ROUNDING) + ROUNDING
+    return reach
+
+
 @njit(cache=True, nogil=True)
+def _steepest(first: int, last: int, field: Any) -> Any:
+    """Greatest difference between neighbors along each axis, of slices ``first`` to ``last`` and the next."""
+    depth, height, width = field.shape
+    most = np.zeros(3, dtype=np.float64)
+    for z in range(first, last):
+        for y in range(height):
+            along_z = along_y = along_x = np.float32(0.0)
+            for x in range(width - 1):
+                along_x = max(along_x, abs(field[z, y, x + 1] - field[z, y, x]))
+            if y + 1 < height:
+                for x in range(width):
+                    along_y = max(along_y, abs(field[z, y + 1, x] - field[z, y, x]))
+            if z + 1 < depth:
+                for x in range(width):
+                    along_z = max(along_z, abs(field[z + 1, y, x] - field[z, y, x]))
+            most[0], most[1], most[2] = max(most[0], along_z), max(most[1], along_y), max(most[2], along_x)
+    return most
+
+
+@njit(cache=True, nogil=True, inline="always")
 def _sample(field: Any, m: Any, z0: float, y0: float, x0: float) -> float:
-    nz, ny, nx = field.shape
-    z = min(max(m[0, 0] * z0 + m[0, 1] * y0 + m[0, 2] * x0 + m[0, 3], 0.0), nz - 1.0)
-    y = min(max(m[1, 0] * z0 + m[1, 1] * y0 + m[1, 2] * x0 + m[1, 3], 0.0), ny - 1.0)
-    x = min(max(m[2, 0] * z0 + m[2, 1] * y0 + m[2, 2] * x0 + m[2, 3], 0.0), nx - 1.0)
-    k, j, i = int(z), int(y), int(x)
+    depth, height, width = field.shape
+    z = min(max(m[0, 0] * z0 + m[0, 1] * y0 + m[0, 2] * x0 + m[0, 3], 0.0), depth - 1.0)
+    y = min(max(m[1, 0] * z0 + m[1, 1] * y0 + m[1, 2] * x0 + m[1, 3], 0.0), height - 1.0)
+    x = min(max(m[2, 0] * z0 + m[2, 1] * y0 + m[2, 2] * x0 + m[2, 3], 0.0), width - 1.0)
+    # unsigned, so that Numba need not test for a sign
+    k, j, i = np.uint64(z), np.uint64(y), np.uint64(x)
     fz, fy, fx = z - k, y - j, x - i
-    k1, j1, i1 = min(k + 1, nz - 1), min(j + 1, ny - 1), min(i + 1, nx - 1)
-    low = (field[k, j, i] * (1 - fx) + field[k, j, i1] * fx) * (1 - fy) + (
-        field[k, j1, i] * (1 - fx) + field[k, j1, i1] * fx
-    ) * fy
-    high = (field[k1, j, i] * (1 - fx) + field[k1, j, i1] * fx) * (1 - fy) + (
-        field[k1, j1, i] * (1 - fx) + field[k1, j1, i1] * fx
-    ) * fy
-    return float(low * (1 - fz) + high * fz)
+    one = np.uint64(1)
+    k1 = min(k + one, np.uint64(depth - 1))
+    j1 = min(j + one, np.uint64(height - 1))
+    i1 = min(i + one, np.uint64(width - 1))
+    a = field[k, j, i] + fx * (np.float64(field[k, j, i1]) - field[k, j, i])
+    b = field[k, j1, i] + fx * (np.float64(field[k, j1, i1]) - field[k, j1, i])
+    c = field[k1, j, i] + fx * (np.float64(field[k1, j, i1]) - field[k1, j, i])
+    d = field[k1, j1, i] + fx * (np.float64(field[k1, j1, i1]) - field[k1, j1, i])
+    a += fy * (b - a)
+    c += fy * (d - c)
+    return float(a + fz * (c - a))
+
+
+@njit(cache=True, nogil=True)
+def _sample_all(first: int, last: int, field: Any, m: Any, points: Any, samples: Any) -> None:
+    for p in range(first, last):
+        samples[p] = _sample(field, m, points[p, 0], points[p, 1], points[p, 2])
 
 
 @njit(cache=True, nogil=True)
@@ -59,7 +117,11 @@ def _evaluate(
     field: Any,
     points: Any,
     values: Any,
+    at_points: Any,
+    reach: Any,
     surface: Any,
+    at_surface: Any,
+    least_at_surface: Any,
     maps: Any,
     value_limits: Any,
     field_limits: Any,
@@ -68,17 +130,18 @@ def _evaluate(
     greatest: Any,
 ) -> None:
     for d in range(first, last):
-        m = maps[d]
-        inside = 0
-        hit = 0
-        for p in range(points.shape[0]):
-            if values[p] < value_limits[d]:
+        m, value_limit, limit = maps[d], value_limits[d], field_limits[d]
+        surely, never = limit - reach[d], limit + reach[d]
+        inside, hit = 0, 0
+        for p in range(values.size):
+            if values[p] < value_limit:
                 inside += 1
-                if _sample(field, m, points[p, 0], points[p, 1], points[p, 2]) <= field_limits[d]:
+                if at_points[p] < surely:
                     hit += 1
+                elif at_points[p] <= never:
+                    hit += _sample(field, m, points[p, 0], points[p, 1], points[p, 2]) <= limit
         largest = -np.inf
-        for p in range(surface.shape[0]):
-            largest = max(largest, _sample(field, m, surface[p, 0], surface[p, 1], surface[p, 2]))
-        included[d] = inside
-        covered[d] = hit
-        greatest[d] = largest
+        for p in range(at_surface.size):
+            if at_surface[p] >= least_at_surface[d]:
+                largest = max(largest, _sample(field, m, surface[p, 0], surface[p, 1], surface[p, 2]))
+        included[d], covered[d], greatest[d] = inside, hit, largest
