@@ -10,6 +10,7 @@ from scipy import ndimage
 from scipy.spatial import ConvexHull, QhullError
 from scipy.spatial.distance import pdist
 
+from engine.contour import tight_crop
 from engine.errors import InvalidRequestError
 from engine.findings import LesionFinding
 from engine.geometry import FloatArray, Vector3, VolumeGeometry
@@ -69,7 +70,8 @@ def choose_lesion(tumor: LabelMask, target_lps_mm: Vector3 | None) -> tuple[Labe
 
 def describe_lesion(tumor: LabelMask, source: str) -> LesionFinding:
     """Volume, centroid and longest diameter of a tumor mask."""
-    center = tumor.geometry.to_lps(np.array(ndimage.center_of_mass(tumor.voxels)))
+    crop = tight_crop(tumor, pad_voxels=0)
+    center = crop.geometry.to_lps(np.array(ndimage.center_of_mass(crop.voxels)))
     return LesionFinding(
         volume_ml=tumor.volume_ml,
         centroid_lps_mm=(float(center[0]), float(center[1]), float(center[2])),
@@ -82,7 +84,8 @@ def describe_lesion(tumor: LabelMask, source: str) -> LesionFinding:
 def longest_diameter_mm(mask: LabelMask) -> float:
     """Greatest distance between two corners of marked voxels, mm."""
     corners = np.array(list(np.ndindex(2, 2, 2))) - 0.5
-    edge = mask.voxels & ~ndimage.binary_erosion(mask.voxels)
+    marked = tight_crop(mask, pad_voxels=0).voxels
+    edge = marked & ~ndimage.binary_erosion(marked)
     points = (np.argwhere(edge)[:, None, :] + corners[None]).reshape(-1, 3) * np.array(
         mask.geometry.spacing_zyx_mm
     )

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from engine.kernels.distance import distance_mm
 from engine.volume import CtVolume, LabelMask
 
 LUNG_THRESHOLD_HU: Final = -400
@@ -62,13 +63,15 @@ def _outside_air(hu: npt.NDArray[np.int16], spacing: npt.NDArray[np.float64]) ->
     """Air around the patient that reaches the edge of the field of view, and its partial-volume skin."""
     smooth = ndimage.uniform_filter(hu.astype(np.float32), size=3)
     air = smooth < OUTSIDE_AIR_HU
-    core = ndimage.distance_transform_edt(np.pad(air, 1, mode="edge"), sampling=spacing)[1:-1, 1:-1, 1:-1]
+    to_tissue = _distance_mm(~np.pad(air, 1, mode="edge"), spacing, OUTSIDE_AIR_CORE_MM)
+    core = to_tissue[1:-1, 1:-1, 1:-1]
     labels, count = ndimage.label(core > OUTSIDE_AIR_CORE_MM)
     if count == 0:
         return np.zeros(hu.shape, dtype=np.bool_)
     rim = np.concatenate([labels[:, [0, -1], :].ravel(), labels[:, :, [0, -1]].ravel()])
     outside = np.isin(labels, np.unique(rim[rim > 0]))
-    reach = ndimage.distance_transform_edt(~outside, sampling=spacing) <= OUTSIDE_AIR_CORE_MM + 2.0
+    skin_mm = OUTSIDE_AIR_CORE_MM + 2.0
+    reach = _distance_mm(outside, spacing, skin_mm) <= skin_mm
     return np.asarray(reach & (hu < LUNG_THRESHOLD_HU))
 
 
@@ -78,6 +81,13 @@ def _close(
     """Morphological closing with an exact ball, by two distance transforms."""
     pad = [(int(np.ceil(radius_mm / s)) + 1,) * 2 for s in spacing]
     padded = np.pad(marked, pad, mode="edge")
-    grown = ndimage.distance_transform_edt(~padded, sampling=spacing) <= radius_mm
-    closed = ndimage.distance_transform_edt(grown, sampling=spacing) > radius_mm
+    grown = _distance_mm(padded, spacing, radius_mm) <= radius_mm
+    closed = _distance_mm(~grown, spacing, radius_mm) > radius_mm
     return np.asarray(closed[tuple(slice(a, -b) for a, b in pad)] | marked)
+
+
+def _distance_mm(
+    marked: npt.NDArray[np.bool_], spacing: npt.NDArray[np.float64], enough_mm: float
+) -> npt.NDArray[np.float32]:
+    """Distance to the nearest marked voxel; infinite well beyond ``enough_mm``."""
+    return distance_mm(marked, [float(s) for s in spacing], bound_mm=enough_mm + 1.0)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from engine.contour import tight_crop
 from engine.geometry import FloatArray, VolumeGeometry, apply_affine
 from engine.kernels.backend import BackendName
 from engine.kernels.distance import distance_mm
@@ -273,9 +274,7 @@ def lung_of(region: ComparisonRegion) -> npt.NDArray[np.bool_]:
     return np.asarray(closed[inner], dtype=np.bool_)
 
 
-def distance_from(
-    mask: LabelMask, grid: VolumeGeometry, backend: BackendName, *, grid_from_mask: FloatArray | None = None
-) -> npt.NDArray[np.float32]:
+def distance_from(mask: LabelMask, grid: VolumeGeometry, backend: BackendName) -> npt.NDArray[np.float32]:
     """Distance from every voxel of ``grid`` to a mask, mm; infinite where the mask is not on the grid.
 
     Parameters
@@ -283,17 +282,15 @@ def distance_from(
     mask : LabelMask
     grid : VolumeGeometry
     backend : {'cpu', 'gpu', 'reference'}
-    grid_from_mask : ndarray, (4, 4), optional
-        Where the frames differ: maps the mask's LPS positions to the grid's.
 
     Returns
     -------
     ndarray of float32, (z, y, x)
     """
-    to_mask = np.eye(4) if grid_from_mask is None else np.linalg.inv(grid_from_mask)
+    crop = tight_crop(mask)  # the whole chest has nothing to add
     marked = resample(
-        mask.voxels.astype(np.float32),
-        mask.geometry.index_from_lps @ to_mask @ grid.affine_lps_mm,
+        crop.voxels.astype(np.float32),
+        crop.geometry.index_from_lps @ grid.affine_lps_mm,
         grid.shape_zyx,
         order=1,
         backend=backend,
@@ -344,10 +341,14 @@ def _compare(
 def _metal(ct: CtVolume, grid: VolumeGeometry) -> npt.NDArray[np.bool_]:
     """Voxels of ``grid`` at or near metal."""
     near = np.zeros(grid.shape_zyx, dtype=np.bool_)
-    places = np.argwhere(ct.voxels_hu >= METAL_HU)
+    corners = ct.geometry.to_index(grid.corners_lps_mm())
+    low = np.clip(np.floor(corners.min(axis=0)) - 1, 0, ct.geometry.shape_zyx).astype(int)
+    high = np.clip(np.ceil(corners.max(axis=0)) + 2, 0, ct.geometry.shape_zyx).astype(int)
+    box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    places = np.argwhere(ct.voxels_hu[box] >= METAL_HU)
     if len(places) == 0:
         return near
-    index = np.round(grid.to_index(ct.geometry.to_lps(places.astype(float)))).astype(int)
+    index = np.round(grid.to_index(ct.geometry.to_lps((places + low).astype(float)))).astype(int)
     index = index[((index >= 0) & (index < np.array(grid.shape_zyx))).all(axis=1)]
     near[tuple(index.T)] = True
     steps = max(1, round(METAL_HALO_MM / grid.spacing_zyx_mm[0]))
