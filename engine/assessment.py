@@ -7,6 +7,7 @@ Read top to bottom it is what happens in the room. Everything that needs only th
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -151,7 +152,8 @@ class _Run:
                 at = self._segmented(place, core)
         else:
             at = supplied
-        with clock.stage(Stage.COARSE_ALIGNMENT):
+        with clock.stage(Stage.COARSE_ALIGNMENT), ThreadPoolExecutor(1) as beside:
+            beside.submit(at.draw_surfaces)
             side = self._planning_side()
             found = translate(side, self.verification, at.zone, backend=backend)
             self._require_same_place(place, found)

@@ -138,6 +138,7 @@ def prepare_planning(
         with clock.stage(Stage.REGISTRATION_FEATURES):
             side = planning_side(planning, lesion_mask)
             side.source(match_slice_mm(planning, planning))
+            side.pattern(match_slice_mm(planning, planning))
     thick = slice_warning("planning", planning.geometry.spacing_zyx_mm, chosen.target_margin_mm)
     said = (*planning.acquisition.warnings, *warnings, *thick)
     cautious = None if drawn is None else drawn.cautious

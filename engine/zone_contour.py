@@ -59,6 +59,12 @@ class ZoneContour:
         """Surface of the core, where there is one."""
         return None if self.core is None else StructureSurface(self.core)
 
+    def draw_surfaces(self) -> None:
+        """Compute both surfaces now, for whoever needs them later."""
+        for surface in (self.zone_surface, self.core_surface):
+            if surface is not None:
+                _ = surface.occupancy
+
 
 def supplied_contour(verification: CtVolume, zone: LabelMask, core: LabelMask | None) -> ZoneContour:
     """Take a supplied zone; its core is looked for by HU where not given.

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from engine.geometry import FloatArray
 from engine.kernels.backend import BackendName
@@ -17,19 +15,15 @@ from engine.registration.comparison import (
     ZONE_HALO_MM,
     PlanningSide,
     distance_from,
-    lung_of,
     match_slice_mm,
 )
+from engine.registration.pattern import PATTERN_SPACING_MM, pattern_of
 from engine.registration.region import ComparisonRegion, comparison_region
 from engine.registration.translation import masked_correlation, translation_candidates
 from engine.volume import CtVolume, LabelMask
 
-COARSE_SPACING_MM: Final = 3.0
 MOST_STEPS: Final = 90
 """A whole chest is searched on a grid of at most this many voxels along an axis."""
-
-PLANNING_HALF_WIDTH_MM: Final = 50.0
-"""Half width of the planning region that is looked for in the verification CT."""
 
 SEARCH_MM: Final = 40.0
 """The lesion is looked for up to this far beyond what the planning region itself needs."""
@@ -40,8 +34,6 @@ LEAST_CORRELATION: Final = 0.75
 LUNG_CANDIDATES: Final = 3
 SAME_PLACE_MM: Final = 9.0
 """Nearer candidates are the same: the deformation that follows captures that much."""
-
-LOCAL_MEAN_MM: Final = 8.0
 
 MIRRORED_CORRELATION: Final = 0.85
 """From here on the mirror image fits as well as the same patient would."""
@@ -75,31 +67,18 @@ def find_lesion(
         Nothing there resembles the planning region, or only its mirror image does.
     """
     match_mm = match_slice_mm(planning.ct, fixed)
-    half = PLANNING_HALF_WIDTH_MM + max(0.0, planning.tumor_radius_mm - 15.0)
     low, high = _box_lps_mm(fixed if zone is None else zone)
     room = 0.0 if zone is None else SEARCH_MM + 10.0
     with ThreadPoolExecutor(1) as pool:
-        looked_for = pool.submit(
-            comparison_region,
-            planning.ct,
-            planning.tumor_center_lps_mm,
-            half,
-            COARSE_SPACING_MM,
-            match_slice_mm=match_mm,
+        looked_for = pool.submit(planning.pattern, match_mm)
+        region = comparison_region(
+            fixed, 0.5 * (low + high), 0.5 * (high - low) + room, PATTERN_SPACING_MM, match_slice_mm=match_mm
         )
-        theirs = comparison_region(
-            fixed, 0.5 * (low + high), 0.5 * (high - low) + room, COARSE_SPACING_MM, match_slice_mm=match_mm
-        )
-        ours = looked_for.result()
-    known = _known(theirs, zone, backend)
-    first, correlation = _best(ours, theirs, known)
-    our_lung, their_lung = lung_of(ours), lung_of(theirs)
+        ours, theirs = looked_for.result(), pattern_of(region)
+    known = _known(theirs.region, zone, backend)
+    first, correlation = _best(ours.region, theirs.region, known)
     others = translation_candidates(
-        _inside(our_lung, ours),
-        _inside(their_lung, theirs),
-        our_lung,
-        their_lung & known,
-        count=LUNG_CANDIDATES,
+        ours.vessels, theirs.vessels, ours.lung, theirs.lung & known, count=LUNG_CANDIDATES
     )
     candidates = [first]
     for other in others:
@@ -136,21 +115,12 @@ def find_translation(
     """
     ours_box, theirs_box = _box_lps_mm(moving), _box_lps_mm(fixed)
     widest = max(float((high - low).max()) for low, high in (ours_box, theirs_box))
-    spacing = max(COARSE_SPACING_MM, widest / MOST_STEPS)
+    spacing = max(PATTERN_SPACING_MM, widest / MOST_STEPS)
     ours, theirs = (
         comparison_region(ct, 0.5 * (low + high), 0.5 * (high - low), spacing)
         for ct, (low, high) in ((moving, ours_box), (fixed, theirs_box))
     )
     return _best(ours, theirs, _known(theirs, zone, backend))
-
-
-def _inside(lung: npt.NDArray[np.bool_], region: ComparisonRegion) -> ComparisonRegion:
-    """Vessels and fissures alone: what is left without the local mean."""
-    sigma = LOCAL_MEAN_MM / region.geometry.spacing_zyx_mm[0]
-    weight = lung.astype(np.float32)
-    share = np.maximum(ndimage.gaussian_filter(weight, sigma), 1e-3)
-    mean = ndimage.gaussian_filter(region.hu * weight, sigma) / share
-    return replace(region, hu=np.asarray((region.hu - mean) * weight, dtype=np.float32))
 
 
 def _best(

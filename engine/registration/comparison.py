@@ -16,6 +16,13 @@ from engine.geometry import FloatArray, VolumeGeometry, apply_affine
 from engine.kernels.backend import BackendName
 from engine.kernels.distance import distance_mm
 from engine.kernels.resampling import resample
+from engine.registration.pattern import (
+    PATTERN_HALF_WIDTH_MM,
+    PATTERN_SPACING_MM,
+    Pattern,
+    lung_of,
+    pattern_of,
+)
 from engine.registration.region import ComparisonRegion, SourceRegion, comparison_region, source_region
 from engine.volume import CtVolume, LabelMask
 
@@ -42,9 +49,6 @@ ZONE_HALO_MM: Final = 4.0
 """Tissue this near to the zone is edema, hemorrhage or drawn-in lung: no evidence of the tumor's place."""
 
 LEAST_LUNG_SHARE: Final = 0.1
-LUNG_HU: Final = (-970.0, -500.0)
-VESSEL_MM: Final = 6.0
-"""Vessels in lung up to twice this wide belong to it."""
 
 METAL_HU: Final = 1800
 METAL_HALO_MM: Final = 3.0
@@ -73,6 +77,7 @@ class PlanningSide:
     tumor_radius_mm: float
     tumor_points_lps_mm: FloatArray
     _prepared: dict[float, SourceRegion] = field(default_factory=dict, repr=False)
+    _patterns: dict[float, Pattern] = field(default_factory=dict, repr=False)
 
     @property
     def half_width_mm(self) -> float:
@@ -91,6 +96,16 @@ class PlanningSide:
                 match_slice_mm=match_mm,
             )
         return self._prepared[match_mm]
+
+    def pattern(self, match_mm: float) -> Pattern:
+        """What is looked for in the other scan; kept for the next call."""
+        if match_mm not in self._patterns:
+            half = PATTERN_HALF_WIDTH_MM + max(0.0, self.tumor_radius_mm - 15.0)
+            region = comparison_region(
+                self.ct, self.tumor_center_lps_mm, half, PATTERN_SPACING_MM, match_slice_mm=match_mm
+            )
+            self._patterns[match_mm] = pattern_of(region)
+        return self._patterns[match_mm]
 
 
 def planning_side(planning: CtVolume, tumor: LabelMask) -> PlanningSide:
@@ -251,27 +266,6 @@ def match_slice_mm(moving: CtVolume, fixed: CtVolume) -> float:
     """The thicker slice distance, where it is thick enough to matter; else 0."""
     thicker = max(moving.geometry.spacing_zyx_mm[0], fixed.geometry.spacing_zyx_mm[0])
     return thicker if thicker > THICK_SLICE_MM else 0.0
-
-
-def lung_of(region: ComparisonRegion) -> npt.NDArray[np.bool_]:
-    """Aerated lung with the vessels in it, (z, y, x); plain air, inside or outside the body, is none.
-
-    Parameters
-    ----------
-    region : ComparisonRegion
-        At a few millimeters.
-
-    Returns
-    -------
-    ndarray of bool
-    """
-    aerated = (region.hu > LUNG_HU[0]) & (region.hu < LUNG_HU[1]) & region.inside
-    solid = ndimage.binary_opening(aerated)
-    steps = max(1, round(VESSEL_MM / region.geometry.spacing_zyx_mm[0]))
-    padded = np.pad(solid, steps + 1, mode="edge")
-    closed = ndimage.binary_closing(padded, iterations=steps)
-    inner = (slice(steps + 1, -steps - 1),) * 3
-    return np.asarray(closed[inner], dtype=np.bool_)
 
 
 def distance_from(mask: LabelMask, grid: VolumeGeometry, backend: BackendName) -> npt.NDArray[np.float32]:

@@ -1,0 +1,75 @@
+"""What a lesion is found by: a coarse picture of its surroundings, and the vessels in its lung."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from engine.registration.region import ComparisonRegion
+
+PATTERN_SPACING_MM: Final = 3.0
+PATTERN_HALF_WIDTH_MM: Final = 50.0
+"""Half width of the planning region that is looked for in the verification CT."""
+
+LOCAL_MEAN_MM: Final = 8.0
+
+LUNG_HU: Final = (-970.0, -500.0)
+VESSEL_MM: Final = 6.0
+"""Vessels in lung up to twice this wide belong to it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pattern:
+    """A region at a few millimeters, its lung, and what is left of that without its local mean.
+
+    Parameters
+    ----------
+    region : ComparisonRegion
+    lung : ndarray of bool, (z, y, x)
+    vessels : ComparisonRegion
+        Vessels and fissures; 0 outside the lung.
+    """
+
+    region: ComparisonRegion
+    lung: npt.NDArray[np.bool_]
+    vessels: ComparisonRegion
+
+
+def pattern_of(region: ComparisonRegion) -> Pattern:
+    """The lung and the vessels of a region."""
+    lung = lung_of(region)
+    return Pattern(region, lung, _vessels(lung, region))
+
+
+def lung_of(region: ComparisonRegion) -> npt.NDArray[np.bool_]:
+    """Aerated lung with the vessels in it, (z, y, x); plain air, inside or outside the body, is none.
+
+    Parameters
+    ----------
+    region : ComparisonRegion
+        At a few millimeters.
+
+    Returns
+    -------
+    ndarray of bool
+    """
+    aerated = (region.hu > LUNG_HU[0]) & (region.hu < LUNG_HU[1]) & region.inside
+    solid = ndimage.binary_opening(aerated)
+    steps = max(1, round(VESSEL_MM / region.geometry.spacing_zyx_mm[0]))
+    padded = np.pad(solid, steps + 1, mode="edge")
+    closed = ndimage.binary_closing(padded, iterations=steps)
+    inner = (slice(steps + 1, -steps - 1),) * 3
+    return np.asarray(closed[inner], dtype=np.bool_)
+
+
+def _vessels(lung: npt.NDArray[np.bool_], region: ComparisonRegion) -> ComparisonRegion:
+    """Vessels and fissures alone: what is left without the local mean."""
+    sigma = LOCAL_MEAN_MM / region.geometry.spacing_zyx_mm[0]
+    weight = lung.astype(np.float32)
+    share = np.maximum(ndimage.gaussian_filter(weight, sigma), 1e-3)
+    mean = ndimage.gaussian_filter(region.hu * weight, sigma) / share
+    return replace(region, hu=np.asarray((region.hu - mean) * weight, dtype=np.float32))
