@@ -1,52 +1,55 @@
-"""Times every voxel kernel beside the libraries that do the same, in one run.
+"""Times every voxel kernel beside the libraries that do the same, in one run, in turns.
 
-``python benchmarks/kernels.py [--json] [--edge 192] [--threads 2]``: medians of five, after one
-call that is not timed. ``edt`` takes part if it is installed.
+.venv/bin/python benchmarks/kernels.py [--only GROUP …] [--json] [--edge 192] [--threads 2]
+
+Medians of five after one call that is not timed (of three where a peer takes over 1.5 s; one call where it takes
+over 4 s), least and greatest beside ours; `runs` in the JSON says how many. A peer that is not installed is named.
+A floor is the time to move the kernel's bytes once at the bandwidth that was measured in the same run.
 """
 
 from __future__ import annotations
 
-import argparse
-import importlib.metadata
-import importlib.util
-import json
-import os
-import platform
-import statistics
-import time
-from collections.abc import Callable, Iterator
-from functools import partial
-from pathlib import Path
-from typing import Any
+from benchmarks.threads import limit_threads
 
-import numpy as np
-import SimpleITK as itk
-from scipy import ndimage
+limit_threads()
 
-REPEATS = 5
+import argparse  # noqa: E402 - libraries read their threads once, when they are loaded
+import importlib  # noqa: E402
+import json  # noqa: E402
+from collections.abc import Callable, Iterator  # noqa: E402
+from functools import partial  # noqa: E402
+from typing import Any  # noqa: E402
+
+import numpy as np  # noqa: E402
+import SimpleITK as itk  # noqa: E402
+from scipy import ndimage  # noqa: E402
+
+from benchmarks.chest_rows import chest_growth_rows, chest_resampling_rows  # noqa: E402
+from benchmarks.kernel_timing import (  # noqa: E402
+    REPEATS,
+    Call,
+    Row,
+    as_text,
+    bandwidth,
+    is_installed,
+    machine,
+    pin,
+    row,
+)
+from benchmarks.threads import THREADS  # noqa: E402
+
 SPACING_ZYX_MM = (1.0, 0.7, 0.7)
 BOUND_MM = 12.0
-HAS_EDT = importlib.util.find_spec("edt") is not None
-
-Call = Callable[[], object]
-Row = dict[str, Any]
-
-
-def median_ms(call: Call) -> float:
-    call()
-    durations = []
-    for _ in range(REPEATS):
-        started = time.perf_counter()
-        call()
-        durations.append(time.perf_counter() - started)
-    return 1000 * statistics.median(durations)
-
-
-def row(kernel: str, edge: int, own: Call, **others: Call) -> Row:
-    own_ms = median_ms(own)
-    others_ms = {name.replace("_", " "): median_ms(call) for name, call in others.items()}
-    ratios = {name: ms / own_ms for name, ms in others_ms.items()}
-    return {"kernel": kernel, "edge": edge, "coldspot_ms": own_ms, "others_ms": others_ms, "ratios": ratios}
+GROUPS = (
+    "chest-growth",
+    "chest-resampling",
+    "distance",
+    "signed-distance",
+    "resampling",
+    "counting",
+    "descriptor",
+    "deformation",
+)
 
 
 def ball(edge: int, radius: float) -> Any:
@@ -67,16 +70,18 @@ def distance_rows(edge: int, threads: int) -> Iterator[Row]:
         image = itk.GetImageFromArray(mask.astype(np.uint8))
         image.SetSpacing(SPACING_ZYX_MM[::-1])
         maurer = partial(itk.SignedMaurerDistanceMap, image, squaredDistance=False, useImageSpacing=True)
-        others: dict[str, Call] = {
+        others: dict[str, Call | None] = {
             "SimpleITK": maurer,
             "scipy": partial(ndimage.distance_transform_edt, ~mask, sampling=SPACING_ZYX_MM),
+            "edt": None,
         }
-        if HAS_EDT:
+        if is_installed("edt"):
             edt = importlib.import_module("edt").edt
             others["edt"] = partial(edt, ~mask, anisotropy=SPACING_ZYX_MM, parallel=threads)
         own = partial(distance_mm, mask, SPACING_ZYX_MM)
-        yield row(f"distance to {name}", edge, own, **others)
-        yield row(f"distance to {name}, {BOUND_MM:g} mm", edge, partial(own, bound_mm=BOUND_MM), **others)
+        size = f"{edge}^3"
+        yield row(f"distance to {name}", size, own, others)
+        yield row(f"distance to {name}, {BOUND_MM:g} mm", size, partial(own, bound_mm=BOUND_MM), others)
 
 
 def signed_distance_rows(edge: int) -> Iterator[Row]:
@@ -85,8 +90,9 @@ def signed_distance_rows(edge: int) -> Iterator[Row]:
     occupancy = np.clip(0.5 - ball(edge, 0.25 * edge), 0, 1).astype(np.float32)
     own = partial(signed_distance_mm, occupancy, SPACING_ZYX_MM)
     tree = partial(own, backend="reference")
-    yield row("signed distance", edge, own, scipy_tree=tree)
-    yield row(f"signed distance, {BOUND_MM:g} mm", edge, partial(own, bound_mm=BOUND_MM), scipy_tree=tree)
+    yield row("signed distance", f"{edge}^3", own, {"scipy tree": tree})
+    bounded = partial(own, bound_mm=BOUND_MM)
+    yield row(f"signed distance, {BOUND_MM:g} mm", f"{edge}^3", bounded, {"scipy tree": tree})
 
 
 def resampling_rows(edge: int) -> Iterator[Row]:
@@ -101,12 +107,14 @@ def resampling_rows(edge: int) -> Iterator[Row]:
         own = partial(resample, voxels, np.column_stack([matrix, offset]), voxels.shape)
         affine = partial(ndimage.affine_transform, voxels, matrix, offset[0], mode="mirror")
         for order, interpolator in ((1, itk.sitkLinear), (3, itk.sitkBSpline)):
+            others: dict[str, Call | None] = {
+                "SimpleITK": partial(itk.Resample, image, image, transform, interpolator),
+                "scipy": partial(affine, order=order),
+            }
+            if name == "scaled":
+                others["scikit-image"] = _resize(voxels, order)
             yield row(
-                f"resample int16, {name}, order {order}",
-                edge,
-                partial(own, order=order),
-                SimpleITK=partial(itk.Resample, image, image, transform, interpolator),
-                scipy=partial(affine, order=order),
+                f"resample int16, {name}, order {order}", f"{edge}^3", partial(own, order=order), others
             )
     field = np.random.default_rng(3).uniform(-2, 2, (*(-(-edge // 8) + 1,) * 3, 3)).astype(np.float32)
     fields = itk.GetImageFromArray(field[..., ::-1].astype(np.float64), isVector=True)
@@ -115,10 +123,19 @@ def resampling_rows(edge: int) -> Iterator[Row]:
     displaced = partial(resample, voxels, np.eye(4), voxels.shape, displacement=field)
     yield row(
         "resample int16, displaced, order 1",
-        edge,
+        f"{edge}^3",
         partial(displaced, displacement_map=np.diag([1 / 8, 1 / 8, 1 / 8, 1.0])),
-        SimpleITK=partial(itk.Resample, image, image, moved, itk.sitkLinear),
+        {"SimpleITK": partial(itk.Resample, image, image, moved, itk.sitkLinear)},
     )
+
+
+def _resize(voxels: Any, order: int) -> Call | None:
+    """scikit-image's way to the same number of voxels."""
+    if not is_installed("scikit-image"):
+        return None
+    resize = importlib.import_module("skimage.transform").resize
+    part = voxels[tuple(slice(int(n * s)) for n, s in zip(voxels.shape, (0.8, 0.9, 0.9), strict=True))]
+    return partial(resize, part, voxels.shape, order=order, preserve_range=True, anti_aliasing=False)
 
 
 def counting_rows(edge: int) -> Iterator[Row]:
@@ -128,16 +145,23 @@ def counting_rows(edge: int) -> Iterator[Row]:
     distance = ball(edge, 0.2 * edge).astype(np.float32)
     covered, counted = distance < 4.5, np.random.default_rng(4).random(distance.shape) < 0.9
     own = partial(count_coverage, distance, covered, counted, (0.0, 5.0, 10.0))
-    yield row("coverage counts", edge, own, numpy=partial(own, backend="reference"))
+    yield row("coverage counts", f"{edge}^3", own, {"numpy": partial(own, backend="reference")})
     for name, mask in (("few", covered & (distance > -2)), ("many", ~counted)):
         image = itk.GetImageFromArray(mask.astype(np.uint8))
-        yield row(
-            f"components, {name}",
-            edge,
-            partial(find_components, mask, (1, 1, 1)),
-            SimpleITK=partial(itk.ConnectedComponent, image, True),
-            scipy=partial(ndimage.label, mask, np.ones((3, 3, 3))),
-        )
+        others: dict[str, Call | None] = {
+            "SimpleITK": partial(itk.ConnectedComponent, image, True),
+            "scipy": partial(ndimage.label, mask, np.ones((3, 3, 3))),
+            "cc3d": None,
+            "scikit-image": None,
+        }
+        if is_installed("connected-components-3d"):
+            others["cc3d"] = partial(
+                importlib.import_module("cc3d").connected_components, mask, connectivity=26
+            )
+        if is_installed("scikit-image"):
+            label = importlib.import_module("skimage.measure").label
+            others["scikit-image"] = partial(label, mask, connectivity=3)
+        yield row(f"components, {name}", f"{edge}^3", partial(find_components, mask, (1, 1, 1)), others)
 
 
 def descriptor_rows(edge: int) -> Iterator[Row]:
@@ -146,7 +170,7 @@ def descriptor_rows(edge: int) -> Iterator[Row]:
     noise = np.random.default_rng(5).standard_normal((edge,) * 3)
     hu = (ndimage.gaussian_filter(noise, 1.0) * 1000).astype(np.float32)
     own = partial(self_similarity_codes, hu)
-    yield row("self-similarity codes", edge, own, numpy=partial(own, backend="reference"))
+    yield row("self-similarity codes", f"{edge}^3", own, {"numpy": partial(own, backend="reference")})
 
 
 def deformation_rows(edge: int, cell: int) -> Iterator[Row]:
@@ -157,68 +181,58 @@ def deformation_rows(edge: int, cell: int) -> Iterator[Row]:
     fixed, warped = (ndimage.gaussian_filter(rng.standard_normal((2, *(edge,) * 3)), 1.0) * 1000).astype("f4")
     images = fixed, warped, np.ones(fixed.shape, dtype=bool)
     moments = partial(local_moments, *images, cell)
-    yield row("local moments", edge, moments, numpy=partial(moments, backend="reference"))
+    yield row("local moments", f"{edge}^3", moments, {"numpy": partial(moments, backend="reference")})
     model = np.zeros((*moments().shape[:3], 4))
     model[..., 2:] = 1.0, 1000.0
     match = partial(
         match_equations, *images, model, model_cell=cell, cell=cell, spacing_mm=1.5, outlier_ratio=2.0
     )
-    yield row("match equations", edge, match, numpy=partial(match, backend="reference"))
+    yield row("match equations", f"{edge}^3", match, {"numpy": partial(match, backend="reference")})
     tensor, force = match()
-    yield row("bending, to 1e-3", len(tensor), partial(solve_bending, tensor, force, 2.0))
-
-
-def machine(threads: int) -> Row:
-    """What ran, for the record."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    versions = {name: importlib.metadata.version(name) for name in ("numpy", "scipy", "numba", "SimpleITK")}
-    versions["edt"] = importlib.metadata.version("edt") if HAS_EDT else "not installed"
-    return {
-        "processor": models[0] if models else platform.machine(),
-        "cores": os.cpu_count(),
-        "threads": threads,
-        "load_before": os.getloadavg()[0],
-        "versions": versions,
-    }
-
-
-def as_text(found: Row) -> str:
-    others = "  ".join(f"{k} {ms:.1f} (x{found['ratios'][k]:.1f})" for k, ms in found["others_ms"].items())
-    return f"{found['kernel']:36} {found['edge']:4}^3 {found['coldspot_ms']:9.1f}   {others}"
+    yield row("bending, to 1e-3", f"{len(tensor)}^3", partial(solve_bending, tensor, force, 2.0), {})
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--edge", type=int, default=192, help="voxels along each axis")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="scipy and numpy use one")
-    arguments = parser.parse_args()
+    arguments = _arguments()
     edge, threads = arguments.edge, arguments.threads
-    os.environ["NUMBA_NUM_THREADS"] = str(threads)  # read when the first kernel is imported
+    pin(threads)
     itk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
     report = machine(threads)
+    floors = report["bandwidth_bytes_per_ms"] = bandwidth(threads)
+    groups: dict[str, Callable[[], Iterator[Row]]] = {
+        "chest-growth": partial(chest_growth_rows, threads, floors),
+        "chest-resampling": partial(chest_resampling_rows, floors),
+        "distance": partial(distance_rows, edge, threads),
+        "signed-distance": partial(signed_distance_rows, edge // 2),
+        "resampling": partial(resampling_rows, edge),
+        "counting": partial(counting_rows, edge),
+        "descriptor": partial(descriptor_rows, edge // 2),
+        "deformation": partial(deformation_rows, 3 * edge // 8, 3),
+    }
     if not arguments.json:
         print(f"{report['processor']}, {threads} threads (scipy, numpy: 1), load {report['load_before']:.1f}")
+        print(f"read {floors['read'] / 1e6:.1f} GB/s, copy {floors['copy'] / 1e6:.1f} GB/s (read + written)")
         print(f"{report['versions']}; medians of {REPEATS}")
-        print("kernel, voxels, coldspot ms, others ms (times coldspot)")
+        print("kernel, voxels, coldspot ms [least, greatest], others ms (times coldspot)")
     report["rows"] = []
-    groups = (
-        distance_rows(edge, threads),
-        signed_distance_rows(edge // 2),
-        resampling_rows(edge),
-        counting_rows(edge),
-        descriptor_rows(edge // 2),
-        deformation_rows(3 * edge // 8, 3),
-    )
-    for group in groups:
-        for found in group:
+    for name in arguments.only or groups:
+        for found in groups[name]():
             report["rows"].append(found)
             if not arguments.json:
                 print(as_text(found), flush=True)
     if arguments.json:
         print(json.dumps(report))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--only", nargs="+", metavar="GROUP", choices=GROUPS, help=", ".join(GROUPS))
+    parser.add_argument("--edge", type=int, default=192, help="voxels along each axis, but for the chest")
+    parser.add_argument("--threads", type=int, default=THREADS, help="scipy and numpy use one")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

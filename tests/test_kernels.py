@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import fields
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,10 @@ from engine.errors import BackendError, GridMismatchError, InvalidGeometryError,
 from engine.kernels.backend import Backend, BackendName, select
 from engine.kernels.components import find_components
 from engine.kernels.coverage import count_coverage
+from engine.kernels.cpu.threads import SMALLEST_TASK, over
 from engine.kernels.distance import distance_mm, signed_distance_mm, surface_points_mm
+from engine.kernels.growth import count_growth_coverage
+from engine.kernels.occupied_box import occupied_box
 from engine.kernels.resampling import resample
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
@@ -69,10 +73,10 @@ def shifted_by(x: float) -> np.ndarray[Any, Any]:
     return np.column_stack([np.eye(3), [0.0, 0.0, x]])
 
 
-def same_tables(a: Any, b: Any) -> None:
+def same_tables(a: Any, b: Any, rtol: float = 1e-12) -> None:
     for field in fields(a):
         x, y = getattr(a, field.name), getattr(b, field.name)
-        np.testing.assert_allclose(x, y, rtol=1e-12, err_msg=field.name)
+        np.testing.assert_allclose(x, y, rtol=rtol, err_msg=field.name)
         assert np.asarray(x).dtype == np.asarray(y).dtype, field.name
 
 
@@ -250,6 +254,22 @@ def test_cubic_resampling_is_scipys(backend: BackendName) -> None:
     np.testing.assert_allclose(found[inside], expected[inside], atol=2e-6)
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_cubic_resampling_of_more_than_a_block_is_scipys(turned: bool) -> None:
+    # more columns than one block of the prefilter, most samples away from every border
+    voxels = (np.random.default_rng(6).standard_normal((30, 70, 75)) * 300).astype(np.int16)
+    matrix = np.array([[0.7, 0.05 * turned, 0.0], [0.0, -0.9, 0.06 * turned], [0.04 * turned, 0.0, 1.2]])
+    offset = (1.3, 68.2, -0.4)
+    shape = (38, 74, 66)
+    expected = ndimage.affine_transform(
+        voxels.astype(float), matrix, offset, output_shape=shape, order=3, mode="mirror"
+    )
+    found = resample(voxels, np.column_stack([matrix, offset]), shape, order=3, fill=-9999)
+    inside = found != -9999
+    assert inside.mean() > 0.8
+    assert np.abs(found - expected)[inside].max() <= 0.5 + 2e-3
+
+
 @EVERY_BACKEND
 def test_displacement_is_added_in_input_voxels(backend: BackendName) -> None:
     rng = np.random.default_rng(4)
@@ -372,6 +392,102 @@ def test_a_distance_that_is_nan_is_refused(backend: BackendName) -> None:
         count_coverage(distance, anything, anything, (0, 5), backend=backend)
 
 
+# --- growth: coverage straight from masks ------------------------------------------------------
+
+
+@FAST_BACKENDS
+@EXAMPLES
+@given(shape=SHAPES, density=DENSITIES, seed=SEEDS)
+def test_occupied_box_is_the_definitions(backend: BackendName, shape: Any, density: float, seed: int) -> None:
+    mask = np.random.default_rng(seed).random(shape) < density
+    assert occupied_box(frozen(mask), backend=backend) == occupied_box(mask, backend="reference")
+    cut = mask[-1:, :, 1:] if shape[2] > 1 else mask  # neither contiguous nor aligned
+    assert occupied_box(cut, backend=backend) == occupied_box(cut, backend="reference")
+
+
+@EVERY_BACKEND
+def test_occupied_box_by_hand(backend: BackendName) -> None:
+    mask = np.zeros((3, 4, 21), dtype=bool)
+    assert occupied_box(mask, backend=backend) is None
+    mask[1, 3, 2] = mask[2, 0, 20] = True
+    assert occupied_box(mask, backend=backend) == ((1, 0, 2), (3, 4, 21))
+    assert occupied_box(~mask, backend=backend) == ((0, 0, 0), (3, 4, 21))
+
+
+@FAST_BACKENDS
+@EXAMPLES
+@given(
+    shape=SHAPES,
+    spacing=SPACINGS,
+    tumor=DENSITIES,
+    covered=DENSITIES,
+    counted=DENSITIES,
+    edges=st.sampled_from([(0.31,), (-1.0,), (0.0, 3.17, 4.03), (1.03, math.inf)]),
+    seed=SEEDS,
+)
+def test_growth_is_the_distance_and_counts_of_the_whole(
+    backend: BackendName,
+    shape: Any,
+    spacing: Any,
+    tumor: float,
+    covered: float,
+    counted: float,
+    edges: Any,
+    seed: int,
+) -> None:
+    rng = np.random.default_rng(seed)  # no edge is a distance between voxels: none hangs on rounding
+    a, b, c = (frozen(rng.random(shape) < density) for density in (tumor, covered, counted))
+    count = partial(count_growth_coverage, a, b, c, spacing, edges)
+    same_tables(count(backend=backend), count(backend="reference"), rtol=1e-6)
+
+
+@EVERY_BACKEND
+def test_growth_by_hand_and_its_search_outward(backend: BackendName) -> None:
+    tumor, counted = np.zeros((1, 3, 60), dtype=bool), np.zeros((1, 3, 60), dtype=bool)
+    tumor[0, 1, 10:12], counted[0, :, :50] = True, True
+    covered = np.ones_like(tumor)
+    count = partial(count_growth_coverage, tumor, covered, counted, (1.0, 0.5, 0.5), backend=backend)
+    found = count((0.5, 1.5))
+    assert found.voxels.tolist() == [2, 16]  # what lies on an edge belongs to the band above it
+    assert (found.nearest_uncovered_mm, found.nearest_uncovered_counted_mm) == (math.inf, math.inf)
+    covered[0, 1, 55] = False  # 22 mm off, far beyond the bands, and not counted
+    found = count((0.5, 1.5))
+    assert (found.nearest_uncovered_mm, found.nearest_uncovered_counted_mm) == (22.0, math.inf)
+    covered[0, 2, 4] = False
+    found = count((0.5, 1.5))
+    assert (
+        found.nearest_uncovered_mm == found.nearest_uncovered_counted_mm == pytest.approx(math.hypot(3, 0.5))
+    )
+    assert found.covered.tolist() == found.voxels.tolist()
+
+
+def test_growth_works_on_strips_of_a_large_tumor(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(8)
+    tumor, covered, counted = ndimage.gaussian_filter(
+        rng.standard_normal((3, 24, 40, 44)), (0, 3, 3, 3)
+    ) > np.reshape([0.05, -0.1, 0.0], (3, 1, 1, 1))
+    count = partial(count_growth_coverage, tumor, covered, counted, (2.0, 0.7, 0.8), (0.03, 4.03))
+    same_tables(count(), count(backend="reference"), rtol=1e-6)
+    monkeypatch.setattr("engine.kernels.cpu.growth.SCRATCH_VOXELS", 3000)
+    same_tables(count(), count(backend="reference"), rtol=1e-6)
+
+
+# --- threads ----------------------------------------------------------------------------------
+
+
+def test_parts_come_back_in_order_and_an_error_in_one_is_raised() -> None:
+    def part(first: int, last: int, fails_at: int) -> range:
+        if first <= fails_at < last:
+            raise ValueError(fails_at)
+        return range(first, last)
+
+    parts = over(1000, SMALLEST_TASK, part, -1)
+    assert [i for found in parts for i in found] == list(range(1000))
+    for fails_at in (0, 999):
+        with pytest.raises(ValueError, match=str(fails_at)):
+            over(1000, SMALLEST_TASK, part, fails_at)
+
+
 # --- components -----------------------------------------------------------------------------
 
 
@@ -458,6 +574,11 @@ def test_requests_out_of_range_are_refused() -> None:
         (GridMismatchError, lambda: count_coverage(FIELD, MASK, MASK[:1], (0,))),
         (InvalidRequestError, lambda: count_coverage(FIELD, MASK, MASK, ())),
         (InvalidRequestError, lambda: count_coverage(FIELD, MASK, MASK, (5, 5))),
+        (GridMismatchError, lambda: count_growth_coverage(MASK, MASK, MASK[:1], (1, 1, 1), (0,))),
+        (InvalidRequestError, lambda: count_growth_coverage(MASK, MASK, FIELD, (1, 1, 1), (0,))),  # type: ignore[arg-type]
+        (InvalidRequestError, lambda: count_growth_coverage(MASK, MASK, MASK, (1, 1, 1), (5, 5))),
+        (InvalidGeometryError, lambda: count_growth_coverage(MASK, MASK, MASK, (1, 0, 1), (5,))),
+        (InvalidRequestError, lambda: occupied_box(FIELD)),  # type: ignore[arg-type]
         (InvalidRequestError, lambda: find_components(MASK, (1, 1, 1), connectivity=18)),
     ]
     for error, call in calls:

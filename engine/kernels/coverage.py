@@ -88,11 +88,16 @@ def count_coverage(
         raise GridMismatchError(
             f"distance {distance.shape}, covered {covered.shape} and counted {counted.shape} need one grid"
         )
-    edges = _require_edges(band_edges_mm)
+    edges = require_edges(band_edges_mm)
     twin: _CoverageTwin = select(backend, "coverage")
     counts, nearest, nearest_counted, nan_voxels = twin.count(distance, covered, counted, edges)
     if nan_voxels:
         raise InvalidRequestError(f"{nan_voxels} distances to the tumor are NaN; none can be counted")
+    return tabulated(edges, counts, nearest, nearest_counted)
+
+
+def tabulated(edges: FloatArray, counts: IntArray, nearest: float, nearest_counted: float) -> CoverageCounts:
+    """Coverage counts from a histogram of (band, counted, covered) and the least uncovered distances."""
     return CoverageCounts(
         band_edges_mm=edges.astype(np.float64),
         voxels=counts.sum(axis=(1, 2)),
@@ -104,7 +109,13 @@ def count_coverage(
     )
 
 
-def _require_edges(band_edges_mm: Sequence[float]) -> FloatArray:
+def require_edges(band_edges_mm: Sequence[float]) -> FloatArray:
+    """Return strictly ascending band edges in float32.
+
+    Raises
+    ------
+    InvalidRequestError
+    """
     edges = np.array(band_edges_mm, dtype=np.float32)
     finite = edges.ndim == 1 and edges.size > 0 and bool(np.isfinite(edges[:-1]).all())
     if not finite or not edges[-1] > -math.inf or not (np.diff(edges) > 0).all():

@@ -13,6 +13,7 @@ from numba import njit
 
 from engine.kernels.arguments import BoolArray, ByteArray, FloatArray, Index3, IntArray, Vector3
 from engine.kernels.cpu.envelope import lower_envelope
+from engine.kernels.cpu.occupied_box import occupied_box
 from engine.kernels.cpu.threads import over
 
 BOUND_TOLERANCE = 1e-6
@@ -25,16 +26,16 @@ def distance_mm(mask: BoolArray, spacing: Vector3, bound: float, start: Index3, 
     """Rows along x inside each slice, envelopes along y while it is in cache, then along z."""
     voxels = mask.view(np.uint8)
     voxels.flags.writeable = False  # one compiled type, whoever owns the array
-    boxes = _source_and_result(_occupied_box(voxels, 1, 0), spacing, bound, start, stop)
+    boxes = source_and_result(occupied_box(mask), spacing, bound, start, stop)
     if boxes is None:
-        return np.full(_shape((start, stop)), np.inf, dtype=np.float32)
+        return np.full(box_shape((start, stop)), np.inf, dtype=np.float32)
     source, result = boxes
     out, slices = _output_and_scratch(source, result)
-    limit, root_bound = _limits(bound)
+    limit, root_bound = limits(bound)
     source_box, result_box = np.array(source), np.array(result)
     steps = np.array(spacing)
     depth, height, width = out.shape
-    over(len(slices), height * width, _mask_slices, voxels, source_box, result_box, steps, limit, slices)
+    over(len(slices), height * width, mask_slices, voxels, source_box, result_box, steps, limit, slices)
     shift = result[0][0] - source[0][0]
     over(height, depth * width, _along_z, slices, out, shift, steps[0], limit, root_bound)
     return _placed(out, result, (start, stop))
@@ -50,11 +51,11 @@ def signed_distance_mm(
     voxels = occupancy.view()
     voxels.flags.writeable = False
     field = voxels[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))]
-    boxes = _source_and_result(_occupied_box(voxels, np.float32(level), 1), spacing, bound, start, stop)
+    boxes = source_and_result(_surface_box(voxels, np.float32(level)), spacing, bound, start, stop)
     if boxes is None:
         return np.where(field >= np.float32(level), np.float32(-np.inf), np.float32(np.inf))
     source, result = boxes
-    limit, root_bound = _limits(bound)
+    limit, root_bound = limits(bound)
     squares, slices = _output_and_scratch(source, result)
     box, edges, steps = np.array(source), np.array(result), np.array(spacing)
     depth, height, width = squares.shape
@@ -62,7 +63,7 @@ def signed_distance_mm(
     over(len(slices), 4 * height * width, _in_plane_slices, voxels, near, box, edges, steps, limit, slices)
     shift = result[0][0] - source[0][0]
     over(height, depth * width, _along_z, slices, squares, shift, steps[0], limit, -1.0)
-    rows = np.empty((depth, _shape(source)[1], _shape(source)[2]), dtype=np.float32)
+    rows = np.empty((depth, box_shape(source)[1], box_shape(source)[2]), dtype=np.float32)
     over(rows.shape[1], depth * rows.shape[2], _z_crossings, voxels, near, box, edges, steps, limit, rows)
     over(
         depth,
@@ -85,17 +86,18 @@ def signed_distance_mm(
     return out
 
 
-def _limits(bound: float) -> tuple[float, float]:
+def limits(bound: float) -> tuple[float, float]:
     """Squared distance that counts as none, and the largest distance that is kept."""
     return float(np.float32(bound**2 * (1 + SQUARED_TOLERANCE))), bound * (1 + BOUND_TOLERANCE)
 
 
-def _shape(box: Box) -> Index3:
+def box_shape(box: Box) -> Index3:
+    """Voxels of a box along each axis."""
     (a, b, c), (d, e, f) = box
     return (d - a, e - b, f - c)
 
 
-def _source_and_result(
+def source_and_result(
     occupied: Box | None, spacing: Vector3, bound: float, start: Index3, stop: Index3
 ) -> tuple[Box, Box] | None:
     """Where sources can matter and where results can be finite; None if nowhere."""
@@ -116,7 +118,7 @@ def _source_and_result(
 
 def _output_and_scratch(source: Box, result: Box) -> tuple[FloatArray, FloatArray]:
     """Allocate the result, and slices for the source's z extent: inside it where they fit."""
-    out = np.empty(_shape(result), dtype=np.float32)
+    out = np.empty(box_shape(result), dtype=np.float32)
     first, last = source[0][0] - result[0][0], source[1][0] - result[0][0]
     if first >= 0 and last <= len(out):
         return out, out[first:last]
@@ -131,27 +133,25 @@ def _placed(values: FloatArray, box: Box, outer: Box) -> FloatArray:
     """``values`` in the larger box, infinite around them."""
     if box == outer:
         return values
-    out = np.full(_shape(outer), np.inf, dtype=np.float32)
+    out = np.full(box_shape(outer), np.inf, dtype=np.float32)
     out[_inner(box, outer)] = values
     return out
 
 
-def _occupied_box(voxels: ByteArray | FloatArray, level: float | np.float32, grow: int) -> Box | None:
-    """Bounding box of voxels at or above ``level``, grown within the array; None if there are none."""
+def _surface_box(voxels: FloatArray, level: np.float32) -> Box | None:
+    """Bounding box of voxels at or above ``level`` and their neighbors; None if there are none."""
     depth, height, width = voxels.shape
     parts = over(depth, height * width // 4, _occupied, voxels, level)
     low = np.min([part[0] for part in parts], axis=0)
     high = np.max([part[1] for part in parts], axis=0)
     if high[0] == 0:
         return None
-    low, high = np.maximum(low - grow, 0), np.minimum(high + grow, voxels.shape)
+    low, high = np.maximum(low - 1, 0), np.minimum(high + 1, voxels.shape)
     return (int(low[0]), int(low[1]), int(low[2])), (int(high[0]), int(high[1]), int(high[2]))
 
 
 @njit(nogil=True, cache=True)
-def _occupied(
-    z_first: int, z_last: int, voxels: ByteArray | FloatArray, level: float
-) -> tuple[IntArray, IntArray]:
+def _occupied(z_first: int, z_last: int, voxels: FloatArray, level: np.float32) -> tuple[IntArray, IntArray]:
     _, height, width = voxels.shape
     low = np.array([voxels.shape[0], height, width])
     high = np.zeros(3, dtype=np.int64)
@@ -173,7 +173,7 @@ def _occupied(
 
 
 @njit(nogil=True, cache=True)
-def _mask_slices(
+def mask_slices(
     first: int,
     last: int,
     mask: ByteArray,

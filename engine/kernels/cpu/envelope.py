@@ -22,6 +22,9 @@ BLOCK = 64
 SEARCH_STEPS = 8
 """Mean steps of outward search per row after which the stack of parabolas is cheaper."""
 
+SHORT_REACH = 16
+"""Rows within which a bound ends every search: then no stack of parabolas is cheaper."""
+
 
 @njit(nogil=True, cache=True)
 def lower_envelope(
@@ -44,14 +47,14 @@ def lower_envelope(
     width = ((columns + blocks - 1) // blocks + 7) // 8 * 8
     f = np.empty((n_in, width), dtype=np.float32)
     g = np.empty((n_out, width), dtype=np.float32)
-    dead = np.empty(width, dtype=np.uint8)
+    dead, least = np.empty(width, dtype=np.uint8), np.empty(width, dtype=np.float32)
     for first in range(0, columns, width):
         used = min(width, columns - first)
-        low, high = _load(src, src_row, first, used, f, dead, np.float32(limit))
+        low, high = _load(src, src_row, first, used, f, dead, least, np.float32(limit))
         if high <= low:
             g[:, :] = limit
         else:
-            done = _search_outward(f, low, high, g, shift, step, np.float32(limit))
+            done = _search_outward(f, least, low, high, g, shift, step, np.float32(limit))
             if not done:
                 _stack_of_parabolas(f, low, high, g, shift, step, limit, dead, used)
         _store(g, dst, dst_row, first, used, dead, np.float32(limit), np.float32(root_bound))
@@ -59,27 +62,37 @@ def lower_envelope(
 
 @njit(nogil=True, cache=True)
 def _load(
-    src: FloatArray, row: int, first: int, used: int, f: FloatArray, dead: ByteArray, limit: np.float32
+    src: FloatArray,
+    row: int,
+    first: int,
+    used: int,
+    f: FloatArray,
+    dead: ByteArray,
+    least: FloatArray,
+    limit: np.float32,
 ) -> tuple[int, int]:
-    """Copy a block, find the rows that hold a source, and zero the columns that hold none."""
-    n_in, width = f.shape
+    """Copy a block, find the rows that hold a source, each column's least, and zero columns without one."""
+    n_in = f.shape[0]
     low, high = n_in, 0
-    dead[:] = 1
+    least[:] = 0.0
+    least[:used] = limit
     for j in range(n_in):
         alive = np.uint8(0)
+        to, source = f[j], src[j, row, first : first + used]
         for x in range(used):
-            value = src[j, row, first + x]
-            f[j, x] = value
-            is_source = np.uint8(value < limit)
-            alive |= is_source
-            dead[x] &= np.uint8(1) - is_source
-        for x in range(used, width):
-            f[j, x] = 0.0
+            value = source[x]
+            to[x] = value
+            alive |= np.uint8(value < limit)
+            least[x] = value if value < least[x] else least[x]  # noqa: FURB136 - this vectorizes
+        to[used:] = 0.0
         if alive:
             low = min(low, j)
             high = j + 1
+    dead[:] = 1
     for x in range(used):
+        dead[x] = least[x] >= limit
         if dead[x]:  # a column without a source must not keep the search going
+            least[x] = 0.0
             for j in range(n_in):
                 f[j, x] = 0.0
     return low, high
@@ -87,30 +100,41 @@ def _load(
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _search_outward(
-    f: FloatArray, low: int, high: int, g: FloatArray, shift: int, step: float, limit: np.float32
+    f: FloatArray,
+    least: FloatArray,
+    low: int,
+    high: int,
+    g: FloatArray,
+    shift: int,
+    step: float,
+    limit: np.float32,
 ) -> bool:
     """Fill ``g`` by searching outward from each row; False if that takes too long."""
     n_out, width = g.shape
     budget = SEARCH_STEPS * n_out // 8  # given up early: an eighth is the most that is wasted
+    if math.sqrt(limit) <= SHORT_REACH * step:
+        budget = n_out * (SHORT_REACH + 2)
     for i in range(n_out):
         budget += SEARCH_STEPS
         at = i + shift
+        row = g[i]
         for x in range(width):
-            g[i, x] = limit
+            row[x] = limit
         d = max(0, low - at, at - high + 1)
         last = max(at - low, high - 1 - at)
         while d <= last:
             square = np.float32((d * step) ** 2)
-            if d & 1 == 0 and not _any_farther(g, i, square):
+            if d & 1 == 0 and not _any_farther(row, least, square):
                 break
             before, after = at - d, at + d
             if before < low:
                 before = after
             elif after >= high:
                 after = before
+            low_row, high_row = f[before], f[after]
             for x in range(width):  # comparisons that vectorize, as min() does not
-                value = (f[before, x] if f[before, x] < f[after, x] else f[after, x]) + square  # noqa: FURB136
-                g[i, x] = value if value < g[i, x] else g[i, x]  # noqa: FURB136
+                value = (low_row[x] if low_row[x] < high_row[x] else high_row[x]) + square  # noqa: FURB136
+                row[x] = value if value < row[x] else row[x]  # noqa: FURB136
             budget -= 1
             d += 1
         if budget < 0:
@@ -119,10 +143,11 @@ def _search_outward(
 
 
 @njit(nogil=True, cache=True, inline="always")
-def _any_farther(g: FloatArray, i: int, square: np.float32) -> bool:
+def _any_farther(row: FloatArray, least: FloatArray, square: np.float32) -> bool:
+    """Whether a row as far off as ``square`` may still lower a column: its least value there might."""
     found = np.int32(0)
-    for x in range(g.shape[1]):
-        found |= np.int32(g[i, x] > square)
+    for x in range(row.size):
+        found |= np.int32(row[x] > least[x] + square)
     return bool(found)
 
 

@@ -14,16 +14,16 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from engine.kernels.arguments import DoubleArray, FloatArray, Index3, IntArray
+from engine.kernels.arguments import DoubleArray, FloatArray, Index3, IntArray, LabelArray
 from engine.kernels.cpu.coordinates import (
     clamped,
     coordinates,
     is_inside,
-    is_inside_zy,
     row_start,
     span_between_centers,
     span_inside,
 )
+from engine.kernels.cpu.separable import is_separable, resample_separable
 from engine.kernels.cpu.spline import cubic_weights, mirrored, prefiltered
 from engine.kernels.cpu.threads import over
 
@@ -47,10 +47,15 @@ def resample(
     field = (NO_DISPLACEMENT if displacement is None else displacement).view()
     source, first = voxels.view(), (0, 0, 0)
     if order == 3:
-        source, first = _spline_of_sampled_part(voxels, index_map, shape, field)
-        if source.size == 0:
+        part, first = _sampled_part(voxels, index_map, shape, field)
+        separable = displacement is None and is_separable(index_map)
+        if part.size == 0 or separable:
             out.fill(fill)
+        if separable and part.size:
+            resample_separable(part, first, voxels.shape, index_map, out)
+        if part.size == 0 or separable:
             return out
+        source = prefiltered(part)
     source.flags.writeable = field.flags.writeable = False
     loop = {0: _nearest_slices, 1: _linear_slices, 3: _cubic_slices}[order]
     size, start = np.array(voxels.shape), np.array(first)
@@ -60,10 +65,10 @@ def resample(
     return out
 
 
-def _spline_of_sampled_part(
+def _sampled_part(
     voxels: npt.NDArray[Any], index_map: DoubleArray, shape: Index3, field: FloatArray
-) -> tuple[FloatArray, Index3]:
-    """B-spline coefficients of the part of the input that samples can reach, and its start."""
+) -> tuple[npt.NDArray[Any], Index3]:
+    """Part of the input that samples can reach, with the prefilter's halo, and its start."""
     corners = np.array(
         [[(n - 1) * bit for n, bit in zip(shape, bits, strict=True)] for bits in np.ndindex(2, 2, 2)]
     )
@@ -75,7 +80,7 @@ def _spline_of_sampled_part(
     start = np.clip(np.floor(low) - SPLINE_HALO, 0, size).astype(np.int64)
     stop = np.clip(np.ceil(high) + SPLINE_HALO + 1, start, size).astype(np.int64)
     part = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
-    return prefiltered(voxels[part]), (int(start[0]), int(start[1]), int(start[2]))
+    return voxels[part], (int(start[0]), int(start[1]), int(start[2]))
 
 
 @njit(nogil=True, cache=True)
@@ -84,9 +89,10 @@ def _store_row(row: FloatArray, rounding: bool, out: npt.NDArray[Any], z: int, y
         for x in range(row.size):
             out[z, y, x] = row[x]
         return
+    to = out[z, y]
     for x in range(row.size):  # half away from zero, saturating at int16
         value = min(max(row[x], np.float32(-32768.0)), np.float32(32767.0))
-        out[z, y, x] = np.int32(value + math.copysign(np.float32(0.5), value))
+        to[x] = np.int32(value + math.copysign(np.float32(0.5), value))
 
 
 @njit(nogil=True, cache=True)
@@ -147,6 +153,8 @@ def _linear_slices(
     _, height, width = out.shape
     base, at = np.empty(3, dtype=np.float64), np.empty((3, width), dtype=np.float64)
     row, line = np.empty(width, dtype=np.float32), np.empty(voxels.shape[2], dtype=np.float32)
+    lower, upper = np.empty(width, dtype=np.uint32), np.empty(width, dtype=np.uint32)
+    shares, sampled = np.empty(width, dtype=np.float32), (np.nan, 0, 0)
     along_x = m[0, 2] == 0.0 and m[1, 2] == 0.0 and abs(m[2, 2]) <= 4.0
     for z in range(z_first, z_last):
         for y in range(height):
@@ -158,7 +166,10 @@ def _linear_slices(
                 row_start(m, z, y, base)
                 first, last = span_inside(base, m, size, width)
                 if along_x:
-                    _linear_along_x(voxels, base, m[2, 2], first, last, line, row)
+                    if sampled != (base[2], first, last):  # else the row above had the same samples
+                        _samples_along_x(base[2], m[2, 2], first, last, voxels.shape[2], lower, upper, shares)
+                        sampled = (base[2], first, last)
+                    _linear_along_x(voxels, base, first, last, lower, upper, shares, line, row)
                 else:
                     a, b = span_between_centers(base, m, size, first, last)
                     _linear_border(voxels, base, m, first, a, row)
@@ -168,32 +179,48 @@ def _linear_slices(
 
 
 @njit(nogil=True, cache=True)
-def _linear_along_x(
-    voxels: npt.NDArray[Any],
-    base: DoubleArray,
+def _samples_along_x(
+    start: float,
     step: float,
     first: int,
     last: int,
+    size: int,
+    lower: LabelArray,
+    upper: LabelArray,
+    shares: FloatArray,
+) -> None:
+    """Find the neighbors along x of samples ``first..last`` of a row, and the upper one's weight."""
+    for x in range(first, last):
+        lower[x], upper[x], shares[x] = clamped(start + step * x, size)
+
+
+@njit(nogil=True, cache=True)
+def _linear_along_x(
+    voxels: npt.NDArray[Any],
+    base: DoubleArray,
+    first: int,
+    last: int,
+    lower: LabelArray,
+    upper: LabelArray,
+    shares: FloatArray,
     line: FloatArray,
     row: FloatArray,
 ) -> None:
     """Blend the four input rows around the output row once, then interpolate along x."""
     if first >= last:
         return
-    width = voxels.shape[2]
     z0, z1, wz = clamped(base[0], voxels.shape[0])
     y0, y1, wy = clamped(base[1], voxels.shape[1])
-    a, b = base[2] + step * first, base[2] + step * (last - 1)
-    low, high = clamped(min(a, b), width)[0], clamped(max(a, b), width)[1] + 1
+    low = min(int(lower[first]), int(lower[last - 1]))
+    high = max(int(upper[first]), int(upper[last - 1])) + 1
     w00, w01 = np.float32((1 - wz) * (1 - wy)), np.float32((1 - wz) * wy)
     w10, w11 = np.float32(wz * (1 - wy)), np.float32(wz * wy)
+    a, b, c, d = voxels[z0, y0], voxels[z0, y1], voxels[z1, y0], voxels[z1, y1]
     for x in range(low, high):
-        line[x] = (voxels[z0, y0, x] * w00 + voxels[z0, y1, x] * w01) + (
-            voxels[z1, y0, x] * w10 + voxels[z1, y1, x] * w11
-        )
+        line[x] = (a[x] * w00 + b[x] * w01) + (c[x] * w10 + d[x] * w11)
     for x in range(first, last):
-        x0, x1, w = clamped(base[2] + step * x, width)
-        row[x] = line[x0] + np.float32(w) * (line[x1] - line[x0])
+        here = line[lower[x]]
+        row[x] = here + shares[x] * (line[upper[x]] - here)
 
 
 @njit(nogil=True, cache=True)
@@ -279,29 +306,60 @@ def _cubic_slices(
     """Cubic samples of coefficients that begin at ``start`` of an input of ``size``."""
     _, height, width = out.shape
     base, at = np.empty(3, dtype=np.float64), np.empty((3, width), dtype=np.float64)
-    row, line = np.empty(width, dtype=np.float32), np.empty(spline.shape[2], dtype=np.float32)
+    row = np.empty(width, dtype=np.float32)
     weights, taps = np.empty((3, 4), dtype=np.float32), np.empty((3, 4), dtype=np.int64)
-    along_x = field.size == 0 and m[0, 2] == 0.0 and m[1, 2] == 0.0
+    flat, z_start, y_start, x_start = spline.reshape(-1), start[0] + 1, start[1] + 1, start[2] + 1
+    last_z, last_y, last_x = spline.shape[0] - 3, spline.shape[1] - 3, spline.shape[2] - 3
     for z in range(z_first, z_last):
         for y in range(height):
             coordinates(m, z, y, field, fm, base, at)
             row[:] = fill
-            if along_x and is_inside_zy(at, size):
-                _blend_cubic(spline, size, start, at, weights, taps, line)
             for x in range(width):
                 if not is_inside(at, x, size):
                     continue
-                _taps(at, x, 2, size, start, weights, taps)
-                if along_x:
-                    value = np.float32(0.0)
-                    for k in range(4):
-                        value += weights[2, k] * line[taps[2, k]]
-                    row[x] = value
+                iz, iy, ix = math.floor(at[0, x]), math.floor(at[1, x]), math.floor(at[2, x])
+                kz, ky, kx = iz - z_start, iy - y_start, ix - x_start
+                if 0 <= kz < last_z and 0 <= ky < last_y and 0 <= kx < last_x:
+                    shares = np.float32(at[0, x] - iz), np.float32(at[1, x] - iy), np.float32(at[2, x] - ix)
+                    corner = (kz * spline.shape[1] + ky) * spline.shape[2] + kx
+                    row[x] = _cubic_unmirrored(flat, corner, spline.shape, shares)
                 else:
-                    _taps(at, x, 0, size, start, weights, taps)
-                    _taps(at, x, 1, size, start, weights, taps)
+                    for axis in range(3):
+                        _taps(at, x, axis, size, start, weights, taps)
                     row[x] = _cubic(spline, weights, taps)
             _store_row(row, rounding, out, z, y)
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _weights_of_share(t: np.float32) -> tuple[np.float32, np.float32, np.float32, np.float32]:
+    """Cubic B-spline weights in float32."""
+    s, sixth = np.float32(1.0) - t, np.float32(1.0 / 6.0)
+    w0, w3 = s * s * s * sixth, t * t * t * sixth
+    w1 = np.float32(2.0 / 3.0) - np.float32(0.5) * t * t * (np.float32(2.0) - t)
+    return w0, w1, np.float32(1.0) - w0 - w1 - w3, w3
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _cubic_unmirrored(
+    flat: FloatArray, corner: int, shape: Index3, shares: tuple[np.float32, np.float32, np.float32]
+) -> np.float32:
+    """Sum of 64 coefficients; the four of each row along x are summed side by side."""
+    wz, wy, wx = _weights_of_share(shares[0]), _weights_of_share(shares[1]), _weights_of_share(shares[2])
+    a = b = c = d = np.float32(0.0)
+    width, plane = np.uint64(shape[2]), np.uint64(shape[1] * shape[2])
+    one, two, three = np.uint64(1), np.uint64(2), np.uint64(3)
+    slice_start = np.uint64(corner)
+    for j in range(4):
+        k = slice_start
+        for i in range(4):
+            weight = wz[j] * wy[i]
+            a += weight * flat[k]
+            b += weight * flat[k + one]
+            c += weight * flat[k + two]
+            d += weight * flat[k + three]
+            k += width
+        slice_start += plane
+    return np.float32((wx[0] * a + wx[1] * b) + (wx[2] * c + wx[3] * d))
 
 
 @njit(nogil=True, cache=True)
@@ -320,27 +378,6 @@ def _taps(
     weights[axis, 0], weights[axis, 1], weights[axis, 2], weights[axis, 3] = w0, w1, w2, w3
     for k in range(4):
         taps[axis, k] = mirrored(low - 1 + k, size[axis]) - start[axis]
-
-
-@njit(nogil=True, cache=True)
-def _blend_cubic(
-    spline: FloatArray,
-    size: IntArray,
-    start: IntArray,
-    at: DoubleArray,
-    weights: FloatArray,
-    taps: IntArray,
-    line: FloatArray,
-) -> None:
-    """Blend the sixteen rows of coefficients around an output row that runs along x."""
-    _taps(at, 0, 0, size, start, weights, taps)
-    _taps(at, 0, 1, size, start, weights, taps)
-    line[:] = 0.0
-    for j in range(4):
-        for k in range(4):
-            weight, z, y = weights[0, j] * weights[1, k], taps[0, j], taps[1, k]
-            for x in range(line.size):
-                line[x] += weight * spline[z, y, x]
 
 
 @njit(nogil=True, cache=True)

@@ -7,10 +7,10 @@ loops these may be entered from several threads at once, whatever threading laye
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import lru_cache
-from itertools import pairwise
 from typing import Any
 
 from numba import config
@@ -28,7 +28,7 @@ def thread_count() -> int:
 
 @lru_cache(maxsize=1)
 def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(thread_count(), thread_name_prefix="kernel")
+    return ThreadPoolExecutor(thread_count() - 1, thread_name_prefix="kernel")  # the caller is one more
 
 
 # A forked child has the pool's object but none of its threads.
@@ -36,11 +36,33 @@ os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
 def over(count: int, work_per_item: int, loop: Callable[..., Any], *args: Any) -> list[Any]:
-    """Call ``loop(first, last, *args)`` on consecutive parts of ``range(count)``; results in order."""
+    """Call ``loop(first, last, *args)`` on consecutive parts of ``range(count)``; results in order.
+
+    The caller takes parts as the pool does: it need not wait for a core to wake, nor for a pool that is busy.
+    """
     by_work = count * work_per_item // SMALLEST_TASK
     tasks = min(count, thread_count() * TASKS_PER_THREAD, by_work)
     if tasks <= 1 or thread_count() == 1:
         return [loop(0, count, *args)]
     edges = [count * i // tasks for i in range(tasks + 1)]
-    futures = [_pool().submit(loop, a, b, *args) for a, b in pairwise(edges)]
-    return [future.result() for future in futures]
+    results: list[Any] = [None] * tasks
+    waiting = deque(range(tasks))
+
+    def take_parts() -> None:
+        while True:
+            try:
+                part = waiting.popleft()
+            except IndexError:
+                return
+            results[part] = loop(edges[part], edges[part + 1], *args)
+
+    helpers = [_pool().submit(take_parts) for _ in range(min(thread_count(), tasks) - 1)]
+    try:
+        take_parts()
+    finally:
+        waiting.clear()
+        started = [helper for helper in helpers if not helper.cancel()]
+        wait(started)
+    for helper in started:
+        helper.result()
+    return results

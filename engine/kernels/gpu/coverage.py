@@ -22,16 +22,23 @@ def count(
     distance: FloatArray, covered: BoolArray, counted: BoolArray, edges: FloatArray
 ) -> tuple[IntArray, float, float, int]:
     """Return counts (band, counted, covered), least uncovered distances, number of NaN voxels."""
-    if edges.size > MAX_EDGES:
-        raise InvalidRequestError(f"{edges.size} band edges; the gpu backend takes at most {MAX_EDGES}")
-    flat = [
+    return count_on_device(
         upload(distance.ravel()),
         upload(covered.ravel().view(np.uint8)),
         upload(counted.ravel().view(np.uint8)),
-    ]
+        edges,
+    )
+
+
+def count_on_device(
+    distance: Any, covered: Any, counted: Any, edges: FloatArray
+) -> tuple[IntArray, float, float, int]:
+    """Count flat arrays that are on the device already."""
+    if edges.size > MAX_EDGES:
+        raise InvalidRequestError(f"{edges.size} band edges; the gpu backend takes at most {MAX_EDGES}")
     cells = upload(np.zeros(CELLS, dtype=np.uint32))
     nearest = upload(np.full(2, np.inf, dtype=np.float32))
-    _count[over_items(distance.size)](*flat, upload(edges), cells, nearest)
+    _count[over_items(distance.size)](distance, covered, counted, upload(edges), cells, nearest)
     found, least = download(cells).astype(np.int64), download(nearest)
     counts = found[: 4 * edges.size].reshape(-1, 2, 2)
     return counts, float(least[0]), float(least[1]), int(found[NAN_CELL])

@@ -23,7 +23,12 @@ SQUARED_TOLERANCE = 4e-6
 def distance_mm(mask: BoolArray, spacing: Vector3, bound: float, start: Index3, stop: Index3) -> FloatArray:
     """Nearest voxel along x, then envelopes along y and z."""
     box, inner = _window(mask.shape, spacing, bound, start, stop)
-    marked = upload(mask[box].view(np.uint8))
+    distance = distance_on_device(upload(mask[box].view(np.uint8)), spacing, bound)
+    return np.ascontiguousarray(download(distance)[inner])
+
+
+def distance_on_device(marked: Any, spacing: Vector3, bound: float) -> Any:
+    """Distance to the marked voxels of a mask on the device; it stays there."""
     launch = over_voxels(marked.shape)
     limit, root_bound = _limits(bound)
     a, b = empty(marked.shape, np.float32), empty(marked.shape, np.float32)
@@ -31,7 +36,7 @@ def distance_mm(mask: BoolArray, spacing: Vector3, bound: float, start: Index3, 
     _envelope[launch](a, 1, np.float32(spacing[1]), limit, b)
     _envelope[launch](b, 0, np.float32(spacing[0]), limit, a)
     _root[launch](a, root_bound)
-    return np.ascontiguousarray(download(a)[inner])
+    return a
 
 
 def signed_distance_mm(

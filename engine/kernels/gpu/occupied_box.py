@@ -1,0 +1,51 @@
+"""Boxes of marked voxels on the GPU: a thread per voxel; only marks outside the box so far touch it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import cuda
+
+from engine.kernels.arguments import BoolArray, Index3
+from engine.kernels.gpu.device import download, over_voxels, upload
+
+
+def occupied_box(mask: BoolArray) -> tuple[Index3, Index3] | None:
+    """Start and stop (exclusive) of the marked voxels; None if there are none."""
+    return _box_of(mask, None, 0)
+
+
+def uncovered_box(covered: BoolArray, counted: BoolArray | None) -> tuple[Index3, Index3] | None:
+    """Box of the voxels that are not covered (and counted, where that is given); None if there are none."""
+    return _box_of(covered, counted, 1)
+
+
+def _box_of(mask: BoolArray, also: BoolArray | None, flip: int) -> tuple[Index3, Index3] | None:
+    other = np.zeros((1, 1, 1), dtype=np.uint8) if also is None else also.view(np.uint8)
+    box = upload(np.array([*mask.shape, 0, 0, 0], dtype=np.int32))
+    launch = over_voxels(mask.shape)
+    _extend_box[launch](upload(mask.view(np.uint8)), flip, upload(other), int(also is not None), box)
+    za, ya, xa, zb, yb, xb = (int(edge) for edge in download(box))
+    return None if zb == 0 else ((za, ya, xa), (zb, yb, xb))
+
+
+@cuda.jit
+def _extend_box(marked: Any, flip: Any, other: Any, has_other: Any, box: Any) -> None:
+    x, y, z = cuda.grid(3)
+    if x >= marked.shape[2] or y >= marked.shape[1] or z >= marked.shape[0]:
+        return
+    if marked[z, y, x] == flip or (has_other and not other[z, y, x]):
+        return
+    if z < box[0]:
+        cuda.atomic.min(box, 0, z)
+    if y < box[1]:
+        cuda.atomic.min(box, 1, y)
+    if x < box[2]:
+        cuda.atomic.min(box, 2, x)
+    if z >= box[3]:
+        cuda.atomic.max(box, 3, z + 1)
+    if y >= box[4]:
+        cuda.atomic.max(box, 4, y + 1)
+    if x >= box[5]:
+        cuda.atomic.max(box, 5, x + 1)
