@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from engine.errors import SelfTestError
 from engine.geometry import FloatArray, Vector3
+from engine.manifest import SegmentationSection
 from engine.model_contour import StructureSegmenter
 from engine.phantoms import PhantomProcedure, make_procedure
 from engine.segmentation import Box
@@ -22,7 +23,11 @@ from engine.volume import CtVolume, LabelMask
 LEAST_DICE: Final = 0.5
 """A network that computes nonsense (a broken engine, half precision that overflows) finds nothing or everything."""
 
-HALF_WIDTH_MM: Final = 35.0
+LEAST_HALF_WIDTH_MM: Final = 25.0
+GREATEST_HALF_WIDTH_MM: Final = 35.0
+PATCH_SHARE: Final = 0.45
+"""Half of the box, as a share of the network's patch: one patch is computed, as every start waits for it."""
+
 _SIZE_MM: Final = 90.0
 _SEED: Final = 4
 
@@ -67,7 +72,7 @@ def _tested(segmenter: TestedSegmenter, ct: CtVolume, truth: LabelMask) -> float
     center = ct.geometry.to_lps(np.argwhere(truth.voxels).mean(axis=0))
     x, y, z = (float(v) for v in center)
     place: Vector3 = (x, y, z)
-    drawn = segmenter.segment(ct, around=Box.around(place, HALF_WIDTH_MM))
+    drawn = segmenter.segment(ct, around=Box.around(place, half_width_mm(segmenter.section)))
     probability = np.asarray(drawn.foreground_probability, dtype=np.float32)
     known = np.isin(drawn.labels, list(segmenter.section.labels.values())).all()
     if (
@@ -86,6 +91,17 @@ def _tested(segmenter: TestedSegmenter, ct: CtVolume, truth: LabelMask) -> float
             f"{LEAST_DICE:g}); install it again, or choose another segmentation_backend"
         )
     return dice
+
+
+def half_width_mm(section: SegmentationSection) -> float:
+    """Half of the width of the box that is segmented."""
+    pairs = zip(section.patch_shape, section.spacing_mm, strict=True)
+    return min(max(PATCH_SHARE * min(n * mm for n, mm in pairs), LEAST_HALF_WIDTH_MM), GREATEST_HALF_WIDTH_MM)
+
+
+def prepare_phantom() -> None:
+    """Make the phantom, beside other work say; it is kept."""
+    _phantom()
 
 
 def _dice(marked: npt.NDArray[np.bool_], first_lps_mm: FloatArray, ct: CtVolume, truth: LabelMask) -> float:

@@ -46,9 +46,15 @@ class SelfTestReport:
     place_error_mm: float
 
 
-def warm_up(backend: BackendName = "cpu") -> None:
-    """Run the whole workflow once, so that every kernel is compiled and every library loaded."""
-    _measured(backend)
+def warm_up(backend: BackendName = "cpu") -> AblationAssessment:
+    """Run the whole workflow once, so that every kernel is compiled and every library loaded.
+
+    Returns
+    -------
+    AblationAssessment
+        Of the self-test's spheres; somebody who draws assessments can warm up with it.
+    """
+    return _measured(backend)
 
 
 def run_self_test(backend: BackendName = "cpu") -> SelfTestReport:

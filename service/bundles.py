@@ -11,6 +11,7 @@ from engine.errors import InvalidRequestError
 from engine.manifest import MODEL_FILE, ModelManifest, read_manifest
 from engine.survival import SurvivalModel
 from engine.zone_signature import require_computable
+from service.backend_choice import CHOICES, ChoiceShelf, RecordedChoice
 from service.pipeline import ModelDescription
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 ENGINES: Final = "engines"
 """Below the state directory: compiled engines of the device's models."""
+
+AUTO: Final = "auto"
+"""As the name of a backend: the fastest one here."""
 
 NO_MODEL: Final = "none"
 """As the name of a model: none is used, whatever is installed."""
@@ -133,6 +137,8 @@ class InstalledSegmenter:
 
     def __init__(self, bundle: InstalledBundle, backend: str, plan_folder: Path | None = None) -> None:
         self._bundle, self._backend, self._plan_folder = bundle, backend, plan_folder
+        self._choices = None if plan_folder is None else ChoiceShelf(plan_folder / CHOICES)
+        self._choice: RecordedChoice | None = None
         self._opened: Segmenter | None = None
 
     @property
@@ -157,7 +163,8 @@ class InstalledSegmenter:
         """Return what it is, and what runs it."""
         manifest = self._bundle.manifest
         backend = self._backend if self._opened is None else self._opened.backend
-        return ModelDescription(manifest.id, manifest.version, manifest.files[MODEL_FILE], backend)
+        chosen_by = "" if self._choice is None else self._choice.told()
+        return ModelDescription(manifest.id, manifest.version, manifest.files[MODEL_FILE], backend, chosen_by)
 
     def segment(
         self, ct: CtVolume, *, around: Box | None = None, on_progress: ProgressListener | None = None
@@ -178,12 +185,26 @@ class InstalledSegmenter:
         ModelError, BackendError
         """
         if self._opened is None:
-            from engine.segmentation import open_segmenter  # noqa: PLC0415 - loads the backend's library
-
-            self._opened = open_segmenter(
-                self._bundle.folder, backend=self._backend, plan_folder=self._plan_folder
-            )
+            if self._backend == AUTO and self._choices is not None:
+                self._opened = self._open_fastest(self._choices)
+            else:
+                self._opened = self._open(self._backend)
         return self._opened
+
+    def _open_fastest(self, choices: ChoiceShelf) -> Segmenter:
+        """Open with the backend that was the fastest here; measure where that is not known."""
+        digest = self._bundle.manifest.files[MODEL_FILE]
+        self._choice = choices.find(digest)
+        if self._choice is not None:
+            return self._open(self._choice.backend)
+        opened = self._open(AUTO)
+        self._choice = choices.keep(digest, opened)
+        return opened
+
+    def _open(self, backend: str) -> Segmenter:
+        from engine.segmentation import open_segmenter  # noqa: PLC0415 - loads the backend's library
+
+        return open_segmenter(self._bundle.folder, backend=backend, plan_folder=self._plan_folder)
 
 
 class InterruptibleSegmenter:

@@ -282,9 +282,9 @@ def healthcheck(server: Annotated[str, typer.Option(help="host:port")] = "127.0.
 
 def make_pipeline(settings: Settings) -> Pipeline:
     """Return the engine; tests put a stand-in here."""
-    from service.engine_pipeline import EnginePipeline  # noqa: PLC0415
+    from service.first_boot import BootingPipeline  # noqa: PLC0415
 
-    return EnginePipeline(settings)
+    return BootingPipeline(settings)
 
 
 def parse_point(text: str) -> tuple[float, float, float]:

@@ -33,6 +33,7 @@ from engine.volume import CtVolume, LabelMask
 from service.artifact_names import check_artifact_name
 from service.sending import Outgoing, ct_content, mask_content, parts_of
 from service.status import error_from_call
+from service.upload_wire import METHOD, encoded
 
 CALL_DEADLINE_S: Final = 10.0
 UPLOAD_DEADLINE_S: Final = 600.0
@@ -86,6 +87,9 @@ class ColdspotClient:
         self._patience_s = patience_s
         make_stub: Callable[[grpc.Channel], Any] = service_pb2_grpc.ColdspotServiceStub
         self._service = make_stub(self._channel)
+        self._send_series = self._channel.stream_unary(
+            METHOD, encoded, service_pb2.UploadSeriesResponse.FromString
+        )
         self._health = health_pb2_grpc.HealthStub(self._channel)
 
     def close(self) -> None:
@@ -286,9 +290,7 @@ class ColdspotClient:
         header = outgoing.header(case_id, role, reference_series_id)
         response = next(
             self._patiently(
-                lambda: iter(
-                    [self._service.UploadSeries(parts_of(header, outgoing), timeout=UPLOAD_DEADLINE_S)]
-                )
+                lambda: iter([self._send_series(parts_of(header, outgoing), timeout=UPLOAD_DEADLINE_S)])
             )
         )
         return SentSeries(response.series_id, tuple(response.warnings))

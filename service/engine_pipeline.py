@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -78,13 +80,24 @@ class EnginePipeline:
         return PipelineDescription(Backend.CPU.value, backend, REGISTRATION, tuple(described))
 
     def warm_up(self) -> None:
-        """Compile the kernels by measuring a small phantom, and open the segmentation models."""
-        from engine.selftest import warm_up  # noqa: PLC0415 - phantoms load only where they are measured
+        """Compile the kernels by measuring a small phantom, draw its sheet, and open the segmentation models.
 
-        warm_up()
-        for segmenter in (self.tumor_segmenter, self.zone_segmenter):
-            if segmenter is not None:
-                segmenter.open()
+        What the self-test needs is made beside it; backends are measured when nothing else runs.
+        """
+        from engine.segmenter_selftest import prepare_phantom  # noqa: PLC0415 - phantoms load only where needed
+        from engine.selftest import warm_up  # noqa: PLC0415 - as above
+
+        segmenters = [one for one in (self.tumor_segmenter, self.zone_segmenter) if one is not None]
+        with ThreadPoolExecutor(1) as beside:
+            made = beside.submit(prepare_phantom) if segmenters else None
+            measured = warm_up()
+            from service.sheet import draw_sheet  # noqa: PLC0415 - matplotlib loads only where a sheet is drawn
+
+            draw_sheet(measured, BytesIO())
+        if made is not None:
+            made.result()
+        for segmenter in segmenters:
+            segmenter.open()
 
     def self_test(self) -> None:
         """Measure a phantom of known truth, and segment one."""

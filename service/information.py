@@ -52,9 +52,10 @@ def describe_here(settings: Settings, make_pipeline: Callable[[Settings], Pipeli
 
 def readable(described: dict[str, Any]) -> dict[str, Any]:
     """Return the same for a person: a line of text for each backend."""
-    if "backends" not in described:
-        return described
-    return {**described, "backends": "".join(_backend_line(**status) for status in described["backends"])}
+    told = {**described, "models": described["models"] or "none"}
+    if "backends" in told:
+        told["backends"] = "".join(_backend_line(**status) for status in told["backends"])
+    return told
 
 
 def _backend_line(*, name: str, available: bool, version: str, reason: str, executed: str) -> str:

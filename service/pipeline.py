@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ModelDescription:
-    """A loaded model bundle; ``backend`` is what runs it, where that is not the pipeline's."""
+    """A loaded model bundle; ``backend`` is what runs it, where that is not the pipeline's, and why it does."""
 
     name: str
     version: str
     sha256: str
     backend: str = ""
+    backend_chosen_by: str = ""
 
 
 @dataclass(frozen=True)

@@ -63,8 +63,14 @@ def _drew(source: str, description: PipelineDescription) -> ModelDescription | N
 
 def _backends(general: str, drew: tuple[ModelDescription | None, ...]) -> str:
     """What ran the models: the risk's first, then what drew contours."""
-    others = (f"{model.name}: {model.backend}" for model in drew if model is not None)
+    others = (backend_in_words(model) for model in drew if model is not None)
     return "; ".join(dict.fromkeys((general, *others)))
+
+
+def backend_in_words(model: ModelDescription) -> str:
+    """Return what runs a model, and what it was chosen by."""
+    chosen_by = f" ({model.backend_chosen_by})" if model.backend_chosen_by else ""
+    return f"{model.name}: {model.backend}{chosen_by}"
 
 
 def _registration(method: str, settings: str) -> str:

@@ -13,12 +13,14 @@ from engine.errors import ColdspotError, InvalidRequestError
 from engine.volume import CtVolume
 from service.selection import CT_OF_MASK, choose_ct
 from service.upload import Received, check_disk, check_header, full_disk_is_no_room, receive
+from service.upload_wire import header_of
 
 if TYPE_CHECKING:
     from service.admission import Admission
     from service.case_store import CaseStore
     from service.metrics import Metrics
     from service.settings import Settings
+    from service.upload_wire import Part
     from service.volumes import Arrival, VolumeShelf
 
 
@@ -36,14 +38,11 @@ class Reception:
     admission: Admission
     metrics: Metrics
 
-    def receive_series(
-        self, parts: Iterator[service_pb2.UploadSeriesRequest]
-    ) -> service_pb2.UploadSeriesResponse:
+    def receive_series(self, parts: Iterator[Part]) -> service_pb2.UploadSeriesResponse:
         """Receive, decode and store one series; durable when this returns."""
-        first = next(parts, None)
-        if first is None or first.WhichOneof("part") != "header":
+        header = header_of(next(parts, None))
+        if header is None:
             raise InvalidRequestError("an upload begins with its header", "header")
-        header = first.header
         with self.admission.admit():
             self.store.request_of(header.case_id)
             check_header(header, self.settings)
@@ -67,14 +66,14 @@ class Reception:
 
     def _take(
         self,
-        parts: Iterator[service_pb2.UploadSeriesRequest],
+        parts: Iterator[Part],
         header: service_pb2.UploadHeader,
         reference: CtVolume | None,
     ) -> tuple[str, Arrival | None]:
         """Write and decode at the same time: the disk must not delay the verification CT."""
-        with self.store.blobs.writer() as writer, ThreadPoolExecutor(max_workers=1) as flusher:
-            received = receive(parts, header, writer)
-            flushed = flusher.submit(writer.flush)
+        with self.store.blobs.writer() as writer, ThreadPoolExecutor(max_workers=1) as disk:
+            received = receive(parts, header, writer, disk)
+            flushed = disk.submit(writer.flush)
             arrival = self._decode(header, received, reference)
             with full_disk_is_no_room():
                 flushed.result()
@@ -103,7 +102,7 @@ def _warnings(arrival: Arrival | None) -> tuple[str, ...]:
     return arrival.volume.acquisition.warnings if isinstance(arrival.volume, CtVolume) else ()
 
 
-def _hear_out(parts: Iterator[service_pb2.UploadSeriesRequest]) -> None:
+def _hear_out(parts: Iterator[Part]) -> None:
     """Let a client that is about to finish do so.
 
     A call that ends while the client's last message is on its way can reach it as CANCELLED instead of the

@@ -15,6 +15,7 @@ from coldspot.v1 import service_pb2
 from engine.errors import UnreadableFileError
 from engine.volume import CtVolume, LabelMask
 from service.convert import geometry_message
+from service.upload_wire import Part
 
 CHUNK_BYTES: Final = 1 << 20
 DICOM_SUFFIXES: Final = frozenset({".dcm", ".dicom", ".ima"})
@@ -55,14 +56,12 @@ class Outgoing:
         return header
 
 
-def parts_of(
-    header: service_pb2.UploadHeader, outgoing: Outgoing
-) -> Iterator[service_pb2.UploadSeriesRequest]:
-    """Yield the messages of one upload: the header, then chunks."""
+def parts_of(header: service_pb2.UploadHeader, outgoing: Outgoing) -> Iterator[Part]:
+    """Yield the parts of one upload: the header, then chunks."""
     yield service_pb2.UploadSeriesRequest(header=header)
     for part in outgoing.parts:
         for start in range(0, part.nbytes, CHUNK_BYTES):
-            yield service_pb2.UploadSeriesRequest(chunk=bytes(part[start : start + CHUNK_BYTES]))
+            yield part[start : start + CHUNK_BYTES]
 
 
 def ct_content(ct: Path | CtVolume) -> Outgoing:

@@ -18,6 +18,7 @@ from engine import __version__
 from engine.errors import ServiceUnavailableError
 from service.app import App, build_app
 from service.logging import get_logger
+from service.upload_wire import QuickUploads
 
 if TYPE_CHECKING:
     from service.pipeline import Pipeline
@@ -55,7 +56,9 @@ class ColdspotServer:
         self.app: App = build_app(settings, pipeline)
         self._health = health.HealthServicer()
         self._threads = ThreadPoolExecutor(settings.max_admitted + SPARE_THREADS, thread_name_prefix="call")
-        self._server = grpc.server(self._threads, options=[("grpc.so_reuseport", 0)])
+        self._server = grpc.server(
+            self._threads, interceptors=[QuickUploads()], options=[("grpc.so_reuseport", 0)]
+        )
         add_servicer: Callable[..., None] = service_pb2_grpc.add_ColdspotServiceServicer_to_server
         add_servicer(self.app.servicer, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)

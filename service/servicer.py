@@ -11,6 +11,7 @@ from coldspot.v1 import assessment_pb2, service_pb2, service_pb2_grpc
 from engine import __version__
 from service import DISCLAIMER, convert
 from service.answering import answering
+from service.provenance import backend_in_words
 from service.worker import StageNews
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from service.reception import Reception
     from service.settings import Settings
     from service.stall_watch import StallWatch
+    from service.upload_wire import Part
 
 DEADLINE_TOLERANCE_S: Final = 0.05
 """A call that ends with no more than this left has ended by its deadline: clocks and rounding differ."""
@@ -58,7 +60,7 @@ class ColdspotServicer(service_pb2_grpc.ColdspotServiceServicer):
             return service_pb2.OpenCaseResponse(case_id=self._cases.open(request))
 
     def UploadSeries(  # noqa: N802
-        self, request_iterator: Iterator[service_pb2.UploadSeriesRequest], context: grpc.ServicerContext
+        self, request_iterator: Iterator[Part], context: grpc.ServicerContext
     ) -> service_pb2.UploadSeriesResponse:
         """Store one series or mask."""
         with answering(context, "UploadSeries"):
@@ -135,7 +137,12 @@ class ColdspotServicer(service_pb2_grpc.ColdspotServiceServicer):
                 version=__version__,
                 disclaimer=DISCLAIMER,
                 kernels=description.kernels,
-                inference_backend=description.inference_backend,
+                inference_backend="; ".join(
+                    [
+                        description.inference_backend,
+                        *(backend_in_words(model) for model in description.models if model.backend),
+                    ]
+                ),
                 models=[f"{model.name} {model.version}" for model in description.models],
                 max_series_bytes=self._settings.max_series_bytes,
                 max_admitted=self._settings.max_admitted,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import matplotlib as mpl
 import numpy as np
@@ -37,14 +37,14 @@ LEAST_DRAWN_ML = 0.05
 _PLANES = (("axial", 0), ("coronal", 1), ("sagittal", 2))
 
 
-def draw_sheet(assessment: AblationAssessment, path: Path) -> None:
+def draw_sheet(assessment: AblationAssessment, path: Path | BinaryIO) -> None:
     """Draw axial, coronal and sagittal slices through the tumor and the largest cold spots.
 
     Parameters
     ----------
     assessment : AblationAssessment
         With maps.
-    path : Path
+    path : Path or binary file
         PNG to write.
     """
     maps = assessment.maps

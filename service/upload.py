@@ -10,6 +10,7 @@ import math
 import shutil
 import time
 from collections.abc import Iterator
+from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -18,17 +19,23 @@ from coldspot.v1 import service_pb2
 
 from engine.errors import CapacityError, ChecksumError, InvalidRequestError
 from service import convert
+from service.blob_store import aligned_buffer
 from service.selection import CT_ROLES, MASK_NAMES
+from service.upload_wire import chunk_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from service.blob_store import BlobWriter
     from service.settings import Settings
+    from service.upload_wire import Part
 
 LARGEST_CHUNK: Final = 1 << 20
 SHA256_BYTES: Final = 32
 RETRY_WHEN_DISK_IS_FULL_S: Final = 60.0
+
+PIECE_BYTES: Final = 4 << 20
+"""Hashed and written at once, beside what arrives."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +124,7 @@ def check_disk(folder: Path, header: service_pb2.UploadHeader, settings: Setting
 
 
 def receive(
-    parts: Iterator[service_pb2.UploadSeriesRequest], header: service_pb2.UploadHeader, writer: BlobWriter
+    parts: Iterator[Part], header: service_pb2.UploadHeader, writer: BlobWriter, disk: Executor
 ) -> Received:
     """Write the announced bytes as they arrive and return them.
 
@@ -129,6 +136,8 @@ def receive(
         Checked.
     writer : BlobWriter
         Gets the bytes; not flushed yet when this returns.
+    disk : Executor
+        One thread, which hashes and writes beside what arrives.
 
     Raises
     ------
@@ -136,25 +145,42 @@ def receive(
         If a part is not a chunk, or a chunk is empty or too long.
     ChecksumError
         If more, fewer or other bytes arrive than were announced.
+    CapacityError
+        If the disk is full.
     """
-    content = memoryview(bytearray(header.total_bytes))
-    received, last_byte_at = 0, time.monotonic()
+    content = aligned_buffer(header.total_bytes)
+    received, given, written, last_byte_at = 0, 0, _done(), time.monotonic()
     for part in parts:
-        chunk = part.chunk
-        if part.WhichOneof("part") != "chunk" or not 0 < len(chunk) <= LARGEST_CHUNK:
+        chunk = chunk_of(part)
+        if chunk is None or not 0 < len(chunk) <= LARGEST_CHUNK:
             raise InvalidRequestError(f"after the header come chunks of 1 to {LARGEST_CHUNK} bytes", "chunk")
         if received + len(chunk) > header.total_bytes:
             raise ChecksumError(f"more bytes than the {header.total_bytes} announced; check total_bytes")
         content[received : received + len(chunk)] = chunk
-        with full_disk_is_no_room():
-            writer.write(chunk)
         received += len(chunk)
         last_byte_at = time.monotonic()
+        if received - given >= PIECE_BYTES or received == header.total_bytes:
+            _require_written(written)  # of the piece before: a full disk is told at once
+            written = disk.submit(writer.write, content[given:received])
+            given = received
     if received != header.total_bytes:
         raise ChecksumError(f"{received} of {header.total_bytes} bytes arrived; send the series again")
+    _require_written(written)
     if writer.sha256 != header.sha256.hex():
         raise ChecksumError("the bytes that arrived are not those announced (SHA-256); send the series again")
     return Received(content.toreadonly(), last_byte_at)
+
+
+def _require_written(piece: Future[None]) -> None:
+    """Wait for a piece; what has been given up to the disk is bounded by it, and so is the wait."""
+    with full_disk_is_no_room():
+        piece.result()
+
+
+def _done() -> Future[None]:
+    nothing: Future[None] = Future()
+    nothing.set_result(None)
+    return nothing
 
 
 @contextmanager
