@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU, in 32-bit floats: about twice as fast as ONNX Runtime on 3D convolutions."""
+"""OpenVINO on the CPU, in 32-bit floats: two to three times as fast as ONNX Runtime on 3D convolutions."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from engine.errors import BackendError, ModelError, ModelInputError
 from engine.runtime.cpu import usable_cpus
+from engine.runtime.minimal_filtering import with_minimal_filtering
 from engine.runtime.network_session import NetworkSession
 from engine.runtime.normalization import with_exact_normalization
 from engine.runtime.onnx_interface import read_interface
@@ -114,6 +115,7 @@ class OpenVinoSession(NetworkSession):
     def _compile(self, shapes: dict[str, tuple[int, ...]]) -> Any:
         model = self._model.clone()
         model.reshape({name: list(shape) for name, shape in shapes.items()})
+        model = with_minimal_filtering(model)
         compiled = self._core.compile_model(model, "CPU", self._properties)
         precision = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         if precision != "f32":
