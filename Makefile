@@ -3,6 +3,9 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+# The peers of the benchmarks stay out of the environment that is tested.
+BENCH_VENV ?= .venv-bench
+BENCH ?=
 PYTEST ?=
 DEMO ?= --out demo-output
 
@@ -21,7 +24,7 @@ ITSELF := $(INSTALL) --no-deps --no-build-isolation --editable .
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup setup-export setup-bench demo test acceptance check format proto lock bench pin-images clean
+.PHONY: help setup setup-export setup-bench demo test acceptance check format proto lock bench bench-compare pin-images clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1@\2/p' $(MAKEFILE_LIST) | column -t -s @ 2>/dev/null \
@@ -32,7 +35,7 @@ setup: $(VENV)/.dev ## all that runs without a GPU, into .venv (console scripts 
 
 setup-export: $(VENV)/.export ## the workshop on top: torch and what its tests compare with, to make model bundles
 
-setup-bench: $(VENV)/.bench ## the peers of benchmarks/registration.py (better: VENV=.venv-bench)
+setup-bench: $(VENV)/.bench ## the workshop and the peers of the benchmarks (better: VENV=.venv-bench, as `make bench` does)
 
 demo: $(VENV)/.bedside ## a phantom of known truth through the real service: true against measured
 	@$(BIN)/coldspot demo $(DEMO)
@@ -65,15 +68,20 @@ lock: $(VENV)/.dev ## write requirements/*.txt anew from pyproject.toml (UPGRADE
 	@$(INSTALL) "$(UV)"
 	@$(BIN)/python requirements/lock.py $(if $(UPGRADE),--upgrade)
 
-bench: $(VENV)/.dev ## time the kernels beside the libraries that do the same
-	@$(BIN)/python benchmarks/kernels.py
+bench: ## time kernels, stages and the whole beside their peers, in .venv-bench (BENCH="--only kernels --quick")
+	@$(MAKE) --no-print-directory setup-bench VENV=$(BENCH_VENV)
+	@$(BENCH_VENV)/bin/python -m benchmarks.run $(BENCH)
 
-pin-images: ## print the digests of the base images (needs a Docker engine and its registry)
-	@sed -n 's/^ARG BASE_IMAGE=//p' Dockerfile.x86 Dockerfile.jetson | sort -u | while read -r image; do \
-	  docker buildx imagetools inspect --format "$$image@{{.Manifest.Digest}}" "$$image"; done
+bench-compare: $(VENV)/.dev ## what got slower between the newest two results of this machine (BENCH="OLDER NEWER")
+	@$(BIN)/python -m benchmarks.compare $(BENCH)
+
+pin-images: ## print the digests of the images we build on and run (needs a Docker engine and their registry)
+	@{ sed -n 's/^ARG BASE_IMAGE=//p' Dockerfile.x86 Dockerfile.jetson; \
+	  sed -n 's/^ *image: *\([^@]*\)@.*/\1/p' deploy/compose.yaml; } | sort -u | while read -r image; do \
+	  docker buildx imagetools inspect --format "$${image%@*}@{{.Manifest.Digest}}" "$${image%@*}"; done
 
 clean: ## remove the environment and all caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build demo-output
+	rm -rf $(VENV) $(BENCH_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build demo-output
 	find engine export service proto benchmarks tests -name __pycache__ -prune -exec rm -rf {} +
 
 # The environment grows in steps; each stamp is as old as the lock it was installed from.
@@ -98,14 +106,14 @@ $(VENV)/.dev: $(VENV)/.bedside requirements/dev.txt
 	@$(LOCKED) --requirement requirements/dev.txt
 	@touch $@
 
-# Not in the locks: which torch is right depends on the machine (CPU, CUDA, Jetson).
-$(VENV)/.bench: $(VENV)/.bedside requirements/bench.txt
-	@$(INSTALL) torch==2.13.0
+$(VENV)/.bench: $(VENV)/.export requirements/bench.txt
+	@echo "Installing the peers of the benchmarks"
 	@$(LOCKED) --no-deps --requirement requirements/bench.txt
 	@touch $@
 
 $(VENV)/.export: $(VENV)/.dev requirements/workshop.txt
 	@echo "Installing the workshop: torch, nnU-Net, the engine builders that need no GPU"
+	@# torch is not in the locks: which one is right depends on the machine (CPU, CUDA, Jetson).
 	@$(INSTALL) torch==2.13.0
 	@$(INSTALL) --require-hashes --no-deps --only-binary :all: --no-binary acvl-utils,docopt,pyradiomics-bhklab --requirement requirements/workshop.txt
 	@touch $@

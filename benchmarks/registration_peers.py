@@ -79,9 +79,27 @@ class Peer:
 def elastix(pair: Pair, iterations: int = 150) -> DisplacementField:
     """Rigid, then B-spline of 10 mm; the zone and 4 mm around it are masked out of the metric."""
     itk = importlib.import_module("itk")
-    itk.MultiThreaderBase.SetGlobalDefaultNumberOfThreads(THREADS)
     # Centers of gravity need masses, so air is zero.
-    fixed, moving = (_itk_image(itk, _windowed(ct) - WINDOW_HU[0], ct.geometry) for ct in _both(pair))
+    fixed, moving = (itk_image(itk, windowed(ct) - WINDOW_HU[0], ct.geometry) for ct in _both(pair))
+    evidence = None if pair.zone is None else _beyond_zone(pair.zone).astype(np.uint8)
+    mask = None if evidence is None else itk_image(itk, evidence, pair.fixed.geometry)
+    transform = elastix_transform(itk, fixed, moving, mask, iterations)
+    corners = pair.fixed.geometry.corners_lps_mm()
+    grid = pair.fixed.geometry.around(corners.min(axis=0), corners.max(axis=0), ELASTIX_FIELD_SPACING_MM)
+    for number in range(transform.GetNumberOfParameterMaps()):
+        transform.SetParameter(number, "Size", [str(n) for n in grid.shape_zyx[::-1]])
+        transform.SetParameter(number, "Spacing", [str(s) for s in grid.spacing_zyx_mm])
+        transform.SetParameter(number, "Origin", [repr(v) for v in grid.origin_lps_mm])
+        transform.SetParameter(number, "Index", ["0", "0", "0"])
+        transform.SetParameter(number, "Direction", [str(v) for v in np.eye(3).ravel()])
+    with tempfile.TemporaryDirectory() as folder:  # it writes the field to a file as well, wherever it runs
+        found = itk.transformix_deformation_field(moving, transform, output_directory=folder)
+    return DisplacementField(np.asarray(itk.array_from_image(found), dtype=np.float32), grid)
+
+
+def elastix_transform(itk: Any, fixed: Any, moving: Any, mask: Any = None, iterations: int = 150) -> Any:
+    """What elastix finds between two ITK images of masses: moving from fixed, ready for transformix."""
+    itk.MultiThreaderBase.SetGlobalDefaultNumberOfThreads(THREADS)
     settings = itk.ParameterObject.New()
     rigid = settings.GetDefaultParameterMap("rigid", ELASTIX_LEVELS)
     rigid["WriteResultImage"] = ["false"]  # nobody asked for the warped image: it would only take time
@@ -94,25 +112,12 @@ def elastix(pair: Pair, iterations: int = 150) -> DisplacementField:
     spline["Metric0Weight"], spline["Metric1Weight"] = ["1.0"], ["0.05"]
     spline["MaximumNumberOfIterations"] = [str(iterations)]
     settings.AddParameterMap(spline)
-    masks = {}
-    if pair.zone is not None:
-        evidence = _beyond_zone(pair.zone).astype(np.uint8)
-        masks["fixed_mask"] = _itk_image(itk, evidence, pair.fixed.geometry)
+    masks = {} if mask is None else {"fixed_mask": mask}
     # Told number_of_threads as well, itk-elastix 0.25.4 crashes at its second stage.
     _, transform = itk.elastix_registration_method(
         fixed, moving, parameter_object=settings, log_to_console=False, **masks
     )
-    corners = pair.fixed.geometry.corners_lps_mm()
-    grid = pair.fixed.geometry.around(corners.min(axis=0), corners.max(axis=0), ELASTIX_FIELD_SPACING_MM)
-    for number in range(transform.GetNumberOfParameterMaps()):
-        transform.SetParameter(number, "Size", [str(n) for n in grid.shape_zyx[::-1]])
-        transform.SetParameter(number, "Spacing", [str(s) for s in grid.spacing_zyx_mm])
-        transform.SetParameter(number, "Origin", [repr(v) for v in grid.origin_lps_mm])
-        transform.SetParameter(number, "Index", ["0", "0", "0"])
-        transform.SetParameter(number, "Direction", [str(v) for v in np.eye(3).ravel()])
-    with tempfile.TemporaryDirectory() as folder:  # it writes the field to a file as well, wherever it runs
-        found = itk.transformix_deformation_field(moving, transform, output_directory=folder)
-    return DisplacementField(np.asarray(itk.array_from_image(found), dtype=np.float32), grid)
+    return transform
 
 
 def convexadam(pair: Pair) -> DisplacementField:
@@ -135,8 +140,8 @@ def demons(pair: Pair) -> DisplacementField:
     """Fast symmetric forces demons on three levels, nothing masked."""
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(THREADS)
     grid, start = pair.grid, rigid_start(pair)
-    fixed = _sitk_image(_on_grid(pair.fixed, grid, np.eye(4)), grid)
-    moving = _sitk_image(_on_grid(pair.moving, grid, start), grid)
+    fixed = sitk_image(_on_grid(pair.fixed, grid, np.eye(4)), grid)
+    moving = sitk_image(_on_grid(pair.moving, grid, start), grid)
     field: sitk.Image | None = None
     for shrink, iterations in DEMONS_SCHEDULE:
         ours, theirs = (_shrunk(image, shrink) for image in (fixed, moving))
@@ -158,14 +163,14 @@ def demons(pair: Pair) -> DisplacementField:
 def rigid_start(pair: Pair) -> FloatArray:
     """Rigid alignment by mutual information from the centers of mass, the zone masked out; moving from fixed."""
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(THREADS)
-    fixed, moving = (_sitk_image(_windowed(ct) - WINDOW_HU[0], ct.geometry) for ct in _both(pair))
+    fixed, moving = (sitk_image(windowed(ct) - WINDOW_HU[0], ct.geometry) for ct in _both(pair))
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(32)
     method.SetMetricSamplingStrategy(method.RANDOM)
     method.SetMetricSamplingPercentage(0.1, 1)
     if pair.zone is not None:
         evidence = _beyond_zone(pair.zone).astype(np.uint8)
-        method.SetMetricFixedMask(_sitk_image(evidence, pair.fixed.geometry))
+        method.SetMetricFixedMask(sitk_image(evidence, pair.fixed.geometry))
     method.SetInterpolator(sitk.sitkLinear)
     method.SetOptimizerAsRegularStepGradientDescent(2.0, 1e-3, 150)
     method.SetOptimizerScalesFromPhysicalShift()
@@ -185,10 +190,16 @@ def rigid_start(pair: Pair) -> FloatArray:
     return matrix
 
 
-def _load_elastix() -> None:
+def load_elastix() -> None:
     itk = importlib.import_module("itk")
     # ITK loads its parts when they are named.
-    for name in ("ParameterObject", "elastix_registration_method", "transformix_deformation_field", "Image"):
+    for name in (
+        "ParameterObject",
+        "elastix_registration_method",
+        "transformix_deformation_field",
+        "transformix_filter",
+        "Image",
+    ):
         getattr(itk, name)
 
 
@@ -199,7 +210,7 @@ PEERS: Final = (
         "rigid, then B-spline 10 mm, mutual information, bending energy 0.05, 4 levels, 150 iterations, "
         f"zone and {MASKED_AROUND_ZONE_MM:g} mm around it masked out",
         elastix,
-        _load_elastix,
+        load_elastix,
     ),
     Peer(
         "convexadam",
@@ -223,7 +234,7 @@ def _both(pair: Pair) -> tuple[CtVolume, CtVolume]:
     return pair.fixed, pair.moving
 
 
-def _windowed(ct: CtVolume) -> npt.NDArray[np.float32]:
+def windowed(ct: CtVolume) -> npt.NDArray[np.float32]:
     return np.clip(ct.voxels_hu, *WINDOW_HU).astype(np.float32)
 
 
@@ -235,7 +246,7 @@ def _beyond_zone(zone: LabelMask) -> npt.NDArray[np.bool_]:
 def _on_grid(ct: CtVolume, grid: VolumeGeometry, ct_from_grid: FloatArray) -> npt.NDArray[np.float32]:
     """Windowed HU on a grid of the fixed frame."""
     hu = resample(
-        _windowed(ct),
+        windowed(ct),
         ct.geometry.index_from_lps @ ct_from_grid @ grid.affine_lps_mm,
         grid.shape_zyx,
         order=1,
@@ -251,7 +262,7 @@ def _composed(grid: VolumeGeometry, start: FloatArray, shift_mm: FloatArray) -> 
     return DisplacementField(displacement.astype(np.float32), grid)
 
 
-def _sitk_image(voxels: npt.NDArray[Any], geometry: VolumeGeometry) -> sitk.Image:
+def sitk_image(voxels: npt.NDArray[Any], geometry: VolumeGeometry) -> sitk.Image:
     image = sitk.GetImageFromArray(voxels)
     image.SetSpacing(geometry.spacing_zyx_mm[::-1])
     image.SetOrigin(geometry.origin_lps_mm)
@@ -267,7 +278,7 @@ def _shrunk(image: sitk.Image, factor: int) -> sitk.Image:
     return smaller
 
 
-def _itk_image(itk: Any, voxels: npt.NDArray[Any], geometry: VolumeGeometry) -> Any:
+def itk_image(itk: Any, voxels: npt.NDArray[Any], geometry: VolumeGeometry) -> Any:
     image = itk.image_from_array(np.ascontiguousarray(voxels))
     image.SetSpacing([float(s) for s in geometry.spacing_zyx_mm[::-1]])
     image.SetOrigin([float(v) for v in geometry.origin_lps_mm])
