@@ -31,7 +31,10 @@ Build = Callable[[Graph, str], str]
 
 
 def exact(matrix: npt.NDArray[np.float64]) -> npt.NDArray[Any]:
-    return np.vectorize(lambda value: Fraction(float(value)).limit_denominator(1000))(matrix)
+    exactly: npt.NDArray[Any] = np.vectorize(lambda value: Fraction(float(value)).limit_denominator(1000))(
+        matrix
+    )
+    return exactly
 
 
 @given(st.lists(st.integers(-9, 9), min_size=9, max_size=9))
