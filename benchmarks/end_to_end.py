@@ -90,8 +90,7 @@ def measure(case: AblationCase, taking_part: dict[str, Contender], rounds: int) 
         for name in list(taking_part)[:: -1 if number % 2 else 1]:
             gc.collect()
             load = round(os.getloadavg()[0], 2)
-            with contextlib.redirect_stdout(sys.stderr):  # the tools talk
-                found = taking_part[name](case)
+            found = taking_part[name](case)
             told = found.get("refusal") or f"{found['total_s']:.2f} s"
             print(f"{case.name}, round {number + 1} of {rounds}, {name}: {told}", file=sys.stderr)
             yield {"case": case.name, "true_tcr": case.tcr, "contender": name, "load": load, **found}
@@ -140,11 +139,12 @@ def main() -> None:
     lines: list[Row] = []
     if asked.runs and asked.runs.exists():
         lines = [json.loads(line) for line in asked.runs.read_text(encoding="utf-8").splitlines()]
-    for line in measured(cases, rounds, asked.cache):
-        lines.append(line)
-        if asked.runs:
-            with asked.runs.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+    with contextlib.redirect_stdout(sys.stderr):  # the service and the tools talk
+        for line in measured(cases, rounds, asked.cache):
+            lines.append(line)
+            if asked.runs:
+                with asked.runs.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(line) + "\n")
     report["cases"] = summary(lines)
     report["load_after"] = round(os.getloadavg()[0], 2)
     print(json.dumps(report, indent=1) if asked.json else table(report))
