@@ -18,6 +18,7 @@ from engine.kernels.distance import distance_mm, signed_distance_mm
 from engine.kernels.growth import count_growth_coverage
 from engine.kernels.matching import local_moments, match_equations
 from engine.kernels.pose_draws import evaluate_draws
+from engine.kernels.power_sums import power_sums
 from engine.kernels.resampling import resample
 from engine.kernels.self_similarity import self_similarity_codes
 
@@ -72,6 +73,8 @@ def kernel_cases(edge: int) -> Iterator[KernelCase]:
     yield KernelCase("coverage counts", count, 0.0, 6 * voxels)
     grown = partial(count_growth_coverage, tumor, covered, counted, SPACING_ZYX_MM, EDGES_MM)
     yield KernelCase("growth and coverage counts", grown, 0.5, 3 * voxels)
+    hu = smooth(np.random.default_rng(5), edge).astype(np.int16)
+    yield KernelCase("power sums", partial(power_sums, hu), 0.0, hu.nbytes)
     yield from resampling_cases(edge)
     for name, mask in (("few", tumor), ("many", ~counted)):
         found = partial(find_components, mask, SPACING_ZYX_MM)

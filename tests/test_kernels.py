@@ -26,6 +26,7 @@ from engine.kernels.cpu.threads import SMALLEST_TASK, over
 from engine.kernels.distance import distance_mm, signed_distance_mm, surface_points_mm
 from engine.kernels.growth import count_growth_coverage
 from engine.kernels.occupied_box import occupied_box
+from engine.kernels.power_sums import power_sums
 from engine.kernels.resampling import resample
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
@@ -416,6 +417,21 @@ def test_occupied_box_by_hand(backend: BackendName) -> None:
 
 @FAST_BACKENDS
 @EXAMPLES
+@given(shape=SHAPES, seed=SEEDS)
+def test_power_sums_are_the_definitions(backend: BackendName, shape: Any, seed: int) -> None:
+    voxels = np.random.default_rng(seed).integers(-32768, 32768, shape).astype(np.int16)
+    assert power_sums(frozen(voxels), backend=backend) == power_sums(voxels, backend="reference")
+
+
+@EVERY_BACKEND
+@pytest.mark.parametrize("value", [-32768, 32767, 0])
+def test_power_sums_do_not_overflow(backend: BackendName, value: int) -> None:
+    voxels = np.full((2, 30, 40), value, dtype=np.int16)
+    assert power_sums(voxels, backend=backend) == (2400 * value, 2400 * value**2)
+
+
+@FAST_BACKENDS
+@EXAMPLES
 @given(
     shape=SHAPES,
     spacing=SPACINGS,
@@ -578,6 +594,7 @@ def test_requests_out_of_range_are_refused() -> None:
         (InvalidRequestError, lambda: count_growth_coverage(MASK, MASK, FIELD, (1, 1, 1), (0,))),  # type: ignore[arg-type]
         (InvalidRequestError, lambda: count_growth_coverage(MASK, MASK, MASK, (1, 1, 1), (5, 5))),
         (InvalidGeometryError, lambda: count_growth_coverage(MASK, MASK, MASK, (1, 0, 1), (5,))),
+        (InvalidRequestError, lambda: power_sums(FIELD)),  # type: ignore[arg-type]
         (InvalidRequestError, lambda: occupied_box(FIELD)),  # type: ignore[arg-type]
         (InvalidRequestError, lambda: find_components(MASK, (1, 1, 1), connectivity=18)),
     ]

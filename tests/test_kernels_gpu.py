@@ -17,7 +17,7 @@ TESTS = Path(__file__).parent
 
 @pytest.mark.skipif(bool(config.ENABLE_CUDASIM), reason="already in the simulator")
 def test_gpu_twins_pass_the_kernel_tests_in_the_simulator() -> None:
-    run_in_the_simulator(str(TESTS / "test_kernels.py"), passed=29)
+    run_in_the_simulator(str(TESTS / "test_kernels.py"), passed=33)
 
 
 def volume(kind: Any, dimensions: int = 3) -> Any:
@@ -45,6 +45,7 @@ KERNELS = {
         volume(float32, 1),
     ),
     "occupied_box._extend_box": (volume(uint8), int64, volume(uint8), int64, volume(int32, 1)),
+    "power_sums._add": (volume(int16, 1), volume(uint64, 1)),
     "resampling._prefilter_lines": (volume(float32), int64),
     "resampling._nearest": (volume(int16), *MAPS, volume(int16)),
     "resampling._linear": (volume(float32), *MAPS, volume(float32)),

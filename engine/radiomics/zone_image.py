@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import permutations
 from typing import Any, Final
@@ -19,6 +18,7 @@ import SimpleITK as sitk
 
 from engine.errors import EmptyMaskError, RadiomicsError
 from engine.geometry import FloatArray, Vector3, VolumeGeometry
+from engine.kernels.power_sums import power_sums
 from engine.manifest.signature import RadiomicsSettings
 from engine.volume import CtVolume, LabelMask
 
@@ -26,7 +26,6 @@ SPLINE_SUPPORT_VOXELS: Final = 24
 """The prefilter of a cubic B-spline forgets by 0.268 a voxel: what lies this far away weighs 2e-14."""
 
 _START_TOLERANCE: Final = 1e-10
-_SUMMED_AT_ONCE: Final = 2**16
 _MIN_AXES: Final = 2
 
 
@@ -134,25 +133,12 @@ def whole_mean_and_sd(voxels_hu: npt.NDArray[np.int16]) -> tuple[float, float]:
     RadiomicsError
         If all voxels have one value.
     """
-    flat = voxels_hu.reshape(-1)
-    halves = (0, flat.size // 2), (flat.size // 2, flat.size)
-    with ThreadPoolExecutor(len(halves)) as pool:
-        found = list(pool.map(lambda half: _sums(flat[slice(*half)]), halves))
-    total, squares, count = sum(half[0] for half in found), sum(half[1] for half in found), flat.size
+    count = voxels_hu.size
+    total, squares = power_sums(voxels_hu)
     spread = squares * count - total * total
     if spread == 0:
         raise RadiomicsError("the CT has one value throughout: it cannot be normalized; send the CT itself")
     return total / count, math.sqrt(spread / (count * (count - 1)))
-
-
-def _sums(values: npt.NDArray[np.int16]) -> tuple[int, int]:
-    """Sum and sum of squares; so many int16 at once that no float64 is rounded, and that they stay in cache."""
-    total = squares = 0
-    for first in range(0, values.size, _SUMMED_AT_ONCE):
-        part = values[first : first + _SUMMED_AT_ONCE].astype(np.float64)
-        total += int(part.sum())
-        squares += int(part @ part)
-    return total, squares
 
 
 def itk_image(voxels: npt.NDArray[Any], spacing_zyx_mm: Vector3) -> Any:
