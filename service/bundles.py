@@ -166,6 +166,11 @@ class InstalledSegmenter:
         chosen_by = "" if self._choice is None else self._choice.told()
         return ModelDescription(manifest.id, manifest.version, manifest.files[MODEL_FILE], backend, chosen_by)
 
+    @property
+    def choice(self) -> RecordedChoice | None:
+        """What its backend was chosen by, once it is open; None where the settings name a backend."""
+        return self._choice
+
     def segment(
         self, ct: CtVolume, *, around: Box | None = None, on_progress: ProgressListener | None = None
     ) -> Segmentation:
@@ -176,6 +181,12 @@ class InstalledSegmenter:
         InputError, ModelError, BackendError
         """
         return self.open().segment(ct, around=around, on_progress=on_progress)
+
+    def is_to_be_measured(self) -> bool:
+        """Whether opening it times all backends first, for which nothing else should run."""
+        if self._opened is not None or self._backend != AUTO:
+            return False
+        return self._choices is None or self._choices.find(self._bundle.manifest.files[MODEL_FILE]) is None
 
     def open(self) -> Segmenter:
         """Check the bundle and open its networks, once.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -22,7 +22,13 @@ from engine.manifest import MODEL_FILE
 from engine.reading import in_axis_order_of
 from engine.registration import comparison, deformable
 from engine.volume import CtVolume, LabelMask
-from service.bundles import find_segmenter, installed_bundles, interruptible, load_risk_model
+from service.bundles import (
+    InstalledSegmenter,
+    find_segmenter,
+    installed_bundles,
+    interruptible,
+    load_risk_model,
+)
 from service.pipeline import ModelDescription, PipelineDescription
 
 if TYPE_CHECKING:
@@ -65,6 +71,7 @@ class EnginePipeline:
         self.zone_segmenter = find_segmenter(
             settings, bundles, "zone_model", settings.zone_model, "ablation_zone"
         )
+        self._segmenters_tested = False
 
     def describe(self) -> PipelineDescription:
         """Return what measures here."""
@@ -82,30 +89,56 @@ class EnginePipeline:
     def warm_up(self) -> None:
         """Compile the kernels by measuring a small phantom, draw its sheet, and open the segmentation models.
 
-        What the self-test needs is made beside it; backends are measured when nothing else runs.
+        Models whose backend is known are opened beside that, and segment their phantom; a backend that has to be
+        measured first is measured when nothing else runs.
+
+        Raises
+        ------
+        SelfTestError, ModelError, BackendError
         """
         from engine.segmenter_selftest import prepare_phantom  # noqa: PLC0415 - phantoms load only where needed
         from engine.selftest import warm_up  # noqa: PLC0415 - as above
 
-        segmenters = [one for one in (self.tumor_segmenter, self.zone_segmenter) if one is not None]
-        with ThreadPoolExecutor(1) as beside:
-            made = beside.submit(prepare_phantom) if segmenters else None
+        with ThreadPoolExecutor(2) as beside:
+            phantom = beside.submit(prepare_phantom) if self._segmenters() else None
+            tested = None
+            if not any(one.is_to_be_measured() for one in self._segmenters()):
+                tested = beside.submit(self._test_segmenters, phantom)
             measured = warm_up()
             from service.sheet import draw_sheet  # noqa: PLC0415 - matplotlib loads only where a sheet is drawn
 
             draw_sheet(measured, BytesIO())
-        if made is not None:
-            made.result()
-        for segmenter in segmenters:
-            segmenter.open()
+        if tested is None:
+            self._test_segmenters(phantom)
+        else:
+            tested.result()
 
     def self_test(self) -> None:
-        """Measure a phantom of known truth, and segment one."""
-        from engine.segmenter_selftest import require_segmenters  # noqa: PLC0415 - as above
+        """Measure a phantom of known truth, and segment one if the warm-up has not.
+
+        Raises
+        ------
+        SelfTestError
+        """
         from engine.selftest import run_self_test  # noqa: PLC0415 - as above
 
         run_self_test()
+        if not self._segmenters_tested:
+            self._test_segmenters()
+
+    def _segmenters(self) -> list[InstalledSegmenter]:
+        return [one for one in (self.tumor_segmenter, self.zone_segmenter) if one is not None]
+
+    def _test_segmenters(self, phantom: Future[None] | None = None) -> None:
+        """Open the models, and let them segment a phantom, once it is made."""
+        from engine.segmenter_selftest import require_segmenters  # noqa: PLC0415 - as above
+
+        for segmenter in self._segmenters():
+            segmenter.open()
+        if phantom is not None:
+            phantom.result()
         require_segmenters(self.tumor_segmenter, self.zone_segmenter)
+        self._segmenters_tested = True
 
     def read_ct(self, instances: Sequence[bytes]) -> CtVolume:
         """Return the volume of a DICOM series in memory."""

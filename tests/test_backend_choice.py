@@ -82,6 +82,17 @@ def test_a_backend_that_is_named_is_opened_without_a_measurement(
     assert one.describe().backend_chosen_by == ""
 
 
+def test_only_what_nothing_is_known_of_is_to_be_measured(segmenter: Any, opening: Opening) -> None:
+    assert segmenter().is_to_be_measured()
+    assert not segmenter("openvino").is_to_be_measured()
+    first = segmenter()
+    first.open()
+    assert not first.is_to_be_measured()
+    assert first.choice.backend == "openvino"
+    assert not segmenter().is_to_be_measured()
+    assert opening.asked == ["auto"]
+
+
 @pytest.mark.parametrize("changed", ["version", "availability", "processor", "cpus"])
 def test_what_has_changed_is_measured_again(
     changed: str, monkeypatch: pytest.MonkeyPatch, opening: Opening, segmenter: Any

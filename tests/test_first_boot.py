@@ -19,15 +19,18 @@ import pytest
 import structlog
 from structlog.testing import LogCapture
 
+from engine import segmenter_selftest
 from engine.errors import BackendError, ColdspotError, EnginePlanError, ParityError, PlanIntegrityError
 from engine.manifest import Channel, SegmentationSection
 from engine.runtime import cuda_device
+from engine.runtime.backends import BackendTiming
 from engine.runtime.plan_cache import PLAN_FILE, RECORD_FILE
 from engine.runtime.tensorrt_session import TensorRtSession
-from engine.segmentation import Segmenter
+from engine.segmentation import Segmenter, open_segmenter
+from service.backend_choice import RecordedChoice
 from service.bundles import ENGINES
 from service.client import ColdspotClient
-from service.first_boot import BootingPipeline, BuildProgress, ensure_plans
+from service.first_boot import BootingPipeline, BuildProgress, ensure_plans, require_reference_answer
 from service.server import ColdspotServer
 from service.settings import Settings
 from tests.fake_cuda import Memory, fake_cupy
@@ -261,6 +264,46 @@ def test_what_the_choice_of_a_backend_compared_is_not_computed_again(
     monkeypatch.setattr(Segmenter, "logits", lambda *_: pytest.fail("computed again"))
     assert boot(settings_for(tmp_path, models_dir=models))[-1]
     in_order(told, WARM, PARITY, TESTED, SERVING)
+
+
+def test_a_later_start_takes_the_comparison_that_its_choice_was_made_by(
+    tmp_path: Path, models: Path, told: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_for(tmp_path, models_dir=models)
+    boot(settings)
+    monkeypatch.setattr(Segmenter, "logits", lambda *_: pytest.fail("computed again"))
+    assert boot(settings)[-1]
+    assert events(told).count(PARITY) == 2
+    (record,) = (settings.state_dir / ENGINES / "choices").glob("*.json")
+    written = json.loads(record.read_text(encoding="utf-8"))
+    for timing in written["timings"]:
+        timing["largest_difference"] = None if timing["largest_difference"] is None else 1.0
+    record.write_text(json.dumps(written), encoding="utf-8")
+    with pytest.raises(ParityError, match="differs"):
+        boot(settings)
+
+
+def test_what_runs_on_a_gpu_is_compared_at_every_start(models: Path) -> None:
+    folder = models / "zone" / "1.0.0"
+    with open_segmenter(folder, "onnxruntime") as opened:
+        timing = BackendTiming("onnxruntime", opened.backend, 0.1, 1.0, "")
+        chosen = RecordedChoice("onnxruntime", (timing,), "2026-01-01T00:00:00+00:00")
+        with pytest.raises(ParityError, match="differs"):
+            require_reference_answer(folder, opened, chosen)
+        on_device = RecordedChoice("tensorrt", (timing,), chosen.measured_at)
+        assert require_reference_answer(folder, opened, on_device) == 0.0
+
+
+def test_a_self_test_without_a_warm_up_segments_too(
+    tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tested: list[Any] = []
+    monkeypatch.setattr(segmenter_selftest, "require_segmenters", lambda *both: tested.append(both))
+    pipeline = BootingPipeline(settings_for(tmp_path, models_dir=models, segmentation_backend="onnxruntime"))
+    pipeline.self_test()
+    assert tested == [(None, pipeline.zone_segmenter)]
+    pipeline.self_test()
+    assert len(tested) == 1
 
 
 def test_without_a_model_it_says_so_and_serves(tmp_path: Path, told: list[Any]) -> None:
