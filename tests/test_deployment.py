@@ -163,7 +163,7 @@ def test_the_steps_work_without_an_engine() -> None:
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o755)
         done = rehearse("Dockerfile.x86", Path(name))
-    assert len(done.steps) == 7
+    assert len(done.steps) == 8
     assert done.models == []
     assert done.written_outside == []
     assert done.exit_codes == [0, 0]

@@ -164,12 +164,29 @@ def test_the_images_differ_only_in_their_base() -> None:
         ("runtime", "RUN"),
         ("runtime", "ENV"),
     }
-    more = [step for _, name, text in jetson - x86 if name == "RUN" for step in text.split(" && ")]
-    known = {step for _, name, text in x86 if name == "RUN" for step in text.split(" && ")}
-    for step in set(more) - known:
+    of_x86, of_jetson = (
+        {step for _, name, text in steps if name == "RUN" for step in text.split(" && ")}
+        for steps in (x86, jetson)
+    )
+    for step in of_jetson - of_x86:
         assert re.search(r"^apt-get|^rm -rf /var/lib/apt|deploy/jetson\.txt$|/models /opt/tensorrt$", step), (
             step
         )
+    for step in of_x86 - of_jetson:
+        assert re.search(r"deploy/x86\.txt$|/models$", step), step
+
+
+def test_the_x86_image_has_openvino_as_it_is_tested_and_without_its_telemetry() -> None:
+    x86 = pins("deploy/x86.txt")
+    assert x86 == {"openvino": pins("requirements/workshop.txt")["openvino"]}
+    image_of_x86 = instructions((ROOT / "Dockerfile.x86").read_text(encoding="utf-8"))
+    (step,) = (
+        step
+        for text in of(image_of_x86, "RUN", stage="build")
+        for step in text.split(" && ")
+        if "deploy/x86.txt" in step
+    )
+    assert "--no-deps" in step.split()
 
 
 def test_only_what_the_wheel_needs_is_sent_to_the_builder() -> None:
