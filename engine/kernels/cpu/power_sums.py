@@ -18,7 +18,7 @@ def power_sums(voxels: npt.NDArray[np.int16]) -> tuple[int, int]:
 
 
 @njit(nogil=True, cache=True)
-def _sums(first: int, last: int, values: npt.NDArray[np.int16]) -> tuple[int, int]:
+def _sums(first: int, last: int, values: npt.NDArray[np.int16]) -> tuple[np.int64, np.int64]:
     total, squares = np.int64(0), np.int64(0)
     for i in range(first, last):
         value = np.int32(values[i])  # its square fits too, and twice as many are multiplied at once
