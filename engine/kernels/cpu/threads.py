@@ -44,6 +44,8 @@ def over(count: int, work_per_item: int, loop: Callable[..., Any], *args: Any) -
     tasks = min(count, thread_count() * TASKS_PER_THREAD, by_work)
     if tasks <= 1 or thread_count() == 1:
         return [loop(0, count, *args)]
+    if tasks > thread_count():
+        tasks -= tasks % thread_count()  # as many for each: the last one would be waited for
     edges = [count * i // tasks for i in range(tasks + 1)]
     results: list[Any] = [None] * tasks
     waiting = deque(range(tasks))
