@@ -11,10 +11,10 @@ import numpy as np
 
 from engine.errors import BackendError, ModelError, ModelInputError
 from engine.runtime.cpu import usable_cpus
-from engine.runtime.minimal_filtering import with_minimal_filtering
 from engine.runtime.network_session import NetworkSession
 from engine.runtime.normalization import with_exact_normalization
 from engine.runtime.onnx_interface import read_interface
+from engine.runtime.slice_rewriting import with_minimal_filtering
 
 if TYPE_CHECKING:
     from engine.runtime.session import Tensor
