@@ -60,7 +60,7 @@ class Residency:
     def upload(self, array: Array) -> Any:
         """Voxels on the device; no kernel may write to them, they may be those of an earlier call."""
         with self._lock:
-            self._known = {key: one for key, one in self._known.items() if one.owner() is not None}
+            self._forget_what_the_host_dropped()
             owner, key = _owner(array), (array.ctypes.data, array.nbytes)
             known = self._known.get(key)
             if known is not None and owner is not None and known.owner() is owner:
@@ -106,7 +106,7 @@ class Residency:
             gone_up, self._in_flight = self._in_flight, []
             self._read_in_place, still_read = [], self._read_in_place
         self._wait()
-        del still_read  # not before: memory of the host may be freed while a kernel reads it
+        del still_read  # not before: memory may be freed while a kernel reads it
         found = [to if buffer is None else to.copy() for to, buffer in zip(laid_out, buffers, strict=True)]
         with self._lock:
             self._spare += gone_up + [buffer for buffer in buffers if buffer is not None]
@@ -132,6 +132,11 @@ class Residency:
             self.stream = None
             if not config.ENABLE_CUDASIM:  # which frees at once
                 cuda.current_context().memory_manager.deallocations.clear()
+
+    def _forget_what_the_host_dropped(self) -> None:
+        dropped = [key for key, one in self._known.items() if one.owner() is None]
+        # a kernel may read it still
+        self._read_in_place += [self._known.pop(key).on_device for key in dropped]
 
     def _wait(self) -> None:
         self.traffic.waits += 1
