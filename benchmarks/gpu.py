@@ -266,7 +266,22 @@ def table(receipt: Row) -> str:
     ]
     if receipt["end_to_end"]:
         lines.append(f"assessment: {receipt['end_to_end'].get('median_ms', float('nan')):.0f} ms")
+        lines += traffic_line(receipt["end_to_end"].get("traffic"))
     return "\n".join([*lines, *(f"not measured: {what}" for what in receipt["not_measured"])])
+
+
+def traffic_line(traffic: Row | None) -> list[str]:
+    """What one assessment copied, where that was counted."""
+    if traffic is None:
+        return []
+    up, down, spared = (
+        traffic[name] / 1e6 for name in ("uploaded_bytes", "downloaded_bytes", "spared_bytes")
+    )
+    said = (
+        f"  copied up {traffic['uploads']} arrays ({up:.1f} MB), down {traffic['downloads']} ({down:.1f} MB), "
+        f"there already {traffic['spared_uploads']} ({spared:.1f} MB); {traffic['waits']} waits"
+    )
+    return [said]
 
 
 def main(arguments: list[str] | None = None, open_device: Callable[[], Device] = NumbaDevice) -> int:

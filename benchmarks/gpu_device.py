@@ -192,13 +192,13 @@ class _Seen:
         self._kernel, self._name, self._seen, self._cuda = kernel, name, seen, cuda
 
     def __getitem__(self, launch: Any) -> Callable[..., None]:
-        configured = self._kernel[launch]
+        configured, stream = self._kernel[launch], launch[2]
 
         def launched(*arguments: Any) -> None:
             first, last = self._cuda.event(), self._cuda.event()
-            first.record()
+            first.record(stream)
             configured(*arguments)
-            last.record()
+            last.record(stream)
             size = sum(int(one.nbytes) for one in arguments if getattr(one, "ndim", 0))
             self._seen.append((self._name, first, last, size))
 

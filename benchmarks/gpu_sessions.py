@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from engine.assessment import AssessmentSettings, assess_ablation, prepare_planning
 from engine.errors import ColdspotError
+from engine.kernels.backend import resident
 from engine.manifest import load_bundle
 from engine.phantoms import make_procedure
 from engine.runtime.backends import NEEDS_A_DEVICE, REFERENCE, TOLERANCES, open_session
@@ -86,6 +88,8 @@ def spread(values_ms: list[float]) -> dict[str, float]:
 def end_to_end(backend: str, repeats: int = 7) -> dict[str, Any]:
     """Time one assessment of a phantom with supplied masks, and hold its coverage against the CPU's.
 
+    The row has what the last assessment copied to the device and back, and what it did not have to.
+
     Raises
     ------
     ColdspotError
@@ -97,18 +101,21 @@ def end_to_end(backend: str, repeats: int = 7) -> dict[str, Any]:
         settings = AssessmentSettings(backend=where)  # type: ignore[arg-type]  # a kernel backend's name
         prepared = prepare_planning(phantom.planning, phantom.tumor, settings=settings)
         began = time.perf_counter()
-        found = assess_ablation(
-            prepared, phantom.verification, phantom.zone, core=phantom.core, settings=settings
-        )
-        return found, time.perf_counter() - began
+        with resident(settings.backend) as held:
+            found = assess_ablation(
+                prepared, phantom.verification, phantom.zone, core=phantom.core, settings=settings
+            )
+        traffic = None if held is None else asdict(held.traffic)
+        return found, time.perf_counter() - began, traffic
 
-    expected, _ = assess("cpu")
+    expected, *_ = assess("cpu")
     assess(backend)
     runs = [assess(backend) for _ in range(repeats)]
     tcr, true = runs[-1][0].coverage.tcr, expected.coverage.tcr
     if tcr is None or true is None or not abs(tcr - true) <= TCR_TOLERANCE:
         return {"passed": False, "tcr": tcr, "tcr_cpu": true}
     stages = {
-        stage: statistics.median(run.timings_s[stage] for run, _ in runs) for stage in runs[0][0].timings_s
+        stage: statistics.median(run.timings_s[stage] for run, *_ in runs) for stage in runs[0][0].timings_s
     }
-    return {"passed": True, "tcr": tcr, "stages_s": stages, **spread([1e3 * seconds for _, seconds in runs])}
+    row = {"passed": True, "tcr": tcr, "stages_s": stages, "traffic": runs[-1][2]}
+    return row | spread([1e3 * seconds for _, seconds, _ in runs])

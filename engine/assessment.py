@@ -20,6 +20,7 @@ from engine.errors import InvalidRequestError, RadiomicsError
 from engine.findings import AlignmentFinding, ColdSpot, CoverageFinding, LesionFinding, MarginFinding
 from engine.geometry import FloatArray, apply_affine
 from engine.interval import CoverageInterval, PoseUncertainty, coverage_interval
+from engine.kernels.backend import resident
 from engine.measurement import MeasurementField, lay_out, region_hu
 from engine.model_contour import StructureSegmenter, source_of
 from engine.outcome import AblationAssessment, AssessmentMaps, ClinicalInputs, maps_of
@@ -98,7 +99,7 @@ def assess_ablation(
 
     Raises
     ------
-    InputError, InterruptedAssessmentError, ModelError
+    InputError, InterruptedAssessmentError, ModelError, BackendError
     """
     run = _Run(
         prepared,
@@ -109,7 +110,8 @@ def assess_ablation(
         listener,
     )
     try:
-        return run.assess(zone, core, risk_model, include_risk_if_complete, on_preliminary)
+        with resident(run.settings.backend):
+            return run.assess(zone, core, risk_model, include_risk_if_complete, on_preliminary)
     except RefusedError as refused:
         return run.refused(refused.refusal)
 

@@ -18,6 +18,7 @@ from scipy import ndimage
 from scipy.special import ndtri
 
 from engine.geometry import FloatArray, VolumeGeometry
+from engine.kernels.arguments import read_only
 from engine.volume import LabelMask
 
 SURFACE_LEVEL: Final = 0.5
@@ -87,7 +88,7 @@ class StructureSurface:
     @cached_property
     def occupancy(self) -> npt.NDArray[np.float32]:
         """Occupancy on the grid of :attr:`crop`."""
-        return occupancy(self.crop)
+        return read_only(occupancy(self.crop))
 
     @cached_property
     def corners_lps_mm(self) -> FloatArray:

@@ -161,6 +161,8 @@ def _index_maps(field: MeasurementField, turn: FloatArray, shift: FloatArray) ->
 
 def _finite(distance: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Distances of a zone without a surface on the grid (all inside, all outside) made finite."""
+    if np.isfinite(distance).all():
+        return distance  # itself: a device may have it already
     return np.nan_to_num(distance, posinf=1e3, neginf=-1e3)
 
 

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from engine.contour import SURFACE_LEVEL, StructureSurface
 from engine.errors import InvalidRequestError
 from engine.geometry import FloatArray, VolumeGeometry, apply_affine
+from engine.kernels.arguments import read_only
 from engine.kernels.backend import BackendName
 from engine.kernels.distance import distance_mm, signed_distance_mm, surface_points_mm
 from engine.kernels.resampling import resample
@@ -67,12 +68,12 @@ class MeasurementField:
     @cached_property
     def zone(self) -> BoolArray:
         """Voxels of the ablation zone."""
-        return self.zone_occupancy >= SURFACE_LEVEL
+        return read_only(self.zone_occupancy >= SURFACE_LEVEL)
 
     @cached_property
     def core(self) -> BoolArray | None:
         """Voxels of the zone's dense core, where there is one."""
-        return None if self.core_occupancy is None else self.core_occupancy >= SURFACE_LEVEL
+        return None if self.core_occupancy is None else read_only(self.core_occupancy >= SURFACE_LEVEL)
 
     @cached_property
     def distance_to_pleura_mm(self) -> Float32Array:
@@ -82,7 +83,7 @@ class MeasurementField:
     @cached_property
     def assessable(self) -> BoolArray:
         """Lung and tumor, less what lies within ``PLEURAL_TOLERANCE_MM`` of the pleura."""
-        return self.distance_to_pleura_mm > PLEURAL_TOLERANCE_MM
+        return read_only(self.distance_to_pleura_mm > PLEURAL_TOLERANCE_MM)
 
     @cached_property
     def distance_to_tumor_mm(self) -> Float32Array:

@@ -12,7 +12,7 @@ from engine.errors import InvalidRequestError
 from engine.findings import LesionFinding
 from engine.geometry import Vector3
 from engine.interval import DRAWS
-from engine.kernels.backend import BackendName
+from engine.kernels.backend import BackendName, resident
 from engine.lesion import choose_lesion, describe_lesion, grown_box_inside, touches_border
 from engine.lung import segment_lung
 from engine.model_contour import StructureSegmenter, source_of
@@ -109,7 +109,7 @@ def prepare_planning(
     clock = StageClock(listener)
     drawn = None
     if tumor is None:
-        with clock.stage(Stage.SEGMENT_TUMOR):
+        with clock.stage(Stage.SEGMENT_TUMOR), resident(chosen.backend):
             if tumor_segmenter is None:
                 raise InvalidRequestError(
                     "no tumor mask was given and no segmentation model is installed; send the contoured tumor"

@@ -188,6 +188,27 @@ def test_it_stops_after_the_iterations_that_were_allowed(backend: BackendName) -
     np.testing.assert_allclose(found.ravel(), step * along, rtol=1e-12)
 
 
+@pytest.mark.parametrize("backend", ["cpu", pytest.param("gpu", marks=NEEDS_CUDA)])
+def test_no_step_is_made_past_the_tolerance(backend: BackendName) -> None:
+    """Also where the device has been told more steps than it needs."""
+    tensor, right = a_case(6, (1, 3, 2))
+    blocks = tensor.reshape(-1, 6)[:, PLACES] + 0.5 * 42.0 * np.eye(3)
+
+    def size(found: DoubleArray) -> float:
+        left = right.ravel() - whole(tensor, 0.5) @ found.ravel()
+        rest = left.reshape(-1, 3, 1)
+        return math.sqrt(float((rest * np.linalg.solve(blocks, rest)).sum()))
+
+    steps = [
+        solve_bending(tensor, right, 0.5, tolerance=1e-9, iterations=k, backend=backend) for k in range(1, 7)
+    ]
+    enough = next(k for k, found in enumerate(steps) if size(found) <= 0.5 * size(np.zeros_like(right)))
+    assert 0 < enough < 5
+    found = solve_bending(tensor, right, 0.5, tolerance=0.5, backend=backend)
+    np.testing.assert_allclose(found, steps[enough], rtol=1e-3, atol=1e-5)
+    assert np.abs(found - steps[enough + 1]).max() > 1e-4
+
+
 @pytest.mark.parametrize("unit", [2.0**-200, 2.0**200])
 def test_units_do_not_matter(unit: float) -> None:
     tensor, right = a_case(7, (3, 4, 3))
@@ -261,4 +282,4 @@ def test_limits_that_mean_nothing_are_refused(stiffness: float, limits: dict[str
 
 @pytest.mark.skipif(SIMULATED, reason="already in the simulator")
 def test_the_gpu_twin_passes_in_the_simulator() -> None:
-    run_in_the_simulator(__file__, passed=12)
+    run_in_the_simulator(__file__, passed=13)

@@ -7,19 +7,22 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from benchmarks import gpu
+from benchmarks import gpu, gpu_sessions
 from benchmarks.gpu_cases import KernelCase, kernel_cases, largest_difference
 from benchmarks.gpu_device import Launch
 from engine.errors import BackendError
 from engine.kernels.gpu import device
+from engine.kernels.gpu.residency import Traffic
 
 ROOT = Path(__file__).parents[1]
 
@@ -155,6 +158,26 @@ def test_one_difference_anywhere_is_a_failure(part: str) -> None:
     gpu.table(receipt)
 
 
+def test_the_receipt_says_what_an_assessment_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = SimpleNamespace(traffic=Traffic(uploads=3, uploaded_bytes=2_000_000, spared_uploads=9))
+
+    @contextmanager
+    def kept(backend: str) -> Iterator[Any]:
+        yield held if backend == "gpu" else None
+
+    found = SimpleNamespace(coverage=SimpleNamespace(tcr=0.9), timings_s={"coverage": 0.1})
+    phantom = SimpleNamespace(planning=None, tumor=None, verification=None, zone=None, core=None)
+    monkeypatch.setattr(gpu_sessions, "resident", kept)
+    monkeypatch.setattr(gpu_sessions, "make_procedure", lambda *_, **__: phantom)
+    monkeypatch.setattr(gpu_sessions, "prepare_planning", lambda *_, **__: None)
+    monkeypatch.setattr(gpu_sessions, "assess_ablation", lambda *_, **__: found)
+    receipt = measured(case(), whole=lambda: gpu_sessions.end_to_end("gpu", repeats=1))
+    assert receipt["end_to_end"]["traffic"]["spared_uploads"] == 9
+    assert "copied up 3 arrays (2.0 MB)" in gpu.table(receipt)
+    json.dumps(receipt, allow_nan=False)
+    assert gpu_sessions.end_to_end("cpu", repeats=1)["traffic"] is None
+
+
 def test_the_receipt_names_device_versions_and_commit(tmp_path: Path) -> None:
     receipt = gpu.identity() | measured(case())
     path = gpu.write_receipt(receipt, tmp_path / "gpu")
@@ -179,7 +202,8 @@ def test_the_suite_takes_every_test_that_names_the_gpu_as_a_backend(monkeypatch:
 
 
 def test_every_gpu_twin_is_timed() -> None:
-    twins = {path.stem for path in (ROOT / "engine" / "kernels" / "gpu").glob("[a-z]*.py")} - {"device"}
+    twins = {path.stem for path in (ROOT / "engine" / "kernels" / "gpu").glob("[a-z]*.py")}
+    twins -= {"device", "residency"}
     text = (ROOT / "benchmarks" / "gpu_cases.py").read_text(encoding="utf-8")
     # What growth calls is timed with it.
     assert {name for name in twins if f"engine.kernels.{name} import" not in text} <= {"occupied_box"}

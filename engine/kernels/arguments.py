@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,8 @@ IntArray: TypeAlias = npt.NDArray[np.int64]
 LabelArray: TypeAlias = npt.NDArray[np.int32]
 FloatArray: TypeAlias = npt.NDArray[np.float32]
 DoubleArray: TypeAlias = npt.NDArray[np.float64]
+
+AnyKind = TypeVar("AnyKind", bound=np.generic)
 
 MAX_VOXELS = 2**31 - 1
 """Labels and GPU counters are 32 bit."""
@@ -46,6 +48,12 @@ def require_volume(array: Any, name: str, *dtypes: type[np.generic]) -> npt.NDAr
         allowed = " or ".join(np.dtype(d).name for d in dtypes)
         raise InvalidRequestError(f"{name} must be {allowed}, not {array.dtype}; convert it first")
     return np.ascontiguousarray(array)
+
+
+def read_only(array: npt.NDArray[AnyKind]) -> npt.NDArray[AnyKind]:
+    """Return an array that nothing writes to from here on, so that a device which has it need not get it again."""
+    array.flags.writeable = False
+    return array
 
 
 def require_spacing(spacing_zyx_mm: Sequence[float]) -> Vector3:

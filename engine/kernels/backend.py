@@ -7,9 +7,12 @@ SciPy: the definition), :mod:`engine.kernels.cpu` (Numba) and :mod:`engine.kerne
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from contextvars import copy_context
 from enum import StrEnum
 from importlib import import_module
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, ParamSpec, TypeAlias, TypeVar
 
 from engine.errors import BackendError, InvalidRequestError
 
@@ -24,6 +27,10 @@ class Backend(StrEnum):
 
 BackendName: TypeAlias = Backend | Literal["reference", "cpu", "gpu"]
 """What a facade accepts: a member of :class:`Backend` or its plain name."""
+
+
+Given = ParamSpec("Given")
+Found = TypeVar("Found")
 
 
 def select(backend: BackendName, kernel: str) -> Any:
@@ -46,6 +53,41 @@ def select(backend: BackendName, kernel: str) -> Any:
     if chosen is Backend.GPU:
         _require_gpu()
     return import_module(f"engine.kernels.{chosen.value}.{kernel}")
+
+
+def resident(backend: BackendName) -> AbstractContextManager[Any]:
+    """Keep on the device what the kernels of a block take and give; nothing where the backend has no device.
+
+    Inside, results of kernels may be read-only, and an array that is read-only goes to the device once. Outside,
+    every call of a kernel copies what it needs.
+
+    Parameters
+    ----------
+    backend : {'cpu', 'gpu', 'reference'}
+
+    Returns
+    -------
+    context manager
+        Of what counts the copies (:class:`engine.kernels.gpu.residency.Residency`); of None without a device.
+
+    Raises
+    ------
+    InvalidRequestError, BackendError
+    """
+    if backend != Backend.GPU:
+        return nullcontext()
+    held: AbstractContextManager[Any] = select(backend, "residency").resident()
+    return held
+
+
+def beside(work: Callable[Given, Found]) -> Callable[Given, Found]:
+    """Work for a thread of a pool, which then uses what this thread keeps on the device."""
+    here = copy_context()
+
+    def done(*args: Given.args, **kwargs: Given.kwargs) -> Found:
+        return here.copy().run(work, *args, **kwargs)  # a context is entered by one thread at a time
+
+    return done
 
 
 def _require_gpu() -> None:

@@ -13,6 +13,7 @@ from scipy import ndimage
 
 from engine.contour import tight_crop
 from engine.geometry import FloatArray, VolumeGeometry, apply_affine
+from engine.kernels.arguments import read_only
 from engine.kernels.backend import BackendName
 from engine.kernels.distance import distance_mm
 from engine.kernels.resampling import resample
@@ -142,13 +143,17 @@ class Resolution:
     moving : SourceRegion
     evidence, lung_evidence : ndarray of bool, (z, y, x)
         Voxels that count, and those of them in lung: chest wall and diaphragm slide along it, so that they
-        may say nothing of what happens inside.
+        may say nothing of what happens inside. Both kept read-only.
     """
 
     fixed: ComparisonRegion
     moving: SourceRegion
     evidence: npt.NDArray[np.bool_]
     lung_evidence: npt.NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        read_only(self.evidence)
+        read_only(self.lung_evidence)
 
     def in_lung(self) -> Resolution:
         """The same with lung alone as evidence."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from engine.findings import RegistrationQuality
 from engine.geometry import FloatArray, apply_affine
-from engine.kernels.backend import BackendName
+from engine.kernels.backend import BackendName, beside
 from engine.refusal import RefusalCode, RefusedError
 from engine.registration.coarse import find_lesion, find_translation
 from engine.registration.comparison import (
@@ -222,9 +222,13 @@ def refine(
     tumor = _tumor_in_fixed(planning, found)
     with ThreadPoolExecutor(1) as pool:
         judging = pool.submit(
-            lambda: judge(
-                judged, found, coarse, _coarse_levels(comparison), sliding_mm=sliding_mm, backend=backend
-            )
+            beside(judge),
+            judged,
+            found,
+            coarse,
+            _coarse_levels(comparison),
+            sliding_mm=sliding_mm,
+            backend=backend,
         )
         motion = predict_lesion_motion(found, tumor, comparison.void_radius_mm, backend=backend)
         quality = judging.result()
@@ -252,7 +256,11 @@ def _with_and_without_wall(
     """
     with ThreadPoolExecutor(1) as pool:
         wall = pool.submit(
-            lambda: _deform_finely(comparison, _deform_coarsely(comparison, backend, before=coarse), backend)
+            beside(
+                lambda: _deform_finely(
+                    comparison, _deform_coarsely(comparison, backend, before=coarse), backend
+                )
+            )
         )
         lung = _deform_finely(comparison.in_lung(), coarse, backend)
         whole = wall.result()

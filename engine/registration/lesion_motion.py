@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.geometry import FloatArray, VolumeGeometry
-from engine.kernels.backend import BackendName
+from engine.kernels.backend import BackendName, beside
 from engine.kernels.bending import solve_bending
 from engine.registration.deformation import Deformation
 from engine.registration.lattice import coarser, interpolation, positions, thinned
@@ -121,12 +121,12 @@ def predict_lesion_motion(
     radius = float(np.clip(void_radius_mm, SMALLEST_HOLE_MM, LARGEST_HOLE_MM))
     holes = _place_holes(system, center, void_radius_mm, radius)
     ball = tumor_points_lps_mm - center
+
+    def solved(factor: float) -> FloatArray:
+        return system.solve(factor * scale)
+
     with ThreadPoolExecutor(2) as pool:
-        whole = dict(
-            zip(
-                STIFFNESS_FACTORS, pool.map(lambda s: system.solve(s * scale), STIFFNESS_FACTORS), strict=True
-            )
-        )
+        whole = dict(zip(STIFFNESS_FACTORS, pool.map(beside(solved), STIFFNESS_FACTORS), strict=True))
         trials = [(s, k) for s in STIFFNESS_FACTORS for k in range(len(holes))]
 
         def miss(trial: tuple[float, int]) -> FloatArray:
@@ -135,7 +135,7 @@ def predict_lesion_motion(
             mean = interpolation(lattice, at + ball).mean_of
             return mean(system.solve(factor * scale, without=hole)) - mean(whole[1.0])
 
-        missed = dict(zip(trials, pool.map(miss, trials), strict=True))
+        missed = dict(zip(trials, pool.map(beside(miss), trials), strict=True))
         error = {
             s: float(np.mean([(missed[s, k] ** 2).sum() for k in range(len(holes))])) if holes else 0.0
             for s in STIFFNESS_FACTORS
@@ -149,7 +149,7 @@ def predict_lesion_motion(
             off = missed[best, k]
             return float(off @ np.linalg.solve(covariance + 1e-6 * np.eye(3), off)) / 3.0
 
-        ratios = list(pool.map(ratio, range(len(holes))))
+        ratios = list(pool.map(beside(ratio), range(len(holes))))
     rows = interpolation(lattice, tumor_points_lps_mm).rigid_rows()
     covariance = system.covariance(rows, best * scale)
     covariance = 0.5 * (covariance + covariance.T)

@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from engine.findings import RegistrationQuality
 from engine.geometry import FloatArray, VolumeGeometry, apply_affine
+from engine.kernels.arguments import read_only
 from engine.kernels.backend import BackendName
 from engine.kernels.bending import solve_bending
 from engine.kernels.resampling import resample
@@ -225,7 +226,7 @@ def _inverse_consistency_mm(
     )
     known = np.isfinite(hu)
     # What the zone hides there is left out here at the place that the translation says; its halo is wide enough.
-    evidence = np.ascontiguousarray(known & there.evidence)
+    evidence = read_only(known & there.evidence)
     fixed = ComparisonRegion(np.where(known, hu, np.float32(-1000.0)), known, theirs)
     back = deform(fixed, SourceRegion(there.fixed.hu, grid), evidence, back_start, levels, backend=backend)
     lattice = np.zeros(grid.shape_zyx, dtype=np.bool_)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from engine.geometry import FloatArray, VolumeGeometry
+from engine.kernels.arguments import read_only
 from engine.kernels.backend import BackendName
 from engine.kernels.resampling import resample
 from engine.volume import CtVolume
@@ -34,6 +35,7 @@ class ComparisonRegion:
     Parameters
     ----------
     hu : ndarray of float32, (z, y, x)
+        Kept read-only.
     inside : ndarray of bool, (z, y, x)
         Within the field of view.
     geometry : VolumeGeometry
@@ -42,6 +44,9 @@ class ComparisonRegion:
     hu: npt.NDArray[np.float32]
     inside: npt.NDArray[np.bool_]
     geometry: VolumeGeometry
+
+    def __post_init__(self) -> None:
+        read_only(self.hu)
 
     def coarser(self) -> ComparisonRegion:
         """The same region at twice the spacing, averaged."""
@@ -65,11 +70,15 @@ class SourceRegion:
     Parameters
     ----------
     hu : ndarray of float32, (z, y, x)
+        Kept read-only.
     geometry : VolumeGeometry
     """
 
     hu: npt.NDArray[np.float32]
     geometry: VolumeGeometry
+
+    def __post_init__(self) -> None:
+        read_only(self.hu)
 
     def thinned(self, spacing_mm: float) -> SourceRegion:
         """The same region with voxels averaged to about a spacing."""

@@ -1,6 +1,7 @@
 """GPU twin of :mod:`engine.kernels.bending`: one thread per node, which gathers its own share of the energy.
 
-The vectors of the conjugate gradients stay on the device; only their two dot products come back.
+The conjugate gradients stay on the device with their dot products: a step that has nothing left to do does
+nothing, so that the host asks only after every few of them whether that is so.
 """
 
 from __future__ import annotations
@@ -12,54 +13,60 @@ import numpy as np
 from numba import cuda, float64
 
 from engine.kernels.arguments import DoubleArray
-from engine.kernels.gpu.device import LINE_BLOCK, download, is_simulated, upload
+from engine.kernels.gpu.device import (
+    LINE_BLOCK,
+    begun_with,
+    download,
+    empty,
+    is_simulated,
+    result,
+    stream,
+    upload,
+)
 
 RIDGE = 6.0 * 3 + 2.0 * 4.0 * 3
 """Diagonal of R far from borders."""
+
+STEPS_AT_ONCE = 8
+"""The host waits for the device once in this many steps; the last of them may find nothing to do."""
 
 
 def solve_bending(
     tensor: DoubleArray, right: DoubleArray, stiffness: float, tolerance: float, iterations: int
 ) -> DoubleArray:
     """Solve by preconditioned conjugate gradients, everything in units of the stiffness."""
-    launch = _over_nodes(right)
-    blocks, rest = upload(tensor / stiffness), upload(right / stiffness)
-    inverse = cuda.device_array_like(blocks)
-    found, scaled = (upload(np.zeros_like(right)) for _ in range(2))
-    along, product = (upload(np.zeros_like(right)) for _ in range(2))
-    _invert[launch](blocks, inverse)
-    size = _total(_advance, launch, inverse, 0.0, along, product, found, rest, scaled)
-    enough, share = tolerance * tolerance * size, 0.0
-    for _ in range(iterations):
-        if not size > enough:
+    launch, nodes = _over_nodes(right), right.shape[:3]
+    blocks, rest = upload(tensor / stiffness), begun_with(right / stiffness)
+    inverse = empty(blocks.shape, np.float64)
+    found, scaled, along, product = (empty((*nodes, 3), np.float64) for _ in range(4))
+    sizes, curvatures = (begun_with(np.zeros(iterations + 1)) for _ in range(2))
+    _begin[launch](blocks, rest, inverse, found, along, scaled, sizes)
+    for k in range(iterations):
+        _turn[launch](along, scaled, sizes, tolerance, k)
+        _multiply[launch](blocks, along, product, sizes, tolerance, k, curvatures)
+        _advance[launch](inverse, along, product, found, rest, scaled, sizes, tolerance, k, curvatures)
+        if k % STEPS_AT_ONCE == STEPS_AT_ONCE - 1 and not _goes_on(sizes, tolerance, k + 1):
             break
-        _turn[launch](along, share, scaled)
-        curvature = _total(_multiply, launch, blocks, along, product)
-        if not curvature > 0.0:
-            break
-        now = _total(_advance, launch, inverse, size / curvature, along, product, found, rest, scaled)
-        size, share = now, now / size
-    return download(found)
+    return download(found)[0]
+
+
+def _goes_on(sizes: Any, tolerance: float, k: int) -> bool:
+    """Whether step ``k`` has something to do; one that was not reached is zero."""
+    (reached,) = download(sizes)
+    return bool(reached[k] > tolerance * tolerance * reached[0])
 
 
 def bending_force(field: DoubleArray) -> DoubleArray:
     """Apply the bending operator once."""
-    out = cuda.device_array(field.shape)
+    out = result(field.shape, np.float64)
     _bend[_over_nodes(field)](upload(field), out)
-    return download(out)
+    return download(out)[0]
 
 
-def _over_nodes(field: DoubleArray) -> tuple[int, int]:
-    """Blocks and threads per block, a power of two for the reduction."""
+def _over_nodes(field: DoubleArray) -> tuple[int, int, Any]:
+    """Blocks, threads per block (a power of two for the reduction) and stream."""
     block = 2 if is_simulated() else LINE_BLOCK
-    return -(-math.prod(field.shape[:3]) // block), block
-
-
-def _total(kernel: Any, launch: tuple[int, int], *args: Any) -> float:
-    """Run a kernel that adds to its last argument, and return the sum."""
-    total = upload(np.zeros(1))
-    kernel[launch](*args, total)
-    return float(download(total)[0])
+    return -(-math.prod(field.shape[:3]) // block), block, stream()
 
 
 @cuda.jit(device=True)
@@ -118,8 +125,8 @@ def _row(t: Any, c: Any, p: Any, q: Any, r: Any) -> Any:
 
 
 @cuda.jit(device=True)
-def _add_up(value: Any, total: Any) -> None:
-    """Add the values of all threads; the block halves until one is left."""
+def _add_up(value: Any, totals: Any, k: Any) -> None:
+    """Add the values of all threads to total ``k``; the block halves until one is left."""
     values = cuda.shared.array(LINE_BLOCK, float64)
     thread = cuda.threadIdx.x
     values[thread] = value
@@ -130,7 +137,7 @@ def _add_up(value: Any, total: Any) -> None:
             values[thread] += values[thread + half]
         half //= 2
     if thread == 0:
-        cuda.atomic.add(total, 0, values[0])
+        cuda.atomic.add(totals, k, values[0])
 
 
 @cuda.jit
@@ -142,15 +149,15 @@ def _bend(u: Any, out: Any) -> None:
             out[z, y, x, c] = _force(u, z, y, x, c)
 
 
-@cuda.jit
-def _invert(blocks: Any, inverse: Any) -> None:
-    """Inverses of the diagonal 3x3 blocks."""
-    n = cuda.grid(1)
-    x = n % blocks.shape[2]
-    y, z = n // blocks.shape[2] % blocks.shape[1], n // (blocks.shape[2] * blocks.shape[1])
-    if z >= blocks.shape[0]:
-        return
-    t, to = blocks[z, y, x], inverse[z, y, x]
+@cuda.jit(device=True)
+def _has_to(sizes: Any, tolerance: Any, k: Any) -> Any:
+    """Whether a step has something to do: what is left is more than the share of its start, and is no NaN."""
+    return sizes[k] > tolerance * tolerance * sizes[0]
+
+
+@cuda.jit(device=True)
+def _invert(t: Any, to: Any) -> None:
+    """Inverse of a diagonal 3x3 block."""
     a, b, c, d, e, f = t[0] + RIDGE, t[1], t[2], t[3] + RIDGE, t[4], t[5] + RIDGE
     p, q, r = d * f - e * e, c * e - b * f, b * e - c * d
     s = 1.0 / (a * p + b * q + c * r)
@@ -158,46 +165,80 @@ def _invert(blocks: Any, inverse: Any) -> None:
     to[3], to[4], to[5] = (a * f - c * c) * s, (b * c - a * e) * s, (a * d - b * b) * s
 
 
+@cuda.jit(device=True)
+def _precondition(inverse: Any, left: Any, scaled: Any) -> Any:
+    """Precondition what is left at a node, and return the node's share of its size."""
+    own = 0.0
+    for c in range(3):
+        value = _row(inverse, c, left[0], left[1], left[2])
+        scaled[c] = value
+        own += left[c] * value
+    return own
+
+
 @cuda.jit
-def _turn(along: Any, share: Any, scaled: Any) -> None:
+def _begin(blocks: Any, rest: Any, inverse: Any, found: Any, along: Any, scaled: Any, sizes: Any) -> None:
+    """Nothing is found yet, and there is no direction."""
+    n = cuda.grid(1)
+    x, y, z = n % along.shape[2], n // along.shape[2] % along.shape[1], n // (along.shape[2] * along.shape[1])
+    own = 0.0
+    if z < along.shape[0]:
+        _invert(blocks[z, y, x], inverse[z, y, x])
+        own = _precondition(inverse[z, y, x], rest[z, y, x], scaled[z, y, x])
+        for c in range(3):
+            found[z, y, x, c] = along[z, y, x, c] = 0.0
+    _add_up(own, sizes, 0)
+
+
+@cuda.jit
+def _turn(along: Any, scaled: Any, sizes: Any, tolerance: Any, k: Any) -> None:
     """New direction."""
     n = cuda.grid(1)
     x, y, z = n % along.shape[2], n // along.shape[2] % along.shape[1], n // (along.shape[2] * along.shape[1])
-    if z < along.shape[0]:
+    if z < along.shape[0] and _has_to(sizes, tolerance, k):
+        share = sizes[k] / sizes[k - 1] if k > 0 else 0.0
         for c in range(3):
             along[z, y, x, c] = scaled[z, y, x, c] + share * along[z, y, x, c]
 
 
 @cuda.jit
-def _multiply(blocks: Any, along: Any, product: Any, curvature: Any) -> None:
+def _multiply(
+    blocks: Any, along: Any, product: Any, sizes: Any, tolerance: Any, k: Any, curvatures: Any
+) -> None:
     """Multiply the direction by ``T + R``."""
     n = cuda.grid(1)
     x, y, z = n % along.shape[2], n // along.shape[2] % along.shape[1], n // (along.shape[2] * along.shape[1])
     own = 0.0
-    if z < along.shape[0]:
+    if z < along.shape[0] and _has_to(sizes, tolerance, k):
         u = along[z, y, x]
         for c in range(3):
             value = _row(blocks[z, y, x], c, u[0], u[1], u[2]) + _force(along, z, y, x, c)
             product[z, y, x, c] = value
             own += u[c] * value
-    _add_up(own, curvature)
+    _add_up(own, curvatures, k)
 
 
 @cuda.jit
 def _advance(
-    inverse: Any, step: Any, along: Any, product: Any, found: Any, rest: Any, scaled: Any, size: Any
+    inverse: Any,
+    along: Any,
+    product: Any,
+    found: Any,
+    rest: Any,
+    scaled: Any,
+    sizes: Any,
+    tolerance: Any,
+    k: Any,
+    curvatures: Any,
 ) -> None:
-    """Go a step along the direction, and precondition what is left."""
+    """Go a step along the direction, and precondition what is left; a size of zero ends it."""
     n = cuda.grid(1)
     x, y, z = n % along.shape[2], n // along.shape[2] % along.shape[1], n // (along.shape[2] * along.shape[1])
     own = 0.0
-    if z < along.shape[0]:
-        left = rest[z, y, x]
+    if z < along.shape[0] and _has_to(sizes, tolerance, k) and curvatures[k] > 0.0:
+        step, left = sizes[k] / curvatures[k], rest[z, y, x]
         for c in range(3):
             found[z, y, x, c] += step * along[z, y, x, c]
             left[c] -= step * product[z, y, x, c]
-        for c in range(3):
-            value = _row(inverse[z, y, x], c, left[0], left[1], left[2])
-            scaled[z, y, x, c] = value
-            own += left[c] * value
-    _add_up(own, size)
+        own = _precondition(inverse[z, y, x], left, scaled[z, y, x])
+    _add_up(own, sizes, k + 1)

@@ -5,12 +5,13 @@ Allegretti, Bolelli and Grana, IEEE Trans. Parallel Distrib. Syst. 31 (2020), se
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
 from numba import cuda, int32
 
-from engine.kernels.arguments import BoolArray, DoubleArray, IntArray, LabelArray
+from engine.kernels.arguments import BoolArray, DoubleArray, IntArray, LabelArray, read_only
 from engine.kernels.gpu.device import download, empty, greater, lesser, over_items, over_voxels, upload
 
 NEIGHBORS_BEFORE_26 = 13
@@ -25,16 +26,17 @@ def label(mask: BoolArray, connectivity: int) -> tuple[LabelArray, IntArray, Dou
     _own_root[over_voxels(mask.shape)](marked, parent)
     _join_neighbors[over_voxels(mask.shape)](marked, before, parent)
     _to_root[over_items(mask.size)](parent)
-    roots = download(parent).reshape(mask.shape)
-    return _ranked(roots, mask)
+    (roots,) = download(parent)
+    return _ranked(roots.reshape(mask.shape), mask)
 
 
+@cache
 def _neighbors_before(connectivity: int) -> LabelArray:
     """Offsets (z, y, x) of the neighbors that come before a voxel in array order."""
     offsets = [np.array(o) - 1 for o in np.ndindex(3, 3, 3)][:NEIGHBORS_BEFORE_26]
     if connectivity == 6:
         offsets = [o for o in offsets if np.abs(o).sum() == 1]
-    return np.array(offsets, dtype=np.int32)
+    return read_only(np.array(offsets, dtype=np.int32))
 
 
 def _ranked(

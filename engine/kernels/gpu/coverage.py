@@ -9,7 +9,7 @@ from numba import cuda, float32, uint32
 
 from engine.errors import InvalidRequestError
 from engine.kernels.arguments import BoolArray, FloatArray, IntArray
-from engine.kernels.gpu.device import download, over_items, upload
+from engine.kernels.gpu.device import begun_with, download, over_items, upload
 
 MAX_EDGES = 31
 """Band edges that fit the shared histogram."""
@@ -36,10 +36,11 @@ def count_on_device(
     """Count flat arrays that are on the device already."""
     if edges.size > MAX_EDGES:
         raise InvalidRequestError(f"{edges.size} band edges; the gpu backend takes at most {MAX_EDGES}")
-    cells = upload(np.zeros(CELLS, dtype=np.uint32))
-    nearest = upload(np.full(2, np.inf, dtype=np.float32))
+    cells = begun_with(np.zeros(CELLS, dtype=np.uint32))
+    nearest = begun_with(np.full(2, np.inf, dtype=np.float32))
     _count[over_items(distance.size)](distance, covered, counted, upload(edges), cells, nearest)
-    found, least = download(cells).astype(np.int64), download(nearest)
+    found, least = download(cells, nearest)
+    found = found.astype(np.int64)
     counts = found[: 4 * edges.size].reshape(-1, 2, 2)
     return counts, float(least[0]), float(least[1]), int(found[NAN_CELL])
 

@@ -1,4 +1,4 @@
-"""The CUDA device: whether there is one, and how a grid of voxels is laid over its threads."""
+"""The CUDA device: whether there is one, how voxels are laid over its threads, and how they get there and back."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from numba import cuda
 from numba.cuda.cudadrv.error import CudaSupportError
 
 from engine.errors import BackendError
+from engine.kernels.gpu.residency import current
 
 BLOCK_XYZ = (32, 4, 2)
 """Threads of a block: a warp lies along x, where voxels are neighbors in memory."""
@@ -43,8 +44,8 @@ def is_simulated() -> bool:
     return bool(config.ENABLE_CUDASIM)
 
 
-def over_voxels(shape_zyx: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Blocks and threads per block for one thread per voxel, x fastest.
+def over_voxels(shape_zyx: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...], Any]:
+    """Blocks, threads per block and stream for one thread per voxel, x fastest.
 
     A thread's voxel is ``x, y, z = cuda.grid(3)``.
     """
@@ -52,29 +53,60 @@ def over_voxels(shape_zyx: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, .
     block = (
         tuple(min(b, n) for b, n in zip(BLOCK_XYZ, sizes_xyz, strict=True)) if is_simulated() else BLOCK_XYZ
     )
-    return tuple(-(-n // b) for n, b in zip(sizes_xyz, block, strict=True)), block
+    return tuple(-(-n // b) for n, b in zip(sizes_xyz, block, strict=True)), block, stream()
 
 
-def over_items(count: int) -> tuple[int, int]:
-    """Blocks and threads per block for one thread per item."""
+def over_items(count: int) -> tuple[int, int, Any]:
+    """Blocks, threads per block and stream for one thread per item."""
     block = min(LINE_BLOCK, count) if is_simulated() else LINE_BLOCK
-    return -(-count // block), block
+    return -(-count // block), block, stream()
+
+
+def stream() -> Any:
+    """Stream that everything here runs on; CUDA's default one where nothing is kept on the device."""
+    held = current()
+    return 0 if held is None else held.stream
 
 
 def upload(array: npt.NDArray[Any]) -> Any:
-    """Copy an array to the device."""
-    return cuda.to_device(np.ascontiguousarray(array))
+    """An array on the device; no kernel may write to it.
+
+    Where volumes are kept there (:mod:`engine.kernels.gpu.residency`), one that is read-only goes up once.
+    """
+    held = current()
+    return cuda.to_device(np.ascontiguousarray(array)) if held is None else held.upload(array)
+
+
+def begun_with(array: npt.NDArray[Any]) -> Any:
+    """Memory of the device alone, for kernels to write to, that begins as a copy of ``array``."""
+    held = current()
+    return cuda.to_device(np.ascontiguousarray(array)) if held is None else held.copied(array)
 
 
 def empty(shape: Sequence[int], dtype: npt.DTypeLike) -> Any:
-    """Allocate an array on the device, not initialized."""
-    return cuda.device_array(tuple(shape), dtype=dtype)
+    """Allocate an array for kernels to work on, not initialized."""
+    return cuda.device_array(tuple(int(n) for n in shape), dtype=dtype, stream=stream())
 
 
-def download(array: Any) -> npt.NDArray[Any]:
-    """Copy an array back from the device; waits for the kernels that fill it."""
-    host: npt.NDArray[Any] = array.copy_to_host()
-    return host
+def result(shape: Sequence[int], dtype: npt.DTypeLike) -> Any:
+    """Allocate an array that the host gets, not initialized; kernels should write to it once."""
+    held = current()
+    return empty(shape, dtype) if held is None else held.result(tuple(int(n) for n in shape), dtype)
+
+
+def download(*arrays: Any) -> list[npt.NDArray[Any]]:
+    """Get arrays from the device; waits once for the kernels that fill them."""
+    held = current()
+    return [one.copy_to_host() for one in arrays] if held is None else held.download(arrays)
+
+
+def hand_out(array: Any) -> npt.NDArray[Any]:
+    """Get a volume that a twin returns.
+
+    Where volumes are kept on the device it is read-only and stays there for the next kernel: none may write to it.
+    """
+    held = current()
+    return download(array)[0] if held is None else held.hand_out(array)
 
 
 @cuda.jit(device=True)

@@ -14,7 +14,7 @@ import numpy as np
 from numba import cuda
 
 from engine.kernels.arguments import BoolArray, FloatArray, Index3, Vector3
-from engine.kernels.gpu.device import download, empty, greater, lesser, over_voxels, upload
+from engine.kernels.gpu.device import empty, greater, hand_out, lesser, over_voxels, result, upload
 
 BOUND_TOLERANCE = 1e-6
 SQUARED_TOLERANCE = 4e-6
@@ -22,43 +22,50 @@ SQUARED_TOLERANCE = 4e-6
 
 def distance_mm(mask: BoolArray, spacing: Vector3, bound: float, start: Index3, stop: Index3) -> FloatArray:
     """Nearest voxel along x, then envelopes along y and z."""
-    box, inner = _window(mask.shape, spacing, bound, start, stop)
-    distance = distance_on_device(upload(mask[box].view(np.uint8)), spacing, bound)
-    return np.ascontiguousarray(download(distance)[inner])
+    box, first = _window(mask.shape, spacing, bound, start, stop)
+    squares, _ = _squares(upload(mask[box].view(np.uint8)), spacing, bound)
+    out = result([b - a for a, b in zip(start, stop, strict=True)], np.float32)
+    _root[over_voxels(out.shape)](squares, *first, _limits(bound)[1], out)
+    return hand_out(out)
 
 
 def distance_on_device(marked: Any, spacing: Vector3, bound: float) -> Any:
     """Distance to the marked voxels of a mask on the device; it stays there."""
-    launch = over_voxels(marked.shape)
-    limit, root_bound = _limits(bound)
+    squares, out = _squares(marked, spacing, bound)
+    _root[over_voxels(out.shape)](squares, 0, 0, 0, _limits(bound)[1], out)
+    return out
+
+
+def _squares(marked: Any, spacing: Vector3, bound: float) -> tuple[Any, Any]:
+    """Squared distances, and memory of the same size that is free again."""
+    launch, limit = over_voxels(marked.shape), _limits(bound)[0]
     a, b = empty(marked.shape, np.float32), empty(marked.shape, np.float32)
     _nearest_marked_along_x[launch](marked, np.float32(spacing[2]), limit, a)
     _envelope[launch](a, 1, np.float32(spacing[1]), limit, b)
     _envelope[launch](b, 0, np.float32(spacing[0]), limit, a)
-    _root[launch](a, root_bound)
-    return a
+    return a, b
 
 
 def signed_distance_mm(
     occupancy: FloatArray, spacing: Vector3, level: float, bound: float, start: Index3, stop: Index3
 ) -> FloatArray:
     """Crossings on edges of each axis, spread along it and then along the two others."""
-    box, inner = _window(occupancy.shape, spacing, bound, start, stop)
+    box, first = _window(occupancy.shape, spacing, bound, start, stop)
     field = upload(occupancy[box])
     launch = over_voxels(field.shape)
     limit, root_bound = _limits(bound)
     near = np.float32(level)
-    a, b = empty(field.shape, np.float32), empty(field.shape, np.float32)
-    nearest = upload(np.full(field.shape, limit, dtype=np.float32))
+    a, b, nearest = (empty(field.shape, np.float32) for _ in range(3))
     for axis in range(3):
         second, third = (i for i in (2, 1, 0) if i != axis)
         _nearest_crossing[launch](field, near, axis, np.float32(spacing[axis]), limit, a)
         _envelope[launch](a, second, np.float32(spacing[second]), limit, b)
-        _envelope[launch](b, third, np.float32(spacing[third]), limit, a)
-        _keep_less[launch](a, nearest)
-    _root[launch](nearest, root_bound)
-    _sign[launch](field, near, nearest)
-    return np.ascontiguousarray(download(nearest)[inner])
+        _envelope[launch](b, third, np.float32(spacing[third]), limit, a if axis else nearest)
+        if axis:
+            _keep_less[launch](a, nearest)
+    out = result([b - a for a, b in zip(start, stop, strict=True)], np.float32)
+    _signed_root[over_voxels(out.shape)](nearest, field, near, *first, root_bound, out)
+    return hand_out(out)
 
 
 def _limits(bound: float) -> tuple[np.float32, np.float32]:
@@ -68,16 +75,16 @@ def _limits(bound: float) -> tuple[np.float32, np.float32]:
 
 def _window(
     shape: tuple[int, ...], spacing: Vector3, bound: float, start: Index3, stop: Index3
-) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-    """Box of the input that can matter to the region, and the region inside that box."""
-    box, inner = [], []
+) -> tuple[tuple[slice, ...], Index3]:
+    """Box of the input that can matter to the region, and where in that box the region begins."""
+    box, first = [], []
     for axis in range(3):
         # one voxel more: crossings lie on edges, between two voxels
         reach = shape[axis] if math.isinf(bound) else math.ceil(bound / spacing[axis]) + 1
-        first, last = max(0, start[axis] - reach), min(shape[axis], stop[axis] + reach)
-        box.append(slice(first, last))
-        inner.append(slice(start[axis] - first, stop[axis] - first))
-    return tuple(box), tuple(inner)
+        low, high = max(0, start[axis] - reach), min(shape[axis], stop[axis] + reach)
+        box.append(slice(low, high))
+        first.append(start[axis] - low)
+    return tuple(box), (first[0], first[1], first[2])
 
 
 @cuda.jit
@@ -178,16 +185,27 @@ def _keep_less(candidate: Any, nearest: Any) -> None:
         nearest[z, y, x] = lesser(nearest[z, y, x], candidate[z, y, x])
 
 
-@cuda.jit
-def _root(squares: Any, root_bound: Any) -> None:
-    x, y, z = cuda.grid(3)
-    if x < squares.shape[2] and y < squares.shape[1] and z < squares.shape[0]:
-        distance = math.sqrt(squares[z, y, x])
-        squares[z, y, x] = distance if distance <= root_bound else np.float32(np.inf)
+@cuda.jit(device=True)
+def _kept(square: Any, root_bound: Any) -> Any:
+    """Distance of a square; infinite beyond the bound."""
+    distance = math.sqrt(square)
+    return distance if distance <= root_bound else np.float32(np.inf)
 
 
 @cuda.jit
-def _sign(field: Any, level: Any, distance: Any) -> None:
+def _root(squares: Any, z0: Any, y0: Any, x0: Any, root_bound: Any, out: Any) -> None:
+    """Distances of the part of ``squares`` that begins at (z0, y0, x0)."""
     x, y, z = cuda.grid(3)
-    if x < field.shape[2] and y < field.shape[1] and z < field.shape[0] and field[z, y, x] >= level:
-        distance[z, y, x] = -distance[z, y, x]
+    if x < out.shape[2] and y < out.shape[1] and z < out.shape[0]:
+        out[z, y, x] = _kept(squares[z + z0, y + y0, x + x0], root_bound)
+
+
+@cuda.jit
+def _signed_root(
+    squares: Any, field: Any, level: Any, z0: Any, y0: Any, x0: Any, root_bound: Any, out: Any
+) -> None:
+    """As ``_root``, negative where the field is at or above the level."""
+    x, y, z = cuda.grid(3)
+    if x < out.shape[2] and y < out.shape[1] and z < out.shape[0]:
+        distance = _kept(squares[z + z0, y + y0, x + x0], root_bound)
+        out[z, y, x] = -distance if field[z + z0, y + y0, x + x0] >= level else distance

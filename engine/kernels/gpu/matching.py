@@ -12,13 +12,24 @@ import numpy as np
 import numpy.typing as npt
 from numba import cuda, float64
 
-from engine.kernels.arguments import DoubleArray, FloatArray, node_shape
-from engine.kernels.gpu.device import download, empty, greater, lesser, over_items, over_voxels, upload
+from engine.kernels.arguments import DoubleArray, FloatArray, node_shape, read_only
+from engine.kernels.gpu.device import (
+    download,
+    empty,
+    greater,
+    lesser,
+    over_items,
+    over_voxels,
+    result,
+    upload,
+)
 
-MOMENT_FACTORS = np.array([(0, 0), (0, 1), (0, 2), (1, 1), (2, 2), (1, 2)])
+MOMENT_FACTORS = read_only(np.array([(0, 0), (0, 1), (0, 2), (1, 1), (2, 2), (1, 2)]))
 """Terms whose products are summed: known or not, fixed, warped."""
 
-EQUATION_FACTORS = np.array([(0, 3), (0, 4), (0, 5), (1, 4), (1, 5), (2, 5), (0, 6), (1, 6), (2, 6)])
+EQUATION_FACTORS = read_only(
+    np.array([(0, 3), (0, 4), (0, 5), (1, 4), (1, 5), (2, 5), (0, 6), (1, 6), (2, 6)])
+)
 """Terms: weighted gradient along z, y, x; gradient along z, y, x; difference."""
 
 
@@ -61,9 +72,9 @@ def match_equations(
 
 def _gathered(terms: Any, factors: npt.NDArray[np.int64], cell: float) -> DoubleArray:
     _, depth, height, width = terms.shape
-    sums = empty((*node_shape((depth, height, width), cell), len(factors)), np.float64)
+    sums = result((*node_shape((depth, height, width), cell), len(factors)), np.float64)
     _gather[over_items(sums.size)](terms, upload(factors), cell, sums)
-    return download(sums)
+    return download(sums)[0]
 
 
 @cuda.jit

@@ -7,26 +7,31 @@ from typing import Any
 import numpy as np
 from numba import cuda
 
-from engine.kernels.arguments import BoolArray, Index3
-from engine.kernels.gpu.device import download, over_voxels, upload
+from engine.kernels.arguments import BoolArray, Index3, read_only
+from engine.kernels.gpu.device import begun_with, download, over_voxels, upload
+
+Box = tuple[Index3, Index3]
+
+NO_MASK = read_only(np.zeros((1, 1, 1), dtype=np.uint8))
 
 
-def occupied_box(mask: BoolArray) -> tuple[Index3, Index3] | None:
+def occupied_box(mask: BoolArray) -> Box | None:
     """Start and stop (exclusive) of the marked voxels; None if there are none."""
-    return _box_of(mask, None, 0)
+    return box_on_device(upload(mask.view(np.uint8)))
 
 
-def uncovered_box(covered: BoolArray, counted: BoolArray | None) -> tuple[Index3, Index3] | None:
+def uncovered_box(covered: BoolArray, counted: BoolArray | None) -> Box | None:
     """Box of the voxels that are not covered (and counted, where that is given); None if there are none."""
-    return _box_of(covered, counted, 1)
+    other = None if counted is None else upload(counted.view(np.uint8))
+    return box_on_device(upload(covered.view(np.uint8)), other, flip=1)
 
 
-def _box_of(mask: BoolArray, also: BoolArray | None, flip: int) -> tuple[Index3, Index3] | None:
-    other = np.zeros((1, 1, 1), dtype=np.uint8) if also is None else also.view(np.uint8)
-    box = upload(np.array([*mask.shape, 0, 0, 0], dtype=np.int32))
-    launch = over_voxels(mask.shape)
-    _extend_box[launch](upload(mask.view(np.uint8)), flip, upload(other), int(also is not None), box)
-    za, ya, xa, zb, yb, xb = (int(edge) for edge in download(box))
+def box_on_device(marked: Any, other: Any = None, flip: int = 0) -> Box | None:
+    """Box of a mask that is on the device already."""
+    box = begun_with(np.array([*marked.shape, 0, 0, 0], dtype=np.int32))
+    also = upload(NO_MASK) if other is None else other
+    _extend_box[over_voxels(marked.shape)](marked, flip, also, int(other is not None), box)
+    za, ya, xa, zb, yb, xb = (int(edge) for edge in download(box)[0])
     return None if zb == 0 else ((za, ya, xa), (zb, yb, xb))
 
 

@@ -8,7 +8,16 @@ import numpy as np
 from numba import cuda
 
 from engine.kernels.arguments import DoubleArray, FloatArray, IntArray
-from engine.kernels.gpu.device import LINE_BLOCK, greater, is_simulated, lesser
+from engine.kernels.gpu.device import (
+    LINE_BLOCK,
+    begun_with,
+    download,
+    greater,
+    is_simulated,
+    lesser,
+    stream,
+    upload,
+)
 
 
 def evaluate(
@@ -22,23 +31,13 @@ def evaluate(
 ) -> tuple[IntArray, IntArray, DoubleArray]:
     """Evaluate every draw; a block's threads stride over the points and add up by atomics."""
     draws = len(maps)
-    included = cuda.to_device(np.zeros(draws, dtype=np.int64))
-    covered = cuda.to_device(np.zeros(draws, dtype=np.int64))
-    greatest = cuda.to_device(np.full(draws, -np.inf))
+    included, covered = (begun_with(np.zeros(draws, dtype=np.int64)) for _ in range(2))
+    greatest = begun_with(np.full(draws, -np.inf))
     block = 2 if is_simulated() else LINE_BLOCK
-    _evaluate[draws, block](
-        cuda.to_device(field),
-        cuda.to_device(points),
-        cuda.to_device(values),
-        cuda.to_device(surface),
-        cuda.to_device(maps),
-        cuda.to_device(value_limits),
-        cuda.to_device(field_limits),
-        included,
-        covered,
-        greatest,
-    )
-    return included.copy_to_host(), covered.copy_to_host(), greatest.copy_to_host()
+    given = [upload(one) for one in (field, points, values, surface, maps, value_limits, field_limits)]
+    _evaluate[draws, block, stream()](*given, included, covered, greatest)
+    inside, hit, largest = download(included, covered, greatest)
+    return inside, hit, largest
 
 
 @cuda.jit(device=True)

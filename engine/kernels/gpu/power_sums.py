@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import cuda, int64, uint64
 
-from engine.kernels.gpu.device import download, over_items, upload
+from engine.kernels.gpu.device import begun_with, download, over_items, upload
 
 THREADS = 1 << 16
 """Enough to fill any GPU; each reads every 65536th voxel, neighbors side by side."""
@@ -19,10 +19,11 @@ OFFSET = 1 << 15
 
 def power_sums(voxels: npt.NDArray[np.int16]) -> tuple[int, int]:
     """Sum and sum of squares."""
-    sums = upload(np.zeros(2, dtype=np.uint64))
+    sums = begun_with(np.zeros(2, dtype=np.uint64))
     count = voxels.size
     _add[over_items(min(count, THREADS))](upload(voxels.reshape(-1)), sums)
-    shifted, squares = (int(one) for one in download(sums))
+    (found,) = download(sums)
+    shifted, squares = int(found[0]), int(found[1])
     return shifted - OFFSET * count, squares
 
 

@@ -1,4 +1,7 @@
-"""Resampling on the GPU: one thread per output voxel."""
+"""Resampling on the GPU: one thread per output voxel.
+
+Voxels go up in their own type, and of a volume that is mostly not sampled only the part that is.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +10,32 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import cuda, float64, int64
+from numba import cuda, float32, float64, int64
 
-from engine.kernels.arguments import DoubleArray, FloatArray, Index3
-from engine.kernels.gpu.device import download, empty, greater, lesser, over_items, over_voxels, upload
+from engine.kernels.arguments import DoubleArray, FloatArray, Index3, read_only
+from engine.kernels.gpu.device import (
+    empty,
+    greater,
+    hand_out,
+    lesser,
+    over_items,
+    over_voxels,
+    result,
+    upload,
+)
 
 POLE = math.sqrt(3.0) - 2.0
 GAIN = (1.0 - POLE) * (1.0 - 1.0 / POLE)
 HORIZON = 24
 """Terms of the initial sum: the pole's powers are below 1e-13 past it."""
 
-NO_DISPLACEMENT = np.zeros((1, 1, 1, 3), dtype=np.float32)
+NO_DISPLACEMENT = read_only(np.zeros((1, 1, 1, 3), dtype=np.float32))
+
+PART_SHARE = 0.5
+"""A volume of which less than this is sampled stays on the host, but for that part."""
+
+# Rows of the one small array that says where an output voxel is sampled.
+TO_INPUT, TO_FIELD, SIZE, FIRST = 0, 3, 6, 7
 
 
 def resample(
@@ -30,37 +48,51 @@ def resample(
     fill: float,
 ) -> npt.NDArray[Any]:
     """Sample ``voxels``; order 3 mirrors at the border, the others hold the border voxel."""
+    source, first = voxels, (0, 0, 0)
+    if displacement is None and order < 3:
+        source, first = _sampled_part(voxels, index_map, shape)
+    place = upload(np.vstack([index_map, displacement_map, [*voxels.shape, 0], [*first, 0]]))
     field = upload(NO_DISPLACEMENT if displacement is None else displacement)
-    maps = upload(index_map), field, upload(displacement_map)
-    launch = over_voxels(shape)
-    if order == 0:
-        out = empty(shape, voxels.dtype)
-        _nearest[launch](upload(voxels), *maps, fill, out)
-        return download(out)
-    out = empty(shape, np.float32)
-    source = upload(voxels.astype(np.float32))
+    out, given = result(shape, voxels.dtype), upload(source)
     if order == 3:
-        _prefilter(source)
-    (_linear if order == 1 else _cubic)[launch](source, *maps, fill, out)
-    return _cast(download(out), voxels.dtype)
+        given = _spline(given)
+    kernel = {0: _nearest, 1: _linear, 3: _cubic}[order]
+    kernel[over_voxels(shape)](given, place, field, fill, *_whole_numbers(voxels.dtype), out)
+    return hand_out(out)
 
 
-def _prefilter(spline: Any) -> None:
-    """Turn voxels into B-spline coefficients, axis by axis, one thread per line."""
+def _sampled_part(
+    voxels: npt.NDArray[Any], index_map: DoubleArray, shape: Index3
+) -> tuple[npt.NDArray[Any], Index3]:
+    """Part of the input that is sampled, with a voxel to spare, and its start; all of it where that is most."""
+    corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(shape) - 1)
+    at = corners @ index_map[:, :3].T + index_map[:, 3]
+    last = np.array(voxels.shape)
+    low = np.clip(np.floor(at.min(axis=0)) - 1, 0, last - 1).astype(int)
+    high = np.clip(np.ceil(at.max(axis=0)) + 2, low + 1, last).astype(int)
+    if np.prod(high - low) >= PART_SHARE * voxels.size:
+        return voxels, (0, 0, 0)
+    z, y, x = (int(n) for n in low)
+    return voxels[tuple(slice(a, b) for a, b in zip(low, high, strict=True))], (z, y, x)
+
+
+def _whole_numbers(dtype: np.dtype[Any]) -> tuple[bool, float, float]:
+    """Whether the type holds whole numbers only, and the least and the greatest of them."""
+    if dtype.kind == "f":
+        return False, 0.0, 0.0
+    limits = np.iinfo(dtype)
+    return True, float(limits.min), float(limits.max)
+
+
+def _spline(voxels: Any) -> Any:
+    """B-spline coefficients of voxels, axis by axis, one thread per line."""
+    spline = empty(voxels.shape, np.float32)
+    _convert[over_voxels(voxels.shape)](voxels, spline)
     for axis in (2, 1, 0):
         lines = [spline.shape[a] for a in range(3) if a != axis]
         if spline.shape[axis] > 1:
             _prefilter_lines[over_items(lines[0] * lines[1])](spline, axis)
-
-
-def _cast(values: FloatArray, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-    """Round half away from zero and saturate where the type is an integer."""
-    if dtype.kind == "f":
-        return values
-    limits = np.iinfo(dtype)
-    return np.clip(np.trunc(values + np.copysign(np.float32(0.5), values)), limits.min, limits.max).astype(
-        dtype
-    )
+    return spline
 
 
 @cuda.jit(device=True)
@@ -70,8 +102,8 @@ def _held(p: Any, size: Any) -> Any:
 
 
 @cuda.jit(device=True)
-def _mapped(m: Any, axis: Any, z: Any, y: Any, x: Any) -> Any:
-    return (m[axis, 0] * z + m[axis, 1] * y + m[axis, 3]) + m[axis, 2] * x
+def _mapped(place: Any, row: Any, z: Any, y: Any, x: Any) -> Any:
+    return (place[row, 0] * z + place[row, 1] * y + place[row, 3]) + place[row, 2] * x
 
 
 @cuda.jit(device=True)
@@ -96,48 +128,68 @@ def _blend(field: Any, component: Any, pz: Any, py: Any, px: Any) -> Any:
 
 
 @cuda.jit(device=True)
-def _position(m: Any, field: Any, fm: Any, z: Any, y: Any, x: Any, at: Any) -> None:
-    """Input index of an output voxel."""
+def _position(place: Any, field: Any, z: Any, y: Any, x: Any, at: Any) -> Any:
+    """Input index of an output voxel, from the first that is there; whether it lies inside the volume."""
+    pz = _mapped(place, TO_FIELD, z, y, x)
+    py = _mapped(place, TO_FIELD + 1, z, y, x)
+    px = _mapped(place, TO_FIELD + 2, z, y, x)
+    inside = True
     for axis in range(3):
-        at[axis] = _mapped(m, axis, z, y, x)
-    pz, py, px = _mapped(fm, 0, z, y, x), _mapped(fm, 1, z, y, x), _mapped(fm, 2, z, y, x)
-    for axis in range(3):
-        at[axis] += _blend(field, axis, pz, py, px)
+        p = _mapped(place, TO_INPUT + axis, z, y, x) + _blend(field, axis, pz, py, px)
+        inside = inside and p >= -0.5 and p < place[SIZE, axis] - 0.5
+        at[axis] = p - place[FIRST, axis]
+    return inside
 
 
 @cuda.jit(device=True)
-def _is_inside(at: Any, shape: Any) -> Any:
-    for axis in range(3):  # noqa: SIM110 - no generators on the device
-        if not (at[axis] >= -0.5 and at[axis] < shape[axis] - 0.5):
-            return False
-    return True
+def _rounded(value: Any, whole: Any, least: Any, greatest: Any) -> Any:
+    """What a voxel holds of a value: whole numbers are rounded half away from zero, and saturate."""
+    single = float32(value)
+    if not whole:
+        return single
+    return lesser(greater(int64(single + math.copysign(float32(0.5), single)), least), greatest)
+
+
+@cuda.jit(device=True)
+def _nearest_index(p: Any, first: Any, size: Any) -> Any:
+    """Nearest of the voxels that are there; rounded in the whole volume, so that a tie falls as it does there."""
+    # inside, so adding a half leaves nothing below zero to truncate
+    return lesser(int((p + first) + 0.5) - int(first), size - 1)
 
 
 @cuda.jit
-def _nearest(voxels: Any, m: Any, field: Any, fm: Any, fill: Any, out: Any) -> None:
+def _nearest(
+    voxels: Any,
+    place: Any,
+    field: Any,
+    fill: Any,
+    whole: Any,  # noqa: ARG001 - one signature for all orders
+    least: Any,  # noqa: ARG001 - likewise
+    greatest: Any,  # noqa: ARG001 - likewise
+    out: Any,
+) -> None:
     x, y, z = cuda.grid(3)
     if x >= out.shape[2] or y >= out.shape[1] or z >= out.shape[0]:
         return
     at = cuda.local.array(3, float64)
-    _position(m, field, fm, z, y, x, at)
-    if not _is_inside(at, voxels.shape):
+    if not _position(place, field, z, y, x, at):
         out[z, y, x] = fill
         return
-    # inside, so adding a half leaves nothing below zero to truncate
-    iz = lesser(int(at[0] + 0.5), voxels.shape[0] - 1)
-    iy = lesser(int(at[1] + 0.5), voxels.shape[1] - 1)
-    ix = lesser(int(at[2] + 0.5), voxels.shape[2] - 1)
+    iz = _nearest_index(at[0], place[FIRST, 0], voxels.shape[0])
+    iy = _nearest_index(at[1], place[FIRST, 1], voxels.shape[1])
+    ix = _nearest_index(at[2], place[FIRST, 2], voxels.shape[2])
     out[z, y, x] = voxels[iz, iy, ix]
 
 
 @cuda.jit
-def _linear(voxels: Any, m: Any, field: Any, fm: Any, fill: Any, out: Any) -> None:
+def _linear(
+    voxels: Any, place: Any, field: Any, fill: Any, whole: Any, least: Any, greatest: Any, out: Any
+) -> None:
     x, y, z = cuda.grid(3)
     if x >= out.shape[2] or y >= out.shape[1] or z >= out.shape[0]:
         return
     at = cuda.local.array(3, float64)
-    _position(m, field, fm, z, y, x, at)
-    if not _is_inside(at, voxels.shape):
+    if not _position(place, field, z, y, x, at):
         out[z, y, x] = fill
         return
     pz, py, px = _held(at[0], voxels.shape[0]), _held(at[1], voxels.shape[1]), _held(at[2], voxels.shape[2])
@@ -154,7 +206,7 @@ def _linear(voxels: Any, m: Any, field: Any, fm: Any, fill: Any, out: Any) -> No
     high = (voxels[z1, y0, x0] * (1.0 - wx) + voxels[z1, y0, x1] * wx) * (1.0 - wy) + (
         voxels[z1, y1, x0] * (1.0 - wx) + voxels[z1, y1, x1] * wx
     ) * wy
-    out[z, y, x] = low * (1.0 - wz) + high * wz
+    out[z, y, x] = _rounded(low * (1.0 - wz) + high * wz, whole, least, greatest)
 
 
 @cuda.jit(device=True)
@@ -181,13 +233,14 @@ def _taps(p: Any, size: Any, axis: Any, weights: Any, taps: Any) -> None:
 
 
 @cuda.jit
-def _cubic(spline: Any, m: Any, field: Any, fm: Any, fill: Any, out: Any) -> None:
+def _cubic(
+    spline: Any, place: Any, field: Any, fill: Any, whole: Any, least: Any, greatest: Any, out: Any
+) -> None:
     x, y, z = cuda.grid(3)
     if x >= out.shape[2] or y >= out.shape[1] or z >= out.shape[0]:
         return
     at = cuda.local.array(3, float64)
-    _position(m, field, fm, z, y, x, at)
-    if not _is_inside(at, spline.shape):
+    if not _position(place, field, z, y, x, at):
         out[z, y, x] = fill
         return
     weights, taps = cuda.local.array((3, 4), float64), cuda.local.array((3, 4), int64)
@@ -200,7 +253,14 @@ def _cubic(spline: Any, m: Any, field: Any, fm: Any, fill: Any, out: Any) -> Non
             for i in range(4):
                 along += weights[2, i] * spline[taps[0, j], taps[1, k], taps[2, i]]
             value += weights[0, j] * weights[1, k] * along
-    out[z, y, x] = value
+    out[z, y, x] = _rounded(value, whole, least, greatest)
+
+
+@cuda.jit
+def _convert(voxels: Any, out: Any) -> None:
+    x, y, z = cuda.grid(3)
+    if x < out.shape[2] and y < out.shape[1] and z < out.shape[0]:
+        out[z, y, x] = voxels[z, y, x]
 
 
 @cuda.jit

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from numba import cuda, float32, uint64
 
 from engine.kernels.arguments import FloatArray, IntArray
-from engine.kernels.gpu.device import download, empty, greater, lesser, over_voxels, upload
+from engine.kernels.gpu.device import download, empty, greater, lesser, over_voxels, result, upload
 
 PAIRS = 12
 
@@ -47,9 +47,9 @@ def encode(
         _box_sum[over_voxels((depth, rows, columns))](a, 0, size, b)
         _box_sum[over_voxels((depth, height, columns))](b, 1, size, a)
         _box_sum[over_voxels((depth, height, width))](a, 2, size, distances[o])
-    codes = empty(hu.shape, np.uint64)
+    codes = result(hu.shape, np.uint64)
     _encode[over_voxels(hu.shape)](distances, upload(places), upload(shares), least_total, codes)
-    return download(codes)
+    return download(codes)[0]
 
 
 @cuda.jit(device=True)
