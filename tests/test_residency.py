@@ -99,7 +99,7 @@ def on_device() -> int:
 
 @pytest.mark.skipif(SIMULATED, reason="already in the simulator")
 def test_it_passes_in_the_simulator() -> None:
-    run_in_the_simulator(__file__, passed=39)
+    run_in_the_simulator(__file__, passed=40)
 
 
 @ON_THE_GPU
