@@ -116,11 +116,12 @@ def draw(report: Row, to: Path) -> None:
         column[1].set_xlabel(LABELS[curve])
     axes[0, 0].set_ylabel("time, ms")
     axes[1, 0].set_ylabel("peak memory, MB")
-    axes[0, 0].legend(fontsize="x-small")
+    named = axes[0, 0].get_legend_handles_labels()
+    figure.legend(*named, loc="lower center", ncols=len(named[0]), fontsize="small", frameon=False)
     figure.suptitle(
         f"{report['machine']['processor']}, {report['machine']['threads']} threads", fontsize="small"
     )
-    figure.tight_layout()
+    figure.tight_layout(rect=(0, 0.05, 1, 1))
     figure.savefig(to, dpi=110)
 
 

@@ -129,6 +129,6 @@ def draw(records: dict[str, Row], to: Path) -> bool:
     axis.set_xlabel("time of the peer / time of Coldspot (right of the line Coldspot is faster)")
     figure.legend(*axis.get_legend_handles_labels(), loc="lower center", ncols=4, fontsize=7, frameon=False)
     figure.tight_layout(rect=(0, 0.9 * (0.3 + 0.16 * -(-len(peers) // 4)) / figure.get_figheight(), 1, 1))
-    figure.savefig(to, dpi=110)
+    figure.savefig(to, dpi=110, bbox_inches="tight")
     plt.close(figure)
     return True
