@@ -53,7 +53,7 @@ check: $(VENV)/.dev ## lint, format, types, import contracts, generated code
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m pytest -q -p no:cacheprovider tests/test_proto.py tests/test_images.py
 	@if command -v buf >/dev/null; then cd proto && buf lint; else echo "buf is not installed: buf lint not run"; fi
-	@if command -v hadolint >/dev/null; then hadolint Dockerfile.x86 Dockerfile.jetson; \
+	@export PATH="$(abspath $(BIN)):$$PATH"; if command -v hadolint >/dev/null; then hadolint Dockerfile.x86 Dockerfile.jetson; \
 	  else echo "hadolint is not installed ($(HADOLINT)): not run"; fi
 
 format: $(VENV)/.dev ## let ruff format and repair what it can
