@@ -1,7 +1,8 @@
 """Which backend runs a model here: measured at the first start, written down, and used until something changes.
 
-A record holds for one network, one set of installed backends and one kind of processor. Where any of these is another
-one, or the record cannot be read, all backends are measured again; nothing is chosen without a measurement.
+A record holds for one network, one set of installed backends, one kind of processor, and for the code here that hands
+networks to the backends: some of it rewrites them. Where any of these is another one, or the record cannot be read, all
+backends are measured and compared again; nothing is chosen without a measurement.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
+from engine import runtime
 from engine.runtime.backends import BackendTiming, available_backends
 from engine.runtime.cpu import usable_cpus
 from service.logging import get_logger
@@ -118,7 +120,16 @@ def _condition(model_sha256: str) -> dict[str, Any]:
         "backends": [[one.name, one.available, one.version] for one in available_backends()],
         "processor": _processor(),
         "cpus": usable_cpus(),
+        "runtime_sha256": _runtime_digest(),
     }
+
+
+def _runtime_digest() -> str:
+    """Digest of the modules that run networks: a version says nothing of what changed between two releases."""
+    found = sha256()
+    for module in sorted(Path(runtime.__path__[0]).glob("*.py")):
+        found.update(module.read_bytes())
+    return found.hexdigest()
 
 
 def _processor() -> str:

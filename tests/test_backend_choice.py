@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -93,9 +94,9 @@ def test_only_what_nothing_is_known_of_is_to_be_measured(segmenter: Any, opening
     assert opening.asked == ["auto"]
 
 
-@pytest.mark.parametrize("changed", ["version", "availability", "processor", "cpus"])
+@pytest.mark.parametrize("changed", ["version", "availability", "processor", "cpus", "runtime"])
 def test_what_has_changed_is_measured_again(
-    changed: str, monkeypatch: pytest.MonkeyPatch, opening: Opening, segmenter: Any
+    changed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opening: Opening, segmenter: Any
 ) -> None:
     segmenter().open()
     first, *others = available_backends()
@@ -104,6 +105,9 @@ def test_what_has_changed_is_measured_again(
         monkeypatch.setattr(module, "_processor", lambda: "another")
     elif changed == "cpus":
         monkeypatch.setattr(module, "usable_cpus", lambda: 77)
+    elif changed == "runtime":  # the code that rewrites and runs networks, in an update without a new version
+        (tmp_path / "session.py").write_text("changed", encoding="utf-8")
+        monkeypatch.setattr(module, "runtime", SimpleNamespace(__path__=[str(tmp_path)]))
     else:
         other = replace(first, version="0.1") if changed == "version" else replace(first, available=False)
         monkeypatch.setattr(module, "available_backends", lambda: (other, *others))
