@@ -51,7 +51,7 @@ check: $(VENV)/.dev ## lint, format, types, import contracts, generated code
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/python -m pytest -q -p no:cacheprovider tests/test_proto.py tests/test_images.py
+	@$(BIN)/python -m pytest -q -p no:cacheprovider tests/project/test_proto.py tests/project/test_images.py
 	@if command -v buf >/dev/null; then cd proto && buf lint; else echo "buf is not installed: buf lint not run"; fi
 	@export PATH="$(abspath $(BIN)):$$PATH"; if command -v hadolint >/dev/null; then hadolint Dockerfile.x86 Dockerfile.jetson; \
 	  else echo "hadolint is not installed ($(HADOLINT)): not run"; fi

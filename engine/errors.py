@@ -54,7 +54,7 @@
         └── ServiceUnavailableError     nobody answers, or it is starting or shutting down
 
 Every message says what is wrong, where, and what to do. A number that cannot be trusted is
-not an error but a :class:`engine.assessment.Refusal`.
+not an error but a :class:`engine.assessment.verification.Refusal`.
 """
 
 from __future__ import annotations

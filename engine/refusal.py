@@ -53,7 +53,7 @@ class Refusal:
 
 
 class RefusedError(Exception):
-    """Carries a refusal out of a stage; :mod:`engine.assessment` turns it into an outcome."""
+    """Carries a refusal out of a stage; :mod:`engine.assessment.verification` turns it into an outcome."""
 
     def __init__(self, code: RefusalCode, reason: str, candidates: tuple[LesionCandidate, ...] = ()) -> None:
         super().__init__(reason)

@@ -6,19 +6,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from service.admission import Admission
-from service.artifacts import ArtifactShelf
-from service.case_store import CaseStore
-from service.cases import Cases
+from service.cases.store import CaseStore
+from service.cases.volumes import VolumeShelf
+from service.intake.reception import Reception
+from service.jobs.procedures import Procedures
+from service.jobs.worker import Worker
 from service.metrics import Metrics
-from service.procedures import Procedures
-from service.reception import Reception
-from service.servicer import ColdspotServicer
-from service.stall_watch import StallWatch
-from service.volumes import VolumeShelf
-from service.worker import Worker
+from service.record.artifacts import ArtifactShelf
+from service.rpc.cases import Cases
+from service.rpc.servicer import ColdspotServicer
+from service.rpc.stall_watch import StallWatch
 
 if TYPE_CHECKING:
-    from service.pipeline import Pipeline
+    from service.pipeline.protocol import Pipeline
     from service.settings import Settings
 
 

@@ -18,10 +18,10 @@ from engine import __version__
 from engine.errors import ServiceUnavailableError
 from service.app import App, build_app
 from service.logging import get_logger
-from service.upload_wire import QuickUploads
+from service.wire.upload import QuickUploads
 
 if TYPE_CHECKING:
-    from service.pipeline import Pipeline
+    from service.pipeline.protocol import Pipeline
     from service.settings import Settings
 
 SERVICE_NAME: Final = service_pb2.DESCRIPTOR.services_by_name["ColdspotService"].full_name

@@ -13,9 +13,9 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
-from engine.contour import SURFACE_LEVEL, occupancy, tight_crop
 from engine.geometry import FloatArray
 from engine.phantoms.crossings import distance_to_samples
+from engine.structures.surface import SURFACE_LEVEL, occupancy, tight_crop
 from engine.volume import LabelMask
 
 LOG_VOLUME_ML: Final = (-0.32, 1.18)

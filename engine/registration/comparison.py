@@ -11,20 +11,20 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from engine.contour import tight_crop
 from engine.geometry import FloatArray, VolumeGeometry, apply_affine
 from engine.kernels.arguments import read_only
 from engine.kernels.backend import BackendName
 from engine.kernels.distance import distance_mm
 from engine.kernels.resampling import resample
-from engine.registration.pattern import (
+from engine.registration.region import ComparisonRegion, SourceRegion, comparison_region, source_region
+from engine.registration.template import (
     PATTERN_HALF_WIDTH_MM,
     PATTERN_SPACING_MM,
     Pattern,
     lung_of,
     pattern_of,
 )
-from engine.registration.region import ComparisonRegion, SourceRegion, comparison_region, source_region
+from engine.structures.surface import tight_crop
 from engine.volume import CtVolume, LabelMask
 
 FINEST_GRID_MM: Final = 1.5

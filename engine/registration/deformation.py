@@ -21,8 +21,8 @@ from engine.kernels.backend import BackendName
 from engine.kernels.bending import bending_force, solve_bending
 from engine.kernels.matching import local_moments, match_equations
 from engine.kernels.resampling import resample
+from engine.registration.control_grid import positions
 from engine.registration.field import DisplacementField
-from engine.registration.lattice import positions
 from engine.registration.region import ComparisonRegion, SourceRegion
 
 REFERENCE_NODE_MM: Final = 4.5

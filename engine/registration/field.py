@@ -12,7 +12,7 @@ from engine.geometry import FloatArray, VolumeGeometry, apply_affine
 from engine.kernels.backend import BackendName
 from engine.kernels.distance import distance_mm
 from engine.kernels.resampling import resample
-from engine.registration.lattice import interpolation, positions
+from engine.registration.control_grid import interpolation, positions
 from engine.volume import LabelMask
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ import numpy.typing as npt
 from engine.geometry import FloatArray, VolumeGeometry
 from engine.kernels.backend import BackendName, beside
 from engine.kernels.bending import solve_bending
+from engine.registration.control_grid import coarser, interpolation, positions, thinned
 from engine.registration.deformation import Deformation
-from engine.registration.lattice import coarser, interpolation, positions, thinned
 
 STIFFNESS_FACTORS: Final = (0.3, 1.0, 3.0, 10.0, 30.0)
 """Tried multiples of the deformation's own stiffness."""

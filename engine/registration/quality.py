@@ -16,8 +16,8 @@ from engine.kernels.bending import solve_bending
 from engine.kernels.resampling import resample
 from engine.kernels.self_similarity import CODE_BITS, self_similarity_codes
 from engine.registration.comparison import ZONE_HALO_MM, Comparison
+from engine.registration.control_grid import coarser, thinned
 from engine.registration.deformation import Deformation, Level, deform, local_statistics
-from engine.registration.lattice import coarser, thinned
 from engine.registration.region import ComparisonRegion, SourceRegion
 
 NEAR_MM: Final = 35.0

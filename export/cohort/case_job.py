@@ -7,8 +7,8 @@ from importlib import metadata
 from typing import Any, Final
 
 import engine
+from engine.assessment.planning import AssessmentSettings
 from engine.manifest.signature import RadiomicsSettings
-from engine.preparation import AssessmentSettings
 from engine.radiomics import EXTRACTOR
 from export.cohort.case_result import CaseResult, content_hash, result_key
 from export.cohort.table import CaseImages, CohortCase

@@ -8,15 +8,20 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.assessment import AblationAssessment, PreparedPlanning, assess_ablation, prepare_planning
+from engine.assessment.verification import (
+    AblationAssessment,
+    PreparedPlanning,
+    assess_ablation,
+    prepare_planning,
+)
+from engine.assessment.zone import place_lesion, segmented_contour
 from engine.errors import ColdspotError, InputError, ModelError
+from engine.files.reading import read_ct, read_mask
 from engine.geometry import apply_affine
 from engine.radiomics.extraction import extract_features
-from engine.reading import read_ct, read_mask
 from engine.runtime.backends import REFERENCE
 from engine.segmentation.segmenter import Segmenter, open_segmenter
 from engine.volume import CtVolume, LabelMask
-from engine.zone_contour import place_lesion, segmented_contour
 from export.cohort.case_job import CaseJob, CohortSettings, failed_case
 from export.cohort.case_result import CaseResult
 

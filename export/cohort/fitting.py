@@ -10,7 +10,7 @@ from typing import Any, Final
 from engine.errors import EstimationError
 from engine.manifest import SIMULATED_COHORT
 from engine.radiomics import EXTRACTOR, require_extractor
-from export.bundle import require_free
+from export.bundle.writing import require_free
 from export.cohort.accuracy import accuracy_in_words, accuracy_of
 from export.cohort.case_job import CohortSettings
 from export.cohort.case_run import run_case
@@ -25,8 +25,8 @@ from export.cohort.usable import COMPLETE_COVERAGE, LeftOut, in_words, require_e
 from export.deepsurv.fitted import FittedSurvival
 from export.deepsurv.fitting import fit_survival
 from export.deepsurv.settings import LEAST_CASES, LEAST_EVENTS, FitSettings, ltp_settings
+from export.risk_model.bundle import LtpRule, ModelDescription, export_survival
 from export.survival.signature import REPEATS
-from export.survival_bundle import LtpRule, ModelDescription, export_survival
 from export.survival_report.fit_report import FIT_REPORT_FILE, FitReport
 
 Progress = Callable[[str, float], None]

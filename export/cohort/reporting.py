@@ -13,8 +13,8 @@ from export.cohort.simulation import ASSUMPTIONS, TRUE_LOG_RISK, baseline_hazard
 from export.cohort.table import CohortTable
 from export.cohort.usable import LeftOut, UsableCases
 from export.deepsurv.fitted import FittedSurvival
+from export.risk_model.covariates import describe_covariates
 from export.survival.follow_up import FloatArray
-from export.survival_covariates import describe_covariates
 from export.survival_report.build import TRAINING, Truth, build_fit_report
 from export.survival_report.fit_report import FitReport
 from export.survival_report.fitted_model import reported_model

@@ -15,7 +15,7 @@ import numpy as np
 from scipy import ndimage
 
 from engine.errors import ConflictError, InvalidRequestError
-from engine.image_file import write_mask, write_volume
+from engine.files.image_file import write_mask, write_volume
 from engine.manifest import SIMULATED_COHORT
 from engine.phantoms import PhantomProcedure, make_procedure
 from export.cohort.simulation import ASSUMPTIONS, TRUE_LOG_RISK, SimulatedCase, draw_cases

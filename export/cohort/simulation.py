@@ -1,7 +1,7 @@
 """A simulated cohort with images, to run the whole path from images to a risk model: nobody in it is a patient.
 
-Sex, fibrinogen, lesion size, coverage and follow-up are those of :mod:`export.simulated_cohort`; three centers
-differ in scanner, fibrinogen assay and hazard. The images are phantom procedures
+Sex, fibrinogen, lesion size, coverage and follow-up are those of :mod:`export.risk_model.simulated_cohort`; three
+centers differ in scanner, fibrinogen assay and hazard. The images are phantom procedures
 (:func:`engine.phantoms.make_procedure`) whose zones leave the drawn coverage.
 """
 
@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from engine.errors import InvalidRequestError
 from engine.geometry import Vector3
-from export import simulated_cohort as published
+from export.risk_model import simulated_cohort as published
 
 TEXTURE_HAZARD_RATIO: Final = 2.0
 """Per standard deviation of the zone's simulated grain."""

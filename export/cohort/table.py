@@ -30,9 +30,9 @@ class CaseImages(BaseModel):
     Parameters
     ----------
     planning, verification : Path
-        As for :func:`engine.reading.read_ct`: folder of DICOM, or image file.
+        As for :func:`engine.files.reading.read_ct`: folder of DICOM, or image file.
     tumor, zone, core : Path, optional
-        Masks, as for :func:`engine.reading.read_mask`, each with the label to read where it holds several.
+        Masks, as for :func:`engine.files.reading.read_mask`, each with the label to read where it holds several.
     tumor_model, zone_model : Path, optional
         Bundles of segmentation models that draw what is not contoured.
     target_x_mm, target_y_mm, target_z_mm : float, optional

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from engine.manifest import SIMULATED_COHORT
-from export.bundle import require_free
+from export.bundle.writing import require_free
 from export.cohort.accuracy import accuracy_in_words, accuracy_of
 from export.cohort.model_names import ModelNames
 from export.deepsurv.fitting import fit_survival
 from export.deepsurv.settings import FitSettings
+from export.risk_model.bundle import ModelDescription, export_survival
+from export.risk_model.covariates import describe_covariates
 from export.survival.table import read_survival_table
-from export.survival_bundle import ModelDescription, export_survival
-from export.survival_covariates import describe_covariates
 from export.survival_report.build import build_fit_report
 from export.survival_report.fit_report import FIT_REPORT_FILE, FitReport
 from export.survival_report.fitted_model import reported_model

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from engine.cumulative_incidence import mean_survival
+from engine.risk.incidence import mean_survival
 from export.deepsurv.baseline import Recalibration
 from export.deepsurv.choice import Candidate
 from export.deepsurv.network import evaluate

@@ -13,9 +13,9 @@ from engine.segmentation import Segmenter
 from export.demo_segmenters.chests import REAL_CHESTS
 from export.demo_segmenters.evaluation import CASES, CaseAgreement, evaluate, failures, figures
 from export.demo_segmenters.tasks import DemoTask
-from export.nnunet import export_networks, network_graph
-from export.nnunet_model import NnunetModel
-from export.unet import UNet
+from export.nnunet.bundle import export_networks, network_graph
+from export.nnunet.model import NnunetModel
+from export.nnunet.unet import UNet
 
 VERSION = "1.0.0"
 
@@ -54,7 +54,7 @@ def write_demo_bundle(
     Raises
     ------
     ParityError, InvalidRequestError
-        See :func:`export.nnunet.export_networks`.
+        See :func:`export.nnunet.bundle.export_networks`.
     """
     trained_on = f"{recipe.scenes} painted scenes (seed {recipe.seed}) in {_chests(task, real_ct)}"
     model = NnunetModel(

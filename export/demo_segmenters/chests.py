@@ -8,8 +8,8 @@ from typing import Final
 import numpy as np
 
 from engine.errors import InvalidRequestError
+from engine.files.image_file import read_ct_image
 from engine.geometry import FloatArray
-from engine.image_file import read_ct_image
 from engine.phantoms.chest import Chest, chest_of_ct, procedural_chest, random_place
 from engine.phantoms.thorax import lung_depth_mm
 from export.demo_segmenters.tasks import TaskName

@@ -10,13 +10,13 @@ from typing import Final
 
 import numpy as np
 
+from engine.files.reading import read_ct, read_mask
 from engine.manifest import PerformanceFigure
-from engine.model_contour import ModelContour, StructureSegmenter
-from engine.reading import read_ct, read_mask
 from engine.refusal import RefusedError
-from engine.tumor_search import find_tumor
+from engine.structures.model_contour import ModelContour, StructureSegmenter
+from engine.structures.tumor_search import find_tumor
+from engine.structures.zone_search import find_zone
 from engine.volume import LabelMask
-from engine.zone_search import find_zone
 from export.demo_segmenters.tasks import TaskName
 
 CASES: Final = "ablation-cases"

@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 from engine.manifest import Channel, SegmentationSection
 from engine.manifest.segmentation import Resampling
-from export.unet import UNet, UNetPlan
+from export.nnunet.unet import UNet, UNetPlan
 
 TaskName = Literal["tumor", "zone"]
 

@@ -16,14 +16,14 @@ from typing import Any, Final
 import numpy as np
 import torch  # type: ignore[import-not-found,unused-ignore]  # only the workshop has it
 
-from export.checkpoint import read_torch_checkpoint
+from export.checkpoints.checkpoint import read_torch_checkpoint
 from export.demo_segmenters.augmentation import TRAINING_PATCH, augmented
 from export.demo_segmenters.bundle import Recipe, write_demo_bundle
 from export.demo_segmenters.chests import read_real_chests
 from export.demo_segmenters.patches import keep_patch, read_patch
 from export.demo_segmenters.scenes import Patch
 from export.demo_segmenters.tasks import TASKS, DemoTask, TaskName
-from export.unet import UNet
+from export.nnunet.unet import UNet
 
 Progress = Callable[[str, int, int], None]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from export.survival_report.drawing import p_value_words
 from export.survival_report.evaluation import Evaluation
+from export.survival_report.figures.drawing import p_value_words
 from export.survival_report.fit_report import FitReport
 
 EVENTS_PER_COVARIATE: Final = 10

@@ -6,7 +6,7 @@ import base64
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from export.survival_report.drawing import DrawnFigure
+from export.survival_report.figures.drawing import DrawnFigure
 
 MINUS = "−"
 NONE = "–"

@@ -6,13 +6,13 @@ from html import escape
 from pathlib import Path
 from typing import Final
 
+from engine.assessment.wording import DISCLAIMER
 from engine.errors import InvalidRequestError
 from engine.manifest import MANIFEST_FILE, SIMULATED_COHORT
-from engine.wording import DISCLAIMER
-from export.survival_report import figures as drawn
-from export.survival_report.drawing import DrawnFigure
 from export.survival_report.evaluation import Evaluation
-from export.survival_report.figures import draw_figures
+from export.survival_report.figures import sheet as drawn
+from export.survival_report.figures.drawing import DrawnFigure
+from export.survival_report.figures.sheet import draw_figures
 from export.survival_report.fit_report import FitReport
 from export.survival_report.markup import bullets, interval, number, paragraph, picture, section
 from export.survival_report.page_tables import (
@@ -80,7 +80,7 @@ def render_page(report: FitReport, figures: dict[str, DrawnFigure]) -> str:
     ----------
     report : FitReport
     figures : dict of str to DrawnFigure
-        From :func:`export.survival_report.figures.draw_figures`.
+        From :func:`export.survival_report.figures.sheet.draw_figures`.
 
     Returns
     -------

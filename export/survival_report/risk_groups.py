@@ -12,7 +12,7 @@ from export.survival.follow_up import LEAST_AT_RISK, BoolArray, FloatArray
 from export.survival.kaplan_meier import KaplanMeier, kaplan_meier, log_rank, number_at_risk
 from export.survival_report.digits import rounded, rounded_all, rounded_or_none
 from export.survival_report.evaluation import RiskGroups, SurvivalStep
-from export.survival_report.round_times import round_times
+from export.survival_report.figures.round_times import round_times
 
 GROUP_NAMES: Final = {
     1: ("all cases",),

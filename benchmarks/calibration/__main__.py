@@ -1,0 +1,214 @@
+"""Is the answer as sure as it says? Simulated procedures of known truth, assessed one by one.
+
+``python -m benchmarks.calibration --cases 300 --out benchmarks/results/calibration [--keep FOLDER]``
+
+Every case is drawn from its own seed; what ``--keep`` holds is not made again, and what the results hold is
+not assessed again, so a run that was stopped goes on where it was. ``--fresh`` assesses anew. With
+``COLDSPOT_DATA`` about half of the cases are simulated in real CT; without it all are phantoms, and the
+summary says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.calibration.cases import (
+    CaseDescription,
+    RealMaterial,
+    describe_case,
+    description_of,
+    keep_case,
+    load_case,
+    make_case,
+    real_material,
+)
+from benchmarks.calibration.results import RESULTS, Row, append_result, read_results
+from engine.assessment.verification import AblationAssessment, assess_ablation, prepare_planning
+from engine.errors import ColdspotError
+from engine.geometry import apply_affine
+from engine.phantoms.procedure import PhantomProcedure
+
+
+def kept_or_made(said: CaseDescription, keep: Path | None) -> tuple[PhantomProcedure, float]:
+    """A case and how long making it took, 0 where it was kept."""
+    folder = None if keep is None else keep / f"case-{said.number:04d}"
+    if folder is not None and (folder / "case.json").is_file():
+        kept, case = load_case(folder)
+        if kept != said:
+            raise SystemExit(f"{folder} holds another case than number {said.number} of this seed; empty it")
+        return case, 0.0
+    started = time.perf_counter()
+    case = make_case(said, real_material_once())
+    duration_s = time.perf_counter() - started
+    if folder is not None:
+        keep_case(folder, said, case)
+    return case, duration_s
+
+
+@cache
+def real_material_once() -> RealMaterial | None:
+    """The real CTs, read once per process."""
+    return real_material()
+
+
+def assessed(said: CaseDescription, keep: Path | None) -> Row:
+    """One line of the results."""
+    case, made_s = kept_or_made(said, keep)
+    row: Row = {"number": said.number, "description": asdict(said), "truth": _truth_row(case)}
+    started = time.perf_counter()
+    try:
+        prepared = prepare_planning(case.planning, case.tumor, target_lps_mm=case.target_lps_mm)
+        prepared_s = time.perf_counter() - started
+        answer = assess_ablation(prepared, case.verification, case.zone)
+    except ColdspotError as error:
+        return {**row, "error": f"{type(error).__name__}: {error}"}
+    row["measured"] = _measured_row(case, answer)
+    row["timings_s"] = {
+        **answer.timings_s,
+        "made": made_s,
+        "prepare": prepared_s,
+        "assess": time.perf_counter() - started - prepared_s,
+    }
+    return row
+
+
+def _truth_row(case: PhantomProcedure) -> Row:
+    truth = case.truth
+    return {
+        "tcr": truth.tcr,
+        "minimal_margin_mm": truth.minimal_margin_mm,
+        "complete": truth.complete,
+        "lung_clipped_tcr": truth.lung_clipped.tcr,
+        "lung_clipped_minimal_mm": truth.lung_clipped.minimal_margin_mm,
+        "not_assessable_share": truth.not_assessable_share,
+        "tumor_volume_ml": truth.tumor_volume_ml,
+        "least_jacobian": truth.least_jacobian,
+    }
+
+
+def _measured_row(case: PhantomProcedure, answer: AblationAssessment) -> Row:
+    coverage, margin, alignment = answer.coverage, answer.margin, answer.alignment
+    row: Row = {
+        "tcr": coverage.tcr,
+        "tcr_interval_90": coverage.tcr_interval_90,
+        "complete": coverage.complete,
+        "probability_complete": coverage.probability_complete,
+        "minimal_mm": margin.minimal_mm,
+        "minimal_interval_90_mm": margin.minimal_interval_90_mm,
+        "lung_clipped_minimal_mm": margin.lung_clipped_minimal_mm,
+        "method": alignment.method,
+        "similarity": alignment.similarity,
+        "residual_mm": alignment.residual_mm,
+        "pose_sd_mm": alignment.pose_sd_mm,
+        "pose_error_lps_mm": None,
+        "pose_error_mm": None,
+        "rotation_error_deg": None,
+        "refusal": None if answer.refusal is None else asdict(answer.refusal),
+        "warnings": list(answer.warnings),
+    }
+    if alignment.planning_from_verification is not None:
+        row |= _pose_error(case, alignment.planning_from_verification)
+    return row
+
+
+def _pose_error(case: PhantomProcedure, found: Any) -> Row:
+    """How far the tumor's center and axes are from where they truly are, verification frame."""
+    found, true = np.linalg.inv(found), np.linalg.inv(np.array(case.truth.planning_from_verification))
+    off = apply_affine(found, case.target_lps_mm) - apply_affine(true, case.target_lps_mm)
+    cosine = (np.trace(found[:3, :3] @ true[:3, :3].T) - 1.0) / 2.0
+    return {
+        "pose_error_lps_mm": off.tolist(),
+        "pose_error_mm": float(np.linalg.norm(off)),
+        "rotation_error_deg": float(np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0)))),
+    }
+
+
+def run(wanted: list[CaseDescription], keep: Path | None, jobs: int) -> Iterator[Row]:
+    """Assess cases; in ``jobs`` processes, in the order in which they finish."""
+    if jobs <= 1:
+        yield from (assessed(said, keep) for said in wanted)
+        return
+    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+        yield from pool.imap_unordered(partial(assessed, keep=keep), wanted)
+
+
+def _asked() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--cases", type=int, default=300)
+    parser.add_argument("--seed", type=int, default=20260101)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--keep", type=Path, help="folder for the simulated scans, about 10 MB a case")
+    parser.add_argument("--only", default="", help="numbers of cases, FIRST:END")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--make-only", action="store_true", help="simulate into --keep, assess nothing")
+    parser.add_argument("--fresh", action="store_true", help="forget earlier results")
+    return parser.parse_args()
+
+
+def main() -> None:
+    asked = _asked()
+    first, _, end = asked.only.partition(":")
+    numbers = range(int(first or 0), min(int(end or asked.cases), asked.cases))
+    real = real_material() is not None
+    if not real:
+        print("COLDSPOT_DATA is not set or holds no CT: every case is a phantom")
+    wanted = [describe_case(asked.seed, number, real=real) for number in numbers]
+    if asked.make_only:
+        for said in wanted:
+            _, made_s = kept_or_made(said, asked.keep)
+            print(
+                f"case {said.number}: {said.source}, {said.deformation}, made in {made_s:.1f} s", flush=True
+            )
+        return
+    results = asked.out / RESULTS
+    asked.out.mkdir(parents=True, exist_ok=True)
+    if asked.fresh:
+        results.unlink(missing_ok=True)
+    missing = _without(wanted, read_results(results), results)
+    for row in run(missing, asked.keep, asked.jobs):
+        append_result(results, row)
+        print(_line(row), flush=True)
+    from benchmarks.calibration.report import write_report
+
+    print(write_report(read_results(results), asked.out))
+
+
+def _without(wanted: list[CaseDescription], present: list[Row], results: Path) -> list[CaseDescription]:
+    """The wanted cases whose result is not there yet."""
+    known = {row["number"]: description_of(row["description"]) for row in present}
+    other = [said.number for said in wanted if known.get(said.number, said) != said]
+    if other:
+        raise SystemExit(
+            f"{results} holds other cases (number {other[0]}: another seed, or with or without real CT); "
+            "choose another --out, or --fresh"
+        )
+    return [said for said in wanted if said.number not in known]
+
+
+def _line(row: Row) -> str:
+    said, measured = row["description"], row.get("measured")
+    head = f"case {row['number']}: {said['source']}, {said['deformation']}, true margin "
+    head += f"{row['truth']['minimal_margin_mm']:.2f}"
+    if measured is None:
+        return f"{head}: {row['error']}"
+    if measured["refusal"]:
+        return f"{head}: refused, {measured['refusal']['code']}"
+    low, high = measured["minimal_interval_90_mm"]
+    return (
+        f"{head}, measured {measured['minimal_mm']:.2f} ({low:.2f} to {high:.2f}), "
+        f"P {measured['probability_complete']:.2f}, off by {measured['pose_error_mm']:.2f}, "
+        f"{row['timings_s']['assess']:.1f} s"
+    )
+
+
+if __name__ == "__main__":
+    main()

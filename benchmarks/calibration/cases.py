@@ -1,0 +1,345 @@
+"""The simulated procedures of the calibration study: each drawn from its own seed, made, kept and read back."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.errors import InvalidRequestError
+from engine.files.image_file import read_ct_image, read_mask_image
+from engine.geometry import FloatArray, Vector3, VolumeGeometry
+from engine.phantoms.chest import Chest, chest_of_ct, procedural_chest, random_place
+from engine.phantoms.deformation import DeformationKind
+from engine.phantoms.procedure import CHEST_BEYOND_SCAN_MM, Course, PhantomProcedure, run_course
+from engine.phantoms.thorax import lung_depth_mm
+from engine.phantoms.truth import PhantomTruth, TrueCoverage, TrueRegion
+from engine.phantoms.tumor import LobulatedTumor, SmoothedMask, TumorShape, random_tumor
+from engine.volume import Acquisition, CtVolume, LabelMask
+
+Source = Literal["phantom", "real_own_nodule", "real_inserted", "real_thick"]
+
+CLASSES_MM: Final = ((3.0, 7.0), (-3.0, 3.0), (3.0, 7.0), (7.0, 10.5))
+"""The margin is asked for in these ranges by turns: half of the cases in the first, where it matters."""
+
+SIZE_MM: Final = 112.0
+GREATEST_TUMOR_ML: Final = 10.0
+LEAST_TUMOR_ML: Final = 0.3
+PLEURAL_SHARE: Final = 0.2
+"""Of the cases outside the middle class: the tumor lies at the pleura, which ends every margin there."""
+
+CLEAR_MM: Final = 2.0
+"""Lung beyond the asked margin, where the pleura is not to end it."""
+
+FROM_EDGE_MM: Final = 40.0
+RIGHT_OF_X_MM: Final = -30.0
+APART_MM: Final = 22.0
+"""A tumor put into a real CT keeps this distance from the edge of the CT and from the CT's own nodule."""
+
+
+@dataclass(frozen=True)
+class CaseDescription:
+    """What was drawn for one case."""
+
+    number: int
+    seed: int
+    source: Source
+    requested_margin_mm: float
+    deformation: DeformationKind
+    greatest_bend_mm: float
+    slide_mm: float
+    contraction: float
+    noise_hu: float
+    pleural: bool
+    real_shape: bool
+    tumor_volume_ml: float
+    planning_spacing_zyx_mm: Vector3
+    verification_spacing_zyx_mm: Vector3
+
+
+def describe_case(seed: int, number: int, *, real: bool) -> CaseDescription:
+    """Draw a case; every draw is made whatever its use, so that cases of one number differ little."""
+    rng = np.random.default_rng([seed, number, 0])
+    low, high = CLASSES_MM[number % len(CLASSES_MM)]
+    margin = float(rng.uniform(low, high))
+    source: Source = rng.choice(
+        ["phantom", "real_own_nodule", "real_inserted", "real_thick"], p=[0.5, 0.09, 0.36, 0.05]
+    )
+    deformation: DeformationKind = rng.choice(["stiff", "smooth", "sliding"])
+    bend, slide, contraction = rng.uniform(3.0, 10.0), rng.uniform(3.0, 10.0), rng.uniform(0.0, 0.2)
+    noise = rng.uniform(8.0, 30.0)
+    in_middle = (low, high) == CLASSES_MM[0]
+    pleural = bool(rng.random() < PLEURAL_SHARE) and not in_middle
+    real_shape = bool(rng.random() < 0.5)
+    volume = float(np.clip(np.exp(rng.normal(0.2, 0.9)), LEAST_TUMOR_ML, GREATEST_TUMOR_ML))
+    thin, in_plane = rng.uniform(0.8, 1.25, 2), rng.uniform(0.65, 0.85, 2)
+    slice_mm = float(rng.choice([5.0, 2.5, thin[1]], p=[0.08, 0.14, 0.78]))
+    if source != "phantom" and not real:
+        source = "phantom"
+    if source == "real_thick":
+        slice_mm = 5.0
+    return CaseDescription(
+        number=number,
+        seed=seed,
+        source=str(source),  # type: ignore[arg-type]  # NumPy's own string type in JSON's place
+        requested_margin_mm=margin,
+        deformation=str(deformation),  # type: ignore[arg-type]  # as above
+        greatest_bend_mm=float(bend),
+        slide_mm=float(slide),
+        contraction=float(contraction),
+        noise_hu=float(noise),
+        pleural=pleural,
+        real_shape=real_shape,
+        tumor_volume_ml=volume,
+        planning_spacing_zyx_mm=(float(thin[0]), float(in_plane[0]), float(in_plane[0])),
+        verification_spacing_zyx_mm=(slice_mm, float(in_plane[1]), float(in_plane[1])),
+    )
+
+
+class RealMaterial:
+    """Real CTs, their nodules and nodule shapes, read once."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @cached_property
+    def thin(self) -> tuple[CtVolume, LabelMask]:
+        folder = self.root / "ct-lidc0314"
+        tumor = read_mask_image(folder / "nodule_consensus50.nii.gz", "tumor")
+        return read_ct_image(folder / "ct_right_lung.nii.gz"), tumor
+
+    @cached_property
+    def thick(self) -> tuple[CtVolume, LabelMask]:
+        folder = self.root / "ct-pyradiomics-lung1"
+        return read_ct_image(folder / "image.nii.gz"), read_mask_image(folder / "label.nii.gz", "tumor")
+
+    @cached_property
+    def thin_nodule(self) -> SmoothedMask:
+        return SmoothedMask(self.thin[1])
+
+    @cached_property
+    def thick_nodule(self) -> SmoothedMask:
+        return SmoothedMask(self.thick[1])
+
+    @cached_property
+    def thin_chest(self) -> Chest:
+        return chest_of_ct(self.thin[0], self.thin_nodule.center_lps_mm)
+
+    @cached_property
+    def thick_chest(self) -> Chest:
+        return chest_of_ct(self.thick[0], self.thick_nodule.center_lps_mm)
+
+    def shape(self, rng: np.random.Generator) -> tuple[npt.NDArray[np.bool_], Vector3]:
+        """A real nodule's mask and voxel spacing: thin slices, and neither tiny nor huge."""
+        folder = self.root / "shapes-lidc"
+        rows = np.genfromtxt(
+            folder / "index.csv", delimiter=",", names=True, dtype=None, encoding="utf-8", usecols=range(10)
+        )
+        fitting = np.flatnonzero(
+            (rows["dz_mm"] <= 1.25)
+            & (rows["volume_ml"] >= LEAST_TUMOR_ML)
+            & (rows["volume_ml"] <= GREATEST_TUMOR_ML)
+        )
+        row = rows[rng.choice(fitting)]
+        shape = tuple(int(row[f"n{axis}"]) for axis in "zyx")
+        with np.load(folder / "lidc_nodule_masks_250.npz") as packed:
+            bits = np.unpackbits(packed[f"m{int(row['index']):03d}"])[: int(np.prod(shape))]
+        spacing = (float(row["dz_mm"]), float(row["dy_mm"]), float(row["dx_mm"]))
+        return bits.reshape(shape).astype(np.bool_), spacing
+
+
+def real_material() -> RealMaterial | None:
+    """The real CTs that ``COLDSPOT_DATA`` leads to, if it does."""
+    root = os.environ.get("COLDSPOT_DATA")
+    found = Path(root) if root else None
+    return RealMaterial(found) if found is not None and (found / "ct-lidc0314").is_dir() else None
+
+
+def make_case(said: CaseDescription, real: RealMaterial | None) -> PhantomProcedure:
+    """Simulate a case; the same description gives the same voxels."""
+    rng = np.random.default_rng([said.seed, said.number, 2])
+    course = Course(
+        minimal_margin_mm=said.requested_margin_mm,
+        contraction=said.contraction,
+        greatest_bend_mm=said.greatest_bend_mm,
+        deformation=said.deformation,
+        slide_mm=said.slide_mm,
+        noise_hu=said.noise_hu,
+        size_mm=SIZE_MM,
+        planning_spacing_zyx_mm=said.planning_spacing_zyx_mm,
+        verification_spacing_zyx_mm=said.verification_spacing_zyx_mm,
+    )
+    frame = f"2.25.{said.seed}{said.number:05d}"
+    if said.source == "phantom":
+        chest, tumor = _in_phantom(rng, said, real)
+        return run_course(rng, chest, tumor, course, frame)
+    if real is None:
+        raise InvalidRequestError(f"case {said.number} needs a real CT; set COLDSPOT_DATA")
+    if said.source == "real_thick":
+        planning = _cropped(*real.thick, real.thick_nodule.center_lps_mm)
+        return run_course(rng, real.thick_chest, real.thick_nodule, course, frame, planning=planning)
+    if said.source == "real_own_nodule":
+        planning = _cropped(*real.thin, real.thin_nodule.center_lps_mm)
+        return run_course(rng, real.thin_chest, real.thin_nodule, course, frame, planning=planning)
+    return run_course(rng, real.thin_chest, _inserted(rng, said, real), course, frame)
+
+
+def _in_phantom(
+    rng: np.random.Generator, said: CaseDescription, real: RealMaterial | None
+) -> tuple[Chest, TumorShape]:
+    """A tumor somewhere in the procedural lung, and the chest around it."""
+    tumor = _tumor(rng, said, real)
+    low, high = np.array([-135.0, -50.0, -70.0]), np.array([-45.0, 55.0, 70.0])
+    center = random_place(rng, lung_depth_mm, low, high, _depth_range(said, tumor.reach_mm))
+    tumor = _moved(tumor, center)
+    return procedural_chest(rng, tumor.center_lps_mm, 0.5 * SIZE_MM + CHEST_BEYOND_SCAN_MM), tumor
+
+
+def _inserted(rng: np.random.Generator, said: CaseDescription, real: RealMaterial) -> TumorShape:
+    """A tumor somewhere in the lung of the thin real CT, apart from its own nodule."""
+    chest, own = real.thin_chest, real.thin_nodule
+    tumor = _tumor(rng, said, real)
+
+    def depth_in_right_lung(points: FloatArray) -> FloatArray:
+        # The CT was cut for its right lung; what it shows of the left one is a sliver at its edge.
+        return np.where(points[..., 0] < RIGHT_OF_X_MM, chest.lung_depth_mm(points), -np.inf)
+
+    room = np.array([0.0, 25.0, FROM_EDGE_MM])
+    low, high = chest.low_lps_mm + room, chest.high_lps_mm - room
+    for _ in range(100):
+        center = random_place(rng, depth_in_right_lung, low, high, _depth_range(said, tumor.reach_mm))
+        if np.linalg.norm(center - own.center_lps_mm) > tumor.reach_mm + own.reach_mm + APART_MM:
+            return _moved(tumor, center)
+    raise InvalidRequestError(f"case {said.number}: no place in the real lung is apart from its own nodule")
+
+
+def _depth_range(said: CaseDescription, reach_mm: float) -> tuple[float, float]:
+    """Depth of the tumor's center below the pleura."""
+    if said.pleural:
+        return 0.55 * reach_mm, 1.1 * reach_mm
+    return reach_mm + max(said.requested_margin_mm, 0.0) + CLEAR_MM, np.inf
+
+
+def _tumor(rng: np.random.Generator, said: CaseDescription, real: RealMaterial | None) -> TumorShape:
+    """A lobulated tumor, or a real nodule's shape, around the origin."""
+    lobulated = random_tumor(rng, (0.0, 0.0, 0.0), volume_ml=said.tumor_volume_ml)
+    if real is None or not said.real_shape:
+        return lobulated
+    voxels, spacing = real.shape(rng)
+    padded = np.pad(voxels, 3)
+    return SmoothedMask(LabelMask(padded, VolumeGeometry(padded.shape, spacing), "tumor"))
+
+
+def _moved(tumor: TumorShape, center_lps_mm: FloatArray) -> TumorShape:
+    if isinstance(tumor, LobulatedTumor):
+        return LobulatedTumor(center_lps_mm, tumor.radii_mm, tumor.turn, tumor.bumps)
+    assert isinstance(tumor, SmoothedMask)  # noqa: S101 - the only other one made here
+    at = tumor.mask.geometry
+    x, y, z = (float(v) for v in np.array(at.origin_lps_mm) + center_lps_mm - tumor.center_lps_mm)
+    geometry = VolumeGeometry(at.shape_zyx, at.spacing_zyx_mm, origin_lps_mm=(x, y, z))
+    return SmoothedMask(LabelMask(tumor.mask.voxels, geometry, "tumor"))
+
+
+def _cropped(ct: CtVolume, tumor: LabelMask, center_lps_mm: FloatArray) -> tuple[CtVolume, LabelMask]:
+    """The part of a real CT that a planning scan of this study would show."""
+    index = ct.geometry.to_index(center_lps_mm)
+    half = 0.5 * SIZE_MM / np.array(ct.geometry.spacing_zyx_mm)
+    start = np.maximum(np.rint(index - half), 0).astype(int).tolist()
+    stop = np.minimum(np.rint(index + half), ct.geometry.shape_zyx).astype(int).tolist()
+    box = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
+    geometry = ct.geometry.crop(start, stop)
+    return (
+        CtVolume(ct.voxels_hu[box].copy(), geometry, ct.acquisition),
+        LabelMask(tumor.voxels[box].copy(), geometry, "tumor"),
+    )
+
+
+# --- Keeping
+
+
+def keep_case(folder: Path, said: CaseDescription, case: PhantomProcedure) -> None:
+    """Write a case into a folder of its own; ``case.json`` last, so that half a case is none."""
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(folder / "planning.npy", case.planning.voxels_hu)
+    np.save(folder / "verification.npy", case.verification.voxels_hu)
+    masks = {"tumor": case.tumor, "zone": case.zone, "core": case.core}
+    packed: dict[str, Any] = {name: np.packbits(mask.voxels) for name, mask in masks.items()}
+    np.savez_compressed(folder / "masks.npz", **packed)
+    content = {
+        "description": asdict(said),
+        "truth": asdict(case.truth),
+        "target_lps_mm": case.target_lps_mm,
+        "planning_geometry": asdict(case.planning.geometry),
+        "verification_geometry": asdict(case.verification.geometry),
+        "slice_thickness_mm": [
+            case.planning.acquisition.slice_thickness_mm,
+            case.verification.acquisition.slice_thickness_mm,
+        ],
+    }
+    unfinished = folder / "case.json.part"
+    unfinished.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    unfinished.replace(folder / "case.json")
+
+
+def load_case(folder: Path) -> tuple[CaseDescription, PhantomProcedure]:
+    """Read a case that :func:`keep_case` wrote."""
+    content = json.loads((folder / "case.json").read_text(encoding="utf-8"))
+    ours, theirs = _geometry(content["planning_geometry"]), _geometry(content["verification_geometry"])
+    thickness = content["slice_thickness_mm"]
+    with np.load(folder / "masks.npz") as masks:
+        tumor = _mask(masks["tumor"], ours, "tumor")
+        zone = _mask(masks["zone"], theirs, "ablation zone")
+        core = _mask(masks["core"], theirs, "ablation core")
+    planning = CtVolume(np.load(folder / "planning.npy"), ours, Acquisition(slice_thickness_mm=thickness[0]))
+    verification = CtVolume(
+        np.load(folder / "verification.npy"), theirs, Acquisition(slice_thickness_mm=thickness[1])
+    )
+    x, y, z = content["target_lps_mm"]
+    truth = _truth(content["truth"])
+    return description_of(content["description"]), PhantomProcedure(
+        planning, tumor, verification, zone, core, (x, y, z), truth
+    )
+
+
+def description_of(content: dict[str, Any]) -> CaseDescription:
+    """A description from its JSON."""
+    for name in ("planning_spacing_zyx_mm", "verification_spacing_zyx_mm"):
+        content = {**content, name: tuple(content[name])}
+    return CaseDescription(**content)
+
+
+def _geometry(content: dict[str, Any]) -> VolumeGeometry:
+    a, b, c = (tuple(axis) for axis in content["directions_zyx_lps"])
+    return VolumeGeometry(
+        tuple(content["shape_zyx"]),
+        tuple(content["spacing_zyx_mm"]),
+        (a, b, c),
+        tuple(content["origin_lps_mm"]),
+        content["frame_of_reference_uid"],
+    )
+
+
+def _mask(packed: npt.NDArray[np.uint8], geometry: VolumeGeometry, name: str) -> LabelMask:
+    voxels = np.unpackbits(packed)[: int(np.prod(geometry.shape_zyx))]
+    return LabelMask(voxels.reshape(geometry.shape_zyx).astype(np.bool_), geometry, name)
+
+
+def _truth(content: dict[str, Any]) -> PhantomTruth:
+    return PhantomTruth(
+        **{
+            **content,
+            "lung_clipped": TrueCoverage(**content["lung_clipped"]),
+            "core": TrueCoverage(**content["core"]),
+            "uncovered": tuple(
+                TrueRegion(region["volume_ml"], tuple(region["centroid_lps_mm"]))
+                for region in content["uncovered"]
+            ),
+            "planning_from_verification": tuple(tuple(row) for row in content["planning_from_verification"]),
+        }
+    )

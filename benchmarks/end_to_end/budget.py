@@ -1,0 +1,239 @@
+"""The latency budget: each stage of Assess and each kernel beside the time that its bytes and operations take at least.
+
+    COLDSPOT_DATA=... python -m benchmarks.end_to_end.budget [--case lidc-half] [--runs 7] [--json]
+
+Bytes are those of the arrays that go into and come out of each call of a kernel, every one once; their floor is the
+time to copy so many at the bandwidth that is measured in the same run. A kernel that computes much on few bytes (draws
+of a pose, the bending energy's equations) lies far above that floor, and is no slower for it. Kernels of one stage may
+run beside each other: their sum can exceed the stage. The rate of a large product of matrices in single precision is
+there too; it is the floor of a network's convolutions. Without COLDSPOT_DATA there is the phantom.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import statistics
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.threads import THREADS, limit_threads
+
+limit_threads()
+
+import numpy as np  # noqa: E402 - it reads its threads once
+
+from benchmarks.end_to_end.__main__ import CACHE, PHANTOM, read_case  # noqa: E402 - likewise
+from benchmarks.end_to_end.own import SEX, AblationCase  # noqa: E402 - likewise
+from benchmarks.kernels.timing import bandwidth  # noqa: E402 - likewise
+from benchmarks.machine import machine  # noqa: E402 - likewise
+from benchmarks.segmentation.standard_bundle import risk_with_signature  # noqa: E402 - likewise
+from engine.assessment.verification import ClinicalInputs, assess_ablation, prepare_planning  # noqa: E402 - likewise
+from engine.risk.model import SurvivalModel  # noqa: E402 - likewise
+from engine.stages import SilentListener, Stage  # noqa: E402 - likewise
+
+KERNELS: Final = (
+    "bending",
+    "components",
+    "coverage",
+    "distance",
+    "growth",
+    "matching",
+    "occupied_box",
+    "pose_draws",
+    "power_sums",
+    "resampling",
+    "self_similarity",
+)
+MATRIX_EDGE: Final = 2048
+
+Row = dict[str, Any]
+
+
+class Ledger(SilentListener):
+    """What every call of a kernel moved and took, by stage."""
+
+    def __init__(self) -> None:
+        self.calls: list[Row] = []
+        self.stages: dict[str, float] = {}
+        self._stage = ""
+
+    def stage_started(self, stage: Stage) -> None:
+        """Calls from here on belong to this stage."""
+        self._stage = stage.value
+
+    def stage_finished(self, stage: Stage, duration_s: float) -> None:
+        """Keep its time."""
+        self.stages[stage.value] = duration_s
+
+    def called(self, kernel: str, seconds: float, moved_bytes: int) -> None:
+        """Write one call down."""
+        self.calls.append({"stage": self._stage, "kernel": kernel, "s": seconds, "bytes": moved_bytes})
+
+
+class _Watched:
+    """A twin's module whose functions are timed."""
+
+    def __init__(self, twin: Any, name: str, ledger: Ledger) -> None:
+        self._twin, self._name, self._ledger = twin, name, ledger
+
+    def __getattr__(self, function: str) -> Any:
+        call = getattr(self._twin, function)
+
+        def timed(*given: Any, **named: Any) -> Any:
+            began = time.perf_counter()
+            found = call(*given, **named)
+            seconds = time.perf_counter() - began
+            moved = sum(_bytes((*given, *named.values()))) + sum(_bytes((found,)))
+            self._ledger.called(f"{self._name}.{function}", seconds, moved)
+            return found
+
+        return timed
+
+
+def _bytes(values: Iterable[Any]) -> Iterator[int]:
+    """Sizes of the arrays among them, however they are wrapped."""
+    for value in values:
+        if isinstance(value, np.ndarray):
+            yield value.nbytes
+        elif isinstance(value, tuple | list):
+            yield from _bytes(value)
+        elif hasattr(value, "__dataclass_fields__"):
+            yield from _bytes(getattr(value, name) for name in value.__dataclass_fields__)
+
+
+@contextmanager
+def watched(ledger: Ledger) -> Iterator[None]:
+    """Have every facade ask for its twin through the ledger."""
+    facades = [importlib.import_module(f"engine.kernels.{name}") for name in KERNELS]
+    before = [facade.select for facade in facades]
+    for facade, select in zip(facades, before, strict=True):
+        facade.select = lambda backend, kernel, select=select: _Watched(  # type: ignore[attr-defined] # put back below
+            select(backend, kernel), kernel, ledger
+        )
+    try:
+        yield
+    finally:
+        for facade, select in zip(facades, before, strict=True):
+            facade.select = select  # type: ignore[attr-defined] # as it was
+
+
+def assess(case: AblationCase, risk: SurvivalModel) -> Ledger:
+    """One assessment with supplied masks."""
+    case, ledger = case.as_new(), Ledger()
+    prepared = prepare_planning(case.planning, case.tumor)
+    with watched(ledger):
+        answer = assess_ablation(
+            prepared,
+            case.verification,
+            case.zone,
+            clinical=ClinicalInputs(SEX),
+            risk_model=risk,
+            on_preliminary=lambda _answer: None,
+            listener=ledger,
+        )
+    if answer.refusal is not None:
+        raise SystemExit(f"{case.name} is refused: {answer.refusal.reason}")
+    return ledger
+
+
+def budget(case: AblationCase, risk: SurvivalModel, runs: int) -> Row:
+    """Medians over runs; the first is not counted."""
+    assess(case, risk)
+    ledgers = [assess(case, risk) for _ in range(runs)]
+    copy_gb_s = bandwidth(THREADS)["copy"] / 1e6
+    stages = []
+    for stage in ledgers[0].stages:
+        kernels = [_sums(ledger, "stage", stage) for ledger in ledgers]
+        row: Row = {"stage": stage, "ms": 1e3 * statistics.median(led.stages[stage] for led in ledgers)}
+        row |= {"kernels_ms": statistics.median(one[0] for one in kernels), "mb": kernels[0][1] / 1e6}
+        row["floor_ms"] = row["mb"] / copy_gb_s
+        stages.append(row)
+    rows = []
+    for kernel in dict.fromkeys(call["kernel"] for call in ledgers[0].calls):
+        found = [_sums(ledger, "kernel", kernel) for ledger in ledgers]
+        of_kernel = [call for call in ledgers[0].calls if call["kernel"] == kernel]
+        rows.append(
+            {
+                "kernel": kernel,
+                "calls": len(of_kernel),
+                "ms": statistics.median(one[0] for one in found),
+                "mb": found[0][1] / 1e6,
+                "floor_ms": found[0][1] / 1e6 / copy_gb_s,
+            }
+        )
+    return {
+        "case": case.name,
+        "verification_voxels_zyx": list(case.verification.geometry.shape_zyx),
+        "runs": runs,
+        "copy_gb_s": copy_gb_s,
+        "gflop_s": matrix_gflop_s(),
+        "stages": stages,
+        "kernels": sorted(rows, key=lambda one: -one["ms"]),
+    }
+
+
+def _sums(ledger: Ledger, key: str, value: str) -> tuple[float, int]:
+    """Milliseconds and bytes of some calls."""
+    found = [call for call in ledger.calls if call[key] == value]
+    return 1e3 * sum(call["s"] for call in found), sum(call["bytes"] for call in found)
+
+
+def matrix_gflop_s() -> float:
+    """Rate of a large product of matrices in single precision."""
+    a, b = np.random.default_rng(0).standard_normal((2, MATRIX_EDGE, MATRIX_EDGE), dtype=np.float32)
+    seconds = []
+    for _ in range(5):
+        began = time.perf_counter()
+        a @ b
+        seconds.append(time.perf_counter() - began)
+    return 2e-9 * MATRIX_EDGE**3 / min(seconds)
+
+
+def table(found: Row) -> str:
+    """Return both tables as Markdown."""
+    lines = [
+        f"{found['case']}, {found['runs']} runs; copy {found['copy_gb_s']:.1f} GB/s, {found['gflop_s']:.0f} GFLOP/s",
+        "",
+        "| stage | ms | of it kernels | MB through kernels | floor, ms |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    lines += [
+        f"| {row['stage']} | {row['ms']:.0f} | {row['kernels_ms']:.0f} | {row['mb']:.0f} | {row['floor_ms']:.1f} |"
+        for row in found["stages"]
+    ]
+    total = {key: sum(row[key] for row in found["stages"]) for key in ("ms", "kernels_ms", "mb", "floor_ms")}
+    lines.append(
+        f"| **all** | {total['ms']:.0f} | {total['kernels_ms']:.0f} | {total['mb']:.0f} | {total['floor_ms']:.1f} |"
+    )
+    lines += ["", "| kernel | calls | ms | MB | floor, ms | times floor |", "|---|---:|---:|---:|---:|---:|"]
+    lines += [
+        f"| {row['kernel']} | {row['calls']} | {row['ms']:.1f} | {row['mb']:.1f} | {row['floor_ms']:.2f} "
+        f"| {row['ms'] / row['floor_ms']:.1f} |"
+        for row in found["kernels"]
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--case", default="lidc-half" if os.environ.get("COLDSPOT_DATA") else PHANTOM)
+    parser.add_argument("--runs", type=int, default=7)
+    parser.add_argument("--cache", type=Path, default=CACHE, help="where the risk model is kept")
+    parser.add_argument("--json", action="store_true")
+    asked = parser.parse_args()
+    risk = SurvivalModel.load(risk_with_signature(asked.cache))
+    found = machine() | budget(read_case(asked.case), risk, asked.runs)
+    print(json.dumps(found, indent=1) if asked.json else table(found))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,252 @@
+"""Coldspot's side of the end-to-end benchmark: the assessment in this process, and through the service on loopback."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, cast
+from uuid import uuid4
+
+import numpy as np
+
+from benchmarks.segmentation.standard_bundle import RISK
+from engine.assessment.verification import ClinicalInputs, assess_ablation, prepare_planning
+from engine.files.reading import read_ct, read_mask
+from engine.manifest import SegmentationSection
+from engine.phantoms import make_procedure
+from engine.risk.model import SurvivalModel
+from engine.segmentation import Box, Segmentation, Segmenter
+from engine.segmentation.sliding_window import ProgressListener
+from engine.volume import CtVolume, LabelMask
+from service.client.client import ColdspotClient
+from service.pipeline.bundles import InstalledSegmenter
+from service.pipeline.engine import EnginePipeline
+from service.pipeline.protocol import ModelDescription
+from service.server import running_server
+from service.settings import read_settings
+
+SEX: Final = "f"
+CORE: Final = "core"
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class AblationCase:
+    """One pair with its masks, in memory, and the TCR that its masks and the true displacement give."""
+
+    name: str
+    planning: CtVolume
+    tumor: LabelMask
+    verification: CtVolume
+    zone: LabelMask
+    core: LabelMask
+    tcr: float
+
+    @classmethod
+    def read(cls, folder: Path) -> AblationCase:
+        """Read a folder of the ablation cases."""
+        planning, verification = read_ct(folder / "planning.nii.gz"), read_ct(folder / "verification.nii.gz")
+        truth = json.loads((folder / "truth.json").read_text(encoding="utf-8"))
+        return cls(
+            folder.name,
+            planning,
+            read_mask(folder / "tumor.nii.gz", planning, "tumor"),
+            verification,
+            read_mask(folder / "ablation_zone.nii.gz", verification, "ablation zone"),
+            read_mask(folder / "ablation_core.nii.gz", verification, "ablation core"),
+            float(truth["of_supplied_masks"]["tcr"]),
+        )
+
+    @classmethod
+    def of_phantom(cls, name: str) -> AblationCase:
+        """The demo's phantom: it takes no data to run."""
+        phantom = make_procedure(0, kind="miss", minimal_margin_mm=1.0)
+        return cls(
+            name,
+            phantom.planning,
+            phantom.tumor,
+            phantom.verification,
+            phantom.zone,
+            phantom.core,
+            phantom.truth.tcr,
+        )
+
+    def as_new(self) -> AblationCase:
+        """The same voxels in new objects, which have nothing computed and kept."""
+
+        def ct(old: CtVolume) -> CtVolume:
+            return CtVolume(old.voxels_hu.copy(), old.geometry, old.acquisition)
+
+        def mask(old: LabelMask) -> LabelMask:
+            return LabelMask(old.voxels.copy(), old.geometry, old.name)
+
+        return replace(
+            self,
+            planning=ct(self.planning),
+            tumor=mask(self.tumor),
+            verification=ct(self.verification),
+            zone=mask(self.zone),
+            core=mask(self.core),
+        )
+
+
+class ReplacedSegmenter:
+    """A model that costs what it costs, and whose output is replaced by the supplied masks.
+
+    It stands where a :class:`engine.segmentation.Segmenter` or an installed one of the service stands.
+
+    Parameters
+    ----------
+    model : Segmenter
+
+    Attributes
+    ----------
+    case : AblationCase
+        Whose masks are put in; set before every use.
+    network_s : float
+        Seconds that the model took since this was last set to zero.
+    """
+
+    case: AblationCase
+
+    def __init__(self, model: Segmenter) -> None:
+        self._model = model
+        self.network_s = 0.0
+
+    @property
+    def name(self) -> str:
+        """Of the model, without the word that makes a demo model's contours doubtful: they are the supplied ones."""
+        return f"{self._model.manifest.id} {self._model.manifest.version}, output replaced"
+
+    @property
+    def section(self) -> SegmentationSection:
+        """What its labels mean."""
+        return self._model.section
+
+    def open(self) -> Segmenter:
+        """The model, which is open."""
+        return self._model
+
+    def describe(self) -> ModelDescription:
+        """What it is, for the provenance."""
+        return ModelDescription(
+            self._model.manifest.id, self._model.manifest.version, "", self._model.backend
+        )
+
+    def segment(
+        self, ct: CtVolume, *, around: Box | None = None, on_progress: ProgressListener | None = None
+    ) -> Segmentation:
+        """Run the model, and give the supplied masks on the grid of its labels."""
+        started = time.perf_counter()
+        found = self._model.segment(ct, around=around, on_progress=on_progress)
+        self.network_s += time.perf_counter() - started
+        start = np.rint(ct.geometry.to_index(np.array(found.geometry.origin_lps_mm))).astype(int)
+        part = tuple(slice(a, a + n) for a, n in zip(start, found.geometry.shape_zyx, strict=True))
+        zone, core = self.case.zone.voxels[part], self.case.core.voxels[part]
+        labels = np.where(zone, self.section.labels["zone"], 0).astype(np.uint8)
+        labels[zone & core] = self.section.labels[CORE]
+        return replace(found, labels=labels, probability=(labels > 0).astype(np.float16))
+
+
+def assess(case: AblationCase, risk: SurvivalModel, segmenter: ReplacedSegmenter | None) -> Row:
+    """One assessment in this process, from voxels in memory to the answer; planning work is not timed."""
+    case = case.as_new()
+    prepared = prepare_planning(case.planning, case.tumor)
+    if segmenter is not None:
+        segmenter.case, segmenter.network_s = case, 0.0
+    heard: list[float] = []
+    started = time.perf_counter()
+    found = assess_ablation(
+        prepared,
+        case.verification,
+        case.zone if segmenter is None else None,
+        zone_segmenter=segmenter,
+        clinical=ClinicalInputs(SEX),
+        risk_model=risk,
+        on_preliminary=lambda _answer: heard.append(time.perf_counter() - started),
+    )
+    total_s = time.perf_counter() - started
+    if found.refusal is not None:
+        return {"refusal": found.refusal.reason}
+    assert found.radscore is not None  # noqa: S101 - the model has a signature
+    return {
+        "total_s": total_s,
+        **_network(total_s, segmenter),
+        "preliminary_s": heard[0],
+        "steps_s": {**found.timings_s, "between the stages": total_s - sum(found.timings_s.values())},
+        "tcr": found.coverage.tcr,
+        "features": found.radscore.features,
+    }
+
+
+def _network(total_s: float, segmenter: ReplacedSegmenter | None) -> Row:
+    network_s = 0.0 if segmenter is None else segmenter.network_s
+    return {"network_s": network_s, "without_network_s": total_s - network_s}
+
+
+class LoopbackService:
+    """The real service with its engine, in this process, and a client on loopback."""
+
+    def __init__(self, client: ColdspotClient, pipeline: EnginePipeline) -> None:
+        self._client, self._pipeline = client, pipeline
+
+    def assess(self, case: AblationCase, segmenter: ReplacedSegmenter | None) -> Row:
+        """One procedure; timed from the last byte of the verification CT, as the service says it."""
+        client = self._client
+        # Another voxel each time: the service knows a CT again that it has decoded before.
+        case = case.as_new()
+        case.verification.voxels_hu.flags.writeable = True
+        case.verification.voxels_hu[0, 0, 0] = np.random.default_rng().integers(-1000, -900)
+        self._pipeline.zone_segmenter = cast("InstalledSegmenter | None", segmenter)
+        if segmenter is not None:
+            segmenter.case, segmenter.network_s = case, 0.0
+        case_id = client.open_case(request_id=str(uuid4()), sex=SEX)
+        planning = client.upload_ct(case_id, case.planning, "planning")
+        client.upload_mask(case_id, case.tumor, "tumor", planning)
+        client.prepare(case_id)
+        verification = client.upload_ct(case_id, case.verification, "verification")
+        if segmenter is None:
+            client.upload_mask(case_id, case.zone, "zone", verification)
+        heard: list[float] = []
+        final = client.assess(case_id, on_preliminary=lambda _answer: heard.append(time.perf_counter()))
+        ended = time.perf_counter()
+        if final.HasField("refusal"):
+            return {"refusal": final.refusal.reason}
+        with (
+            tempfile.TemporaryDirectory() as folder
+        ):  # drawn after the answer: the next contender has to wait
+            client.fetch_artifact(final, "sheet.png", Path(folder))
+        client.delete_case(case_id)
+        stages = dict(final.timings_s)
+        return {
+            "total_s": final.latency_s,
+            **_network(final.latency_s, segmenter),
+            "preliminary_s": final.latency_s - (ended - heard[0]),
+            "steps_s": stages,
+            "tcr": final.coverage.tcr,
+        }
+
+
+@contextmanager
+def loopback_service(folder: Path, models: Path) -> Iterator[LoopbackService]:
+    """A service with the risk model of ``models``; it tests nothing at its start, the first round warms it."""
+    settings = read_settings(
+        port=0,
+        metrics_port=None,
+        state_dir=folder,
+        models_dir=models,
+        risk_model=RISK,
+        self_test=False,
+    )
+    pipeline = EnginePipeline(settings)
+    with (
+        running_server(settings, pipeline) as server,
+        ColdspotClient(f"127.0.0.1:{server.port}") as client,
+    ):
+        yield LoopbackService(client, pipeline)

@@ -1,0 +1,121 @@
+"""What the GPU benchmark asks of networks and of the whole assessment."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from engine.assessment.verification import AssessmentSettings, assess_ablation, prepare_planning
+from engine.errors import ColdspotError
+from engine.kernels.backend import resident
+from engine.manifest import load_bundle
+from engine.phantoms import make_procedure
+from engine.runtime.backends import NEEDS_A_DEVICE, REFERENCE, TOLERANCES, open_session
+
+REPEATS: Final = 50
+LONGEST_S: Final = 10.0
+TCR_TOLERANCE: Final = 1e-3
+
+
+def sessions(bundle: Path, plan_folder: Path) -> Iterator[dict[str, Any]]:
+    """Yield latency per patch of a bundle's network, for every backend that needs a device.
+
+    The times hold what a caller waits for: the patch goes to the device and the logits come back.
+    """
+    loaded = load_bundle(bundle)
+    model, spec = loaded.variant("fp32")[0], loaded.manifest.inputs[0]
+    shape = [1 if isinstance(size, str) else size for size in spec.shape]
+    given = {spec.name: np.random.default_rng(0).standard_normal(shape).astype(spec.dtype)}
+    with open_session(model, REFERENCE) as session:
+        expected = session.run(given)
+    name = f"{loaded.manifest.id} {loaded.manifest.version}"
+    for backend in NEEDS_A_DEVICE:
+        began = time.perf_counter()
+        try:
+            with open_session(model, backend, plan_folder=plan_folder) as session:
+                ready_s = time.perf_counter() - began
+                found = session.run(given)
+                worst, largest = difference(found, expected)
+                row = {
+                    "model": name,
+                    "patch": shape,
+                    "backend": session.backend,
+                    "ready_s": ready_s,
+                    "largest_difference": worst,
+                    "passed": bool(worst <= TOLERANCES["fp32"] * max(1.0, largest)),
+                }
+                if row["passed"]:
+                    row |= spread([one * 1e3 for one in repeated(lambda: session.run(given))])
+                yield row
+        except ColdspotError as error:
+            yield {"model": name, "backend": backend, "not_run": str(error)}
+
+
+def difference(found: dict[str, Any], expected: dict[str, Any]) -> tuple[float, float]:
+    """Return the largest difference of any output, and the largest output."""
+    pairs = [(np.asarray(found[name], dtype=np.float64), values) for name, values in expected.items()]
+    worst = max(float(np.abs(one - other).max()) for one, other in pairs)
+    return worst, max(float(np.abs(other).max()) for _, other in pairs)
+
+
+def repeated(call: Any) -> list[float]:
+    """Return the seconds of several runs, after one that is not timed."""
+    call()
+    runs: list[float] = []
+    while len(runs) < REPEATS and sum(runs) < LONGEST_S:
+        began = time.perf_counter()
+        call()
+        runs.append(time.perf_counter() - began)
+    return runs
+
+
+def spread(values_ms: list[float]) -> dict[str, float]:
+    """Return median, tenth and ninetieth percentile."""
+    return {
+        "median_ms": statistics.median(values_ms),
+        "p10_ms": float(np.percentile(values_ms, 10)),
+        "p90_ms": float(np.percentile(values_ms, 90)),
+        "runs": len(values_ms),
+    }
+
+
+def end_to_end(backend: str, repeats: int = 7) -> dict[str, Any]:
+    """Time one assessment of a phantom with supplied masks, and hold its coverage against the CPU's.
+
+    The row has what the last assessment copied to the device and back, and what it did not have to.
+
+    Raises
+    ------
+    ColdspotError
+        If a stage cannot run there.
+    """
+    phantom = make_procedure(0, kind="miss", minimal_margin_mm=1.0)
+
+    def assess(where: str) -> Any:
+        settings = AssessmentSettings(backend=where)  # type: ignore[arg-type]  # a kernel backend's name
+        prepared = prepare_planning(phantom.planning, phantom.tumor, settings=settings)
+        began = time.perf_counter()
+        with resident(settings.backend) as held:
+            found = assess_ablation(
+                prepared, phantom.verification, phantom.zone, core=phantom.core, settings=settings
+            )
+        traffic = None if held is None else asdict(held.traffic)
+        return found, time.perf_counter() - began, traffic
+
+    expected, *_ = assess("cpu")
+    assess(backend)
+    runs = [assess(backend) for _ in range(repeats)]
+    tcr, true = runs[-1][0].coverage.tcr, expected.coverage.tcr
+    if tcr is None or true is None or not abs(tcr - true) <= TCR_TOLERANCE:
+        return {"passed": False, "tcr": tcr, "tcr_cpu": true}
+    stages = {
+        stage: statistics.median(run.timings_s[stage] for run, *_ in runs) for stage in runs[0][0].timings_s
+    }
+    row = {"passed": True, "tcr": tcr, "stages_s": stages, "traffic": runs[-1][2]}
+    return row | spread([1e3 * seconds for _, seconds, _ in runs])

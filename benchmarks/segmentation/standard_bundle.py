@@ -1,0 +1,101 @@
+"""Model bundles of the end-to-end benchmark, made once and kept: the standard network, and a risk with a signature.
+
+    python -m benchmarks.segmentation.standard_bundle FOLDER
+
+Random weights cost what trained ones cost: nnU-Net's default 3D U-Net of 31 million, at 1 mm: 128 mm are one patch.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, Final
+
+from engine.manifest import Normal, read_manifest
+from engine.manifest.signature import RadiomicsSettings, SignatureFeature, SignatureSection
+from engine.radiomics import EXTRACTOR
+
+ROOT: Final = Path(__file__).parents[2]
+NETWORK: Final = "standard-1mm"
+RISK: Final = "deepsurv-demo-signature"
+DEMO_RISK: Final = ROOT / "models" / "deepsurv-demo" / "1.0.0"
+DEMO_ZONE: Final = ROOT / "models" / "zone-demo" / "1.0.0"
+RADSCORE: Final = 3.0
+
+FEATURES: Final = (
+    "original_firstorder_Skewness",
+    "original_glcm_Correlation",
+    "original_glszm_ZoneEntropy",
+    "wavelet-LLH_glcm_ClusterShade",
+    "wavelet-LHL_firstorder_Median",
+    "wavelet-HLL_gldm_DependenceVariance",
+    "wavelet-LLL_glcm_Imc1",
+    "wavelet-HHL_glszm_SmallAreaEmphasis",
+    "wavelet-LLL_ngtdm_Busyness",
+    "wavelet-HLH_glrlm_RunEntropy",
+    "wavelet-HHH_glszm_GrayLevelNonUniformity",
+)
+"""Eleven: 2 first-order and 9 texture, 3 original and 8 wavelet, as in Wang et al. 2026."""
+
+
+def standard_network(cache: Path) -> tuple[Path, Path]:
+    """nnU-Net's own folder of the standard network and its bundle, below ``cache``; exported once, in a minute."""
+    folder = cache / NETWORK
+    if not folder.exists():
+        print(f"exporting the network of 31 million weights to {folder}, once", file=sys.stderr)
+        # In a process of its own: what the export holds in memory stays there.
+        command = [sys.executable, "-m", "benchmarks.segmentation.standard_bundle", str(folder)]
+        subprocess.run(command, cwd=ROOT, check=True, stdout=sys.stderr)
+    (source,) = folder.glob("model/*/*__nnUNetPlans__3d_fullres")
+    return source, folder / "bundle"
+
+
+def risk_with_signature(cache: Path) -> Path:
+    """The demo risk model with a Radscore of eleven features in the place of fibrinogen; their weights are zero."""
+    manifest = read_manifest(DEMO_RISK)
+    assert manifest.survival is not None  # noqa: S101 - it is the demo's risk model
+    sex, fibrinogen, coverage = manifest.survival.covariates
+    given: dict[str, Any] = {"name": "radscore", "distribution": Normal(mean=RADSCORE, sd=0.5)}
+    section = manifest.survival.model_copy(
+        update={
+            "uses_radscore": True,
+            "covariates": (sex, fibrinogen.model_copy(update=given), coverage),
+            "signature": signature(),
+        }
+    )
+    folder = cache / RISK / "1.0.0"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in manifest.files:
+        shutil.copyfile(DEMO_RISK / name, folder / name)
+    written = manifest.model_copy(update={"id": RISK, "survival": section})
+    (folder / "manifest.json").write_text(written.model_dump_json(indent=1), encoding="utf-8")
+    return folder
+
+
+def signature() -> SignatureSection:
+    """A signature whose Radscore is ``RADSCORE`` whatever its features are."""
+    features = (
+        SignatureFeature(name=name, coefficient=0.0, mean=0.0, sd=1.0, reference_low=-1e9, reference_high=1e9)
+        for name in FEATURES
+    )
+    return SignatureSection(
+        settings=RadiomicsSettings(), extractor=EXTRACTOR, features=tuple(features), intercept=RADSCORE
+    )
+
+
+def main() -> None:
+    """Export the standard network into the folder of the command line."""
+    from benchmarks.segmentation.__main__ import STANDARD, write_model
+
+    target = Path(sys.argv[1])
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as name:
+        write_model(Path(name) / "made", {**STANDARD, "spacing": (1.0, 1.0, 1.0)}, [])
+        (Path(name) / "made").rename(target)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""What the service adds to the measurement: uploads beside a bare stream, cold start, latency, memory, many clients.
+
+.venv/bin/python -m benchmarks.serving [upload] [starts] [latency] [clients] [--runs 7] [--quick] [--json]
+
+The service runs in a process of its own, over loopback. The bare stream is the generated code of the same call, its
+messages and options, in a process that only counts their bytes.
+"""
+
+from __future__ import annotations
+
+from benchmarks.threads import limit_threads
+
+limit_threads()
+
+import argparse  # noqa: E402 - the libraries behind these read the number of threads when they are loaded
+import json  # noqa: E402
+from typing import Any  # noqa: E402
+
+from benchmarks.machine import machine  # noqa: E402
+from benchmarks.serving.latency import measure_clients, measure_latency, measure_starts  # noqa: E402
+from benchmarks.serving.upload import measure_upload  # noqa: E402
+
+PARTS = ("upload", "starts", "latency", "clients")
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; without any: all")
+    parser.add_argument("--runs", type=int, default=7, help="uploads of each kind")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the CT, five assessments")
+    parser.add_argument("--json", action="store_true")
+    asked = parser.parse_args()
+    parts = asked.parts or list(PARTS)
+    if unknown := set(parts) - set(PARTS):
+        parser.error(f"there is no part {', '.join(sorted(unknown))}")
+    found: dict[str, Any] = {"machine": machine(["coldspot", "grpcio", "numba", "onnxruntime", "openvino"])}
+    if "upload" in parts:
+        found["upload"] = measure_upload(asked.runs, quick=asked.quick)
+    if "starts" in parts:
+        found["starts"] = measure_starts(quick=asked.quick)
+    if "latency" in parts:
+        found["latency"] = measure_latency(quick=asked.quick)
+    if "clients" in parts:
+        found["clients"] = measure_clients(quick=asked.quick)
+    if asked.json:
+        print(json.dumps(found, indent=1))
+        return
+    for name, value in _lines(found):
+        print(f"{name:60s} {value}")
+
+
+def _lines(found: Any, above: str = "") -> list[tuple[str, str]]:
+    """One line for each figure, named by where it stands."""
+    if isinstance(found, dict):
+        return [line for name, inner in found.items() for line in _lines(inner, f"{above}{name} ")]
+    if isinstance(found, list) and found and isinstance(found[0], dict):
+        return [line for number, inner in enumerate(found) for line in _lines(inner, f"{above}{number} ")]
+    return [(above.strip(), f"{found:.3f}" if isinstance(found, float) else str(found))]
+
+
+if __name__ == "__main__":
+    main()

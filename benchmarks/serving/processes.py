@@ -1,0 +1,85 @@
+"""Starts services in processes of their own, tells how long that took and how much memory they have used."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+READY: Final = re.compile(r"coldspot serves on 127\.0\.0\.1:(\d+)")
+KIB_IN_MB: Final = 1024 / 1e6
+
+
+@dataclass(frozen=True)
+class Running:
+    """A service that serves.
+
+    Parameters
+    ----------
+    address : str
+    pid : int
+    to_serving_s : float
+        From the start of the process to the line that it serves.
+    """
+
+    address: str
+    pid: int
+    to_serving_s: float
+
+    def memory_high_water_mb(self) -> float:
+        """Most memory the process ever had (VmHWM), MB."""
+        return self._status_mb("VmHWM")
+
+    def memory_mb(self) -> float:
+        """Memory the process has now (VmRSS), MB."""
+        return self._status_mb("VmRSS")
+
+    def _status_mb(self, name: str) -> float:
+        text = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
+        found = re.search(rf"^{name}:\s+(\d+) kB", text, re.MULTILINE)
+        assert found is not None  # noqa: S101 - Linux
+        return int(found.group(1)) * KIB_IN_MB
+
+
+@contextmanager
+def coldspot_service(state_dir: Path, **settings: str) -> Iterator[Running]:
+    """``coldspot serve`` on a free port; ``settings`` are environment variables."""
+    environment = {**os.environ, "COLDSPOT_STATE_DIR": str(state_dir), **settings}
+    command = [str(Path(sys.executable).parent / "coldspot"), "serve", "--port", "0", "--metrics-port", "0"]
+    with (state_dir.parent / f"{state_dir.name}.log").open("w", encoding="utf-8") as log:
+        began = time.perf_counter()
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=log, text=True)
+        with _ending(process):
+            assert process.stdout is not None  # noqa: S101 - asked for above
+            found = READY.search(process.stdout.readline())
+            if found is None:
+                raise SystemExit(f"the service did not start; see {log.name}")
+            yield Running(f"127.0.0.1:{found.group(1)}", process.pid, time.perf_counter() - began)
+
+
+@contextmanager
+def bare_stream() -> Iterator[str]:
+    """``benchmarks.serving.bare_stream``; yields its address."""
+    command = [sys.executable, "-m", "benchmarks.serving.bare_stream"]
+    with (
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process,
+        _ending(process),
+    ):
+        assert process.stdout is not None  # noqa: S101 - asked for above
+        yield f"127.0.0.1:{process.stdout.readline().strip()}"
+
+
+@contextmanager
+def _ending(process: subprocess.Popen[str]) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(60)

@@ -1,0 +1,140 @@
+"""Our network on the published DeepSurv benchmark, beside Cox and the published C-indices.
+
+    COLDSPOT_DATA=... python -m benchmarks.survival [--sets whas gbsg] [--seeds 5] [--results FILE] [--table]
+
+The sets' own splits; everything that can be chosen is chosen by cross-validation on the training part (as
+``coldspot-export fit-survival`` does), the test part is looked at once. Every fit is kept in FILE as one line
+of JSON, and not repeated. Needs ``make setup-export``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from export.deepsurv.fitting import fit_survival
+from export.survival.concordance import concordance_index
+from export.survival.cox import fit_cox
+from export.survival.table import SurvivalTable
+
+ROOT = Path(__file__).parents[2]
+FOLDER: Final = "survival-deepsurv"
+FILES: Final = {
+    "whas": "whas_train_test.h5",
+    "support": "support_train_test.h5",
+    "metabric": "metabric_IHC4_clinical_train_test.h5",
+    "gbsg": "gbsg_cancer_train_test.h5",
+    "nonlinear": "gaussian_survival_data.h5",
+    "linear": "linear_survival_data.h5",
+}
+PUBLISHED: Final = {
+    "whas": 0.8626,
+    "support": 0.6183,
+    "metabric": 0.6434,
+    "gbsg": 0.6684,
+    "nonlinear": 0.6489,
+    "linear": 0.7740,
+}
+"""DeepSurv of Katzman et al. 2018, BMC Med Res Methodol 18:24."""
+NEEDED: Final = {"whas": 0.84, "support": 0.6083, "metabric": 0.6334, "gbsg": 0.6584, "nonlinear": 0.64}
+
+Row = dict[str, Any]
+
+
+def read_set(name: str) -> tuple[SurvivalTable, SurvivalTable]:
+    """Training and test cohort of a set."""
+    import h5py
+
+    with h5py.File(Path(os.environ["COLDSPOT_DATA"]) / FOLDER / FILES[name]) as file:
+        train, test = (_table(file[part]) for part in ("train", "test"))
+    return train, test
+
+
+def _table(part: Any) -> SurvivalTable:
+    covariates = np.asarray(part["x"], dtype=np.float64)
+    names = tuple(f"x{number}" for number in range(covariates.shape[1]))
+    return SurvivalTable(
+        names, covariates, np.asarray(part["t"], dtype=np.float64), np.asarray(part["e"]) > 0
+    )
+
+
+def measure(name: str, seed: int) -> Row:
+    """One fit of the product's defaults."""
+    train, test = read_set(name)
+    wall, cpu = time.perf_counter(), time.process_time()
+    fitted = fit_survival(train, test=test, seed=seed)
+    seconds = time.perf_counter() - wall, time.process_time() - cpu
+    log_risk = fitted.log_risk(test.with_covariates(fitted.names).covariates)
+    cox = fit_cox(train.covariates, train.months, train.event)
+    chosen = fitted.chosen.settings
+    return {
+        "set": name,
+        "seed": seed,
+        "test_c_index": concordance_index(test.months, test.event, log_risk),
+        "cox_c_index": concordance_index(test.months, test.event, cox.log_risk(test.covariates)),
+        "out_of_fold_c_index": [candidate.c_index for candidate in fitted.tried],
+        "chosen": f"hidden {chosen.hidden}, L2 {chosen.l2:g}, step {chosen.learning_rate:g}",
+        "slope": fitted.recalibration.applied,
+        "wall_s": seconds[0],
+        "cpu_s": seconds[1],
+    }
+
+
+def table_of(rows: list[Row]) -> str:
+    """Markdown: one line per set."""
+    lines = [
+        (
+            "| Set | Cases train / test | Ours, mean (SD; least to largest) | Seeds | Published | Needed | Cox | CPU s "
+            "| Chosen |"
+        ),
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name in FILES:
+        own = [row for row in rows if row["set"] == name]
+        if not own:
+            continue
+        reached = [row["test_c_index"] for row in own]
+        chosen = sorted({row["chosen"] for row in own})
+        train, test = read_set(name)
+        spread = statistics.stdev(reached) if len(reached) > 1 else float("nan")
+        lines.append(
+            f"| {name} | {train.cases} / {test.cases} | {statistics.mean(reached):.4f} ({spread:.4f}; "
+            f"{min(reached):.4f} to {max(reached):.4f}) | {len(own)} | {PUBLISHED[name]:.4f} "
+            f"| {NEEDED.get(name, float('nan')):.4f} | {own[0]['cox_c_index']:.4f} "
+            f"| {statistics.mean(row['cpu_s'] for row in own):.0f} | {'; '.join(chosen)} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run what is not yet in the results, then print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--sets", nargs="+", choices=list(FILES), default=list(FILES))
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--results", type=Path, default=ROOT / "survival-benchmark.jsonl")
+    parser.add_argument("--table", action="store_true", help="only print what is there")
+    chosen = parser.parse_args()
+    rows = []
+    if chosen.results.exists():
+        rows = [json.loads(line) for line in chosen.results.read_text().splitlines()]
+    done = {(row["set"], row["seed"]) for row in rows}
+    for seed in range(0 if chosen.table else chosen.seeds):
+        for name in chosen.sets:
+            if (name, seed) not in done:
+                rows.append(measure(name, seed))
+                with chosen.results.open("a") as file:
+                    file.write(json.dumps(rows[-1]) + "\n")
+    print(table_of(rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The clinical workflow: planning CT, verification CT, answer."""

@@ -1,0 +1,1 @@
+"""Coverage, margin, uncovered regions and their interval, measured on one grid."""

@@ -1,0 +1,91 @@
+"""The cold spots: connected uncovered parts of the target in lung, largest first.
+
+They are "uncovered region, for review", never an instruction to ablate, and void once the patient moves.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from engine.coverage.grid import MeasurementField
+from engine.findings import ColdSpot
+from engine.geometry import FloatArray, Vector3
+from engine.kernels.components import find_components
+
+LEAST_VOLUME_ML: Final = 0.001
+"""Regions below eight measurement voxels are not listed one by one; coverage still counts them."""
+
+DIRECTION_SHARE: Final = 0.38
+"""An axis is named when it carries at least this share of the unit direction (about 22 degrees)."""
+
+_AXIS_WORDS = (("left", "right"), ("posterior", "anterior"), ("superior", "inferior"))
+
+
+def find_cold_spots(field: MeasurementField, uncovered: npt.NDArray[np.bool_]) -> tuple[ColdSpot, ...]:
+    """Rank the uncovered regions of a target.
+
+    Parameters
+    ----------
+    field : MeasurementField
+    uncovered : ndarray of bool, (z, y, x)
+        Uncovered target in lung, on the field's grid.
+
+    Returns
+    -------
+    tuple of ColdSpot
+        Largest first; positions in the verification frame.
+    """
+    if not uncovered.any():
+        return ()
+    spacing = field.geometry.spacing_zyx_mm
+    parts = find_components(uncovered, spacing, backend=field.backend)
+    tumor_center = field.geometry.to_lps(np.array(ndimage.center_of_mass(field.tumor)))
+    spots = []
+    for i in range(len(parts)):
+        volume_ml = float(parts.volumes_ml[i])
+        if volume_ml < LEAST_VOLUME_ML:
+            break
+        box = tuple(
+            slice(int(a), int(b)) for a, b in zip(parts.starts_zyx[i], parts.stops_zyx[i], strict=True)
+        )
+        depth = np.where(parts.labels[box] == i + 1, field.distance_to_zone_mm[box], -np.inf)
+        deepest = np.array(np.unravel_index(int(np.argmax(depth)), depth.shape)) + parts.starts_zyx[i]
+        centroid = field.geometry.to_lps(parts.centroids_index_zyx[i])
+        spots.append(
+            ColdSpot(
+                rank=i + 1,
+                volume_ml=volume_ml,
+                centroid_lps_mm=_vector(centroid),
+                deepest_lps_mm=_vector(field.geometry.to_lps(deepest.astype(float))),
+                deepest_mm=float(depth.max()),
+                direction=direction_in_words(centroid - tumor_center),
+                distance_to_pleura_mm=_finite(float(field.distance_to_pleura_mm[tuple(deepest)])),
+            )
+        )
+    return tuple(spots)
+
+
+def direction_in_words(offset_lps_mm: FloatArray) -> str:
+    """Name an LPS direction, for example ``right anterior inferior``; ``central`` for none."""
+    length = float(np.linalg.norm(offset_lps_mm))
+    if length < 1.0:
+        return "central"
+    unit = offset_lps_mm / length
+    words = [
+        positive if u > 0 else negative
+        for u, (positive, negative) in zip(unit, _AXIS_WORDS, strict=True)
+        if abs(u) >= DIRECTION_SHARE
+    ]
+    return " ".join(words)
+
+
+def _finite(distance: float) -> float | None:
+    return distance if np.isfinite(distance) else None
+
+
+def _vector(values: FloatArray) -> Vector3:
+    return float(values[0]), float(values[1]), float(values[2])

@@ -1,0 +1,171 @@
+"""How sure the coverage is: draws of the tumor's place and of the contours, all read off one distance.
+
+TCR = 1 flips on one voxel: a perfect 5 mm ablation of an 18 mm tumor reads 0.93 after a shift of 1.3 mm.
+So every number comes with the range it has when tumor and contours are where they might also be.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from scipy.spatial.transform import Rotation
+
+from engine.coverage.grid import MeasurementField
+from engine.coverage.ratio import TARGET_MARGIN_MM
+from engine.geometry import FloatArray
+from engine.kernels.pose_draws import evaluate_draws
+
+DRAWS: Final = 1000
+"""The 5th and 95th percentiles of this many draws are good to about 0.7 percentile points."""
+
+CONTOUR_SD_MM: Final = 0.25
+"""A contour as a whole lies off its structure by about a quarter of a voxel of a thin-slice CT. On simulated
+procedures the 90 % interval of the margin held the true one in 98 % with 0.4 mm and in 92 to 96 % with this."""
+
+MOST_TUMOR_CONTOUR_SD_MM: Final = 2.0
+"""Three of these beyond the target margin still lie on the measurement grid."""
+
+SLICE_ERROR_SHARE: Final = 0.15
+"""Standard deviation of a contour along the slice normal, as a share of the slice distance: half of a
+uniform error within a slice (1/sqrt(12)), since in-plane contours of the neighbors help."""
+
+THICK_SLICE_MM: Final = 3.0
+THICK_SLICE_ERROR_SHARE: Final = 0.25
+"""Beyond this distance neighbors no longer help. In simulated procedures with slices of 5 mm the interval held the
+true margin in 65 to 75 % all the same: the margin measured there is too small, and the truth lies above."""
+
+POINT_SPACING_MM: Final = 1.0
+"""The target is sampled this finely for the draws."""
+
+
+@dataclass(frozen=True, eq=False)
+class PoseUncertainty:
+    """Standard deviations of the tumor's pose in the verification frame.
+
+    Parameters
+    ----------
+    translation_covariance_mm2 : ndarray, (3, 3)
+        Of the tumor's center, LPS.
+    rotation_sd_deg : float
+        About each axis through the tumor's center.
+    """
+
+    translation_covariance_mm2: FloatArray
+    rotation_sd_deg: float
+
+    @property
+    def sd_mm(self) -> float:
+        """Root mean square over the axes, mm."""
+        return float(np.sqrt(np.trace(self.translation_covariance_mm2) / 3.0))
+
+
+@dataclass(frozen=True, eq=False)
+class CoverageInterval:
+    """Ranges that hold the true value with 90 % probability, and the chance of completeness."""
+
+    tcr_90: tuple[float, float]
+    minimal_mm_90: tuple[float, float]
+    probability_complete: float
+
+
+def coverage_interval(
+    field: MeasurementField,
+    pose: PoseUncertainty,
+    *,
+    planning_slice: tuple[FloatArray, float],
+    verification_slice: tuple[FloatArray, float],
+    tumor_contour_sd_mm: float | None = None,
+    zone_contour_sd_mm: float | None = None,
+    draws: int = DRAWS,
+    seed: int = 0,
+    target_margin_mm: float = TARGET_MARGIN_MM,
+) -> CoverageInterval:
+    """Draw poses and contours and measure each draw.
+
+    Parameters
+    ----------
+    field : MeasurementField
+    pose : PoseUncertainty
+        The alignment's own.
+    planning_slice, verification_slice : (unit normal (3,) in the verification frame, distance in mm)
+        Slice direction and distance of both scans.
+    tumor_contour_sd_mm, zone_contour_sd_mm : float, optional
+        Of a contour that a model drew; without one ``CONTOUR_SD_MM`` holds. A tumor's is cut off at
+        ``MOST_TUMOR_CONTOUR_SD_MM``.
+    draws, seed : int
+    target_margin_mm : float
+
+    Returns
+    -------
+    CoverageInterval
+
+    Notes
+    -----
+    TCR, margin and completeness come from the same draw: the margin is minus the greatest distance to
+    the zone over the tumor's surface, both contours moved by their drawn offsets; a draw is complete
+    when its margin reaches the target margin, and then its TCR is 1.
+    """
+    rng = np.random.default_rng(seed)
+    tumor_sd_mm = CONTOUR_SD_MM if tumor_contour_sd_mm is None else tumor_contour_sd_mm
+    zone_sd_mm = CONTOUR_SD_MM if zone_contour_sd_mm is None else zone_contour_sd_mm
+    tumor_offset = rng.normal(0.0, min(tumor_sd_mm, MOST_TUMOR_CONTOUR_SD_MM), draws)
+    zone_offset = rng.normal(0.0, zone_sd_mm, draws)
+    shift = rng.multivariate_normal(np.zeros(3), pose.translation_covariance_mm2, draws)
+    for normal, distance_mm in (planning_slice, verification_slice):
+        share = SLICE_ERROR_SHARE if distance_mm <= THICK_SLICE_MM else THICK_SLICE_ERROR_SHARE
+        shift += np.outer(rng.normal(0.0, share * distance_mm, draws), normal)
+    turn = Rotation.from_rotvec(rng.normal(0.0, np.deg2rad(pose.rotation_sd_deg), (draws, 3))).as_matrix()
+
+    widest = target_margin_mm + float(np.abs(tumor_offset).max())
+    points, values = _target_points(field, widest)
+    drawn = evaluate_draws(
+        _finite(field.distance_to_zone_mm),
+        points,
+        values,
+        field.tumor_surface_index,
+        _index_maps(field, turn, shift),
+        target_margin_mm + tumor_offset,
+        zone_offset,
+        backend=field.backend,
+    )
+    margin = zone_offset - tumor_offset - drawn.greatest
+    complete = margin >= target_margin_mm
+    tcr = np.where(complete, 1.0, drawn.covered / np.maximum(drawn.included, 1))
+    return CoverageInterval(
+        tcr_90=_range_90(tcr),
+        minimal_mm_90=_range_90(margin),
+        probability_complete=float(np.count_nonzero(complete)) / draws,
+    )
+
+
+def _target_points(field: MeasurementField, widest_mm: float) -> tuple[FloatArray, FloatArray]:
+    """Indices and tumor distances of target voxels, thinned to ``POINT_SPACING_MM``."""
+    step = max(1, round(POINT_SPACING_MM / field.geometry.spacing_zyx_mm[0]))
+    thinned = field.distance_to_tumor_mm[::step, ::step, ::step]
+    index = np.argwhere(thinned < widest_mm)
+    return index.astype(np.float64) * step, thinned[tuple(index.T)].astype(np.float64)
+
+
+def _index_maps(field: MeasurementField, turn: FloatArray, shift: FloatArray) -> FloatArray:
+    """For each draw, the affine from an undrawn index of the field to the drawn one, (D, 3, 4)."""
+    center = field.geometry.to_lps(field.tumor_surface_index.mean(axis=0))
+    moved = np.tile(np.eye(4), (len(turn), 1, 1))
+    moved[:, :3, :3] = turn
+    moved[:, :3, 3] = center - turn @ center + shift
+    maps = field.geometry.index_from_lps @ moved @ field.geometry.affine_lps_mm
+    return np.ascontiguousarray(maps[:, :3, :])
+
+
+def _finite(distance: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Distances of a zone without a surface on the grid (all inside, all outside) made finite."""
+    if np.isfinite(distance).all():
+        return distance  # itself: a device may have it already
+    return np.nan_to_num(distance, posinf=1e3, neginf=-1e3)
+
+
+def _range_90(drawn: FloatArray) -> tuple[float, float]:
+    low, high = np.quantile(drawn, (0.05, 0.95))
+    return float(low), float(high)

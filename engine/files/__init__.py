@@ -1,0 +1,1 @@
+"""CTs, masks and displacement fields from files and back."""

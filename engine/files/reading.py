@@ -1,0 +1,155 @@
+"""What was sent, whatever its format: a CT, a mask on it, and whether two CTs belong together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from engine.dicom.instances import is_dicom_file
+from engine.dicom.masks import read_dicom_mask
+from engine.dicom.series import read_series
+from engine.errors import InvalidRequestError, PatientMismatchError
+from engine.files.image_file import read_ct_image, read_mask_image
+from engine.geometry import VolumeGeometry
+from engine.volume import CtVolume, LabelMask
+
+T = TypeVar("T")
+
+SAME_AXIS_TOLERANCE = 1e-3
+"""How far the step of one grid may be from one voxel of another that is the same but for its axis order."""
+
+
+def read_ct(path: Path) -> CtVolume:
+    """Read a CT: a folder of DICOM, a multi-frame DICOM file, or a NIfTI, NRRD or MetaImage file.
+
+    Raises
+    ------
+    InputError
+        The kind that names what is wrong; see :func:`engine.dicom.series.read_series` and
+        :func:`engine.files.image_file.read_ct_image`.
+    """
+    return read_series(path) if _is_dicom(path) else read_ct_image(path)
+
+
+def read_mask(path: Path, ct: CtVolume, name: str, *, label: str | None = None) -> LabelMask:
+    """Read a mask that lies on the grid of a CT.
+
+    Parameters
+    ----------
+    path : Path
+        A DICOM SEG or RTSTRUCT file (or the folder that holds it), NIfTI, NRRD or MetaImage.
+    ct : CtVolume
+        The CT it was drawn on. An image file may list the same voxels in another axis order or
+        direction, as converters do.
+    name : str
+        What it marks, for messages: ``tumor``, ``ablation zone``, …
+    label : str, optional
+        Which one, if there are several: label value, segment number or name of the region (ROI).
+
+    Returns
+    -------
+    LabelMask
+        Not empty, on the grid of ``ct``.
+
+    Raises
+    ------
+    GridMismatchError, EmptyMaskError
+        If it does not lie on its CT, or marks nothing.
+    InvalidRequestError
+        If there are several labels and none was chosen.
+    InputError
+        Else the kind that names what is wrong.
+    """
+    if _is_dicom(path):
+        mask = read_dicom_mask(path, ct, name, label=label)
+    else:
+        if label is not None and not label.lstrip("-").isdecimal():
+            raise InvalidRequestError(
+                f"{label!r} is no label value; choose the label of the {name} by its number"
+            )
+        mask = read_mask_image(path, name, label=None if label is None else int(label))
+    mask = in_axis_order_of(ct.geometry, replace(mask, name=name)).require_on(ct)
+    return LabelMask(mask.voxels, ct.geometry, name)
+
+
+def check_same_patient(planning: CtVolume, verification: CtVolume) -> tuple[str, ...]:
+    """Refuse two CTs of different patients; say what else differs.
+
+    Parameters
+    ----------
+    planning, verification : CtVolume
+
+    Returns
+    -------
+    tuple of str
+        Warnings: another study or session, another patient position, the same series twice.
+
+    Raises
+    ------
+    PatientMismatchError
+        If both headers name a patient, and not the same. An absent identifier proves nothing.
+    """
+    before, after = planning.acquisition, verification.acquisition
+    if before.patient_id and after.patient_id and before.patient_id != after.patient_id:
+        raise PatientMismatchError(
+            "planning and verification CT carry different patient identifiers; "
+            "check that both are of this patient"
+        )
+    warnings = []
+    if not (before.patient_id and after.patient_id):
+        warnings.append("planning or verification CT names no patient: that both are of one was not checked")
+    if _both_and_different(before.study_instance_uid, after.study_instance_uid):
+        warnings.append("planning and verification CT are of different studies (sessions)")
+    if _both_and_different(before.patient_position, after.patient_position):
+        warnings.append(
+            f"the patient lay {before.patient_position} in the planning CT and {after.patient_position} "
+            "in the verification CT: lung and lesion shift with the position"
+        )
+    if before.series_instance_uid and before.series_instance_uid == after.series_instance_uid:
+        warnings.append("planning and verification CT are one and the same series")
+    return tuple(warnings)
+
+
+def _is_dicom(path: Path) -> bool:
+    return path.is_dir() or (path.is_file() and is_dicom_file(path))
+
+
+def _both_and_different(one: str, other: str) -> bool:
+    return bool(one and other and one != other)
+
+
+def in_axis_order_of(grid: VolumeGeometry, mask: LabelMask) -> LabelMask:
+    """The same voxels with the axes of ``grid``, if they differ only in order and direction."""
+    # Column j is the step along the mask's axis j in voxels of the grid.
+    steps = (grid.index_from_lps @ mask.geometry.affine_lps_mm)[:3, :3]
+    whole = np.rint(steps)
+    is_reordering = np.array_equal(np.abs(whole) @ np.abs(whole).T, np.eye(3))
+    if not is_reordering or np.abs(steps - whole).max() > SAME_AXIS_TOLERANCE:
+        return mask
+    order = [int(axis) for axis in np.abs(whole).argmax(axis=1)]
+    signs = [int(whole[row, axis]) for row, axis in enumerate(order)]
+    own = mask.geometry
+    first = np.zeros(3)
+    for axis, sign in zip(order, signs, strict=True):
+        first[axis] = own.shape_zyx[axis] - 1 if sign < 0 else 0
+    geometry = replace(
+        own,
+        shape_zyx=_vector(own.shape_zyx[axis] for axis in order),
+        spacing_zyx_mm=_vector(own.spacing_zyx_mm[axis] for axis in order),
+        directions_zyx_lps=_vector(
+            _vector(sign * v for v in own.directions_zyx_lps[axis])
+            for axis, sign in zip(order, signs, strict=True)
+        ),
+        origin_lps_mm=_vector(float(v) for v in own.to_lps(first)),
+    )
+    voxels = mask.voxels.transpose(order)[tuple(slice(None, None, sign) for sign in signs)]
+    return LabelMask(np.ascontiguousarray(voxels), geometry, mask.name)
+
+
+def _vector(values: Iterable[T]) -> tuple[T, T, T]:
+    a, b, c = values
+    return a, b, c

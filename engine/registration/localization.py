@@ -1,0 +1,171 @@
+"""Finding the lesion of the planning CT in the verification CT, up to 40 mm off."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.geometry import FloatArray
+from engine.kernels.backend import BackendName
+from engine.refusal import RefusalCode, RefusedError
+from engine.registration.comparison import (
+    ZONE_HALO_MM,
+    PlanningSide,
+    distance_from,
+    match_slice_mm,
+)
+from engine.registration.region import ComparisonRegion, comparison_region
+from engine.registration.template import PATTERN_SPACING_MM, pattern_of
+from engine.registration.translation import masked_correlation, translation_candidates
+from engine.volume import CtVolume, LabelMask
+
+MOST_STEPS: Final = 90
+"""A whole chest is searched on a grid of at most this many voxels along an axis."""
+
+SEARCH_MM: Final = 40.0
+"""The lesion is looked for up to this far beyond what the planning region itself needs."""
+
+LEAST_CORRELATION: Final = 0.75
+"""Same patient: 0.88 and more on every case tried; another patient's or a mirrored chest: up to 0.70."""
+
+LUNG_CANDIDATES: Final = 3
+SAME_PLACE_MM: Final = 9.0
+"""Nearer candidates are the same: the deformation that follows captures that much."""
+
+MIRRORED_CORRELATION: Final = 0.85
+"""From here on the mirror image fits as well as the same patient would."""
+
+
+def find_lesion(
+    planning: PlanningSide, fixed: CtVolume, zone: LabelMask | None, *, backend: BackendName = "cpu"
+) -> tuple[list[FloatArray], float]:
+    """Find the surroundings of the tumor in the fixed CT by translation.
+
+    Ribs repeat every 2 to 3 cm and slide along the lung, so the whole picture can fit best one rib off.
+    What is inside the lung is compared on its own; where the two disagree, all candidates are returned.
+
+    Parameters
+    ----------
+    planning : PlanningSide
+    fixed : CtVolume
+    zone : LabelMask, optional
+        Where to look; without one, everywhere.
+    backend : {'cpu', 'gpu', 'reference'}
+
+    Returns
+    -------
+    candidates : list of ndarray, (4, 4)
+        Planning-from-fixed translations, LPS mm; the likeliest first, only one where there is no doubt.
+    correlation : float
+
+    Raises
+    ------
+    RefusedError
+        Nothing there resembles the planning region, or only its mirror image does.
+    """
+    match_mm = match_slice_mm(planning.ct, fixed)
+    low, high = _box_lps_mm(fixed if zone is None else zone)
+    room = 0.0 if zone is None else SEARCH_MM + 10.0
+    with ThreadPoolExecutor(1) as pool:
+        looked_for = pool.submit(planning.pattern, match_mm)
+        region = comparison_region(
+            fixed, 0.5 * (low + high), 0.5 * (high - low) + room, PATTERN_SPACING_MM, match_slice_mm=match_mm
+        )
+        ours, theirs = looked_for.result(), pattern_of(region)
+    known = _known(theirs.region, zone, backend)
+    first, correlation = _best(ours.region, theirs.region, known)
+    others = translation_candidates(
+        ours.vessels, theirs.vessels, ours.lung, theirs.lung & known, count=LUNG_CANDIDATES
+    )
+    candidates = [first]
+    for other in others:
+        matrix = np.eye(4)
+        matrix[:3, 3] = other.planning_from_verification_mm
+        apart = [float(np.linalg.norm(matrix[:3, 3] - one[:3, 3])) for one in candidates]
+        if min(apart) > SAME_PLACE_MM:
+            candidates.append(matrix)
+        elif other is others[0]:  # both agree
+            return [first], correlation
+    return candidates, correlation
+
+
+def find_translation(
+    moving: CtVolume, fixed: CtVolume, zone: LabelMask | None, *, backend: BackendName = "cpu"
+) -> tuple[FloatArray, float]:
+    """Find the translation between two whole scans.
+
+    Parameters
+    ----------
+    moving, fixed : CtVolume
+    zone : LabelMask, optional
+        Ablation zone in the fixed CT; carries no evidence.
+    backend : {'cpu', 'gpu', 'reference'}
+
+    Returns
+    -------
+    moving_from_fixed : ndarray, (4, 4)
+    correlation : float
+
+    Raises
+    ------
+    RefusedError
+    """
+    ours_box, theirs_box = _box_lps_mm(moving), _box_lps_mm(fixed)
+    widest = max(float((high - low).max()) for low, high in (ours_box, theirs_box))
+    spacing = max(PATTERN_SPACING_MM, widest / MOST_STEPS)
+    ours, theirs = (
+        comparison_region(ct, 0.5 * (low + high), 0.5 * (high - low), spacing)
+        for ct, (low, high) in ((moving, ours_box), (fixed, theirs_box))
+    )
+    return _best(ours, theirs, _known(theirs, zone, backend))
+
+
+def _best(
+    ours: ComparisonRegion, theirs: ComparisonRegion, known: npt.NDArray[np.bool_]
+) -> tuple[FloatArray, float]:
+    found = translation_candidates(ours, theirs, ours.inside, known, count=1)
+    best = found[0].correlation if found else 0.0
+    if best < LEAST_CORRELATION:
+        _refuse_dissimilar(ours, theirs, known, best)
+    matrix = np.eye(4)
+    matrix[:3, 3] = found[0].planning_from_verification_mm
+    return matrix, best
+
+
+def _known(theirs: ComparisonRegion, zone: LabelMask | None, backend: BackendName) -> npt.NDArray[np.bool_]:
+    if zone is None:
+        return theirs.inside
+    return theirs.inside & (distance_from(zone, theirs.geometry, backend) > ZONE_HALO_MM)
+
+
+def _refuse_dissimilar(
+    ours: ComparisonRegion, theirs: ComparisonRegion, known: npt.NDArray[np.bool_], best: float
+) -> None:
+    """Refuse, and say so if the mirror image would have fitted."""
+    mirrored = masked_correlation(ours.hu[:, :, ::-1], ours.inside[:, :, ::-1], theirs.hu, known).max()
+    if mirrored >= MIRRORED_CORRELATION:
+        raise RefusedError(
+            RefusalCode.WRONG_SIDE,
+            f"the verification CT fits the mirror image of the planning CT (correlation {mirrored:.2f}) and not "
+            f"the planning CT itself ({best:.2f}): wrong side, or left and right exchanged in an export.",
+        )
+    raise RefusedError(
+        RefusalCode.ALIGNMENT_RESIDUAL_TOO_HIGH,
+        f"the surroundings of the planning lesion are not found around the ablation zone (correlation {best:.2f}, "
+        f"least {LEAST_CORRELATION:g}): another patient, another lesion, or a zone far from the lesion. "
+        "Check that both scans and the zone belong together.",
+    )
+
+
+def _box_lps_mm(of: CtVolume | LabelMask) -> tuple[FloatArray, FloatArray]:
+    """Low and high corner of a mask's structure, or of a whole CT."""
+    if isinstance(of, LabelMask):
+        start, stop = of.bounding_box()
+        ends = np.array(list(np.ndindex(2, 2, 2)), dtype=float)
+        corners = of.geometry.to_lps(np.array(start) + ends * (np.array(stop) - 1 - np.array(start)))
+    else:
+        corners = of.geometry.corners_lps_mm()
+    return corners.min(axis=0), corners.max(axis=0)

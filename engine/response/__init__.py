@@ -1,0 +1,1 @@
+"""Response to neoadjuvant treatment: lesion patches and their FM-LCT features."""

@@ -1,0 +1,1 @@
+"""Risk of local tumor progression from a survival model."""

@@ -1,0 +1,1 @@
+"""The power-on self-test on phantoms of known truth."""

@@ -1,0 +1,156 @@
+"""Power-on self-test: spheres in a textured block, whose coverage has a formula, through the real workflow.
+
+The two scans have different grids and one of them has flipped axes, so that a mirrored or shifted answer is
+caught before the first patient.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from engine.assessment.verification import (
+    AblationAssessment,
+    AssessmentSettings,
+    assess_ablation,
+    prepare_planning,
+)
+from engine.errors import SelfTestError
+from engine.geometry import FloatArray, VolumeGeometry
+from engine.kernels.backend import BackendName
+from engine.kernels.resampling import resample
+from engine.phantoms.closed_form import rasterize_sphere, sphere_minimal_margin_mm, sphere_overlap_tcr
+from engine.volume import Acquisition, CtVolume
+
+TCR_TOLERANCE: Final = 0.02
+MARGIN_TOLERANCE_MM: Final = 0.6
+PLACE_TOLERANCE_MM: Final = 1.0
+
+_TUMOR_RADIUS_MM: Final = 9.0
+_ZONE_RADIUS_MM: Final = 13.0
+_ZONE_SHIFT_LPS_MM: Final = np.array([2.0, 0.0, 0.0])
+_PATIENT_SHIFT_LPS_MM: Final = np.array([3.3, -6.1, 7.4])
+_TUMOR_LPS_MM: Final = np.array([1.3, -2.1, 0.7])
+_TARGET_MARGIN_MM: Final = 5.0
+_SIZE_MM: Final = 96.0
+
+
+@dataclass(frozen=True)
+class SelfTestReport:
+    """Measured against true."""
+
+    tcr: float
+    true_tcr: float
+    minimal_mm: float
+    true_minimal_mm: float
+    place_error_mm: float
+
+
+def warm_up(backend: BackendName = "cpu") -> AblationAssessment:
+    """Run the whole workflow once, so that every kernel is compiled and every library loaded.
+
+    Returns
+    -------
+    AblationAssessment
+        Of the self-test's spheres; somebody who draws assessments can warm up with it.
+    """
+    return _measured(backend)
+
+
+def run_self_test(backend: BackendName = "cpu") -> SelfTestReport:
+    """Compare the workflow's answer on the spheres with the formula.
+
+    Returns
+    -------
+    SelfTestReport
+
+    Raises
+    ------
+    SelfTestError
+        The answer is off by more than the tolerances, or refused: this installation must not measure.
+    """
+    found = _measured(backend)
+    coverage, margin = found.coverage, found.margin
+    if found.refusal is not None or coverage.tcr is None or margin.minimal_mm is None or not found.uncovered:
+        reason = found.refusal.reason if found.refusal else "no uncovered region was found"
+        raise SelfTestError(f"the self-test phantom was not measured: {reason}; reinstall Coldspot")
+    shift = float(np.linalg.norm(_ZONE_SHIFT_LPS_MM))
+    # The zone is shifted to the left: what is missing lies to the right of the tumor.
+    place = np.array(found.lesion.verification_centroid_lps_mm)
+    report = SelfTestReport(
+        tcr=coverage.tcr,
+        true_tcr=sphere_overlap_tcr(_TUMOR_RADIUS_MM, _TARGET_MARGIN_MM, _ZONE_RADIUS_MM, shift),
+        minimal_mm=margin.minimal_mm,
+        true_minimal_mm=sphere_minimal_margin_mm(_TUMOR_RADIUS_MM, _ZONE_RADIUS_MM, shift),
+        place_error_mm=float(np.linalg.norm(place - _TUMOR_LPS_MM - _PATIENT_SHIFT_LPS_MM)),
+    )
+    wrong = (
+        abs(report.tcr - report.true_tcr) > TCR_TOLERANCE
+        or abs(report.minimal_mm - report.true_minimal_mm) > MARGIN_TOLERANCE_MM
+        or report.place_error_mm > PLACE_TOLERANCE_MM
+        or "right" not in found.uncovered[0].direction
+    )
+    if wrong:
+        raise SelfTestError(
+            f"the self-test phantom was measured wrongly: TCR {report.tcr:.3f} for {report.true_tcr:.3f}, margin "
+            f"{report.minimal_mm:.2f} mm for {report.true_minimal_mm:.2f} mm, place off by {report.place_error_mm:.2f} "
+            f"mm, missing part {found.uncovered[0].direction!r} for 'right'; reinstall Coldspot"
+        )
+    return report
+
+
+@cache
+def _measured(backend: BackendName) -> AblationAssessment:
+    texture, block = _texture()
+    n = int(_SIZE_MM / 1.25)
+    upright = VolumeGeometry(
+        (n, n, n), (1.25, 1.25, 1.25), origin_lps_mm=(-_SIZE_MM / 2, -_SIZE_MM / 2, -_SIZE_MM / 2)
+    )
+    x, y, z = (
+        float(v) for v in np.array([_SIZE_MM / 2, _SIZE_MM / 2, -_SIZE_MM / 2]) + _PATIENT_SHIFT_LPS_MM
+    )
+    turned = VolumeGeometry(
+        (n, n, n), (1.25, 1.25, 1.25), ((0.0, 0.0, 1.0), (0.0, -1.0, 0.0), (-1.0, 0.0, 0.0)), (x, y, z)
+    )
+    planning_tissue = _scan(texture, block, upright, np.zeros(3))
+    verification_tissue = _scan(texture, block, turned, _PATIENT_SHIFT_LPS_MM)
+    tumor = rasterize_sphere(upright, _TUMOR_LPS_MM, _TUMOR_RADIUS_MM, "tumor")
+    center = _TUMOR_LPS_MM + _PATIENT_SHIFT_LPS_MM + _ZONE_SHIFT_LPS_MM
+    zone = rasterize_sphere(turned, center, _ZONE_RADIUS_MM, "ablation zone")
+    planning_tissue[tumor.voxels], verification_tissue[zone.voxels] = 30, -200
+    said = Acquisition(series_description="simulated phantom, not a patient")
+    prepared = prepare_planning(CtVolume(planning_tissue, upright, said), tumor)
+    settings = AssessmentSettings(backend=backend)
+    ignored: list[AblationAssessment] = []
+    return assess_ablation(
+        prepared,
+        CtVolume(verification_tissue, turned, said),
+        zone,
+        settings=settings,
+        on_preliminary=ignored.append,
+    )
+
+
+def _texture() -> tuple[FloatArray, VolumeGeometry]:
+    """Lung-like density with structure of 4 to 12 mm, on a block larger than both scans."""
+    rng = np.random.default_rng(20260101)
+    n = 64
+    block = VolumeGeometry((n, n, n), (2.0, 2.0, 2.0), origin_lps_mm=(-float(n), -float(n), -float(n)))
+    white = rng.standard_normal((n, n, n))
+    fine, coarse = (ndimage.gaussian_filter(white, s, mode="wrap") for s in (1.2, 3.0))
+    return -820.0 + 90.0 * fine / fine.std() + 60.0 * coarse / coarse.std(), block
+
+
+def _scan(
+    texture: FloatArray, block: VolumeGeometry, grid: VolumeGeometry, shift_lps_mm: FloatArray
+) -> npt.NDArray[np.int16]:
+    moved = np.eye(4)
+    moved[:3, 3] = -shift_lps_mm
+    index_map = block.index_from_lps @ moved @ grid.affine_lps_mm
+    hu = resample(texture.astype(np.float32), index_map, grid.shape_zyx, order=3, fill=-820.0)
+    return np.asarray(np.rint(hu), dtype=np.int16)

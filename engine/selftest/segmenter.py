@@ -1,0 +1,112 @@
+"""Power-on self-test of the segmentation models: a phantom through each, before the first patient.
+
+A demo model knows phantoms and has to find what is there. Of a site's own model nothing is known but that it
+has to give labels and finite probabilities.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.errors import SelfTestError
+from engine.geometry import FloatArray, Vector3
+from engine.manifest import SegmentationSection
+from engine.phantoms import PhantomProcedure, make_procedure
+from engine.segmentation import Box
+from engine.structures.model_contour import StructureSegmenter
+from engine.volume import CtVolume, LabelMask
+
+LEAST_DICE: Final = 0.5
+"""A network that computes nonsense (a broken engine, half precision that overflows) finds nothing or everything."""
+
+LEAST_HALF_WIDTH_MM: Final = 25.0
+GREATEST_HALF_WIDTH_MM: Final = 35.0
+PATCH_SHARE: Final = 0.45
+"""Half of the box, as a share of the network's patch: one patch is computed, as every start waits for it."""
+
+_SIZE_MM: Final = 90.0
+_SEED: Final = 4
+
+
+class TestedSegmenter(StructureSegmenter, Protocol):
+    """A segmentation model that says whether it is a demo."""
+
+    @property
+    def demo(self) -> bool:
+        """Whether it is a demo model."""
+
+
+def require_segmenters(tumor: TestedSegmenter | None, zone: TestedSegmenter | None) -> dict[str, float]:
+    """Segment a phantom with the models that are there.
+
+    Returns
+    -------
+    dict of str to float
+        Dice by model name.
+
+    Raises
+    ------
+    SelfTestError
+    """
+    if tumor is None and zone is None:
+        return {}
+    phantom = _phantom()
+    found = {}
+    if tumor is not None:
+        found[tumor.name] = _tested(tumor, phantom.planning, phantom.tumor)
+    if zone is not None:
+        found[zone.name] = _tested(zone, phantom.verification, phantom.zone)
+    return found
+
+
+@cache
+def _phantom() -> PhantomProcedure:
+    return make_procedure(_SEED, kind="complete", size_mm=_SIZE_MM)
+
+
+def _tested(segmenter: TestedSegmenter, ct: CtVolume, truth: LabelMask) -> float:
+    center = ct.geometry.to_lps(np.argwhere(truth.voxels).mean(axis=0))
+    x, y, z = (float(v) for v in center)
+    place: Vector3 = (x, y, z)
+    drawn = segmenter.segment(ct, around=Box.around(place, half_width_mm(segmenter.section)))
+    probability = np.asarray(drawn.foreground_probability, dtype=np.float32)
+    known = np.isin(drawn.labels, list(segmenter.section.labels.values())).all()
+    if (
+        not known
+        or not np.isfinite(probability).all()
+        or probability.min() < 0.0
+        or probability.max() > 1.001
+    ):
+        raise SelfTestError(
+            f"{segmenter.name} gives labels or probabilities that there are none; export it again"
+        )
+    dice = _dice(drawn.labels > 0, drawn.geometry.to_lps((0.0, 0.0, 0.0)), ct, truth)
+    if segmenter.demo and dice < LEAST_DICE:
+        raise SelfTestError(
+            f"{segmenter.name} finds its phantom's structure with a Dice coefficient of {dice:.2f} only (at least "
+            f"{LEAST_DICE:g}); install it again, or choose another segmentation_backend"
+        )
+    return dice
+
+
+def half_width_mm(section: SegmentationSection) -> float:
+    """Half of the width of the box that is segmented."""
+    pairs = zip(section.patch_shape, section.spacing_mm, strict=True)
+    return min(max(PATCH_SHARE * min(n * mm for n, mm in pairs), LEAST_HALF_WIDTH_MM), GREATEST_HALF_WIDTH_MM)
+
+
+def prepare_phantom() -> None:
+    """Make the phantom, beside other work say; it is kept."""
+    _phantom()
+
+
+def _dice(marked: npt.NDArray[np.bool_], first_lps_mm: FloatArray, ct: CtVolume, truth: LabelMask) -> float:
+    """Dice coefficient; what of the truth lies outside the box is missed."""
+    start = np.rint(ct.geometry.to_index(first_lps_mm)).astype(int)
+    box = tuple(slice(int(a), int(a) + n) for a, n in zip(start, marked.shape, strict=True))
+    both = int(np.count_nonzero(marked & truth.voxels[box]))
+    return 2.0 * both / (int(np.count_nonzero(marked)) + int(np.count_nonzero(truth.voxels)))

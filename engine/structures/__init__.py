@@ -1,0 +1,1 @@
+"""Tumor, ablation zone and lung: contours, where they come from, and their surfaces."""

@@ -1,0 +1,141 @@
+"""The lesion in the planning CT: which part of the tumor mask it is, and how large."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+from scipy.spatial import ConvexHull, QhullError
+from scipy.spatial.distance import pdist
+
+from engine.errors import InvalidRequestError
+from engine.findings import LesionFinding
+from engine.geometry import FloatArray, Vector3, VolumeGeometry
+from engine.kernels.components import find_components
+from engine.structures.surface import tight_crop
+from engine.volume import CtVolume, LabelMask
+
+TARGET_REACH_MM: Final = 20.0
+"""A navigation target farther than this from every part of the tumor mask belongs to another lesion."""
+
+SATELLITE_SHARE: Final = 0.1
+"""A second part at least this large against the largest may be another lesion: the reader is told."""
+
+
+def choose_lesion(tumor: LabelMask, target_lps_mm: Vector3 | None) -> tuple[LabelMask, tuple[str, ...]]:
+    """The part of a tumor mask that is meant, and what has to be said about the choice.
+
+    Parameters
+    ----------
+    tumor : LabelMask
+        Not empty.
+    target_lps_mm : tuple of float, optional
+        The navigation system's point; without it the whole mask is the lesion.
+
+    Raises
+    ------
+    InvalidRequestError
+        The target lies far from the tumor mask.
+    """
+    spacing = tumor.geometry.spacing_zyx_mm
+    parts = find_components(tumor.voxels, spacing)
+    if target_lps_mm is None:
+        several = len(parts) > 1 and parts.volumes_ml[1] >= SATELLITE_SHARE * parts.volumes_ml[0]
+        if not several:
+            return tumor, ()
+        listed = ", ".join(f"{v:.2f} mL" for v in parts.volumes_ml)
+        return tumor, (
+            (
+                f"the tumor mask has {len(parts)} separate parts ({listed}), measured as one lesion; "
+                "give a target point to choose one"
+            ),
+        )
+    index = tumor.geometry.to_index(np.array(target_lps_mm))
+    offset_mm = (np.argwhere(tumor.voxels) - index) * np.array(spacing)
+    nearest = int(np.argmin((offset_mm**2).sum(axis=1)))
+    distance = float(np.linalg.norm(offset_mm[nearest]))
+    if distance > TARGET_REACH_MM:
+        raise InvalidRequestError(
+            f"the target point lies {distance:.0f} mm from the tumor mask (at most {TARGET_REACH_MM:g} mm); "
+            "check that it is in LPS mm of the planning CT"
+        )
+    label = int(parts.labels[tuple(np.argwhere(tumor.voxels)[nearest])])
+    if len(parts) == 1:
+        return tumor, ()
+    chosen = LabelMask(parts.labels == label, tumor.geometry, tumor.name)
+    return chosen, (f"of {len(parts)} parts of the tumor mask the one at the target was measured",)
+
+
+def describe_lesion(tumor: LabelMask, source: str) -> LesionFinding:
+    """Volume, centroid and longest diameter of a tumor mask."""
+    crop = tight_crop(tumor, pad_voxels=0)
+    center = crop.geometry.to_lps(np.array(ndimage.center_of_mass(crop.voxels)))
+    return LesionFinding(
+        volume_ml=tumor.volume_ml,
+        centroid_lps_mm=(float(center[0]), float(center[1]), float(center[2])),
+        verification_centroid_lps_mm=None,
+        source=source,
+        longest_diameter_mm=longest_diameter_mm(tumor),
+    )
+
+
+def longest_diameter_mm(mask: LabelMask) -> float:
+    """Greatest distance between two corners of marked voxels, mm."""
+    corners = np.array(list(np.ndindex(2, 2, 2))) - 0.5
+    marked = tight_crop(mask, pad_voxels=0).voxels
+    edge = marked & ~ndimage.binary_erosion(marked)
+    points = (np.argwhere(edge)[:, None, :] + corners[None]).reshape(-1, 3) * np.array(
+        mask.geometry.spacing_zyx_mm
+    )
+    return float(pdist(points[_hull(points)]).max())
+
+
+def find_core(ct: CtVolume, zone: LabelMask) -> LabelMask | None:
+    """The dense core of a zone: connected voxels above ``CORE_THRESHOLD_HU`` after light smoothing.
+
+    Returns
+    -------
+    LabelMask or None
+        On the grid of the CT; None where the zone has no core worth the name.
+    """
+    start, stop = zone.bounding_box()
+    box = tuple(slice(max(0, a - 2), b + 2) for a, b in zip(start, stop, strict=True))
+    hu = ndimage.median_filter(ct.voxels_hu[box], size=3)
+    dense = zone.voxels[box] & (hu > CORE_THRESHOLD_HU)
+    parts = find_components(dense, zone.geometry.spacing_zyx_mm)
+    if len(parts) == 0 or parts.volumes_ml[0] < LEAST_CORE_ML:
+        return None
+    voxels = np.zeros(zone.voxels.shape, dtype=np.bool_)
+    voxels[box] = parts.labels == 1
+    return LabelMask(voxels, zone.geometry, "ablation core")
+
+
+CORE_THRESHOLD_HU: Final = -350
+"""Between ground glass (about -550 HU) and coagulated tissue (above -150 HU)."""
+
+LEAST_CORE_ML: Final = 0.05
+
+
+def touches_border(mask: LabelMask) -> bool:
+    """Whether marked voxels lie in the outermost layer of the grid: the structure may go on beyond."""
+    start, stop = mask.bounding_box()
+    return min(start) == 0 or any(b == n for b, n in zip(stop, mask.geometry.shape_zyx, strict=True))
+
+
+def grown_box_inside(mask: LabelMask, margin_mm: float, geometry: VolumeGeometry) -> bool:
+    """Whether the box of a mask grown by ``margin_mm`` lies within a field of view."""
+    start, stop = mask.bounding_box()
+    room = margin_mm / np.array(mask.geometry.spacing_zyx_mm)
+    low: FloatArray = np.array(start) - 0.5 - room
+    high: FloatArray = np.array(stop) - 0.5 + room
+    ends = np.array(list(np.ndindex(2, 2, 2)), dtype=float)
+    return bool(geometry.contains(mask.geometry.to_lps(low + ends * (high - low))).all())
+
+
+def _hull(points: FloatArray) -> npt.NDArray[np.int64]:
+    try:
+        return np.asarray(ConvexHull(points).vertices, dtype=np.int64)
+    except QhullError:  # voxel corners always span a volume; kept for degenerate rounding
+        return np.arange(len(points))

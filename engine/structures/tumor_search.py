@@ -1,0 +1,196 @@
+"""The tumor in a planning CT without a mask: segmented, and chosen by the navigation system's target point.
+
+Without a target point one candidate at the lung is taken, and said. Several are a refusal that lists them:
+which of two nodules was ablated is nothing that a size or a probability could tell.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from scipy import ndimage
+
+from engine.errors import InvalidRequestError
+from engine.geometry import Vector3
+from engine.kernels.backend import BackendName
+from engine.refusal import LesionCandidate, RefusalCode, RefusedError
+from engine.segmentation import Box
+from engine.structures.model_contour import (
+    DOUBTFUL,
+    ModelContour,
+    Parts,
+    StructureSegmenter,
+    least_sd_mm,
+    segment_parts,
+    source_of,
+)
+from engine.volume import CtVolume
+
+HALF_WIDTHS_MM: Final = (45.0, 80.0)
+"""Around a target point this much is segmented, and once more the wider box where the tumor is cut by it."""
+
+TARGET_REACH_MM: Final = 10.0
+"""A target point this far from a tumor still means it: navigation systems aim at a tumor's middle, and a small one
+may be drawn a slice or two off."""
+
+LEAST_TARGETED_ML: Final = 0.03
+"""A ball of 4 mm; smaller parts are noise even where a target point says that there is a tumor."""
+
+LEAST_CANDIDATE_ML: Final = 0.1
+"""Without a target point: a ball of 6 mm."""
+
+LUNG_HU: Final = (-970.0, -500.0)
+"""Aerated lung; air outside the body and in the bowel is lighter."""
+
+SHELL_MM: Final = 5.0
+LEAST_LUNG_SHARE: Final = 0.15
+"""Share of what lies within ``SHELL_MM`` of a candidate that has to be lung: a nodule at the pleura has a quarter
+and more."""
+
+MOST_LISTED: Final = 8
+
+
+def find_tumor(
+    planning: CtVolume,
+    segmenter: StructureSegmenter,
+    target_lps_mm: Vector3 | None = None,
+    *,
+    backend: BackendName = "cpu",
+) -> ModelContour:
+    """Segment the tumor that is meant.
+
+    Parameters
+    ----------
+    planning : CtVolume
+    segmenter : StructureSegmenter
+        Of tumors; every label but the background counts.
+    target_lps_mm : tuple of float, optional
+        The navigation system's point in the tumor.
+    backend : {'cpu', 'gpu', 'reference'}
+
+    Returns
+    -------
+    ModelContour
+
+    Raises
+    ------
+    InvalidRequestError
+        The target lies outside the planning CT.
+    RefusedError
+        No candidate (``lesion_not_found``), or several and no target (``several_lesions``).
+    """
+    if target_lps_mm is not None:
+        return _at_target(planning, segmenter, target_lps_mm, backend)
+    parts = segment_parts(segmenter, planning, None, backend)
+    large = [k for k, ml in enumerate(parts.components.volumes_ml) if ml >= LEAST_CANDIDATE_ML]
+    candidates = [k for k in large if _lung_share(parts, k) >= LEAST_LUNG_SHARE]
+    listed = tuple(_candidate(parts, k) for k in candidates)
+    if not candidates:
+        elsewhere = f" ({len(large)} of its candidates do not lie at the lung)" if large else ""
+        raise RefusedError(
+            RefusalCode.LESION_NOT_FOUND,
+            f"the tumor model found no tumor of at least {LEAST_CANDIDATE_ML:g} mL in or at the lung of the planning "
+            f"CT{elsewhere}; give the navigation system's target point, or send the contoured tumor",
+        )
+    if len(candidates) > 1:
+        shown = "; ".join(f"{n}) {one}" for n, one in enumerate(listed[:MOST_LISTED], 1))
+        more = f"; and {len(listed) - MOST_LISTED} smaller ones" if len(listed) > MOST_LISTED else ""
+        raise RefusedError(
+            RefusalCode.SEVERAL_LESIONS,
+            f"the tumor model found {len(listed)} candidates in the planning CT: {shown}{more}. Choose one by its "
+            "target point, or send the contoured tumor",
+            listed,
+        )
+    said = (
+        f"no target point was given: the only candidate of the tumor model, {listed[0]}, was taken; check it"
+    )
+    return _contour(parts, candidates[0], segmenter, (said,))
+
+
+def _at_target(
+    planning: CtVolume, segmenter: StructureSegmenter, target_lps_mm: Vector3, backend: BackendName
+) -> ModelContour:
+    if not planning.geometry.contains(np.array(target_lps_mm)):
+        raise InvalidRequestError(
+            "the target point lies outside the planning CT; check that it is in LPS mm of the planning CT",
+            "target_lps_mm",
+        )
+    for half_width_mm in HALF_WIDTHS_MM:
+        parts = segment_parts(segmenter, planning, Box.around(target_lps_mm, half_width_mm), backend)
+        chosen, distance_mm = _nearest(parts, target_lps_mm)
+        if distance_mm > TARGET_REACH_MM:
+            _refuse_far(parts, chosen, distance_mm, half_width_mm)
+        if not parts.cut_by_box(chosen):
+            break
+    else:
+        raise RefusedError(
+            RefusalCode.LESION_NOT_FOUND,
+            f"what the tumor model found at the target point goes on beyond {HALF_WIDTHS_MM[-1]:g} mm: no tumor; "
+            "send the contoured tumor",
+        )
+    said = []
+    if distance_mm > 0.0:
+        said.append(
+            f"the target point lies {distance_mm:.1f} mm outside the tumor that was segmented; check its contour"
+        )
+    return _contour(parts, chosen, segmenter, tuple(said))
+
+
+def _nearest(parts: Parts, target_lps_mm: Vector3) -> tuple[int, float]:
+    """The part nearest to a place, and how far its nearest voxel's edge is; -1 without a part."""
+    target = parts.geometry.to_index(np.array(target_lps_mm))
+    spacing = np.array(parts.geometry.spacing_zyx_mm)
+    best, least_mm = -1, np.inf
+    for part, volume_ml in enumerate(parts.components.volumes_ml):
+        if volume_ml < LEAST_TARGETED_ML:
+            break  # the largest come first
+        gap = np.maximum(np.abs(parts.index(part) - target) - 0.5, 0.0) * spacing
+        distance_mm = float(np.sqrt((gap**2).sum(axis=1).min()))
+        if distance_mm < least_mm:
+            best, least_mm = part, distance_mm
+    return best, least_mm
+
+
+def _refuse_far(parts: Parts, nearest: int, distance_mm: float, half_width_mm: float) -> None:
+    what_to_do = "check that the point is in LPS mm of the planning CT, or send the contoured tumor"
+    if nearest < 0:
+        raise RefusedError(
+            RefusalCode.LESION_NOT_FOUND,
+            f"the tumor model found no tumor within {half_width_mm:g} mm of the target point; {what_to_do}",
+        )
+    candidate = _candidate(parts, nearest)
+    raise RefusedError(
+        RefusalCode.LESION_NOT_FOUND,
+        f"the tumor model found no tumor within {TARGET_REACH_MM:g} mm of the target point; its nearest candidate, "
+        f"{candidate}, lies {distance_mm:.0f} mm away; {what_to_do}",
+        (candidate,),
+    )
+
+
+def _candidate(parts: Parts, part: int) -> LesionCandidate:
+    return LesionCandidate(float(parts.components.volumes_ml[part]), parts.place_lps_mm(part))
+
+
+def _contour(parts: Parts, part: int, segmenter: StructureSegmenter, said: tuple[str, ...]) -> ModelContour:
+    mask = parts.on_ct(parts.voxels(part), "tumor")
+    cautious = parts.on_ct(parts.grown_to(part, DOUBTFUL), "tumor")
+    sd_mm = parts.contour_sd_mm(part, least_sd_mm(segmenter))
+    return ModelContour(mask, source_of(segmenter), sd_mm, cautious, said)
+
+
+def _lung_share(parts: Parts, part: int) -> float:
+    """Share of a part's near surroundings that is aerated lung."""
+    spacing = np.array(parts.geometry.spacing_zyx_mm)
+    pad = np.ceil((SHELL_MM + 2.0) / spacing).astype(int)
+    start = np.maximum(parts.components.starts_zyx[part] - pad, 0)
+    stop = np.minimum(parts.components.stops_zyx[part] + pad, parts.geometry.shape_zyx)
+    box = tuple(slice(int(a), int(b)) for a, b in zip(start, stop, strict=True))
+    marked = parts.components.labels[box] == part + 1
+    shell = ~marked & (ndimage.distance_transform_edt(~marked, sampling=spacing) <= SHELL_MM)
+    there = tuple(
+        slice(int(a + o), int(b + o)) for a, b, o in zip(start, stop, parts.offset_zyx, strict=True)
+    )
+    hu = ndimage.uniform_filter(parts.ct.voxels_hu[there].astype(np.float32), size=3)
+    lung = (hu > LUNG_HU[0]) & (hu < LUNG_HU[1])
+    return float(np.count_nonzero(shell & lung)) / max(1, int(np.count_nonzero(shell)))

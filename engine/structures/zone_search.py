@@ -1,0 +1,208 @@
+"""The ablation zone in a verification CT without a mask: segmented around the lesion's place, and only there.
+
+The place comes from a translation found without a zone: a few millimeters off, which is near enough to say
+which part of a segmentation is meant. With that part as the zone everything begins anew, exactly as with a
+supplied mask. What the model calls zone elsewhere in the lung is no zone of this lesion.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+from scipy.spatial import KDTree
+
+from engine.geometry import FloatArray
+from engine.kernels.backend import BackendName
+from engine.kernels.components import find_components
+from engine.refusal import LesionCandidate, RefusalCode, RefusedError
+from engine.registration.comparison import METAL_HALO_MM, METAL_HU
+from engine.segmentation import Box
+from engine.structures.lesion import LEAST_CORE_ML, find_core
+from engine.structures.model_contour import (
+    SURE,
+    ModelContour,
+    Parts,
+    StructureSegmenter,
+    least_sd_mm,
+    segment_parts,
+    source_of,
+)
+from engine.volume import CtVolume, LabelMask
+
+ROOM_MM: Final = (45.0, 80.0)
+"""Beyond the tumor this much is segmented, and once more the wider box where the zone is cut by it. Ablation
+zones have radii up to 30 mm."""
+
+REACH_MM: Final = 10.0
+"""A zone farther than this from the tumor, as the translation places it, is of another lesion: 5 mm of target margin,
+and twice the translation's own error."""
+
+CONTACT_MM: Final = 5.0
+"""A tumor point this near to a part counts as touched by it, wherever in its place the tumor really lies."""
+
+LEAST_ZONE_ML: Final = 0.3
+"""Smaller parts are noise: a zone around any tumor with a margin of 2 mm is larger."""
+
+LEAST_SAID_ML: Final = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class FoundZone:
+    """The zone, and its dense core with where it came from (``segmented``, ``found`` or ``none``)."""
+
+    zone: ModelContour
+    core: LabelMask | None
+    core_source: str
+
+
+def find_zone(
+    verification: CtVolume,
+    segmenter: StructureSegmenter,
+    tumor_points_lps_mm: FloatArray,
+    *,
+    backend: BackendName = "cpu",
+) -> FoundZone:
+    """Segment the ablation zone at a lesion.
+
+    Parameters
+    ----------
+    verification : CtVolume
+    segmenter : StructureSegmenter
+        Of ablation zones; ``zone`` is ground glass, ``core`` the dense part, both together are the zone.
+    tumor_points_lps_mm : ndarray, (N, 3)
+        Points throughout the tumor, as a translation places them in the verification CT.
+    backend : {'cpu', 'gpu', 'reference'}
+
+    Returns
+    -------
+    FoundZone
+
+    Raises
+    ------
+    RefusedError
+        No zone lies at the lesion (``no_zone``).
+
+    Notes
+    -----
+    One part is taken, the one with the most tissue at the lesion. Other parts at the lesion are said with
+    volume and place and do not count as ablated: leaving tissue out can call an ablation worse than it is,
+    taking in what is none could hide a miss.
+    """
+    center = tumor_points_lps_mm.mean(axis=0)
+    radius_mm = float(np.linalg.norm(tumor_points_lps_mm - center, axis=1).max())
+    x, y, z = (float(v) for v in center)
+    for room_mm in ROOM_MM:
+        around = Box.around((x, y, z), radius_mm + room_mm)
+        found = segment_parts(segmenter, verification, around, backend)
+        parts = _bridged(found, backend)
+        at_lesion, distances_mm = _at_lesion(parts, tumor_points_lps_mm)
+        if not at_lesion:
+            _refuse(parts, distances_mm, room_mm)
+        if not parts.cut_by_box(at_lesion[0]):
+            break
+    else:
+        raise RefusedError(
+            RefusalCode.NO_ZONE,
+            f"what the zone model found at the lesion goes on beyond {ROOM_MM[-1]:g} mm around it: no ablation zone; "
+            "send the contoured zone",
+        )
+    return _found(parts, at_lesion, segmenter, verification)
+
+
+def _found(
+    parts: Parts, at_lesion: list[int], segmenter: StructureSegmenter, verification: CtVolume
+) -> FoundZone:
+    chosen, *others = at_lesion
+    mask = parts.on_ct(parts.voxels(chosen), "ablation zone")
+    listed = [LesionCandidate(float(parts.components.volumes_ml[k]), parts.place_lps_mm(k)) for k in others]
+    said = tuple(
+        f"another part that the zone model found near the tumor was not counted as ablated: {part}; if it belongs to "
+        "this ablation, send the contoured zone"
+        for part in listed
+    )
+    cautious = parts.on_ct(parts.shrunk_to(chosen, SURE), "ablation zone")
+    sd_mm = parts.contour_sd_mm(chosen, least_sd_mm(segmenter))
+    contour = ModelContour(mask, source_of(segmenter), sd_mm, cautious, said)
+    label = segmenter.section.labels.get("core")
+    if label is None:
+        core = find_core(verification, mask)
+        return FoundZone(contour, core, "none" if core is None else "found")
+    core = parts.on_ct(parts.voxels(chosen) & (parts.labels == label), "ablation core")
+    if core.volume_ml < LEAST_CORE_ML:
+        return FoundZone(contour, None, "none")
+    return FoundZone(contour, core, "segmented")
+
+
+def _at_lesion(parts: Parts, tumor_points_lps_mm: FloatArray) -> tuple[list[int], list[float]]:
+    """Parts at the lesion, the one with the most tissue there first; distances of all that are large enough."""
+    ranked, distances_mm = [], []
+    for part, volume_ml in enumerate(parts.components.volumes_ml):
+        if volume_ml < LEAST_SAID_ML:
+            break  # the largest come first
+        there = KDTree(parts.geometry.to_lps(parts.index(part)))
+        away_mm = np.asarray(there.query(tumor_points_lps_mm)[0])
+        distances_mm.append(float(away_mm.min()))
+        if distances_mm[-1] <= REACH_MM:
+            touched = float(np.mean(away_mm <= CONTACT_MM))
+            ranked.append((-touched * volume_ml, distances_mm[-1], part))
+    order = [part for _, _, part in sorted(ranked)]
+    if not order or parts.components.volumes_ml[order[0]] < LEAST_ZONE_ML:
+        return [], distances_mm
+    return order, distances_mm
+
+
+def _refuse(parts: Parts, distances_mm: list[float], room_mm: float) -> None:
+    what_to_do = (
+        "check that this is the verification CT of this lesion after its ablation, or send the contoured zone"
+    )
+    if not distances_mm:
+        raise RefusedError(
+            RefusalCode.NO_ZONE,
+            f"the zone model found no ablation zone within {room_mm:g} mm of the lesion; {what_to_do}",
+        )
+    nearest = int(np.argmin(distances_mm))
+    part = LesionCandidate(float(parts.components.volumes_ml[nearest]), parts.place_lps_mm(nearest))
+    raise RefusedError(
+        RefusalCode.NO_ZONE,
+        f"the zone model found no ablation zone of at least {LEAST_ZONE_ML:g} mL within {REACH_MM:g} mm of the lesion; "
+        f"the nearest part it found has {part}, {distances_mm[nearest]:.0f} mm away; {what_to_do}",
+    )
+
+
+def _bridged(parts: Parts, backend: BackendName) -> Parts:
+    """The same with what a needle hides joined to the zone on both of its sides."""
+    start = parts.offset_zyx
+    box = tuple(slice(int(a), int(a) + n) for a, n in zip(start, parts.geometry.shape_zyx, strict=True))
+    metal = parts.ct.voxels_hu[box] >= METAL_HU
+    if not metal.any() or len(parts.components) == 0:
+        return parts
+    spacing = parts.geometry.spacing_zyx_mm
+    hidden = ndimage.distance_transform_edt(~metal, sampling=spacing) <= METAL_HALO_MM
+    closed = _closed(parts.labels > 0, np.array(spacing), 2.0 * METAL_HALO_MM)
+    added = closed & hidden & (parts.labels == 0)
+    if not added.any():
+        return parts
+    # Which label: the nearest one's, so that the core goes on under the needle.
+    nearest = ndimage.distance_transform_edt(
+        parts.labels == 0, sampling=spacing, return_distances=False, return_indices=True
+    )
+    labels = np.where(added, parts.labels[tuple(nearest)], parts.labels)
+    return replace(
+        parts,
+        labels=labels,
+        probability=np.where(added, np.maximum(parts.probability, SURE), parts.probability).astype(
+            np.float32
+        ),
+        components=find_components(labels > 0, spacing, backend=backend),
+    )
+
+
+def _closed(marked: npt.NDArray[np.bool_], spacing: FloatArray, radius_mm: float) -> npt.NDArray[np.bool_]:
+    """Closing with a ball; beyond the grid nothing is marked."""
+    grown = ndimage.distance_transform_edt(~marked, sampling=spacing) <= radius_mm
+    away = ndimage.distance_transform_edt(grown, sampling=spacing)
+    return np.asarray((away > radius_mm) | marked)

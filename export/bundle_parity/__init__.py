@@ -1,0 +1,1 @@
+"""A written bundle beside the model it came from, on real CT."""

@@ -1,0 +1,1 @@
+"""The ``coldspot-export`` command line."""

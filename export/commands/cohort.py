@@ -1,0 +1,185 @@
+"""The commands that fit a risk model: from a cohort with images, from a table, and the report of a fit."""
+
+from __future__ import annotations
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from export.commands.exit_codes import EXPLANATION
+from export.commands.output import errors_shown, in_steps, print_json, print_made, progress_shown
+
+if TYPE_CHECKING:
+    from export.cohort.runners import CohortRunner
+
+
+class ImageTypes(StrEnum):
+    """Which filtered images the 1316 features are of."""
+
+    WAVELET_LOG = "wavelet_log"
+    WAVELET_FILTERS = "wavelet_filters"
+
+
+class SignatureUse(StrEnum):
+    """What the network gets of the signature."""
+
+    RADSCORE = "radscore"
+    FEATURES = "features"
+
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object.")]
+NewBundle = Annotated[Path, typer.Option("--out", help="Folder of the new bundle; must not exist.")]
+Seed = Annotated[int, typer.Option(help="Of all folds and networks; the same seed gives the same model.")]
+Licence = Annotated[str, typer.Option(help="Under what terms the model may be used.")]
+ModelId = Annotated[str, typer.Option("--id", help="Of the bundle, as ltp-risk.")]
+Version = Annotated[str, typer.Option("--model-version", help="Of the bundle, as 1.0.0.")]
+
+LICENCE_UNKNOWN = "not stated: ask whoever fitted the model before passing it on"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module to ``coldspot-export``."""
+    app.command("fit-ltp", epilog=EXPLANATION)(fit_ltp)
+    app.command("fit-survival", epilog=EXPLANATION)(fit_survival)
+    app.command("report", epilog=EXPLANATION)(report)
+    app.command("simulate-cohort", epilog=EXPLANATION)(simulate_cohort)
+
+
+def fit_ltp(
+    cohort: Annotated[
+        Path, typer.Argument(help="CSV with a line per case: images, clinical values, follow-up.")
+    ],
+    *,
+    out: NewBundle,
+    work: Annotated[
+        Path | None,
+        typer.Option(
+            help="Kept results of the cases; a stopped run goes on from there. OUT.work by default."
+        ),
+    ] = None,
+    processes: Annotated[int, typer.Option(min=1, help="Cases at a time on this machine.")] = 1,
+    ray: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Run on a Ray cluster instead: local, auto or host:port."),
+    ] = None,
+    seed: Seed = 1,
+    image_types: Annotated[ImageTypes, typer.Option(help="Of the 1316 features.")] = ImageTypes.WAVELET_LOG,
+    signature: Annotated[
+        SignatureUse, typer.Option(help="Give the network the Radscore, or the signature's features.")
+    ] = SignatureUse.RADSCORE,
+    licence: Licence = LICENCE_UNKNOWN,
+    model_id: ModelId = "ltp-risk",
+    model_version: Version = "1.0.0",
+    json_output: AsJson = False,
+) -> None:
+    """Fit a model of local tumor progression: measure every case, then signature, network, bundle, report."""
+    with errors_shown(as_json=json_output):
+        from engine.manifest.signature import RadiomicsSettings  # noqa: PLC0415 - heavy, as in export.commands.cli
+        from export.cohort.case_job import CohortSettings  # noqa: PLC0415
+        from export.cohort.fitting import LtpPlan  # noqa: PLC0415
+        from export.cohort.fitting import fit_ltp as fit  # noqa: PLC0415
+        from export.cohort.model_names import ModelNames  # noqa: PLC0415
+
+        with progress_shown() as tell:
+            made = fit(
+                cohort,
+                out,
+                work=work,
+                runner=runner_of(processes, ray),
+                seed=seed,
+                settings=CohortSettings(radiomics=RadiomicsSettings(image_types=image_types.value)),
+                plan=LtpPlan(signature_use=signature.value),
+                names=ModelNames(model_id, model_version, licence),
+                on_progress=tell,
+            )
+        if json_output:
+            print_json(made.described())
+            return
+        for line in made.in_words():
+            typer.echo(line)
+        print_made([made.bundle], as_json=False)
+
+
+def fit_survival(
+    table: Annotated[Path, typer.Argument(help="CSV with a line per case: time, event, numeric covariates.")],
+    *,
+    time: Annotated[str, typer.Option(help="Column of the follow-up time.")],
+    event: Annotated[str, typer.Option(help="Column of the event: 0 none, 1 the event, 2 a competing one.")],
+    out: NewBundle,
+    test: Annotated[Path | None, typer.Option(help="CSV of cases that take no part in the fit.")] = None,
+    seed: Seed = 0,
+    licence: Licence = LICENCE_UNKNOWN,
+    model_id: ModelId = "survival",
+    model_version: Version = "1.0.0",
+    json_output: AsJson = False,
+) -> None:
+    """Fit a survival model to a table of numeric covariates."""
+    with errors_shown(as_json=json_output):
+        from export.cohort.model_names import ModelNames  # noqa: PLC0415
+        from export.cohort.table_fit import fit_table  # noqa: PLC0415
+
+        names = ModelNames(model_id, model_version, licence)
+        with progress_shown() as tell:
+            made = fit_table(table, time, event, out, test=test, seed=seed, names=names, on_progress=tell)
+        if json_output:
+            print_json(made.described())
+            return
+        for line in made.in_words():
+            typer.echo(line)
+        print_made([made.bundle], as_json=False)
+
+
+def report(
+    bundle: Annotated[Path, typer.Argument(help="Bundle of fit-ltp or fit-survival.")],
+    *,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder of the page; BUNDLE-report by default.")
+    ] = None,
+    json_output: AsJson = False,
+) -> None:
+    """Write the report of a fit: one HTML page, with every figure as PNG and SVG beside it."""
+    with errors_shown(as_json=json_output):
+        from engine.manifest import load_bundle  # noqa: PLC0415
+        from export.survival_report.fit_report import read_fit_report  # noqa: PLC0415
+        from export.survival_report.page import write_report  # noqa: PLC0415
+
+        load_bundle(bundle)  # a report is of the very files that are served
+        folder = out or beside(bundle, "-report")
+        print_made([write_report(read_fit_report(bundle), folder)], as_json=json_output)
+
+
+def simulate_cohort(
+    *,
+    out: Annotated[Path, typer.Option("--out", help="Folder of the table and the images.")],
+    cases: Annotated[int, typer.Option(min=1, help="How many.")],
+    seed: Annotated[int, typer.Option(help="The same seed gives the same cohort.")] = 1,
+    json_output: AsJson = False,
+) -> None:
+    """Simulate a cohort with images, to try fit-ltp on: nobody in it is a patient."""
+    with errors_shown(as_json=json_output):
+        from export.cohort.simulated_images import simulate_cohort_folder  # noqa: PLC0415
+
+        with progress_shown() as tell:
+            made = simulate_cohort_folder(out, cases, seed=seed, on_progress=in_steps(tell))
+        print_made([made], as_json=json_output)
+
+
+def runner_of(processes: int, ray: str | None) -> CohortRunner:
+    """Who computes the cases."""
+    from export.cohort.runners import PoolRunner, SerialRunner  # noqa: PLC0415
+
+    if ray is not None:
+        from export.cohort.ray_runner import RayRunner  # noqa: PLC0415
+
+        workers = processes if processes > 1 else os.cpu_count()
+        return RayRunner(ray, workers)
+    return PoolRunner(processes) if processes > 1 else SerialRunner()
+
+
+def beside(folder: Path, ending: str) -> Path:
+    """A folder of the same name with an ending, next to it."""
+    whole = folder.resolve()
+    return whole.with_name(whole.name + ending)

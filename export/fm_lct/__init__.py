@@ -1,0 +1,1 @@
+"""FM-LCT checkpoints to bundles."""

@@ -1,0 +1,1 @@
+"""nnU-Net model folders to bundles."""

@@ -1,0 +1,391 @@
+"""nnU-Net models as bundles: read a trained folder, write ONNX, measure it, pack it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from engine.errors import InvalidRequestError, SourceModelError
+from engine.manifest import MODEL_FILE, ModelManifest, ParityReport, TensorSpec
+from engine.manifest.segmentation import IMAGE, LOGITS, SegmentationSection
+from engine.runtime.onnx_session import OnnxSession
+from export.bundle.writing import require_free, write_bundle_folder
+from export.nnunet import v1 as nnunet_v1
+from export.nnunet import v2 as nnunet_v2
+from export.nnunet.archive import opened_model_folder
+from export.nnunet.model import NnunetModel, segmentation_section
+from export.nnunet.orientation import Orientation, assumption_on, orientation_of
+from export.onnx_graph.mixed_precision import emulate_mixed_precision
+from export.onnx_graph.network_graph import network_to_onnx
+from export.onnx_graph.precision import fp16_variant
+from export.parity.comparison import Comparison, require_parity
+from export.parity.sample_patches import SamplePatches, sample_patches
+from export.parity.torch_session import TorchSession
+
+Purpose = Literal["tumor", "ablation_zone", "other"]
+ExportPrecision = Literal["fp32", "fp16_mixed"]
+Progress = Callable[[str, float], None]
+
+FP32_TOLERANCE = 1e-3
+"""Of logits; labels can only differ where two logits are closer than twice this."""
+
+FP32_TOLERANCE_SHARE = 1e-4
+"""Of the range of the reference's logits, where that is more: float32 holds seven digits."""
+
+FP16_TOLERANCE_SHARE = 0.02
+"""Of the range of the reference's logits."""
+
+MAX_FP16_FLIP_SHARE = 0.01
+"""Share of voxels whose label FP16 may change; each is a near tie within twice the tolerance."""
+
+
+def read_model_folder(
+    path: Path,
+    *,
+    configuration: str | None = None,
+    folds: Sequence[int | str] | None = None,
+    checkpoint: str | None = None,
+    purpose: Purpose = "other",
+    label_names: Mapping[int, str] | None = None,
+    orientation: Orientation | None = None,
+) -> NnunetModel:
+    """Read a trained nnU-Net, version 1 or 2, without running anything of it.
+
+    Parameters
+    ----------
+    path : Path
+        The folder with ``plans.json`` (or ``plans.pkl``), one above it, or a zip of either, as
+        TotalSegmentator publishes them.
+    configuration : str, optional
+        ``3d_fullres`` (``stage0`` for version 1) where a folder holds several.
+    folds : sequence of int or str, optional
+        By default all that were trained; several are an ensemble.
+    checkpoint : str, optional
+        By default ``checkpoint_final.pth`` (``model_final_checkpoint.model``).
+    purpose : str, optional
+        What the labels are at the bedside.
+    label_names : mapping of int to str, optional
+        Names in place of those of the data set (version 1 has none of its own).
+    orientation : str, optional
+        How the axes of its images ran in training: ``as_stored``, ``ras`` or ``lps``. By default ``ras`` for
+        data sets that bear TotalSegmentator's name, else ``as_stored``; no folder says it.
+
+    Raises
+    ------
+    SourceModelError
+        If part of it is missing, does not fit the rest, or is not supported.
+    UntrustedPickleError
+        If a file would run code when loaded as its author meant it to be.
+    UnreadableFileError
+        If a file is damaged, or an archive leads out of itself.
+    """
+    with opened_model_folder(path, configuration) as folder:
+        if (folder / nnunet_v2.PLANS).is_file():
+            model = nnunet_v2.read_v2_folder(
+                folder,
+                configuration=configuration,
+                folds=folds,
+                checkpoint=checkpoint or nnunet_v2.CHECKPOINT,
+            )
+        else:
+            model = nnunet_v1.read_v1_folder(
+                folder,
+                configuration=configuration,
+                folds=folds,
+                checkpoint=checkpoint or nnunet_v1.CHECKPOINT,
+            )
+    chosen = orientation or orientation_of(model.name)
+    section = _meant(model.section, purpose, label_names or {}, str(path), chosen)
+    assumptions = tuple(
+        assumption_on(text, chosen, model.name, asked=orientation is not None) for text in model.assumptions
+    )
+    return replace(model, section=section, assumptions=assumptions)
+
+
+def export_nnunet(
+    folder: Path,
+    out: Path,
+    *,
+    licence: str,
+    provenance: str,
+    configuration: str | None = None,
+    folds: Sequence[int | str] | None = None,
+    checkpoint: str | None = None,
+    purpose: Purpose = "other",
+    label_names: Mapping[int, str] | None = None,
+    orientation: Orientation | None = None,
+    precisions: Sequence[ExportPrecision] = ("fp32", "fp16_mixed"),
+    images: Sequence[Path] = (),
+    model_id: str | None = None,
+    version: str = "1.0.0",
+    on_progress: Progress | None = None,
+) -> Path:
+    """Export a trained nnU-Net as a bundle.
+
+    Parameters
+    ----------
+    folder : Path
+        See :func:`read_model_folder`, also for ``configuration``, ``folds``, ``checkpoint``, ``purpose``,
+        ``label_names`` and ``orientation``.
+    out : Path
+        The bundle's folder, ``models/<id>/<version>``; must not exist.
+    licence, provenance : str
+        Of the weights: under what terms they may be used, and where they come from.
+    precisions : sequence of str, optional
+        ``fp32`` is always written.
+    images : sequence of Path, optional
+        CTs to measure on; see :func:`export.parity.sample_patches.sample_patches`.
+    model_id : str, optional
+        By default made from the name of the data set.
+    version : str, optional
+    on_progress : callable, optional
+        Called with what is being done and a share from 0 to 1.
+
+    Returns
+    -------
+    Path
+        The bundle's folder.
+
+    Raises
+    ------
+    SourceModelError, UntrustedPickleError, UnreadableFileError
+        See :func:`read_model_folder`.
+    PrecisionOverflowError
+        If FP16 was asked for and an activation is too large for it.
+    ParityError
+        If a variant does not give what the PyTorch network gives.
+    InvalidRequestError
+        If the folder is there already.
+    """
+    require_free(out)
+    model = read_model_folder(
+        folder,
+        configuration=configuration,
+        folds=folds,
+        checkpoint=checkpoint,
+        purpose=purpose,
+        label_names=label_names,
+        orientation=orientation,
+    )
+    manifest = ModelManifest.model_construct(
+        schema_version=1,
+        id=model_id or _slug(model.name),
+        version=version,
+        kind="segmentation",
+        description=f"Segmentation by {model.description}.",
+        intended_use=f"Masks of {', '.join(n for n in model.section.labels if n != 'background')} in CT.",
+        demo=False,
+        fitted_on=f"data set {model.name}, as its publisher describes it",
+        licence=licence,
+        provenance=provenance,
+    )
+    return export_networks(
+        model, out, manifest=manifest, precisions=precisions, images=images, on_progress=on_progress
+    )
+
+
+def export_networks(
+    model: NnunetModel,
+    out: Path,
+    *,
+    manifest: ModelManifest,
+    precisions: Sequence[ExportPrecision] = ("fp32", "fp16_mixed"),
+    images: Sequence[Path] = (),
+    on_progress: Progress | None = None,
+) -> Path:
+    """Export networks that are in memory, as those of a training of our own, as a bundle.
+
+    Parameters
+    ----------
+    model : NnunetModel
+    out : Path
+        The bundle's folder, ``models/<id>/<version>``; must not exist.
+    manifest : ModelManifest
+        Made by ``model_construct``; only what describes the model is taken from it (id, version,
+        description, intended_use, demo, fitted_on, licence, provenance, performance).
+    precisions, images, on_progress
+        As for :func:`export_nnunet`.
+
+    Returns
+    -------
+    Path
+        The bundle's folder.
+
+    Raises
+    ------
+    PrecisionOverflowError, ParityError, InvalidRequestError
+        As for :func:`export_nnunet`.
+    """
+    unknown = set(precisions) - {"fp32", "fp16_mixed"}
+    if unknown:
+        raise InvalidRequestError(f"precision {', '.join(sorted(unknown))} is not known; fp32 or fp16_mixed")
+    require_free(out)
+    patches = sample_patches(model.section, images)
+    contents: dict[str, bytes] = {}
+    variants: dict[str, tuple[str, ...]] = {}
+    reports: list[ParityReport] = []
+    for member in range(len(model.networks)):
+        graph = network_graph(model, member, {"licence": manifest.licence, "provenance": manifest.provenance})
+        made = {"fp32": graph}
+        if "fp16_mixed" in precisions:
+            made["fp16_mixed"], _ = fp16_variant(
+                graph, patches.inputs, emulate=False, on_progress=on_progress
+            )
+        reports += measure_parity(model, member, graph, patches, fp16="fp16_mixed" in made)
+        for precision, content in made.items():
+            name = _file_name(precision, model.folds[member] if member else None)
+            contents[name] = content
+            variants[precision] = (*variants.get(precision, ()), name)
+        if on_progress is not None:
+            on_progress("networks", (member + 1) / len(model.networks))
+    complete = manifest.model_copy(
+        update={
+            "variants": variants,
+            "inputs": (_spec(IMAGE, len(model.section.channels), model.section),),
+            "outputs": (_spec(LOGITS, model.section.output_count, model.section),),
+            "parity_reports": tuple(reports),
+            "segmentation": model.section,
+            "assumptions": model.assumptions,
+        }
+    )
+    return write_bundle_folder(complete, contents, out).folder
+
+
+def network_graph(model: NnunetModel, member: int, metadata: Mapping[str, str] | None = None) -> bytes:
+    """One fold's network as ONNX, with its source in the metadata.
+
+    Parameters
+    ----------
+    model : NnunetModel
+    member : int
+        Position in ``model.networks``.
+    metadata : mapping of str to str, optional
+        Beside what is known of the source.
+
+    Raises
+    ------
+    SourceModelError
+        See :func:`export.onnx_graph.network_graph.network_to_onnx`.
+    """
+    source = {
+        "source": model.description,
+        "framework": model.section.framework,
+        "fold": model.folds[member],
+        "trainer": model.trainer,
+        "labels": ", ".join(f"{value} {name}" for name, value in model.section.labels.items()),
+        "spacing_mm": ", ".join(f"{s:g}" for s in model.section.spacing_mm),
+    }
+    return network_to_onnx(
+        model.networks[member],
+        channels=len(model.section.channels),
+        outputs=model.section.output_count,
+        patch_shape=model.section.patch_shape,
+        name=f"{_slug(model.name).replace('-', '_')}_fold_{model.folds[member]}",
+        metadata={**source, **(metadata or {})},
+    )
+
+
+def measure_parity(
+    model: NnunetModel, member: int, graph: bytes, patches: SamplePatches, *, fp16: bool
+) -> list[ParityReport]:
+    """Compare one fold's variants with its PyTorch network.
+
+    Returns
+    -------
+    list of ParityReport
+        Of FP32, and of FP16 emulated on the CPU: ONNX Runtime has no FP16 arithmetic there.
+
+    Raises
+    ------
+    ParityError
+        If a variant does not give what PyTorch gives.
+    """
+    inputs = (_spec(IMAGE, len(model.section.channels), model.section),)
+    outputs = (_spec(LOGITS, model.section.output_count, model.section),)
+    fold = f", fold {model.folds[member]}" if len(model.networks) > 1 else ""
+    candidates = {f"fp32{fold}": graph}
+    if fp16:
+        emulated = f"fp16_mixed emulated (FP16 storage, FP32 arithmetic){fold}"
+        candidates[emulated] = emulate_mixed_precision(graph)
+    with ExitStack() as opened:
+        source = opened.enter_context(TorchSession(model.networks[member], inputs, outputs))
+        sessions = {name: opened.enter_context(OnnxSession(content)) for name, content in candidates.items()}
+        comparisons, spread = _compare(source, sessions, model.section, patches)
+    reports = []
+    for name, comparison in comparisons.items():
+        least, share = (
+            (0.0, FP16_TOLERANCE_SHARE) if "emulated" in name else (FP32_TOLERANCE, FP32_TOLERANCE_SHARE)
+        )
+        tolerance = max(least, share * spread)
+        report = comparison.report(tolerance=tolerance, measured_on=patches.measured_on)
+        reports.append(require_parity(_judged_as_fp16(report) if "emulated" in name else report))
+    return reports
+
+
+def _compare(
+    source: TorchSession,
+    sessions: Mapping[str, OnnxSession],
+    section: SegmentationSection,
+    patches: SamplePatches,
+) -> tuple[dict[str, Comparison], float]:
+    """Run all on each patch, the slow reference once; the range of its logits sets the tolerances."""
+    kind: Literal["logits", "regions"] = "regions" if section.regions else "logits"
+    comparisons = {
+        name: Comparison(source.backend, f"{session.backend}, {name}", kind)
+        for name, session in sessions.items()
+    }
+    low, high = float("inf"), float("-inf")
+    for given in patches.inputs:
+        expected = source.run(dict(given))
+        low, high = min(low, float(expected[LOGITS].min())), max(high, float(expected[LOGITS].max()))
+        for name, session in sessions.items():
+            comparisons[name].add(expected, session.run(dict(given)))
+    return comparisons, high - low
+
+
+def _judged_as_fp16(report: ParityReport) -> ParityReport:
+    """FP16 may flip a few near ties, which are wider than those of FP32."""
+    few = (report.label_flips or 0) <= MAX_FP16_FLIP_SHARE * (report.voxels or 1)
+    return report.model_copy(update={"passed": report.max_abs <= report.tolerance and few})
+
+
+def _meant(
+    section: SegmentationSection,
+    purpose: Purpose,
+    names: Mapping[int, str],
+    where: str,
+    orientation: Orientation,
+) -> SegmentationSection:
+    """The section with the purpose and the names that were asked for."""
+    absent = set(names) - set(section.labels.values())
+    if absent:
+        raise SourceModelError(f"{where} has no label {sorted(absent)}; its labels are {section.labels}")
+    labels = {names.get(value, name): value for name, value in section.labels.items()}
+    if len(labels) != len(section.labels):
+        raise SourceModelError(f"{where}: two labels would have one name")
+    parts = {name: getattr(section, name) for name in SegmentationSection.model_fields}
+    meant = {"purpose": purpose, "labels": labels, "orientation": orientation}
+    return segmentation_section(where, **parts | meant)
+
+
+def _spec(name: str, channels: int, section: SegmentationSection) -> TensorSpec:
+    return TensorSpec(name=name, dtype="float32", shape=("batch", channels, *section.patch_shape))
+
+
+def _file_name(precision: str, fold: str | None) -> str:
+    """``model.onnx`` for the first fold in FP32, and names that say what differs."""
+    parts = [MODEL_FILE.removesuffix(".onnx")]
+    if fold is not None:
+        parts.append(f"fold_{fold}")
+    if precision != "fp32":
+        parts.append(precision)
+    return ".".join([*parts, "onnx"])
+
+
+def _slug(name: str) -> str:
+    """An id of lower-case words."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "nnunet"

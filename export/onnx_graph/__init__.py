@@ -1,0 +1,1 @@
+"""ONNX graphs: written from torch, and their precision."""

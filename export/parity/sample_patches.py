@@ -1,0 +1,126 @@
+"""Patches as a segmentation network gets them at the bedside, to measure with.
+
+Real CT where there is any: files that are given, else those below the folder that ``COLDSPOT_DATA``
+names, else a rendered phantom of a chest; which of them is said wherever a figure is reported.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.errors import SourceModelError
+from engine.files.reading import read_ct
+from engine.manifest.segmentation import IMAGE, SegmentationSection
+from engine.phantoms.thorax import render_thorax
+from engine.segmentation.preprocessing import network_image
+from engine.volume import CtVolume
+
+DATA_VARIABLE = "COLDSPOT_DATA"
+REAL_CTS = ("ct-lidc0314/ct_right_lung.nii.gz", "ct-pyradiomics-lung1/image.nii.gz")
+"""Thin slices, and slices of 5 mm."""
+
+PATCHES_PER_CT = 2
+_NEEDLE_RADIUS_VOXELS = 1
+_PHANTOM_CENTER_LPS_MM = (-75.0, 20.0, 0.0)
+_PHANTOM_HALF_WIDTH_MM = 40.0
+_PHANTOM_SEED = 4
+
+FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class SamplePatches:
+    """Network inputs and where they come from.
+
+    Parameters
+    ----------
+    inputs : tuple of dict of str to ndarray
+        One patch each, (1, C, z, y, x), normalized.
+    measured_on : str
+        The images in words, for a report.
+    """
+
+    inputs: tuple[dict[str, FloatArray], ...]
+    measured_on: str
+
+
+def sample_patches(
+    section: SegmentationSection, images: Sequence[Path] = (), *, per_ct: int = PATCHES_PER_CT
+) -> SamplePatches:
+    """Cut patches out of CTs after the network's own preprocessing.
+
+    Parameters
+    ----------
+    section : SegmentationSection
+        With one channel.
+    images : sequence of Path, optional
+        CTs; by default two of ``COLDSPOT_DATA`` when that is set, else a phantom.
+    per_ct : int, optional
+        The most varied patch first. From the first one a copy is made with a bright line through
+        it, as a needle left in place makes.
+
+    Raises
+    ------
+    SourceModelError
+        If the network needs more than one image.
+    InputError
+        If a CT cannot be read.
+    """
+    if len(section.channels) != 1:
+        names = ", ".join(channel.name for channel in section.channels)
+        raise SourceModelError(f"the network needs {len(section.channels)} images ({names}); there is one CT")
+    folder = os.environ.get(DATA_VARIABLE)
+    paths = list(images) or ([Path(folder) / name for name in REAL_CTS] if folder else [])
+    cts = [(path.parent.name or path.name, read_ct(path)) for path in paths]
+    measured_on = f"patches of real CT: {', '.join(name for name, _ in cts)}"
+    if not cts:
+        cts, measured_on = (
+            [("phantom", _phantom())],
+            "patches of a rendered phantom of a chest, not of a real CT",
+        )
+    patches = [patch for _, ct in cts for patch in _patches(ct, section, per_ct)]
+    patches.append(_with_needle(patches[0]))
+    return SamplePatches(
+        tuple({IMAGE: patch} for patch in patches), f"{measured_on}; one with a needle drawn in"
+    )
+
+
+def _patches(ct: CtVolume, section: SegmentationSection, count: int) -> list[FloatArray]:
+    """The patches of a CT that vary most, from a lattice that steps by half a patch."""
+    image = network_image(ct.voxels_hu, ct.geometry.spacing_zyx_mm, section).voxels
+    size = np.array(section.patch_shape)
+    last = np.array(image.shape[1:]) - size
+    starts = [
+        sorted({*range(0, end + 1, max(step // 2, 1)), end}) for end, step in zip(last, size, strict=True)
+    ]
+    found = []
+    for z in starts[0]:
+        for y in starts[1]:
+            for x in starts[2]:
+                stop = np.array((z, y, x)) + size
+                patch = image[:, z : stop[0], y : stop[1], x : stop[2]]
+                found.append((-float(patch[:, ::4, ::4, ::4].std()), (z, y, x), patch))
+    found.sort(key=lambda item: item[:2])
+    return [patch[None].copy() for _, _, patch in found[:count]]
+
+
+def _with_needle(patch: FloatArray) -> FloatArray:
+    """A copy with a line along the last axis as bright as the patch's brightest voxel."""
+    needle = patch.copy()
+    z, y = patch.shape[2] // 2, patch.shape[3] // 2
+    width = slice(z, z + _NEEDLE_RADIUS_VOXELS + 1), slice(y, y + _NEEDLE_RADIUS_VOXELS + 1)
+    needle[:, :, width[0], width[1]] = patch.max()
+    return needle
+
+
+def _phantom() -> CtVolume:
+    """Part of a rendered chest: lung, vessels, wall."""
+    center, half = np.array(_PHANTOM_CENTER_LPS_MM), np.full(3, _PHANTOM_HALF_WIDTH_MM)
+    chest = render_thorax(np.random.default_rng(_PHANTOM_SEED), center, half)
+    return CtVolume(np.rint(chest.hu).astype(np.int16), chest.geometry)

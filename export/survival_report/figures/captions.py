@@ -1,0 +1,79 @@
+"""The figures in words, for a reader who cannot see them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from export.survival_report.evaluation import Evaluation
+from export.survival_report.explanation import ContributionReport, SignatureReport
+from export.survival_report.figures.drawing import p_value_words
+from export.survival_report.regression import CoxReport, Nomogram
+
+
+def brier_alternative(evaluations: Sequence[Evaluation]) -> str:
+    """Integrated scores of model and null model."""
+    said = [
+        f"{item.title}: integrated Brier score {item.brier.integrated:.3f}, null model "
+        f"{item.brier.null_integrated:.3f}"
+        for item in evaluations
+        if item.brier is not None
+    ]
+    return "; ".join(said) + "."
+
+
+def calibration_alternative(evaluations: Sequence[Evaluation], time_unit: str) -> str:
+    """Predicted and observed risk of every group."""
+    said = []
+    for item in evaluations:
+        for curve in item.calibration:
+            points = ", ".join(
+                f"{100 * point.predicted:.0f} and {100 * point.observed:.0f} %" for point in curve.points
+            )
+            said.append(
+                f"{item.title}, {curve.horizon_months:g} {time_unit}, predicted and observed: {points}"
+            )
+    return "; ".join(said) + "."
+
+
+def forest_alternative(cox: CoxReport) -> str:
+    """Hazard ratios of the multivariable model, or of the univariable ones where there is none."""
+    kind, rows = (
+        ("Multivariable", cox.multivariable) if cox.multivariable else ("Univariable", cox.univariable)
+    )
+    ratios = "; ".join(
+        f"{row.covariate} {row.hazard_ratio:.2f} ({row.interval_95[0]:.2f} to {row.interval_95[1]:.2f}), "
+        f"{p_value_words(row.p_value)}"
+        for row in rows
+    )
+    return f"{kind} hazard ratios: {ratios}."
+
+
+def nomogram_alternative(nomogram: Nomogram) -> str:
+    """Points of the ends of every scale."""
+    scales = "; ".join(
+        f"{scale.covariate}: "
+        + ", ".join(f"{tick.label} {tick.points:.0f} points" for tick in (scale.ticks[0], scale.ticks[-1]))
+        for scale in nomogram.scales
+    )
+    return f"{scales}; at most {nomogram.total_points:.0f} points in all."
+
+
+def contributions_alternative(report: ContributionReport) -> str:
+    """Median attention and mean absolute signal of every covariate."""
+    said = (
+        f"{item.covariate}: median attention {item.attention.p50:.2f}, mean absolute signal "
+        f"{item.mean_absolute_signal:.2f}"
+        for item in report.covariates
+    )
+    return "; ".join(said) + "."
+
+
+def signature_alternative(signature: SignatureReport) -> str:
+    """Coefficients and stability of the chosen features."""
+    if not signature.chosen:
+        return "The final fit chose no feature."
+    said = (
+        f"{weight.feature} {weight.coefficient:+.3f}, chosen in {100 * weight.chosen_share:.0f} % of folds"
+        for weight in signature.chosen
+    )
+    return "; ".join(said) + "."

@@ -1,0 +1,1 @@
+"""Cases and what was sent for them, on disk and in memory."""

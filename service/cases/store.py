@@ -1,0 +1,305 @@
+"""Cases on disk: what was acknowledged survives ``kill -9``, what was not is not there.
+
+Large content lies in a :class:`service.cases.blobs.BlobStore`, everything else in one SQLite file in
+WAL mode with ``synchronous=FULL`` (a commit is on the disk when it returns). A blob is flushed and
+renamed before the row that names it is committed, so that a row never names half a blob; a blob
+without a row is removed at the next start.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from engine.errors import ConflictError, InvalidRequestError, NotFoundError, ServiceUnavailableError
+from service.cases.blobs import BlobStore, BlobWriter
+
+LONGEST_REQUEST_ID = 128
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS cases (
+    case_id TEXT PRIMARY KEY, request_id TEXT NOT NULL UNIQUE, request BLOB NOT NULL,
+    opened_at TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS series (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, series_id TEXT NOT NULL UNIQUE,
+    case_id TEXT NOT NULL REFERENCES cases ON DELETE CASCADE, role INTEGER NOT NULL, header BLOB NOT NULL,
+    sha256 TEXT NOT NULL, stored_bytes INTEGER NOT NULL);
+CREATE INDEX IF NOT EXISTS series_of_case ON series (case_id);
+CREATE TABLE IF NOT EXISTS prepared (
+    case_id TEXT PRIMARY KEY REFERENCES cases ON DELETE CASCADE, planning_series_id TEXT NOT NULL,
+    tumor_series_id TEXT NOT NULL, newest_number INTEGER NOT NULL, target TEXT NOT NULL DEFAULT '');
+CREATE TABLE IF NOT EXISTS assessments (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, assessment_id TEXT NOT NULL UNIQUE,
+    case_id TEXT NOT NULL REFERENCES cases ON DELETE CASCADE, assessment BLOB NOT NULL);
+CREATE INDEX IF NOT EXISTS assessments_of_case ON assessments (case_id);
+CREATE TABLE IF NOT EXISTS artifacts (
+    assessment_id TEXT NOT NULL REFERENCES assessments (assessment_id) ON DELETE CASCADE, name TEXT NOT NULL,
+    sha256 TEXT NOT NULL, PRIMARY KEY (assessment_id, name));
+"""
+
+
+@dataclass(frozen=True)
+class SeriesRecord:
+    """One stored series; ``header`` is the serialized ``UploadHeader``, ``number`` grows with time."""
+
+    number: int
+    series_id: str
+    role: int
+    header: bytes
+    sha256: str
+    stored_bytes: int
+
+
+@dataclass(frozen=True)
+class PreparedRecord:
+    """What the last Prepare of a case used; ``newest_number`` was its newest planning-side series.
+
+    ``target`` is the target point in the words that its reader chose; empty without one.
+    """
+
+    planning_series_id: str
+    tumor_series_id: str
+    newest_number: int
+    target: str = ""
+
+
+class CaseStore:
+    """Cases, series, assessments and artifacts of one appliance; safe to use from several threads.
+
+    Parameters
+    ----------
+    folder : Path
+        The state directory; locked against a second service while this one lives.
+
+    Raises
+    ------
+    ServiceUnavailableError
+        If another service uses the folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._folder_lock = _lock_folder(folder)
+        self._lock = threading.RLock()
+        self.blobs = BlobStore(folder)
+        self._database = sqlite3.connect(
+            folder / "cases.sqlite", check_same_thread=False, isolation_level=None, timeout=30
+        )
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            self._database.execute(f"PRAGMA {pragma}")
+        self._database.executescript(_SCHEMA)
+        if "target" not in {row[1] for row in self._all("PRAGMA table_info(prepared)")}:  # of version 0.1
+            self._database.execute("ALTER TABLE prepared ADD COLUMN target TEXT NOT NULL DEFAULT ''")
+        self._remove_orphans()
+
+    def close(self) -> None:
+        """Close the files and let another service have the folder."""
+        with self._lock:
+            self._database.close()
+            os.close(self._folder_lock)
+
+    def open_case(self, request_id: str, request: bytes) -> str:
+        """Return the case of this request id, opening it if it is new.
+
+        Raises
+        ------
+        InvalidRequestError
+            If the request id is empty or too long.
+        ConflictError
+            If the request id was used with another ``request``.
+        """
+        if not 0 < len(request_id) <= LONGEST_REQUEST_ID:
+            raise InvalidRequestError(
+                f"request_id needs 1 to {LONGEST_REQUEST_ID} characters; a UUID will do", "request_id"
+            )
+        with self._transaction() as database:
+            known = database.execute(
+                "SELECT case_id, request FROM cases WHERE request_id = ?", (request_id,)
+            ).fetchone()
+            if known is None:
+                case_id = str(uuid.uuid4())
+                database.execute(
+                    "INSERT INTO cases VALUES (?, ?, ?, ?)",
+                    (case_id, request_id, request, datetime.now(UTC).isoformat()),
+                )
+                return case_id
+        if bytes(known[1]) != request:
+            raise ConflictError(
+                "this request_id opened a case with other clinical inputs; choose a new request_id"
+            )
+        return str(known[0])
+
+    def request_of(self, case_id: str) -> bytes:
+        """The serialized request that opened a case."""
+        row = self._one("SELECT request FROM cases WHERE case_id = ?", (_valid_id(case_id, "case_id"),))
+        if row is None:
+            raise NotFoundError(f"there is no case {case_id}; it may have been deleted")
+        return bytes(row[0])
+
+    def add_series(self, case_id: str, role: int, header: bytes, writer: BlobWriter) -> str:
+        """Store a flushed upload and return its series id; durable when this returns.
+
+        The same upload sent twice in a row (its answer got lost, say) is one series.
+        """
+        with self._lock, self._transaction() as database:
+            if database.execute("SELECT 1 FROM cases WHERE case_id = ?", (case_id,)).fetchone() is None:
+                raise NotFoundError(f"the case {case_id} was deleted during the upload")
+            newest = database.execute(
+                "SELECT series_id, header FROM series WHERE case_id = ? AND role = ? "
+                "ORDER BY number DESC LIMIT 1",
+                (case_id, role),
+            ).fetchone()
+            if newest is not None and bytes(newest[1]) == header:
+                return str(newest[0])
+            series_id = str(uuid.uuid4())
+            database.execute(
+                "INSERT INTO series (series_id, case_id, role, header, sha256, stored_bytes) "
+                "VALUES (?, ?, ?, ?, ?, ?)",
+                (series_id, case_id, role, header, self.blobs.keep(writer), writer.size),
+            )
+            return series_id
+
+    def series(self, case_id: str) -> list[SeriesRecord]:
+        """All series of a case, oldest first."""
+        self.request_of(case_id)
+        rows = self._all(
+            "SELECT number, series_id, role, header, sha256, stored_bytes FROM series "
+            "WHERE case_id = ? ORDER BY number",
+            (case_id,),
+        )
+        return [SeriesRecord(*row) for row in rows]
+
+    def record_prepared(self, case_id: str, prepared: PreparedRecord) -> None:
+        """Remember what the last Prepare of a case used."""
+        with self._transaction() as database, _missing_case(case_id):
+            database.execute(
+                "INSERT OR REPLACE INTO prepared VALUES (?, ?, ?, ?, ?)",
+                (case_id, *astuple(prepared)),
+            )
+
+    def prepared(self, case_id: str) -> PreparedRecord | None:
+        """What the last Prepare of a case used."""
+        row = self._one(
+            "SELECT planning_series_id, tumor_series_id, newest_number, target FROM prepared WHERE case_id = ?",
+            (case_id,),
+        )
+        return None if row is None else PreparedRecord(*row)
+
+    def add_assessment(self, case_id: str, assessment_id: str, assessment: bytes) -> None:
+        """Store a final assessment; durable when this returns."""
+        with self._transaction() as database, _missing_case(case_id):
+            database.execute(
+                "INSERT INTO assessments (assessment_id, case_id, assessment) VALUES (?, ?, ?)",
+                (assessment_id, case_id, assessment),
+            )
+
+    def assessment(self, case_id: str, assessment_id: str) -> bytes:
+        """A stored assessment, serialized."""
+        self.request_of(case_id)
+        row = self._one(
+            "SELECT assessment FROM assessments WHERE case_id = ? AND assessment_id = ?",
+            (case_id, _valid_id(assessment_id, "assessment_id")),
+        )
+        if row is None:
+            raise NotFoundError(f"the case {case_id} has no assessment {assessment_id}")
+        return bytes(row[0])
+
+    def assessment_ids(self, case_id: str) -> list[str]:
+        """Assessments of a case, oldest first."""
+        self.request_of(case_id)
+        rows = self._all(
+            "SELECT assessment_id FROM assessments WHERE case_id = ? ORDER BY number", (case_id,)
+        )
+        return [str(row[0]) for row in rows]
+
+    def add_artifact(self, assessment_id: str, name: str, writer: BlobWriter) -> None:
+        """Store a flushed file of an assessment."""
+        with self._lock, self._transaction() as database, _missing_case(assessment_id):
+            database.execute(
+                "INSERT OR REPLACE INTO artifacts VALUES (?, ?, ?)",
+                (assessment_id, name, self.blobs.keep(writer)),
+            )
+
+    def artifact(self, case_id: str, assessment_id: str, name: str) -> Path | None:
+        """Where a file of an assessment lies, if it was stored."""
+        self.assessment(case_id, assessment_id)
+        row = self._one(
+            "SELECT sha256 FROM artifacts WHERE assessment_id = ? AND name = ?", (assessment_id, name)
+        )
+        return None if row is None else self.blobs.path(str(row[0]))
+
+    def delete_case(self, case_id: str) -> None:
+        """Remove a case and the blobs that no other case uses."""
+        self.request_of(case_id)
+        with self._lock:
+            with self._transaction() as database:
+                database.execute("DELETE FROM cases WHERE case_id = ?", (case_id,))
+            self._remove_orphans()
+
+    def _remove_orphans(self) -> None:
+        with self._lock:
+            used = {
+                str(row[0])
+                for row in self._all("SELECT sha256 FROM series UNION SELECT sha256 FROM artifacts")
+            }
+            for orphan in self.blobs.names() - used:
+                self.blobs.remove(orphan)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._database
+            except BaseException:
+                self._database.execute("ROLLBACK")
+                raise
+            self._database.execute("COMMIT")
+
+    def _one(self, query: str, values: tuple[object, ...]) -> tuple[Any, ...] | None:
+        with self._lock:
+            row: tuple[Any, ...] | None = self._database.execute(query, values).fetchone()
+            return row
+
+    def _all(self, query: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
+        with self._lock:
+            return self._database.execute(query, values).fetchall()
+
+
+def _lock_folder(folder: Path) -> int:
+    descriptor = os.open(folder / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise ServiceUnavailableError(
+            f"another service uses the state directory {folder}; stop it, or choose another state_dir"
+        ) from None
+    return descriptor
+
+
+def _valid_id(value: str, field: str) -> str:
+    """Ids are UUIDs that this service made; nothing else reaches the database or a message."""
+    try:
+        if str(uuid.UUID(value)) == value:
+            return value
+    except ValueError:
+        pass
+    raise InvalidRequestError(f"{field} is not an id that this service gives out", field)
+
+
+@contextmanager
+def _missing_case(name: str) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.IntegrityError as error:
+        raise NotFoundError(f"{name} was deleted in the meantime") from error

@@ -1,0 +1,177 @@
+"""Stored series as volumes: decoded once when they arrive, from disk only after a restart."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from coldspot.v1 import service_pb2
+
+from engine.errors import InvalidRequestError
+from engine.volume import Acquisition, CtVolume, LabelMask
+from service.cases.selection import CT_ROLES, MASK_NAMES
+from service.wire import messages as convert
+
+if TYPE_CHECKING:
+    from service.cases.store import CaseStore, SeriesRecord
+    from service.pipeline.protocol import Pipeline
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A decoded series and how it came; ``last_byte_at`` (monotonic) is unknown after a restart."""
+
+    volume: CtVolume | LabelMask
+    decode_s: float
+    last_byte_at: float | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Memory its voxels take."""
+        voxels = self.volume.voxels_hu if isinstance(self.volume, CtVolume) else self.volume.voxels
+        return voxels.nbytes
+
+
+class VolumeShelf:
+    """Decoded series, the most recently used ones kept in memory.
+
+    Parameters
+    ----------
+    store : CaseStore
+    pipeline : Pipeline
+        Reads DICOM.
+    limit_bytes : int
+        Memory to keep volumes in; the newest one is always kept.
+    """
+
+    def __init__(self, store: CaseStore, pipeline: Pipeline, limit_bytes: int) -> None:
+        self._store, self._pipeline, self._limit_bytes = store, pipeline, limit_bytes
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[str, Arrival] = OrderedDict()
+
+    def put(self, series_id: str, arrival: Arrival) -> None:
+        """Keep a decoded series in memory while there is room."""
+        with self._lock:
+            self._kept[series_id] = arrival
+            self._kept.move_to_end(series_id)
+            while (
+                len(self._kept) > 1 and sum(kept.nbytes for kept in self._kept.values()) > self._limit_bytes
+            ):
+                self._kept.popitem(last=False)
+
+    def forget(self, series_id: str) -> None:
+        """Drop a deleted series from memory."""
+        with self._lock:
+            self._kept.pop(series_id, None)
+
+    def ct(self, record: SeriesRecord) -> tuple[CtVolume, Arrival]:
+        """Return a stored CT and how it arrived."""
+        arrival = self._arrival(record, None)
+        if not isinstance(arrival.volume, CtVolume):
+            raise InvalidRequestError(f"the series {record.series_id} is a mask, not a CT")
+        return arrival.volume, arrival
+
+    def mask(self, record: SeriesRecord, ct: CtVolume) -> LabelMask:
+        """Return a stored mask on its CT.
+
+        Raises
+        ------
+        EmptyMaskError, GridMismatchError
+        """
+        volume = self._arrival(record, ct).volume
+        if not isinstance(volume, LabelMask):
+            raise InvalidRequestError(f"the series {record.series_id} is a CT, not a mask")
+        return self._laid(volume, ct)
+
+    def decode(self, header: service_pb2.UploadHeader, content: memoryview, ct: CtVolume | None) -> Arrival:
+        """Decode the bytes of a series.
+
+        Parameters
+        ----------
+        header : UploadHeader
+            Checked.
+        content : memoryview
+            All its bytes.
+        ct : CtVolume or None
+            The CT a mask lies on; a mask in DICOM needs it.
+
+        Raises
+        ------
+        InputError
+            The reader's own, typed error.
+        """
+        started = time.perf_counter()
+        if header.WhichOneof("content") == "voxels":
+            volume = _from_voxels(header, content)
+        else:
+            volume = self._from_dicom(header, content, ct)
+        if isinstance(volume, LabelMask) and ct is not None:
+            volume = self._laid(volume, ct)
+        return Arrival(volume, time.perf_counter() - started)
+
+    def _arrival(self, record: SeriesRecord, ct: CtVolume | None) -> Arrival:
+        with self._lock:
+            kept = self._kept.get(record.series_id)
+            if kept is not None:
+                self._kept.move_to_end(record.series_id)
+                return kept
+        header = service_pb2.UploadHeader.FromString(record.header)
+        started = time.perf_counter()
+        decoded = self.decode(header, memoryview(self._store.blobs.read(record.sha256)), ct)
+        arrival = Arrival(decoded.volume, time.perf_counter() - started)
+        self.put(record.series_id, arrival)
+        return arrival
+
+    def _from_dicom(
+        self, header: service_pb2.UploadHeader, content: memoryview, ct: CtVolume | None
+    ) -> CtVolume | LabelMask:
+        instances = [bytes(part) for part in _split(content, header.dicom.instance_bytes)]
+        if header.role in CT_ROLES:
+            return self._pipeline.read_ct(instances)
+        if ct is None:
+            raise InvalidRequestError(
+                "a mask in DICOM is read on its CT; name it", "header.reference_series_id"
+            )
+        return self._pipeline.read_mask(instances[0], ct, MASK_NAMES[header.role], header.dicom.structure)
+
+    def _laid(self, mask: LabelMask, ct: CtVolume) -> LabelMask:
+        if not mask.geometry.same_grid(ct.geometry):
+            mask = self._pipeline.lay_mask(mask, ct)
+        return mask.require_on(ct)
+
+
+def _from_voxels(header: service_pb2.UploadHeader, content: memoryview) -> CtVolume | LabelMask:
+    described = header.voxels
+    grid = convert.geometry(described.geometry)
+    if header.role in CT_ROLES:
+        voxels_hu = np.frombuffer(content, dtype="<i2").astype(np.int16, copy=False).reshape(grid.shape_zyx)
+        acquisition = Acquisition(
+            patient_id=described.patient_id,
+            study_instance_uid=described.study_instance_uid,
+            series_instance_uid=described.series_instance_uid,
+            slice_thickness_mm=(
+                described.slice_thickness_mm if described.HasField("slice_thickness_mm") else None
+            ),
+        )
+        return CtVolume(voxels_hu, grid, acquisition)
+    marks = np.frombuffer(content, dtype=np.uint8)
+    if marks.max() > 1:
+        raise InvalidRequestError(
+            f"a mask has one byte, 0 or 1, for each voxel; this one has {int(marks.max())}", "chunk"
+        )
+    voxels = np.zeros(grid.shape_zyx, dtype=np.bool_)
+    filled = voxels[convert.box(described, grid)]
+    filled[...] = marks.view(np.bool_).reshape(filled.shape)
+    return LabelMask(voxels, grid, MASK_NAMES[header.role])
+
+
+def _split(content: memoryview, lengths: Iterable[int]) -> Iterator[memoryview]:
+    start = 0
+    for length in lengths:
+        yield content[start : start + length]
+        start += length

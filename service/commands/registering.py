@@ -1,0 +1,201 @@
+"""What ``coldspot register`` does: read two CTs, register them, score landmarks, write the field."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from scipy import ndimage
+
+from engine.errors import InvalidRequestError
+from engine.files.displacement_file import write_displacement
+from engine.files.reading import check_same_patient, read_ct, read_mask
+from engine.geometry import VolumeGeometry, apply_affine
+from engine.refusal import RefusedError
+from engine.registration.field import DisplacementField
+from engine.registration.register import Registration, register
+from engine.volume import CtVolume, LabelMask
+from service.commands.landmarks import read_landmarks, score_landmarks
+from service.commands.registration_report import refused_report, registered_report
+
+FIELD_FILE: Final = "displacement.nii.gz"
+REPORT_FILE: Final = "registration.json"
+
+STORED_OFFSET_HU: Final = 1024
+LEAST_AIR_SHARE: Final = 0.005
+LEAST_WATER_SHARE: Final = 0.05
+"""Without its rescale intercept a CT has next to nothing between air and fat, and its soft tissue where only
+dense bone can be: no CT in HU has a twentieth of its voxels there."""
+
+WARM_UP_VOXELS: Final = 60
+WARM_UP_SPACING_MM: Final = 2.0
+
+RIGID_FIELD_SPACING_MM: Final = 10.0
+"""Linear interpolation gives a rigid motion back exactly, however wide the grid."""
+
+
+@dataclass(frozen=True)
+class RegistrationRequest:
+    """Two CTs to register, and where the result goes.
+
+    Parameters
+    ----------
+    fixed, moving : Path
+        CT after the ablation, and planning CT.
+    out : Path
+        Folder of the result.
+    fixed_zone, moving_tumor, landmarks : Path, optional
+    fixed_zone_structure, moving_tumor_structure : str
+        Which one, if a file has several: label, segment number, ROI name.
+    deadline_s : float, optional
+        Of the registration alone.
+    """
+
+    fixed: Path
+    moving: Path
+    out: Path
+    fixed_zone: Path | None = None
+    moving_tumor: Path | None = None
+    landmarks: Path | None = None
+    fixed_zone_structure: str = ""
+    moving_tumor_structure: str = ""
+    deadline_s: float | None = None
+
+
+def register_files(request: RegistrationRequest, tell: Callable[[str], None]) -> dict[str, Any]:
+    """Register two CTs from files and write ``displacement.nii.gz`` and ``registration.json``.
+
+    Parameters
+    ----------
+    request : RegistrationRequest
+    tell : callable
+        Gets a word on what is going on.
+
+    Returns
+    -------
+    dict
+        What ``registration.json`` holds. A refusal has null for every number and leaves no field.
+
+    Raises
+    ------
+    InputError, InterruptedAssessmentError, BackendError
+    """
+    _require_time(request.deadline_s)
+    _clear(request.out)
+    tell("reading")
+    landmarks = None if request.landmarks is None else read_landmarks(request.landmarks)
+    fixed, moving = in_hounsfield_units(read_ct(request.fixed)), in_hounsfield_units(read_ct(request.moving))
+    zone = _mask(request.fixed_zone, fixed, "ablation zone", request.fixed_zone_structure)
+    tumor = _mask(request.moving_tumor, moving, "tumor", request.moving_tumor_structure)
+    warnings = [
+        *check_same_patient(moving, fixed),
+        *(f"fixed CT: {warning}" for warning in fixed.acquisition.warnings),
+        *(f"moving CT: {warning}" for warning in moving.acquisition.warnings),
+    ]
+    tell("loading the kernels")
+    warm_up(with_zone=zone is not None, with_tumor=tumor is not None)
+    tell("registering")
+    started = time.perf_counter()
+    try:
+        found = register(
+            fixed, moving, fixed_zone=zone, moving_tumor=tumor, deadline_s=request.deadline_s, backend="cpu"
+        )
+    except RefusedError as refused:
+        report = refused_report(refused.refusal, warnings, with_landmarks=landmarks is not None)
+    else:
+        duration_s = time.perf_counter() - started
+        field = found.field or rigid_field(found, fixed.geometry)
+        score = None if landmarks is None else score_landmarks(field, landmarks)
+        report = registered_report(found, field, score, duration_s, warnings)
+        tell("writing")
+        write_displacement(request.out / FIELD_FILE, field)
+    text = json.dumps(report, indent=2, allow_nan=False) + "\n"
+    (request.out / REPORT_FILE).write_text(text, encoding="utf-8")
+    return report
+
+
+def warm_up(*, with_zone: bool, with_tumor: bool) -> None:
+    """Load (or the very first time compile) every kernel of a registration on a small pair made up for it."""
+    fixed, moving, zone, tumor = _warm_up_pair()
+    with contextlib.suppress(RefusedError):  # kernels are loaded, whatever is said of a made-up pair
+        register(
+            fixed,
+            moving,
+            fixed_zone=zone if with_zone else None,
+            moving_tumor=tumor if with_tumor else None,
+            backend="cpu",
+        )
+
+
+def _warm_up_pair() -> tuple[CtVolume, CtVolume, LabelMask, LabelMask]:
+    """Smooth structure with a tumor in it, and the same moved by one voxel."""
+    rng = np.random.default_rng(0)
+    noise = ndimage.gaussian_filter(rng.standard_normal((WARM_UP_VOXELS,) * 3), 2.0)
+    hu = (-800.0 + 200.0 * noise / noise.std()).astype(np.int16)
+    geometry = VolumeGeometry(hu.shape, (WARM_UP_SPACING_MM,) * 3)
+    away = np.indices(hu.shape) - WARM_UP_VOXELS // 2
+    radius_mm = WARM_UP_SPACING_MM * np.sqrt((away**2).sum(axis=0))
+    tumor, zone = radius_mm <= 6.0, radius_mm <= 12.0
+    hu[tumor] = 40
+    return (
+        CtVolume(np.where(zone, -50, np.roll(hu, 1, axis=0)).astype(np.int16), geometry),
+        CtVolume(hu, geometry),
+        LabelMask(zone, geometry, "ablation zone"),
+        LabelMask(tumor, geometry, "tumor"),
+    )
+
+
+def in_hounsfield_units(ct: CtVolume) -> CtVolume:
+    """Return a CT that was stored without its rescale intercept (air 0, water 1024) in HU, with a warning.
+
+    Only for registering, where 24 HU more or less decide nothing.
+    """
+    hu = ct.voxels_hu
+    air = np.count_nonzero((hu > -1000) & (hu < -200)) / hu.size
+    water = np.count_nonzero((hu >= STORED_OFFSET_HU - 50) & (hu <= STORED_OFFSET_HU + 100)) / hu.size
+    if air >= LEAST_AIR_SHARE or water < LEAST_WATER_SHARE:
+        return ct
+    shifted = np.maximum(hu.astype(np.int32) - STORED_OFFSET_HU, np.iinfo(np.int16).min).astype(np.int16)
+    warning = (
+        f"its values look like HU + {STORED_OFFSET_HU} (no rescale intercept): {STORED_OFFSET_HU} subtracted"
+    )
+    acquisition = replace(ct.acquisition, warnings=(*ct.acquisition.warnings, warning))
+    return CtVolume(shifted, ct.geometry, acquisition)
+
+
+def rigid_field(found: Registration, fixed: VolumeGeometry) -> DisplacementField:
+    """Return the displacement of a rigid alignment on a wide grid that covers the fixed CT."""
+    corners = fixed.corners_lps_mm()
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    grid = fixed.around(low, np.maximum(high, low + 1.0), RIGID_FIELD_SPACING_MM)
+    points = grid.to_lps(np.moveaxis(np.indices(grid.shape_zyx), 0, -1))
+    displacement = apply_affine(found.planning_from_verification, points) - points
+    return DisplacementField(displacement.astype(np.float32), grid)
+
+
+def _mask(path: Path | None, ct: CtVolume, name: str, structure: str) -> LabelMask | None:
+    return None if path is None else read_mask(path, ct, name, label=structure or None)
+
+
+def _require_time(deadline_s: float | None) -> None:
+    if deadline_s is not None and not (math.isfinite(deadline_s) and deadline_s > 0):
+        raise InvalidRequestError(
+            f"the deadline must be a positive time in s, not {deadline_s:g}", "deadline_s"
+        )
+
+
+def _clear(folder: Path) -> None:
+    """Make the folder, without what an earlier call left: an old field must not pass for this one's."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in (FIELD_FILE, REPORT_FILE):
+            (folder / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise InvalidRequestError(f"{folder} cannot take the result: {error.strerror}", "out") from error

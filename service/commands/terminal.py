@@ -1,0 +1,208 @@
+"""What the command line shows to a person; machines read the JSON."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from engine.assessment.wording import SEGMENTED
+from engine.manifest import DEMO_MODEL
+from service import DISCLAIMER
+
+NOT_GIVEN = "-"
+
+
+@contextmanager
+def progress_on_terminal() -> Iterator[Callable[[str], None]]:
+    """Yield a function that shows what is going on: on stderr, and only if that is a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda _text: None
+        return
+    with Console(stderr=True).status("connecting") as status:
+        yield status.update
+
+
+def summary_table(report: dict[str, Any]) -> Table:
+    """Return the readable summary of one assessment.
+
+    Parameters
+    ----------
+    report : dict
+        As :func:`service.record.report.assessment_json` makes it.
+    """
+    table = Table(title=report["summary"], caption=DISCLAIMER, show_header=False, title_justify="left")
+    table.add_column(style="bold")
+    table.add_column()
+    for name, text in _rows(report):
+        table.add_row(name, text)
+    return table
+
+
+def comparison_table(truth: dict[str, Any], measured: dict[str, Any]) -> Table:
+    """Return true and measured figures of a phantom side by side."""
+    table = Table(title="Simulated phantom of known truth, not a patient", caption=DISCLAIMER)
+    for column in ("", "true", "measured"):
+        table.add_column(column)
+    coverage, margin = measured["coverage"], measured["margin"]
+    table.add_row(
+        "TCR", number(truth["tcr"], 3), with_interval(coverage["tcr"], coverage["tcr_interval_90"], 3)
+    )
+    table.add_row("complete", word(truth["complete"]), word(coverage["complete"]))
+    table.add_row(
+        "minimal ablative margin, mm",
+        number(truth["minimal_margin_mm"], 1),
+        with_interval(margin["minimal_mm"], margin["minimal_interval_90_mm"], 1),
+    )
+    table.add_row("uncovered in lung, mL", _volumes(truth["uncovered"]), _volumes(measured["uncovered"]))
+    table.add_row("largest at, LPS mm", _largest_at(truth["uncovered"]), _largest_at(measured["uncovered"]))
+    return table
+
+
+def _volumes(regions: list[dict[str, Any]]) -> str:
+    return ", ".join(number(region["volume_ml"], 2) for region in regions) or "none"
+
+
+def _largest_at(regions: list[dict[str, Any]]) -> str:
+    if not regions:
+        return "none"
+    return ", ".join(number(x, 1) for x in regions[0]["centroid_lps_mm"])
+
+
+def _rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    if report["refusal"] is not None:
+        yield "REFUSED", f"{report['refusal']['reason']} ({report['refusal']['code']})"
+        for rank, candidate in enumerate(report["refusal"]["candidates"], 1):
+            place = ", ".join(f"{value:.1f}" for value in candidate["place_lps_mm"])
+            yield f"Candidate {rank}", f"{number(candidate['volume_ml'], 2)} mL at LPS ({place}) mm"
+    coverage, margin = report["coverage"], report["margin"]
+    yield from _contour_rows(report)
+    mark = drawn_mark(report["lesion"]["source"], coverage["zone_source"])
+    yield "Target coverage (TCR)", with_interval(coverage["tcr"], coverage["tcr_interval_90"], 3) + mark
+    yield (
+        "Complete",
+        f"{word(coverage['complete'])} (probability {number(coverage['probability_complete'], 2)}){mark}",
+    )
+    yield (
+        "Minimal ablative margin",
+        (with_interval(margin["minimal_mm"], margin["minimal_interval_90_mm"], 1) + f" mm{mark}"),
+    )
+    yield (
+        "In lung only",
+        (
+            f"TCR {number(coverage['lung_clipped']['tcr'], 3)}, "
+            f"margin {number(margin['lung_clipped']['minimal_mm'], 1)} mm, "
+            f"not assessable {number(coverage['lung_clipped']['not_assessable_share'], 3)}{mark}"
+        ),
+    )
+    yield (
+        "Dense core only",
+        (
+            f"TCR {number(coverage['core']['tcr'], 3)}, margin {number(margin['core']['minimal_mm'], 1)} mm{mark}"
+        ),
+    )
+    for region in report["uncovered"]:
+        yield f"Uncovered region {region['rank']}, for review", _region(region) + mark
+    alignment, quality = report["alignment"], report["alignment"]["quality"]
+    yield (
+        "Alignment",
+        alignment_line(
+            alignment["method"],
+            alignment["residual_mm"],
+            quality["inverse_consistency_mm"],
+            quality["convergence"],
+        ),
+    )
+    yield from _risk_rows(report["risk"])
+    for warning in report["warnings"]:
+        yield "Warning", warning
+    yield "Latency", f"{number(report['latency_s'], 2)} s after the last byte of the verification CT"
+
+
+def _contour_rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Who drew tumor and zone, where it was a model."""
+    lesion, coverage = report["lesion"], report["coverage"]
+    for name, source, volume_ml, sd_mm in (
+        ("Tumor", lesion["source"], lesion["volume_ml"], lesion["contour_sd_mm"]),
+        (
+            "Ablation zone",
+            coverage["zone_source"],
+            coverage["zone_volume_ml"],
+            coverage["zone_contour_sd_mm"],
+        ),
+    ):
+        if drawn_mark(source):
+            yield name, f"{source}; {number(volume_ml, 2)} mL, contour ± {number(sd_mm, 1)} mm"
+
+
+def drawn_mark(*sources: str | None) -> str:
+    """What stands beside a figure that rests on a model's contours; empty where all were supplied."""
+    drawn = [source for source in sources if source and source.startswith(SEGMENTED)]
+    if not drawn:
+        return ""
+    return (
+        f", on contours of a {DEMO_MODEL}"
+        if any(DEMO_MODEL in one for one in drawn)
+        else ", on contours of a model"
+    )
+
+
+def _risk_rows(risk: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """The model's own statements, never a bare percentage: they say what it was fitted on."""
+    for statement in risk["statements"]:
+        yield "Risk of local progression", statement
+    radscore = risk["radscore"]
+    if radscore is not None:
+        yield (
+            "Radscore",
+            f"{number(radscore['value'], 3)} from {len(radscore['features'])} features of the zone",
+        )
+    for flag in risk["flags"]:
+        yield "Risk, flag", flag
+
+
+def _region(region: dict[str, Any]) -> str:
+    place = ", ".join(f"{value:.1f}" for value in region["centroid_lps_mm"])
+    return (
+        f"{number(region['volume_ml'], 2)} mL, {region['direction'] or NOT_GIVEN}, at LPS ({place}) mm, "
+        f"{number(region['distance_to_pleura_mm'], 1)} mm to the pleura"
+    )
+
+
+def alignment_line(
+    method: str | None,
+    residual_mm: float | None,
+    inverse_consistency_mm: float | None,
+    convergence: float | None,
+) -> str:
+    """Return how the scans were brought together, and how well; what was not measured is left out."""
+    said = method or NOT_GIVEN
+    if residual_mm is not None:
+        said += f", still {number(residual_mm, 1)} mm off"
+    if inverse_consistency_mm is not None:
+        said += f"; there and back {number(inverse_consistency_mm, 1)} mm"
+    if convergence is not None:
+        moved = "pushed away" if round(100 * convergence) < 0 else "drawn in"
+        said += f"; tissue {moved} by {abs(100 * convergence):.0f} %"
+    return said
+
+
+def with_interval(value: float | None, interval: list[float] | None, digits: int) -> str:
+    """Return a number with its 90 % interval."""
+    if interval is None:
+        return number(value, digits)
+    return f"{number(value, digits)} (90 %: {number(interval[0], digits)} to {number(interval[1], digits)})"
+
+
+def number(value: float | None, digits: int) -> str:
+    """Return a number, or a dash where there is none."""
+    return NOT_GIVEN if value is None else f"{value:.{digits}f}"
+
+
+def word(value: bool | None) -> str:
+    """Return yes, no, or a dash."""
+    return NOT_GIVEN if value is None else ("yes" if value else "no")

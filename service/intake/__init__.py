@@ -1,0 +1,1 @@
+"""Uploads: from the first message to a stored series."""

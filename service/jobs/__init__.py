@@ -1,0 +1,1 @@
+"""Jobs: one worker, and the procedures it runs."""

@@ -1,0 +1,1 @@
+"""The engine as the service calls it: models, backends, first start."""

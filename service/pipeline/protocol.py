@@ -1,0 +1,98 @@
+"""What the service needs of the engine.
+
+The service is built on the :class:`Pipeline` protocol alone; ``service.pipeline.engine`` has the one that
+``coldspot serve`` passes in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from engine.assessment.verification import AblationAssessment, ClinicalInputs, PreparedPlanning
+    from engine.geometry import Vector3
+    from engine.stages import StageListener
+    from engine.volume import CtVolume, LabelMask
+
+
+@dataclass(frozen=True)
+class ModelDescription:
+    """A loaded model bundle; ``backend`` is what runs it, where that is not the pipeline's, and why it does."""
+
+    name: str
+    version: str
+    sha256: str
+    backend: str = ""
+    backend_chosen_by: str = ""
+
+
+@dataclass(frozen=True)
+class PipelineDescription:
+    """What measures here, for server info, metrics and the provenance of every result."""
+
+    kernels: str
+    inference_backend: str
+    registration: str = ""
+    models: tuple[ModelDescription, ...] = ()
+
+
+class Pipeline(Protocol):
+    """Reads images, prepares the planning side and measures the verification side."""
+
+    def describe(self) -> PipelineDescription:
+        """Return what measures here."""
+
+    def warm_up(self) -> None:
+        """Make the first assessment as fast as the second."""
+
+    def self_test(self) -> None:
+        """Measure a phantom of known truth.
+
+        Raises
+        ------
+        SelfTestError
+        """
+
+    def read_ct(self, instances: Sequence[bytes]) -> CtVolume:
+        """Return the volume of a DICOM series in memory."""
+
+    def read_mask(self, instance: bytes, ct: CtVolume, name: str, structure: str) -> LabelMask:
+        """Return one structure of a DICOM SEG or RTSTRUCT on its CT."""
+
+    def lay_mask(self, mask: LabelMask, ct: CtVolume) -> LabelMask:
+        """Return a mask with the axis order of its CT, if it has the same voxels in another one."""
+
+    def prepare(
+        self,
+        planning: CtVolume,
+        tumor: LabelMask | None,
+        *,
+        target_lps_mm: Vector3 | None,
+        listener: StageListener,
+    ) -> PreparedPlanning:
+        """Do everything that needs only the planning CT; without a tumor mask, segment the tumor."""
+
+    def assess(
+        self,
+        prepared: PreparedPlanning,
+        verification: CtVolume,
+        zone: LabelMask | None,
+        *,
+        core: LabelMask | None,
+        clinical: ClinicalInputs,
+        include_risk_if_complete: bool,
+        time_left_s: float | None,
+        on_preliminary: Callable[[AblationAssessment], None],
+        listener: StageListener,
+    ) -> AblationAssessment:
+        """Measure one verification CT; with little time left, coarser and with a wider interval.
+
+        Without a zone mask, segment the zone.
+        """
+
+    def write_artifacts(self, assessment: AblationAssessment, folder: Path) -> None:
+        """Write masks, margin map and sheet of an assessment into ``folder``."""

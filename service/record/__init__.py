@@ -1,0 +1,1 @@
+"""What is kept of an assessment: artifacts, provenance, the report."""

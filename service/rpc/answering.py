@@ -1,0 +1,45 @@
+"""How every call ends: with its answer, or with a rich status that leaks nothing."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import grpc
+from grpc_status import rpc_status
+
+from engine.errors import ColdspotError, ServiceError
+from service.logging import get_logger, where
+from service.wire.status import rich_status
+
+_log = get_logger()
+
+
+@contextmanager
+def answering(context: grpc.ServicerContext, method: str) -> Iterator[None]:
+    """Turn whatever goes wrong inside into the status of the call.
+
+    An error nobody foresaw becomes INTERNAL with an incident id, under which the log has its class and
+    place; its message stays here.
+    """
+    began = time.monotonic()
+    try:
+        yield
+    except ColdspotError as error:
+        _log.info("refused_call", method=method, code=error.code, duration_s=time.monotonic() - began)
+        context.abort_with_status(rpc_status.to_status(rich_status(error)))
+    except grpc.RpcError:
+        _log.info("client_gone", method=method, duration_s=time.monotonic() - began)
+        context.abort(grpc.StatusCode.CANCELLED, "the call was given up")
+    except Exception as error:
+        if not context.is_active():
+            _log.info("client_gone", method=method, duration_s=time.monotonic() - began)
+            raise
+        incident = uuid.uuid4().hex[:12]
+        _log.error("internal_error", method=method, incident_id=incident, **where(error))
+        hidden = ServiceError(
+            f"internal error {incident}: the log has its place under this id; try again, report it"
+        )
+        context.abort_with_status(rpc_status.to_status(rich_status(hidden)))

@@ -1,0 +1,461 @@
+"""CT series: place, order, HU, and a typed refusal of everything that is none."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK as sitk
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydicom.data import get_testdata_file
+from pydicom.dataset import Dataset
+from pydicom.uid import EnhancedCTImageStorage, ExplicitVRBigEndian, generate_uid
+
+from engine.dicom.series import read_series
+from engine.errors import (
+    DuplicateSlicePositionError,
+    GantryTiltError,
+    InputError,
+    InvalidGeometryError,
+    MissingSliceError,
+    MixedSeriesError,
+    NonUniformSpacingError,
+    NotCtError,
+    UnreadableFileError,
+)
+from engine.geometry import Vector3, VolumeGeometry
+from engine.volume import CtVolume
+from tests.support.dicom_files import ct_instances, encoded, write_ct_series, write_datasets
+
+AXIAL: tuple[Vector3, Vector3, Vector3] = ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))
+
+
+def phantom_ct(
+    directions: tuple[Vector3, Vector3, Vector3] = AXIAL, slices: int = 6, seed: int = 1
+) -> CtVolume:
+    """Random HU on a small anisotropic grid."""
+    geometry = VolumeGeometry(
+        (slices, 7, 9), (2.5, 0.7, 0.8), directions, (-30.5, 12.25, -400.0), generate_uid()
+    )
+    hu = np.random.default_rng(seed).integers(-1024, 3000, geometry.shape_zyx).astype(np.int16)
+    return CtVolume(hu, geometry)
+
+
+def rotated(axis: tuple[float, float, float], angle_rad: float) -> tuple[Vector3, Vector3, Vector3]:
+    """Right-handed (z, y, x) directions turned around an axis."""
+    k = np.array(axis) / np.linalg.norm(axis)
+    cross = np.array([[0, -k[2], k[1]], [k[2], 0, -k[0]], [-k[1], k[0], 0]])
+    turn = np.eye(3) + math.sin(angle_rad) * cross + (1 - math.cos(angle_rad)) * cross @ cross
+    z, y, x = (tuple(float(v) for v in turn @ np.array(d)) for d in AXIAL)
+    return z, y, x  # type: ignore[return-value]  # three floats each, which mypy cannot count
+
+
+def contents(ct: CtVolume, **overrides: Any) -> list[bytes]:
+    return [encoded(dataset) for dataset in ct_instances(ct, **overrides)]
+
+
+def without(datasets: list[Dataset], keyword: str) -> list[bytes]:
+    for dataset in datasets:
+        delattr(dataset, keyword)
+    return [encoded(dataset) for dataset in datasets]
+
+
+def test_a_written_series_comes_back(tmp_path: Path) -> None:
+    ct = phantom_ct()
+    write_ct_series(tmp_path, ct, SeriesDescription="Lung 2.5")
+    read = read_series(tmp_path)
+    assert np.array_equal(read.voxels_hu, ct.voxels_hu)
+    assert read.geometry.same_grid(ct.geometry)
+    assert read.geometry.frame_of_reference_uid == ct.geometry.frame_of_reference_uid
+    assert read.acquisition.patient_id == "PHANTOM"
+    assert read.acquisition.series_description == "Lung 2.5"
+    assert read.acquisition.patient_position == "HFS"
+    assert read.acquisition.slice_thickness_mm == 2.5
+    assert read.acquisition.acquired_at == "2026-01-02T03:04:05"
+    assert read.acquisition.warnings == ()
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    axis=st.tuples(*[st.floats(-1, 1)] * 3).filter(lambda a: np.linalg.norm(a) > 0.1),
+    angle_rad=st.floats(0, math.pi),
+    seed=st.integers(0, 2**31),
+)
+def test_oblique_series_in_any_order_keep_their_place(
+    axis: tuple[float, float, float], angle_rad: float, seed: int
+) -> None:
+    ct = phantom_ct(rotated(axis, angle_rad), seed=seed)
+    sent = contents(ct)
+    np.random.default_rng(seed).shuffle(sent)
+    read = read_series(sent)
+    assert np.array_equal(read.voxels_hu, ct.voxels_hu)
+    assert np.abs(read.geometry.corners_lps_mm() - ct.geometry.corners_lps_mm()).max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    "directions",
+    [
+        ((0, 0, -1), (0, 1, 0), (1, 0, 0)),  # left-handed: slices run against their normal
+        ((0, 0, -1), (0, -1, 0), (1, 0, 0)),
+        ((0, 1, 0), (0, 0, -1), (1, 0, 0)),  # coronal
+        ((1, 0, 0), (0, 0, -1), (0, 1, 0)),  # sagittal
+    ],
+)
+def test_flipped_directions_give_each_voxel_its_place(directions: tuple[Vector3, Vector3, Vector3]) -> None:
+    ct = phantom_ct(directions)
+    read = read_series(contents(ct))
+    for index in ((0, 0, 0), (5, 6, 8), (2, 3, 1)):
+        there = np.rint(read.geometry.to_index(ct.geometry.to_lps(index))).astype(int)
+        assert read.voxels_hu[tuple(there)] == ct.voxels_hu[index]
+    assert np.linalg.det(np.array(read.geometry.directions_zyx_lps)[::-1]) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("directions", [AXIAL, rotated((1, 2, 3), 0.4), ((0, -1, 0), (0, 0, 1), (1, 0, 0))])
+def test_simpleitk_reads_the_same(tmp_path: Path, directions: tuple[Vector3, Vector3, Vector3]) -> None:
+    write_ct_series(tmp_path, phantom_ct(directions))
+    ours = read_series(tmp_path)
+    names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(tmp_path))
+    theirs = sitk.ReadImage(names)
+    assert np.array_equal(sitk.GetArrayFromImage(theirs), ours.voxels_hu)
+    for index in ((0, 0, 0), (5, 6, 8)):
+        position = theirs.TransformIndexToPhysicalPoint(index[::-1])
+        assert np.allclose(ours.geometry.to_lps(index), position, atol=1e-4)
+
+
+def test_simpleitk_reads_the_same_of_real_slices() -> None:
+    folder = Path(str(get_testdata_file("DICOMDIR"))).parent / "98892001" / "CT5N"
+    ours = read_series(folder)
+    theirs = sitk.ReadImage(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder)))
+    assert np.array_equal(sitk.GetArrayFromImage(theirs), ours.voxels_hu)
+    assert np.allclose(ours.geometry.origin_lps_mm, theirs.GetOrigin())
+    assert np.allclose(ours.geometry.spacing_zyx_mm[::-1], theirs.GetSpacing())
+
+
+def test_other_files_and_a_nested_folder_are_no_obstacle(tmp_path: Path) -> None:
+    ct = phantom_ct()
+    paths = write_datasets(tmp_path / "IMAGES", ct_instances(ct), suffix="")
+    paths[0].rename(tmp_path / "first")
+    (tmp_path / "LICENSE").write_text("free")
+    (tmp_path / ".hidden.dcm").write_bytes(b"")
+    (tmp_path / "DICOMDIR").write_bytes(Path(str(get_testdata_file("DICOMDIR"))).read_bytes())
+    assert np.array_equal(read_series(tmp_path).voxels_hu, ct.voxels_hu)
+
+
+def test_a_structure_set_beside_the_slices_is_named() -> None:
+    other = ct_instances(phantom_ct())[0]
+    other.Modality, other.SeriesInstanceUID = "RTSTRUCT", generate_uid()
+    read = read_series([*contents(phantom_ct()), encoded(other)])
+    assert read.acquisition.warnings == ("RTSTRUCT beside the CT slices was left out",)
+
+
+def test_anonymized_oddities_are_read() -> None:
+    sent = contents(phantom_ct(), SOPClassUID="", PatientID="", SliceThickness="3")
+    read = read_series(sent)
+    assert read.acquisition.patient_id == ""
+    assert read.acquisition.warnings == ("slices of 3 mm lie 2.5 mm apart: they overlap",)
+    gapped = read_series(contents(phantom_ct(), SliceThickness="1"))
+    assert "1.5 mm between them were not imaged" in gapped.acquisition.warnings[0]
+
+
+def test_rescale_padding_and_unsigned_values() -> None:
+    stored = np.arange(2 * 3 * 4, dtype="<u2").reshape(2, 3, 4) * 100
+    ct = CtVolume(np.zeros((2, 3, 4), np.int16), VolumeGeometry((2, 3, 4), (1, 1, 1)))
+    datasets = ct_instances(ct, RescaleSlope="-0.5", RescaleIntercept="10.25", PixelRepresentation=0)
+    for dataset, values in zip(datasets, stored, strict=True):
+        dataset.PixelData = values.tobytes()
+        dataset.PixelPaddingValue, dataset.PixelPaddingRangeLimit = 2200, 2300
+        dataset["PixelPaddingValue"].VR = dataset["PixelPaddingRangeLimit"].VR = "US"
+    read = read_series([encoded(d) for d in datasets])
+    expected = np.rint(stored * -0.5 + 10.25)
+    expected[(stored >= 2200) & (stored <= 2300)] = -1024
+    assert np.array_equal(read.voxels_hu, expected)
+
+
+def test_negative_padding_written_as_unsigned_is_understood() -> None:
+    ct = phantom_ct()
+    datasets = ct_instances(ct)
+    for dataset in datasets:
+        values = np.frombuffer(dataset.PixelData, "<i2").copy()
+        values[:3] = -2000
+        dataset.PixelData = values.tobytes()
+        dataset.add_new("PixelPaddingValue", "US", 65536 - 2000)
+    assert (read_series([encoded(d) for d in datasets]).voxels_hu[:, 0, :3] == -1024).all()
+
+
+def test_padding_that_hides_tissue_and_clipped_values_are_warned_of() -> None:
+    datasets = ct_instances(phantom_ct(), PixelPaddingValue=1024 + 40)
+    assert "padding value" in read_series([encoded(d) for d in datasets]).acquisition.warnings[0]
+    clipped = read_series(contents(phantom_ct(), RescaleSlope="20"))
+    assert "were clipped" in clipped.acquisition.warnings[0]
+    assert clipped.voxels_hu.max() == 32767
+
+
+def test_stored_bits_above_bits_stored_do_not_count() -> None:
+    ct = CtVolume(np.zeros((2, 3, 4), np.int16), VolumeGeometry((2, 3, 4), (1, 1, 1)))
+    datasets = ct_instances(ct, BitsStored=12, HighBit=11, PixelRepresentation=0)
+    for dataset in datasets:
+        dataset.PixelData = np.full(12, 0xF000 + 1064, "<u2").tobytes()
+    assert (read_series([encoded(d) for d in datasets]).voxels_hu == 40).all()
+
+
+def multi_frame(ct: CtVolume) -> Dataset:
+    """An enhanced CT with what the reader needs."""
+    slices = ct_instances(ct)
+    dataset = slices[0].copy()
+    dataset.file_meta = slices[0].file_meta
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = EnhancedCTImageStorage
+    dataset.NumberOfFrames = len(slices)
+    dataset.PixelData = b"".join(s.PixelData for s in reversed(slices))
+    shared, measures, orientation = Dataset(), Dataset(), Dataset()
+    measures.PixelSpacing, measures.SliceThickness = slices[0].PixelSpacing, slices[0].SliceThickness
+    orientation.ImageOrientationPatient = slices[0].ImageOrientationPatient
+    shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = [measures], [orientation]
+    dataset.SharedFunctionalGroupsSequence = [shared]
+    dataset.PerFrameFunctionalGroupsSequence = []
+    for source in reversed(slices):
+        item, position, values = Dataset(), Dataset(), Dataset()
+        position.ImagePositionPatient = source.ImagePositionPatient
+        values.RescaleSlope, values.RescaleIntercept, values.RescaleType = 1, -1024, "HU"
+        item.PlanePositionSequence, item.PixelValueTransformationSequence = [position], [values]
+        dataset.PerFrameFunctionalGroupsSequence.append(item)
+    for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "RescaleSlope"):
+        delattr(dataset, keyword)
+    return dataset
+
+
+def test_a_multi_frame_ct_is_read() -> None:
+    ct = phantom_ct(rotated((3, 1, 0), 0.3))
+    read = read_series([encoded(multi_frame(ct))])
+    assert np.array_equal(read.voxels_hu, ct.voxels_hu)
+    assert np.abs(read.geometry.corners_lps_mm() - ct.geometry.corners_lps_mm()).max() < 1e-4
+
+
+def test_a_multi_frame_ct_without_positions_is_refused() -> None:
+    dataset = multi_frame(phantom_ct())
+    del dataset.PerFrameFunctionalGroupsSequence[2].PlanePositionSequence
+    with pytest.raises(InvalidGeometryError, match=r"frame 3 .* has no PlanePositionSequence"):
+        read_series([encoded(dataset)])
+    del dataset.PerFrameFunctionalGroupsSequence
+    with pytest.raises(InvalidGeometryError):
+        read_series([encoded(dataset)])
+
+
+def test_a_multi_frame_ct_with_frames_undescribed_is_unreadable() -> None:
+    dataset = multi_frame(phantom_ct())
+    dataset.PerFrameFunctionalGroupsSequence.pop()
+    with pytest.raises(UnreadableFileError, match="announces 6 frames and describes 5"):
+        read_series([encoded(dataset)])
+
+
+def test_a_missing_slice_is_located(tmp_path: Path) -> None:
+    paths = write_ct_series(tmp_path, phantom_ct(slices=8))
+    paths[3].unlink()
+    paths[4].unlink()
+    with pytest.raises(
+        MissingSliceError, match=r"2 slices .* between slice0002.dcm at .* and slice0005.dcm at"
+    ):
+        read_series(tmp_path)
+
+
+def test_a_duplicate_position_is_located(tmp_path: Path) -> None:
+    paths = write_ct_series(tmp_path, phantom_ct())
+    (tmp_path / "again.dcm").write_bytes(paths[2].read_bytes())
+    with pytest.raises(DuplicateSlicePositionError, match=r"again.dcm and slice0002.dcm at -395"):
+        read_series(tmp_path)
+
+
+def moved(ct: CtVolume, offsets_lps_mm: Sequence[tuple[float, float, float]]) -> list[bytes]:
+    datasets = ct_instances(ct)
+    for dataset, offset in zip(datasets, offsets_lps_mm, strict=True):
+        dataset.ImagePositionPatient = [
+            f"{float(v) + d:.6f}" for v, d in zip(dataset.ImagePositionPatient, offset, strict=True)
+        ]
+    return [encoded(d) for d in datasets]
+
+
+def test_uneven_distances_are_refused_and_header_rounding_is_not() -> None:
+    ct = phantom_ct()
+    with pytest.raises(NonUniformSpacingError, match="slice distances run from"):
+        read_series(moved(ct, [(0, 0, 0.3 * k * k) for k in range(6)]))
+    rounded = read_series(moved(ct, [(0, 0, d) for d in (0, 0.05, -0.05, 0.05, 0, 0)]))
+    assert rounded.geometry.spacing_zyx_mm[0] == 2.5
+
+
+@pytest.mark.parametrize("degrees", [0.3, 5.0, -15.0])
+def test_gantry_tilt_names_its_angle(degrees: float) -> None:
+    shift = 2.5 * math.tan(math.radians(degrees))
+    with pytest.raises(GantryTiltError, match=f"at {abs(degrees):.1f}°"):
+        read_series(moved(phantom_ct(), [(0, shift * k, 0) for k in range(6)]))
+
+
+def test_a_slice_beside_the_others_is_refused() -> None:
+    with pytest.raises(InvalidGeometryError, match=r"instance 4 lies .* beside"):
+        read_series(moved(phantom_ct(), [(0, 0, 0)] * 3 + [(4.0, 0, 0)] + [(0, 0, 0)] * 2))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        ({"SeriesInstanceUID": "1.2.3"}, "SeriesInstanceUID"),
+        ({"FrameOfReferenceUID": "1.2.3"}, "FrameOfReferenceUID"),
+        ({"PatientID": "SECRET-7"}, "PatientID"),
+        ({"Modality": "MR"}, "Modality"),
+        ({"PixelSpacing": [0.7, 0.9]}, "pixel spacing"),
+        ({"ImageOrientationPatient": [1, 0, 0, 0, 0.96, 0.28]}, "orientation"),
+    ],
+)
+def test_mixed_series_name_what_differs(overrides: dict[str, Any], named: str) -> None:
+    ct = phantom_ct()
+    datasets = ct_instances(ct)
+    for keyword, value in overrides.items():
+        setattr(datasets[-1], keyword, value)
+    with pytest.raises(MixedSeriesError, match=named) as caught:
+        read_series([encoded(d) for d in datasets])
+    assert "SECRET" not in str(caught.value)
+
+
+def test_another_size_is_a_mixed_series() -> None:
+    datasets = ct_instances(phantom_ct())
+    datasets[2].Rows, datasets[2].Columns = 9, 7
+    with pytest.raises(MixedSeriesError, match="rows and columns"):
+        read_series([encoded(d) for d in datasets])
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"Modality": "MR"},
+        {"Modality": ""},
+        {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7"},
+        {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]},
+        {"RescaleType": "EDW"},
+        {"RescaleSlope": "0"},
+        {"SamplesPerPixel": 3},
+    ],
+)
+def test_what_is_no_ct_in_hu_is_refused(overrides: dict[str, Any]) -> None:
+    with pytest.raises(NotCtError):
+        read_series(contents(phantom_ct(), **overrides))
+
+
+@pytest.mark.parametrize("keyword", ["RescaleSlope", "RescaleIntercept"])
+def test_no_rescale_is_no_hu(keyword: str) -> None:
+    with pytest.raises(NotCtError, match=keyword):
+        read_series(without(ct_instances(phantom_ct()), keyword))
+
+
+@pytest.mark.parametrize(
+    "keyword", ["ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns"]
+)
+def test_missing_geometry_is_named(keyword: str) -> None:
+    with pytest.raises(InvalidGeometryError, match=keyword):
+        read_series(without(ct_instances(phantom_ct()), keyword))
+
+
+@pytest.mark.parametrize(
+    "keyword", ["PixelData", "BitsStored", "PixelRepresentation", "PhotometricInterpretation"]
+)
+def test_missing_pixel_attributes_are_unreadable(keyword: str) -> None:
+    with pytest.raises(UnreadableFileError):
+        read_series(without(ct_instances(phantom_ct()), keyword))
+
+
+@pytest.mark.parametrize(
+    ("keyword", "vr", "value"),
+    [
+        ("PixelSpacing", "DS", "0\\0"),
+        ("PixelSpacing", "DS", "-1\\1"),
+        ("PixelSpacing", "DS", "1"),
+        ("ImagePositionPatient", "DS", "nan\\0\\0"),
+        ("ImagePositionPatient", "DS", "1e30\\0\\0"),
+        ("ImagePositionPatient", "DS", "abc\\0\\0"),
+        ("ImageOrientationPatient", "DS", "1\\0\\0\\1\\0\\0"),
+        ("ImageOrientationPatient", "DS", "0\\0\\0\\0\\0\\0"),
+        ("ImageOrientationPatient", "DS", "2\\0\\0\\0\\2\\0"),
+        ("Rows", "US", 65535),
+        ("Rows", "US", 0),
+    ],
+)
+def test_impossible_geometry_is_refused(keyword: str, vr: str, value: Any) -> None:
+    datasets = ct_instances(phantom_ct())
+    for dataset in datasets:
+        if vr == "DS":
+            dataset[keyword] = pydicom.DataElement(keyword, "LO", value)  # unchecked text on the wire
+        else:
+            dataset[keyword] = pydicom.DataElement(keyword, vr, value)
+    with pytest.raises(InvalidGeometryError):
+        read_series([encoded(d) for d in datasets])
+
+
+def test_a_single_slice_is_no_volume() -> None:
+    with pytest.raises(InvalidGeometryError, match="only slice"):
+        read_series(contents(phantom_ct(slices=1)))
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"not an image", b"\0" * 128 + b"DICM", b"\0" * 128 + b"DICM\x02\0\0\0UL"]
+)
+def test_what_is_not_dicom_is_refused(content: bytes) -> None:
+    with pytest.raises(UnreadableFileError):
+        read_series([content])
+
+
+def test_empty_folders_and_lost_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnreadableFileError, match="no DICOM image"):
+        read_series(tmp_path)
+    with pytest.raises(UnreadableFileError, match="no DICOM image"):
+        read_series([])
+    with pytest.raises(UnreadableFileError, match="does not exist"):
+        read_series(tmp_path / "nowhere")
+    write_ct_series(tmp_path, phantom_ct())
+    (tmp_path / "lost").write_bytes(b"")
+    with pytest.raises(UnreadableFileError, match="lost is empty"):
+        read_series(tmp_path)
+
+
+def test_truncated_pixel_data_are_refused() -> None:
+    sent = contents(phantom_ct())
+    sent[2] = sent[2][:-20]
+    with pytest.raises(UnreadableFileError, match="instance 3"):
+        read_series(sent)
+
+
+INTACT = contents(phantom_ct(slices=2))
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    changes=st.lists(st.tuples(st.integers(0, 2**16), st.integers(0, 255)), max_size=6),
+    cut=st.one_of(st.none(), st.integers(0, 2**16)),
+)
+def test_damaged_bytes_never_raise_anything_untyped(changes: list[tuple[int, int]], cut: int | None) -> None:
+    damaged = bytearray(INTACT[0])
+    for place, value in changes:
+        damaged[132 + place % (len(damaged) - 132)] = value
+    kept = len(damaged) if cut is None else cut % len(damaged)
+    try:
+        volume = read_series([bytes(damaged[:kept]), INTACT[1]])
+    except InputError:
+        return
+    assert volume.voxels_hu.dtype == np.int16
+
+
+def test_big_endian_gives_the_same_hu() -> None:
+    ct = phantom_ct()
+    datasets = ct_instances(ct)
+    for dataset in datasets:
+        dataset.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+        dataset.PixelData = np.frombuffer(dataset.PixelData, "<i2").astype(">i2").tobytes()
+        dataset["PixelData"].VR = "OW"
+    sent = []
+    for dataset in datasets:
+        buffer = pydicom.filebase.DicomBytesIO()
+        pydicom.dcmwrite(buffer, dataset, little_endian=False, implicit_vr=False, enforce_file_format=True)
+        sent.append(buffer.getvalue())
+    assert np.array_equal(read_series(sent).voxels_hu, ct.voxels_hu)

@@ -1,0 +1,472 @@
+"""Volumes that stay on the device: copied once, never stale, gone at the end, and nothing measured differently.
+
+``gpu`` runs where CUDA answers: on a GPU, or in Numba's simulator, which :func:`test_it_passes_in_the_simulator`
+starts. The simulator's mapped arrays are plain ones: what real ones are called stands in
+:func:`test_names_of_numba`.
+"""
+
+from __future__ import annotations
+
+import gc
+import inspect
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from numba import config, cuda
+
+from benchmarks.gpu.cases import KernelCase, kernel_cases, largest_difference
+from engine.assessment import verification as assessment
+from engine.assessment.verification import AssessmentSettings, assess_ablation
+from engine.coverage import grid as measurement
+from engine.coverage.figures import find_coverage
+from engine.coverage.grid import MeasurementField, lay_out, region_hu
+from engine.coverage.interval import CoverageInterval, PoseUncertainty, coverage_interval
+from engine.coverage.ratio import MARGIN_BANDS_MM
+from engine.errors import InvalidRequestError
+from engine.findings import CoverageFinding, MarginFinding
+from engine.kernels.arguments import read_only
+from engine.kernels.backend import BackendName, beside, resident
+from engine.kernels.coverage import count_coverage
+from engine.kernels.distance import distance_mm, signed_distance_mm
+from engine.kernels.gpu import device, residency
+from engine.kernels.gpu import resampling as gpu_resampling
+from engine.kernels.gpu.coverage import MAX_EDGES
+from engine.kernels.gpu.residency import Residency
+from engine.kernels.growth import count_growth_coverage
+from engine.kernels.resampling import resample
+from engine.registration.deformation import Deformation, Level, deform
+from engine.structures.surface import StructureSurface
+from tests.support.simulator import run_in_the_simulator
+from tests.support.spheres import ball, centered_grid, everywhere
+from tests.support.textures import bump, fixed_region, moving_region, scan
+
+SIMULATED = bool(config.ENABLE_CUDASIM)
+NEEDS_CUDA = pytest.mark.skipif(not cuda.is_available(), reason="no CUDA device")
+ON_THE_GPU = pytest.mark.parametrize("backend", [pytest.param("gpu", marks=NEEDS_CUDA)])
+
+SHAPE = (5, 6, 7)
+SHIFTED = np.array([[1.0, 0, 0, 0.5], [0, 1.0, 0, 0.25], [0, 0, 1.0, 0]])
+SPACING = (1.0, 1.0, 1.0)
+
+Array = npt.NDArray[Any]
+
+
+def hu(seed: int = 0, shape: tuple[int, ...] = SHAPE) -> Array:
+    return np.random.default_rng(seed).integers(-1000, 400, shape, dtype=np.int16)
+
+
+def shifted(voxels: Array, backend: BackendName) -> Array:
+    return resample(voxels, SHIFTED, voxels.shape, backend=backend)
+
+
+@pytest.fixture
+def went_up(monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[int, ...]]:
+    """How many arrays of each shape were copied to the device."""
+    seen: Counter[tuple[int, ...]] = Counter()
+    count = Residency._count_upload
+
+    def counted(held: Residency, array: Array) -> None:
+        seen[array.shape] += 1
+        count(held, array)
+
+    monkeypatch.setattr(Residency, "_count_upload", counted)
+    return seen
+
+
+@pytest.fixture(params=["own memory", "shared memory"])
+def memory(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A device with memory of its own, and one that shares the host's."""
+    shares = request.param == "shared memory"
+    if shares and not SIMULATED:
+        pytest.skip("decided by the device")
+    monkeypatch.setattr(residency, "shares_memory", lambda: shares)
+    return str(request.param)
+
+
+def distances_and_masks() -> tuple[Array, Array, Array]:
+    mask = read_only(hu(1) > 0)
+    return read_only(hu().astype(np.float32)), mask, mask
+
+
+def on_device() -> int:
+    gc.collect()
+    return sum(bool(getattr(type(thing), "__cuda_ndarray__", False)) for thing in gc.get_objects())
+
+
+@pytest.mark.skipif(SIMULATED, reason="already in the simulator")
+def test_it_passes_in_the_simulator() -> None:
+    run_in_the_simulator(__file__, passed=40)
+
+
+@ON_THE_GPU
+def test_a_volume_goes_up_once(backend: BackendName, memory: str, went_up: Counter[tuple[int, ...]]) -> None:
+    voxels, mask = read_only(hu()), read_only(hu(1) > 0)
+    with resident(backend) as held:
+        for _ in range(3):
+            shifted(voxels, backend)
+            distance_mm(mask, SPACING, backend=backend)
+        count_coverage(np.zeros(SHAPE, np.float32), mask, mask, (1.0,), backend=backend)
+        traffic = held.traffic
+    assert went_up[SHAPE] == 2
+    assert went_up[mask.size,] == 1  # the distances of zero, which may be written to
+    assert traffic.spared_uploads >= 6
+    assert traffic.spared_bytes >= 2 * voxels.nbytes + 4 * mask.nbytes
+    assert traffic.uploads == went_up.total()
+
+
+@ON_THE_GPU
+def test_what_one_kernel_gives_the_next_one_finds(
+    backend: BackendName, memory: str, went_up: Counter[tuple[int, ...]]
+) -> None:
+    occupancy = read_only(np.clip(hu() / 400.0, 0.0, 1.0).astype(np.float32))
+    with resident(backend) as held:
+        moved = shifted(occupancy, backend)
+        distance = signed_distance_mm(moved, SPACING, backend=backend)
+        covered = read_only(distance < 1.0)
+        went_up.clear()
+        count_coverage(distance, covered, covered, (5.0,), backend=backend)
+        assert went_up[distance.size,] == 1  # the mask that the host made, once for both
+        assert held.traffic.downloads > 0 or memory == "shared memory"
+
+
+@ON_THE_GPU
+def test_on_shared_memory_no_volume_is_copied_back(
+    backend: BackendName, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not SIMULATED:
+        pytest.skip("decided by the device")
+    monkeypatch.setattr(residency, "shares_memory", lambda: True)
+    with resident(backend) as held:
+        found = shifted(read_only(hu()), backend)
+        assert held.traffic.downloaded_bytes == 0
+    np.testing.assert_array_equal(found, shifted(hu(), "cpu"))
+
+
+@ON_THE_GPU
+def test_an_array_that_may_be_written_to_goes_up_again(backend: BackendName, memory: str) -> None:
+    voxels = hu()
+    window = voxels.view()
+    window.flags.writeable = False  # its owner may still be written to
+    with resident(backend):
+        for given in (voxels, window):
+            before = shifted(given, backend)
+            voxels += 7
+            after = shifted(given, backend)
+            np.testing.assert_array_equal(after, shifted(voxels.copy(), "cpu"))
+            assert (after != before).any()
+
+
+@ON_THE_GPU
+def test_one_that_is_opened_again_goes_up_again(backend: BackendName, memory: str) -> None:
+    voxels = read_only(hu())
+    with resident(backend):
+        shifted(voxels, backend)
+        voxels.flags.writeable = True
+        voxels += 7
+        np.testing.assert_array_equal(shifted(voxels, backend), shifted(voxels.copy(), "cpu"))
+
+
+@ON_THE_GPU
+def test_what_is_handed_out_refuses_to_be_written_to(backend: BackendName, memory: str) -> None:
+    with resident(backend):
+        found = shifted(hu(), backend)
+        marked = resample(hu() > 0, SHIFTED, SHAPE, order=0, backend=backend)
+    for array in (found, marked, found[1:], marked.view(np.uint8)):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 0
+    shifted(hu(), backend)[0] = 0  # outside of it, as ever
+
+
+@ON_THE_GPU
+def test_memory_that_is_used_again_is_another_volume(backend: BackendName, memory: str) -> None:
+    addresses = []
+    with resident(backend):
+        for value in range(4):
+            voxels = read_only(np.full((2, 2, 2), value, dtype=np.int16))
+            addresses.append(voxels.ctypes.data)
+            assert shifted(voxels, backend)[0, 0, 0] == value
+            del voxels
+    assert len(set(addresses)) < len(addresses)  # or the test shows nothing
+
+
+@ON_THE_GPU
+@pytest.mark.parametrize("fails", [False, True])
+def test_everything_is_freed_at_the_end(backend: BackendName, fails: bool) -> None:
+    voxels, before = read_only(hu()), on_device()
+    shifted(voxels, backend)
+    kept: Residency | None = None
+    try:
+        with resident(backend) as kept:
+            found = shifted(voxels, backend)
+            assert on_device() > before
+            if fails:
+                count_coverage(*distances_and_masks(), range(MAX_EDGES + 1), backend=backend)
+    except InvalidRequestError:
+        assert fails
+    assert kept is not None
+    assert on_device() == before
+    assert not kept.is_open
+    assert kept.stream is None
+    assert not any(isinstance(part, list | dict) and part for part in vars(kept).values())
+    assert residency.current() is None
+    np.testing.assert_array_equal(found, shifted(voxels, "cpu"))  # and outlives it
+
+
+@ON_THE_GPU
+def test_what_nobody_holds_any_more_leaves_the_device(backend: BackendName) -> None:
+    with resident(backend):
+        shifted(hu(1, (2, 2, 2)), backend)
+        before = on_device()
+        for seed in range(5):
+            shifted(read_only(hu(seed, (2, 2, 2))), backend)
+        assert on_device() <= before + 2
+
+
+@ON_THE_GPU
+def test_a_block_within_a_block_is_the_same(backend: BackendName) -> None:
+    with resident(backend) as outer:
+        with resident(backend) as inner:
+            assert inner is outer
+        assert outer.is_open
+        assert residency.current() is outer
+
+
+@ON_THE_GPU
+def test_threads_of_a_pool_share_it(backend: BackendName) -> None:
+    voxels = read_only(hu())
+    with resident(backend) as held:
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(beside(device.upload), [voxels] * 16))
+        assert (held.traffic.uploads, held.traffic.spared_uploads) == (1, 15)
+        with ThreadPoolExecutor(1) as pool:
+            late = pool.submit(beside(residency.current))
+            assert late.result() is held
+            outside = beside(residency.current)
+    assert outside() is None  # of a thread that goes on too long
+
+
+@ON_THE_GPU
+def test_pinned_buffers_are_used_again_but_not_while_they_are_read(backend: BackendName) -> None:
+    with resident(backend) as held:
+        first = held.copied(hu(1))
+        assert len(held._in_flight) == 1
+        held.copied(hu(2))
+        assert len(held._in_flight) == 2  # the device may still read the first
+        held.download([first])
+        assert not held._in_flight
+        shifted(hu(3), backend)
+        spare = {buffer.ctypes.data for buffer in held._spare}
+        shifted(hu(4), backend)
+        assert {buffer.ctypes.data for buffer in held._spare} == spare
+
+
+@ON_THE_GPU
+def test_the_tumor_of_a_growth_goes_up_once(backend: BackendName, went_up: Counter[tuple[int, ...]]) -> None:
+    tumor = np.zeros((9, 9, 9), dtype=np.bool_)
+    tumor[4, 4, 4] = True
+    covered, counted = ~tumor, np.ones_like(tumor)
+    with resident(backend):
+        found = count_growth_coverage(tumor, covered, counted, SPACING, (2.0,), backend=backend)
+    expected = count_growth_coverage(tumor, covered, counted, SPACING, (2.0,))
+    assert largest_difference(found, expected) == 0.0
+    assert went_up[9, 9, 9] == 1
+
+
+@ON_THE_GPU
+def test_of_a_large_ct_only_the_part_that_is_sampled_goes_up(
+    backend: BackendName, went_up: Counter[tuple[int, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ct = read_only(hu(3, (12, 40, 40)))
+    for first in ((0, 0, 0), (4, 20, 17), (9, 37, 37), (-3, 39, 30)):
+        index_map = np.column_stack([np.diag([0.9, 0.8, -1.0]), np.array(first) + 0.5])
+        for order in (0, 1):
+            run = partial(resample, ct, index_map, (4, 4, 3), order=order, fill=-1024)
+            with resident(backend):
+                part = run(backend=backend)
+                assert not went_up[ct.shape]
+                with monkeypatch.context() as patch:
+                    patch.setattr(gpu_resampling, "PART_SHARE", 0.0)
+                    np.testing.assert_array_equal(part, run(backend=backend))
+            went_up.clear()
+            # a half may be rounded to either side where it is linear
+            assert np.abs(part.astype(int) - run()).max() <= order
+
+
+CASES = [
+    case for case in kernel_cases(4) if "draws" not in case.name
+]  # a thousand are too many for a simulator
+
+
+@ON_THE_GPU
+@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+def test_every_kernel_finds_the_same_with_and_without(backend: BackendName, case: KernelCase) -> None:
+    expected = case.run(backend=backend)
+    with resident(backend):
+        once, again = case.run(backend=backend), case.run(backend=backend)
+    # on a GPU sums of floats come in any order
+    tolerance = 0.0 if SIMULATED else case.tolerance
+    assert largest_difference(once, expected) <= tolerance
+    assert largest_difference(again, expected) <= tolerance
+
+
+def deformed(backend: BackendName) -> Deformation:
+    grid = centered_grid((5.0, 5.0, 5.0), 10.0)
+    way = bump(np.zeros(3), np.array([0.0, 0.0, 2.0]), 12.0)
+    fixed = fixed_region(5, grid, lambda points: points + way(points))
+    moving = moving_region(5, centered_grid((5.0, 5.0, 5.0), 15.0))
+    evidence = read_only(np.ones(grid.shape_zyx, dtype=np.bool_))
+    # Two levels that only look at the images: a step takes the simulator a minute.
+    levels = (Level(5.0, 10.0, 10.0, 0, 1.0), Level(5.0, 20.0, 10.0, 0, 1.0))
+    return deform(fixed, moving, evidence, np.eye(4), levels, backend=backend)
+
+
+@ON_THE_GPU
+def test_a_registration_brings_its_images_up_once(
+    backend: BackendName, went_up: Counter[tuple[int, ...]]
+) -> None:
+    with resident(backend) as held:
+        found = deformed(backend)
+        # two kernels at each level: fixed and evidence but for the first time, and warped
+        assert held.traffic.spared_uploads >= 2 * (4 - 1) + 4
+    assert went_up[found.warped.shape] == 2  # fixed and evidence
+    assert went_up[7, 7, 7] == 1  # moving
+    expected = deformed("cpu")
+    np.testing.assert_allclose(found.force, expected.force, rtol=1e-4, atol=1e-6)
+    assert np.abs(expected.force).max() > 0.0
+
+
+def measured(
+    backend: BackendName,
+) -> tuple[CoverageFinding, MarginFinding, CoverageInterval, Array, MeasurementField]:
+    """What an assessment does with two contours."""
+    grid = centered_grid(SPACING, 14.0)
+    tumor, zone = ball(grid, (0.3, 0.2, 0.1), 5.0, "tumor"), ball(grid, (1.0, 0.0, 0.5), 10.0, "zone")
+    core = StructureSurface(ball(grid, (1.0, 0.0, 0.5), 8.0, "core"))
+    field = lay_out(
+        StructureSurface(tumor), StructureSurface(zone), core, everywhere(grid), np.eye(4), backend=backend
+    )
+    coverage, margin = find_coverage(
+        field,
+        target_margin_mm=5.0,
+        zone_volume_ml=zone.volume_ml,
+        zone_source="supplied",
+        core_source="supplied",
+    )
+    interval = coverage_interval(
+        field,
+        PoseUncertainty(np.eye(3), 1.0),
+        planning_slice=(np.array([0.0, 0.0, 1.0]), 1.0),
+        verification_slice=(np.array([0.0, 0.0, 1.0]), 1.0),
+        draws=5,
+    )
+    return coverage, margin, interval, region_hu(scan(3, grid), field.geometry, backend), field
+
+
+@ON_THE_GPU
+def test_a_measurement_says_the_same_and_brings_nothing_up_twice(
+    backend: BackendName,
+    memory: str,
+    went_up: Counter[tuple[int, ...]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(measurement, "MEASUREMENT_SPACING_MM", 8.0)  # the simulator takes a voxel at a time
+    with resident(backend) as held:
+        *found, hu_there, field = measured(backend)
+        traffic = held.traffic
+    *expected, hu_expected, _ = measured("cpu")
+    for one, other in zip(found, expected, strict=True):
+        numbers = {name: value for name, value in vars(other).items() if value is not None}
+        for name, value in numbers.items():
+            if isinstance(value, str | bool):
+                assert getattr(one, name) == value, name
+            else:
+                assert getattr(one, name) == pytest.approx(value, abs=1e-4), name
+    assert np.abs(hu_there.astype(int) - hu_expected).max() <= 1
+    shape = field.geometry.shape_zyx
+    flat = int(np.prod(shape))
+    assert went_up[shape] == 1  # what is not lung; every field and distance was made on the device
+    assert went_up[flat,] == 3  # zone and core, and once for both what can be assessed
+    assert traffic.spared_uploads >= 3 + 2 + 1 + 1  # occupancies, tumor's distance twice, assessable, zone's
+    assert len(MARGIN_BANDS_MM) == 3
+
+
+@ON_THE_GPU
+def test_an_assessment_keeps_its_volumes_there(backend: BackendName, monkeypatch: pytest.MonkeyPatch) -> None:
+    grid = centered_grid(SPACING, 3.0)
+    seen = []
+    monkeypatch.setattr(
+        assessment._Run,
+        "assess",
+        lambda *_: seen.append((held := residency.current(), held and held.is_open)),
+    )
+    prepared = _nothing_prepared(scan(0, grid))
+    for where in (backend, "cpu"):
+        assess_ablation(prepared, scan(1, grid), None, settings=AssessmentSettings(backend=where))
+    (held, was_open), (on_cpu, _) = seen
+    assert was_open
+    assert held is not None
+    assert not held.is_open
+    assert on_cpu is None
+
+
+def _nothing_prepared(planning: Any) -> Any:
+    class Prepared:
+        warnings: tuple[str, ...] = ()
+
+    prepared = Prepared()
+    prepared.planning = planning  # type: ignore[attr-defined]  # all that is asked of it
+    return prepared
+
+
+def test_on_a_cpu_nothing_is_kept() -> None:
+    with resident("cpu") as held:
+        assert held is None
+        assert shifted(hu(), "cpu").flags.writeable
+
+
+@pytest.mark.skipif(SIMULATED, reason="of the real package")
+def test_names_of_numba() -> None:
+    """What the simulator has no counterpart of, or takes without looking at it."""
+    from numba.cuda.cudadrv import devicearray, driver, enums
+
+    def named(function: Any, *names: str) -> bool:
+        return set(names) <= set(inspect.signature(function).parameters)
+
+    assert named(cuda.to_device, "stream")
+    assert named(cuda.device_array, "shape", "dtype", "stream")
+    assert named(cuda.mapped_array, "shape", "dtype", "stream")
+    assert named(cuda.pinned_array, "shape", "dtype")
+    assert named(devicearray.DeviceNDArray.copy_to_host, "ary", "stream")
+    assert named(driver.Event.record, "stream")
+    assert callable(cuda.stream)
+    assert callable(driver.Stream.synchronize)
+    assert issubclass(devicearray.MappedNDArray, np.ndarray)
+    assert devicearray.MappedNDArray.view is devicearray.DeviceNDArrayBase.view  # not that of NumPy
+    assert driver.DEVICE_ATTRIBUTES["INTEGRATED"] == enums.CU_DEVICE_ATTRIBUTE_INTEGRATED
+    assert "memory_manager" in inspect.getsource(driver.Context.__init__)
+    manager = inspect.getsource(driver.HostOnlyCUDAMemoryManager.__init__)
+    assert "self.deallocations = _PendingDeallocs()" in manager
+    assert callable(driver._PendingDeallocs.clear)
+
+
+@pytest.mark.skipif(SIMULATED, reason="of the real package")
+def test_views_of_a_real_device_array(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numba's own class over memory that is only said to be a device's: how its views are made."""
+    from numba.cuda.cudadrv import devicearray
+
+    class Memory:
+        __cuda_memory__ = True
+        _cuda_memsize_ = 24
+
+    array = devicearray.DeviceNDArray((2, 3), (12, 4), np.dtype(np.float32), gpu_data=Memory())
+    array.seen_by_host = "the host's view"
+    for dtype, shape in ((np.float32, (2, 3)), (np.uint8, (24,)), (np.float32, (6,)), (np.int32, (3, 2, 1))):
+        viewed = array.view(np.dtype(dtype)).reshape(shape)
+        assert (viewed.shape, viewed.dtype, viewed.gpu_data) == (shape, dtype, array.gpu_data)
+        assert not hasattr(viewed, "seen_by_host")  # of the whole result alone
+    assert array.ravel().shape == (6,)

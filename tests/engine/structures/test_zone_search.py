@@ -1,0 +1,168 @@
+"""Which of the things that a model draws is the zone of this lesion, by a stand-in for the model."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from engine.geometry import Vector3
+from engine.refusal import RefusalCode, RefusedError
+from engine.structures.model_contour import DEMO_SD_MM
+from engine.structures.zone_search import FoundZone, find_zone
+from engine.volume import CtVolume
+from tests.support.spheres import ball, centered_grid, positions
+from tests.support.stub_segmenter import StubSegmenter, section
+
+GRID = centered_grid((1.5, 1.5, 1.5), 75.0)
+LESION: Vector3 = (-10.0, 5.0, 8.0)
+TUMOR_POINTS = positions(GRID)[ball(GRID, LESION, 8.0, "").voxels]
+
+Balls = tuple[tuple[Vector3, float], ...]
+
+
+def placed(*balls: tuple[Vector3, float]) -> npt.NDArray[np.bool_]:
+    return np.asarray(np.any([ball(GRID, center, radius, "").voxels for center, radius in balls], axis=0))
+
+
+def ct(needle: bool = False) -> CtVolume:
+    hu = np.full(GRID.shape_zyx, -850, dtype=np.int16)
+    if needle:
+        away = positions(GRID) - np.array(LESION)
+        hu[np.hypot(away[..., 1], away[..., 2]) < 1.2] = 3000
+    return CtVolume(hu, GRID)
+
+
+def search(
+    drawn: npt.NDArray[np.bool_],
+    *,
+    core: npt.NDArray[np.bool_] | None = None,
+    scan: CtVolume | None = None,
+) -> tuple[FoundZone, StubSegmenter]:
+    labels = drawn.astype(np.uint8)
+    known = section(zone=1)
+    if core is not None:
+        labels, known = labels + (core & drawn), section(zone=1, core=2)
+    segmenter = StubSegmenter(lambda _: labels, section=known)
+    return find_zone(scan or ct(), segmenter, TUMOR_POINTS), segmenter
+
+
+def refused(drawn: npt.NDArray[np.bool_]) -> str:
+    with pytest.raises(RefusedError) as raised:
+        search(drawn)
+    assert raised.value.refusal.code is RefusalCode.NO_ZONE
+    return raised.value.refusal.reason
+
+
+def test_the_zone_is_ground_glass_and_core_and_the_core_stands_apart() -> None:
+    whole, inner = placed((LESION, 16.0)), placed((LESION, 11.0))
+    found, segmenter = search(whole, core=inner)
+    assert (found.zone.mask.voxels == whole).all()
+    assert found.core is not None
+    assert (found.core.voxels == inner).all()
+    assert found.core_source == "segmented"
+    assert len(segmenter.asked) == 1
+    assert found.zone.said == ()
+
+
+def test_a_model_without_a_core_leaves_it_to_the_hu() -> None:
+    whole, inner = placed((LESION, 16.0)), placed((LESION, 11.0))
+    hu = ct().voxels_hu.copy()
+    hu[whole], hu[inner] = -550, -50
+    found, _ = search(whole, scan=CtVolume(hu, GRID))
+    assert found.core_source == "found"
+    plain, _ = search(whole)
+    assert (plain.core, plain.core_source) == (None, "none")
+
+
+def test_a_core_that_is_hardly_there_is_none() -> None:
+    found, _ = search(placed((LESION, 16.0)), core=placed((LESION, 1.6)))
+    assert (found.core, found.core_source) == (None, "none")
+
+
+def test_a_zone_elsewhere_in_the_lung_is_none_of_this_lesion() -> None:
+    far = (LESION[0] + 45.0, LESION[1], LESION[2])
+    reason = refused(placed((far, 12.0)))
+    assert re.search(r"2[567] mm away", reason)
+    both, _ = search(placed((far, 14.0), (LESION, 12.0)))
+    assert (both.zone.mask.voxels == placed((LESION, 12.0))).all()
+    assert both.zone.said == ()
+
+
+def test_no_zone_at_all_and_specks_are_refused() -> None:
+    assert "found no ablation zone within 45 mm" in refused(np.zeros(GRID.shape_zyx, dtype=np.bool_))
+    assert "at least 0.3 mL" in refused(placed((LESION, 3.5)))
+
+
+def test_a_zone_beside_the_lesion_is_its_zone() -> None:
+    """Half missed: it touches the tumor's place, and what it misses is for the coverage to say."""
+    beside = placed(((LESION[0] + 14.0, LESION[1], LESION[2]), 10.0))
+    found, _ = search(beside)
+    assert (found.zone.mask.voxels == beside).all()
+
+
+def test_of_two_zones_at_the_lesion_one_is_counted_and_the_other_said() -> None:
+    mine = (LESION, 11.0)
+    other = ((LESION[0] + 30.0, LESION[1], LESION[2]), 15.0)
+    found, _ = search(placed(mine, other))
+    assert (found.zone.mask.voxels == placed(mine)).all(), "the one with the most tissue at the tumor"
+    (said,) = found.zone.said
+    assert "not counted as ablated" in said
+    assert "14." in said
+
+
+def test_a_zone_larger_than_the_box_is_looked_at_in_a_wider_one() -> None:
+    center = (LESION[0] + 30.0, LESION[1], LESION[2])
+    found, segmenter = search(placed((center, 30.0)))
+    assert len(segmenter.asked) == 2
+    assert found.zone.mask.volume_ml == pytest.approx(113.0, rel=0.02)
+
+
+def test_everything_is_no_zone() -> None:
+    wide = centered_grid((5.0, 5.0, 5.0), 120.0)
+    segmenter = StubSegmenter(lambda scan: np.ones(scan.geometry.shape_zyx), section=section(zone=1))
+    with pytest.raises(RefusedError, match="goes on beyond 80 mm"):
+        find_zone(CtVolume(np.full(wide.shape_zyx, -850, dtype=np.int16), wide), segmenter, TUMOR_POINTS)
+
+
+def test_what_a_needle_hides_belongs_to_the_zone_around_it() -> None:
+    scan = ct(needle=True)
+    whole = placed((LESION, 14.0))
+    away = np.abs(positions(GRID)[..., 1] - LESION[1]) < 1.6
+    split = whole & ~away  # the model sees two halves, a slab of streaks between them
+    hidden = whole & (scan.voxels_hu > 1800)
+    halves, _ = search(split)
+    assert halves.zone.said != ()
+    found, _ = search(split, core=placed((LESION, 9.0)), scan=scan)
+    assert found.zone.said == ()
+    assert (found.zone.mask.voxels & hidden).sum() > 0.7 * hidden.sum()
+    assert not (found.zone.mask.voxels & ~whole).any(), "nothing is added beyond the zone"
+    assert (found.zone.mask.voxels & away & whole).sum() < (away & whole).sum(), (
+        "far from metal a gap stays a gap"
+    )
+    assert found.core is not None
+    assert (found.core.voxels & hidden).any()
+
+
+def test_the_cautious_zone_is_what_the_model_is_sure_of() -> None:
+    drawn = placed((LESION, 14.0))
+    unsure = positions(GRID)[..., 2] > LESION[2] + 6.0
+    segmenter = StubSegmenter(
+        lambda _: drawn, section=section(zone=1), doubt=lambda _: np.where(unsure, 0.7, 1.0)
+    )
+    zone = find_zone(ct(), segmenter, TUMOR_POINTS).zone
+    assert (zone.mask.voxels == drawn).all()
+    assert (zone.cautious.voxels == (drawn & ~unsure)).all()
+
+
+def test_a_blurred_model_is_less_sure() -> None:
+    drawn = placed((LESION, 14.0))
+    sds = []
+    for blur_mm in (0.0, 1.5, 3.0):
+        segmenter = StubSegmenter(lambda _: drawn, section=section(zone=1), blur_mm=blur_mm)
+        sds.append(find_zone(ct(), segmenter, TUMOR_POINTS).zone.contour_sd_mm)
+    assert sds == sorted(sds)
+    assert sds[0] < 1.1 * DEMO_SD_MM
+    assert sds[2] > 2.5

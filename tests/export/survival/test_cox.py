@@ -1,0 +1,295 @@
+"""Cox regression, its tables and the proportional-hazards test, beside lifelines and scikit-survival."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from engine.errors import CollinearityError, EstimationError, InvalidRequestError, SeparationError
+from export.survival.concordance import concordance_index
+from export.survival.cox import CoxFit, fit_cox
+from export.survival.cox_tables import cox_tables
+from export.survival.partial_likelihood import (
+    log_partial_likelihood,
+    martingale_residuals,
+    risk_sets,
+)
+from export.survival.proportional_hazards import TimeScale, proportional_hazards_test
+from tests.support.survival_cohorts import Cohort, draw_cohort
+
+ORACLE = "the oracles of the survival statistics: make setup-export"
+COHORTS = {
+    "plain": draw_cohort(),
+    "ties": draw_cohort(seed=1, tied=True),
+    "heavy censoring": draw_cohort(400, seed=2, censored=0.9),
+    "ties and heavy censoring": draw_cohort(400, seed=3, tied=True, censored=0.9),
+    "no censoring": draw_cohort(60, seed=4, censored=0.0),
+    "ten": draw_cohort(10, (0.5,), seed=5, tied=True, censored=0.3),
+}
+
+
+def lifelines_fit(cohort: Cohort, **settings: Any) -> Any:
+    lifelines = pytest.importorskip("lifelines", reason=ORACLE)
+    pandas = pytest.importorskip("pandas", reason=ORACLE)
+    frame = pandas.DataFrame(cohort.covariates).assign(months=cohort.months, event=cohort.event)
+    options = {"precision": 1e-12}
+    return lifelines.CoxPHFitter().fit(frame, "months", "event", fit_options=options, **settings), frame
+
+
+@pytest.mark.parametrize("name", COHORTS)
+def test_cox_with_efron_ties_equals_lifelines(name: str) -> None:
+    cohort = COHORTS[name]
+    oracle, _ = lifelines_fit(cohort)
+    fit = fit_cox(cohort.covariates, cohort.months, cohort.event)
+    # lifelines stops at a step of 1e-7 in the likelihood; ours has to stand still.
+    at_rest = martingale_residuals(
+        risk_sets(cohort.months, cohort.event, "efron"), fit.log_risk(cohort.covariates)
+    )
+    np.testing.assert_allclose(at_rest @ (cohort.covariates - fit.means), 0, atol=1e-9)
+    np.testing.assert_allclose(fit.coefficients, oracle.params_, atol=1e-6)
+    np.testing.assert_allclose(fit.standard_errors, oracle.standard_errors_, rtol=1e-6)
+    np.testing.assert_allclose(fit.covariance, oracle.variance_matrix_, rtol=1e-5, atol=1e-8)
+    np.testing.assert_allclose(fit.p_values, oracle.summary["p"], rtol=1e-5)
+    np.testing.assert_allclose(fit.hazard_ratios, oracle.hazard_ratios_, rtol=1e-6)
+    np.testing.assert_allclose(np.log(fit.intervals_95), oracle.confidence_intervals_, atol=1e-6)
+    assert fit.log_likelihood == pytest.approx(oracle.log_likelihood_, rel=1e-10)
+    test = oracle.log_likelihood_ratio_test()
+    assert fit.likelihood_ratio_p == pytest.approx(test.p_value, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", COHORTS)
+def test_cox_with_breslow_ties_equals_scikit_survival(name: str) -> None:
+    linear = pytest.importorskip("sksurv.linear_model", reason=ORACLE)
+    surv = pytest.importorskip("sksurv.util", reason=ORACLE).Surv
+    cohort = COHORTS[name]
+    oracle = linear.CoxPHSurvivalAnalysis(ties="breslow", tol=1e-14)
+    oracle.fit(cohort.covariates, surv.from_arrays(cohort.event, cohort.months))
+    fit = fit_cox(cohort.covariates, cohort.months, cohort.event, ties="breslow")
+    np.testing.assert_allclose(fit.coefficients, oracle.coef_, rtol=1e-6, atol=1e-8)
+
+
+def test_strata_have_their_own_baseline_as_in_lifelines() -> None:
+    cohort = draw_cohort(200, seed=7, tied=True)
+    strata = np.random.default_rng(7).integers(0, 4, 200)
+    lifelines = pytest.importorskip("lifelines", reason=ORACLE)
+    pandas = pytest.importorskip("pandas", reason=ORACLE)
+    frame = pandas.DataFrame(cohort.covariates).assign(
+        months=cohort.months, event=cohort.event, centre=strata
+    )
+    oracle = lifelines.CoxPHFitter().fit(
+        frame, "months", "event", strata=["centre"], fit_options={"precision": 1e-12}
+    )
+    fit = fit_cox(cohort.covariates, cohort.months, cohort.event, strata=strata)
+    np.testing.assert_allclose(fit.coefficients, oracle.params_, rtol=1e-7)
+    np.testing.assert_allclose(fit.standard_errors, oracle.standard_errors_, rtol=1e-7)
+
+
+@pytest.mark.parametrize("ties", ["efron", "breslow"])
+def test_the_martingale_residuals_are_the_slope_of_the_likelihood(ties: Any) -> None:
+    cohort = draw_cohort(12, seed=8, tied=True)
+    sets = risk_sets(cohort.months, cohort.event, ties)
+    residuals = martingale_residuals(sets, cohort.log_risk)
+    slopes = [
+        (
+            log_partial_likelihood(sets, cohort.log_risk + step)
+            - log_partial_likelihood(sets, cohort.log_risk - step)
+        )
+        / 2e-5
+        for step in 1e-5 * np.eye(12)
+    ]
+    np.testing.assert_allclose(residuals, slopes, atol=1e-6)
+
+
+def test_units_and_offsets_of_covariates_change_nothing() -> None:
+    cohort = draw_cohort(seed=9)
+    fit = fit_cox(cohort.covariates, cohort.months, cohort.event)
+    scaled = fit_cox(cohort.covariates * [1e6, 1e-6, 1] + [1e7, 3, -2e4], cohort.months * 1e-3, cohort.event)
+    np.testing.assert_allclose(scaled.coefficients * [1e6, 1e-6, 1], fit.coefficients, rtol=1e-6)
+    np.testing.assert_allclose(scaled.p_values, fit.p_values, rtol=1e-6)
+
+
+def test_log_risks_too_large_for_exp_do_not_overflow() -> None:
+    cohort = draw_cohort(30, seed=10)
+    sets = risk_sets(cohort.months, cohort.event, "efron")
+    here = log_partial_likelihood(sets, cohort.log_risk)
+    assert log_partial_likelihood(sets, cohort.log_risk + 5000) == pytest.approx(here, rel=1e-9)
+
+
+def test_a_strong_but_finite_effect_is_fitted() -> None:
+    cohort = draw_cohort(300, (6.0, 0.0), seed=11, censored=0.2)
+    fit = fit_cox(cohort.covariates, cohort.months, cohort.event)
+    assert abs(fit.coefficients[0] - 6.0) < 4 * fit.standard_errors[0]
+
+
+def test_separation_is_refused_and_named() -> None:
+    cohort = draw_cohort(80, seed=12)
+    monotone = -np.argsort(np.argsort(cohort.months)).astype(float)
+    with pytest.raises(SeparationError, match="covariate margin has no bound"):
+        fit_cox(
+            np.column_stack([cohort.covariates, monotone]),
+            cohort.months,
+            cohort.event,
+            names=["a", "b", "c", "margin"],
+        )
+
+
+def test_a_group_without_an_event_is_a_separation() -> None:
+    cohort = draw_cohort(80, seed=13)
+    group = (np.arange(80) % 4 == 0).astype(float)
+    event = cohort.event & (group == 0)
+    with pytest.raises(SeparationError, match="covariate group has no bound \\(towards - infinity"):
+        fit_cox(np.column_stack([cohort.covariates[:, 0], group]), cohort.months, event, names=["x", "group"])
+
+
+def test_newton_that_does_not_arrive_gives_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("export.survival.cox.MOST_ITERATIONS", 8)
+    group = (np.arange(80) % 4 == 0).astype(float)
+    cohort = draw_cohort(80, seed=13)
+    with pytest.raises(SeparationError, match="covariate 0 has no bound"):
+        fit_cox(group[:, None], cohort.months, cohort.event & (group == 0))
+
+
+def test_a_rare_group_with_one_event_is_fitted() -> None:
+    cohort = draw_cohort(120, seed=14)
+    group = np.zeros(120)
+    group[np.flatnonzero(cohort.event)[3]] = 1.0
+    group[np.flatnonzero(~cohort.event)[:6]] = 1.0
+    fit = fit_cox(np.column_stack([cohort.covariates, group]), cohort.months, cohort.event)
+    assert np.isfinite(fit.standard_errors).all()
+    assert fit.standard_errors[-1] > 0.8
+
+
+def test_collinear_and_silent_covariates_are_refused_and_named() -> None:
+    cohort = draw_cohort(60, seed=15)
+    x = cohort.covariates
+    with pytest.raises(CollinearityError, match="covariates 0, 2, 3 cannot be told apart"):
+        fit_cox(np.column_stack([x, x[:, 0] - 2 * x[:, 2]]), cohort.months, cohort.event)
+    with pytest.raises(CollinearityError, match="covariate 3 is the same for every case"):
+        fit_cox(np.column_stack([x, np.full(60, 7.1)]), cohort.months, cohort.event)
+    late_only = np.zeros(60)
+    months, event = cohort.months.copy(), cohort.event.copy()
+    late_only[np.argmin(months)] = 1.0
+    event[np.argmin(months)] = False
+    with pytest.raises(CollinearityError, match="everybody at risk at every event"):
+        fit_cox(np.column_stack([x, late_only]), months, event)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"event": np.zeros(60)}, EstimationError, "no event"),
+        ({"event": np.full(60, 2.0)}, InvalidRequestError, "neither 0 nor 1"),
+        ({"event": np.ones(59)}, InvalidRequestError, "one event per time"),
+        ({"months": np.full(60, np.nan)}, InvalidRequestError, "first at index 0"),
+        ({"months": np.full(60, -1.0)}, InvalidRequestError, "count from 0 on"),
+        ({"covariates": np.zeros((60, 0))}, EstimationError, "no covariate"),
+        ({"covariates": np.full((60, 1), np.inf)}, InvalidRequestError, "first at index 0, 0"),
+        ({"covariates": np.zeros((59, 1))}, InvalidRequestError, "one row per case"),
+        ({"covariates": np.zeros(60)}, InvalidRequestError, "needs 2"),
+        ({"ties": "exact"}, InvalidRequestError, "efron or breslow"),
+        ({"strata": np.zeros(3)}, InvalidRequestError, "one per case"),
+        ({"names": ["a"]}, InvalidRequestError, "give one each"),
+    ],
+)
+def test_hostile_input_is_refused(change: dict[str, Any], error: type[Exception], message: str) -> None:
+    cohort = draw_cohort(60, seed=16)
+    arguments = {"covariates": cohort.covariates, "months": cohort.months, "event": cohort.event} | change
+    with pytest.raises(error, match=message):
+        fit_cox(**arguments)
+
+
+def test_tables_hold_each_alone_and_those_that_entered_together() -> None:
+    cohort = draw_cohort(200, (0.8, 0.0, -0.5), seed=17)
+    silent = np.zeros(200)
+    covariates = np.column_stack([cohort.covariates, silent])
+    tables = cox_tables(["a", "b", "c", "flat"], covariates, cohort.months, cohort.event, enter_below_p=0.05)
+    assert [row.name for row in tables.univariable] == ["a", "b", "c"]
+    assert [refused.name for refused in tables.refused] == ["flat"]
+    assert "covariate flat is the same" in tables.refused[0].reason
+    assert [row.name for row in tables.multivariable] == ["a", "c"]
+    alone = fit_cox(covariates[:, :1], cohort.months, cohort.event)
+    assert tables.univariable[0].hazard_ratio == alone.hazard_ratios[0]
+    together = fit_cox(covariates[:, [0, 2]], cohort.months, cohort.event)
+    assert tables.multivariable[1].upper_95 == together.intervals_95[1, 1]
+    assert tables.multivariable[1].lower_95 < tables.multivariable[1].hazard_ratio < 1
+    nobody = cox_tables(["b"], covariates[:, [1]], cohort.months, cohort.event, enter_below_p=1e-9)
+    assert nobody.multivariable == ()
+    assert nobody.fit is None
+
+
+SCALES: dict[TimeScale, str] = {"kaplan_meier": "km", "rank": "rank", "identity": "identity", "log": "log"}
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_the_proportional_hazards_test_equals_lifelines(scale: TimeScale) -> None:
+    statistics = pytest.importorskip("lifelines.statistics", reason=ORACLE)
+    cohort = draw_cohort(150, seed=18)
+    oracle, frame = lifelines_fit(cohort)
+    expected = statistics.proportional_hazard_test(oracle, frame, time_transform=SCALES[scale])
+    test = proportional_hazards_test(
+        fit_cox(cohort.covariates, cohort.months, cohort.event),
+        cohort.covariates,
+        cohort.months,
+        cohort.event,
+        time_scale=scale,
+    )
+    np.testing.assert_allclose(test.statistics, expected.test_statistic, rtol=1e-5)
+    np.testing.assert_allclose(test.p_values, expected.p_value, rtol=1e-5)
+
+
+def test_a_drifting_effect_is_found_and_a_constant_one_is_not() -> None:
+    rng = np.random.default_rng(19)
+    x = rng.integers(0, 2, (600, 2)).astype(float)
+    early = rng.exponential(10 * np.exp(-1.5 * x[:, 0] - 0.7 * x[:, 1]))
+    late = 8 + rng.exponential(10 * np.exp(1.0 * x[:, 0] - 0.7 * x[:, 1]))
+    months = np.where(early < 8, early, late)
+    fit = fit_cox(x, months, np.ones(600))
+    test = proportional_hazards_test(fit, x, months, np.ones(600))
+    assert test.p_values[0] < 1e-3
+    assert test.p_values[1] > 0.01
+    assert test.global_p_value < 1e-3
+    one = proportional_hazards_test(fit_cox(x[:, :1], months, np.ones(600)), x[:, :1], months, np.ones(600))
+    assert one.global_statistic == pytest.approx(one.statistics[0])
+
+
+def test_another_cohort_than_the_fitted_one_is_refused() -> None:
+    cohort = draw_cohort(60, seed=20)
+    fit = fit_cox(cohort.covariates, cohort.months, cohort.event)
+    with pytest.raises(InvalidRequestError, match="not the cohort"):
+        proportional_hazards_test(fit, cohort.covariates[:50], cohort.months[:50], cohort.event[:50])
+
+
+def published() -> Path:
+    root = os.environ.get("COLDSPOT_DATA")
+    if not root:
+        pytest.skip("COLDSPOT_DATA is not set: no published survival data")
+    return Path(root) / "survival-deepsurv"
+
+
+PUBLISHED_COX = {
+    # File, and the test C-index of a Cox model on these splits as it was measured independently.
+    "whas_train_test.h5": 0.8159,
+    "support_train_test.h5": 0.5831,
+    "metabric_IHC4_clinical_train_test.h5": 0.6323,
+    "gbsg_cancer_train_test.h5": 0.6563,
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED_COX)
+def test_cox_on_published_data_equals_lifelines(name: str) -> None:
+    h5py = pytest.importorskip("h5py", reason="reads the published data: make setup-export")
+    with h5py.File(published() / name) as file:
+        train, test = (
+            Cohort(part["x"][()].astype(float), part["t"][()].astype(float), part["e"][()] > 0.5, np.zeros(0))
+            for part in (file["train"], file["test"])
+        )
+    fit: CoxFit = fit_cox(train.covariates, train.months, train.event)
+    oracle, _ = lifelines_fit(train)
+    np.testing.assert_allclose(fit.coefficients, oracle.params_, atol=1e-8, rtol=1e-6)
+    np.testing.assert_allclose(fit.standard_errors, oracle.standard_errors_, rtol=1e-6)
+    c_index = concordance_index(test.months, test.event, fit.log_risk(test.covariates))
+    assert c_index == pytest.approx(PUBLISHED_COX[name], abs=1e-3)

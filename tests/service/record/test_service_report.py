@@ -1,0 +1,223 @@
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from coldspot.v1 import assessment_pb2
+from google.protobuf.message import Message
+from matplotlib.figure import Figure
+from rich.console import Console
+
+from engine.assessment.verification import AlignmentFinding, AssessmentMaps
+from engine.findings import RegistrationQuality
+from engine.geometry import VolumeGeometry
+from engine.refusal import Refusal, RefusalCode
+from service.commands.terminal import alignment_line, summary_table
+from service.pipeline.sheet import draw_sheet
+from service.record.report import assessment_json
+from service.wire.messages import assessment_message
+from tests.support.stub_engine import QUALITY, StubPipeline, _assessment
+
+PROMISED = """
+phase summary timings_s latency_s warnings refusal uncovered
+coverage.tcr coverage.tcr_interval_90 coverage.complete coverage.probability_complete
+coverage.lung_clipped.tcr coverage.lung_clipped.not_assessable_share coverage.core.tcr
+margin.minimal_mm margin.minimal_interval_90_mm margin.shares margin.lung_clipped.minimal_mm
+alignment.method alignment.residual_mm alignment.planning_from_verification
+alignment.quality.similarity alignment.quality.inverse_consistency_mm alignment.quality.convergence
+lesion.volume_ml lesion.centroid_lps_mm lesion.source
+risk.months risk.probability risk.band_90 risk.model
+provenance.software provenance.disclaimer provenance.seed
+"""
+PROMISED_OF_A_REGION = {
+    "rank",
+    "volume_ml",
+    "centroid_lps_mm",
+    "deepest_lps_mm",
+    "direction",
+    "distance_to_pleura_mm",
+}
+
+
+def look_up(report: dict[str, Any], dotted: str) -> Any:
+    for key in dotted.split("."):
+        report = report[key]
+    return report
+
+
+def full() -> assessment_pb2.Assessment:
+    message = assessment_message(_assessment("all well", 0.75, None, {"coverage": 0.1}))
+    message.latency_s = 1.5
+    message.provenance.seed = 7
+    return message
+
+
+def test_keys_are_there_full_and_empty() -> None:
+    for message in (full(), assessment_pb2.Assessment()):
+        report = assessment_json(message)
+        for key in PROMISED.split():
+            look_up(report, key)
+
+
+def test_keys_are_those_of_the_message() -> None:
+    def same(report: dict[str, Any], message: Message) -> None:
+        assert list(report) == [field.name for field in message.DESCRIPTOR.fields]
+        for field in message.DESCRIPTOR.fields:
+            if isinstance(report[field.name], dict) and field.name != "timings_s":
+                same(report[field.name], getattr(message, field.name))
+
+    same(assessment_json(full()), full())
+
+
+def test_values() -> None:
+    report = assessment_json(full())
+    assert report["phase"] == "final"
+    assert report["coverage"]["tcr"] == 0.75
+    assert report["coverage"]["tcr_interval_90"] == [0.375, 1.0]
+    assert report["coverage"]["complete"] is False
+    assert report["margin"]["shares"] == {
+        "below_0_mm": 0.1,
+        "from_0_to_5_mm": 0.2,
+        "from_5_to_10_mm": 0.3,
+        "at_least_10_mm": 0.4,
+    }
+    (region,) = report["uncovered"]
+    assert set(region) >= PROMISED_OF_A_REGION
+    assert region["centroid_lps_mm"] == [1.0, 2.0, 3.0]
+    assert region["distance_to_pleura_mm"] is None
+    assert report["risk"]["band_90"] == [[0.05, 0.2], [0.1, 0.3]]
+    assert report["refusal"] is None
+    assert report["timings_s"] == {"coverage": 0.1}
+    assert report["latency_s"] == 1.5
+    assert report["provenance"]["seed"] == 7
+    assert report["provenance"]["core_sha256"] is None
+    json.dumps(report, allow_nan=False)
+
+
+def test_an_empty_message_has_null_leaves() -> None:
+    def leaves(content: Any) -> list[Any]:
+        if isinstance(content, dict):
+            return [leaf for value in content.values() for leaf in leaves(value)]
+        return [] if content == [] else [content]
+
+    report = assessment_json(assessment_pb2.Assessment())
+    assert report.pop("phase") == "unspecified"
+    assert set(leaves(report)) == {None}
+
+
+def test_a_refusal_is_told_with_null_numbers() -> None:
+    message = assessment_pb2.Assessment(
+        refusal=assessment_pb2.Refusal(code="no_zone", reason="send it"), coverage=assessment_pb2.Coverage()
+    )
+    report = assessment_json(message)
+    assert report["refusal"] == {"code": "no_zone", "reason": "send it", "candidates": []}
+    assert report["coverage"]["tcr"] is None
+    assert report["margin"]["shares"] is None
+
+
+def test_zero_and_false_are_not_null() -> None:
+    message = assessment_pb2.Assessment(coverage=assessment_pb2.Coverage(tcr=0.0, complete=False))
+    report = assessment_json(message)
+    assert report["coverage"]["tcr"] == 0.0
+    assert report["coverage"]["complete"] is False
+
+
+def test_the_quality_has_the_names_of_the_finding() -> None:
+    message = assessment_pb2.RegistrationQuality.DESCRIPTOR
+    assert {field.name for field in message.fields} == {field.name for field in fields(RegistrationQuality)}
+    assert assessment_json(full())["alignment"]["quality"] == asdict(QUALITY)
+
+
+def test_a_quality_that_was_not_measured_is_null() -> None:
+    found = _assessment("", 0.75, None, {})
+    unsure = replace(found.alignment, quality=replace(QUALITY, similarity=math.nan, convergence=0.0))
+    told = assessment_json(assessment_message(replace(found, alignment=unsure)))["alignment"]["quality"]
+    assert (told["similarity"], told["convergence"]) == (None, 0.0)
+    rigid = replace(found, preliminary=True, alignment=AlignmentFinding("rigid", np.eye(4), 0.9))
+    message = assessment_message(rigid)
+    assert not message.alignment.HasField("quality")
+    assert set(assessment_json(message)["alignment"]["quality"].values()) == {None}
+
+
+@pytest.mark.parametrize("code", RefusalCode)
+def test_a_refusal_tells_no_number_of_the_alignment(code: RefusalCode) -> None:
+    message = assessment_message(_assessment("", 0.75, Refusal(code, "why"), {}))
+    assert message.refusal.code == code.value
+    alignment = assessment_json(message)["alignment"]
+    assert alignment.pop("method") == "deformable"
+    assert set(alignment.pop("quality").values()) == {None}
+    assert alignment.pop("planning_from_verification") == []
+    assert {name for name, value in alignment.items() if value is not None} == {
+        "planning_frame_of_reference_uid",
+        "verification_frame_of_reference_uid",
+    }
+
+
+def test_every_refusal_code_stands_in_the_contract() -> None:
+    source = Path(__file__).resolve().parents[3] / "proto" / "coldspot" / "v1" / "assessment.proto"
+    contract = source.read_text(encoding="utf-8")
+    assert [code for code in RefusalCode if f"`{code.value}`" not in contract] == []
+
+
+@pytest.mark.parametrize(
+    ("figures", "line"),
+    [
+        (("deformable", 0.12, 0.41, 0.021), "deformable, still 0.1 mm off; there and back 0.4 mm; "),
+        (("deformable", 0.12, 0.41, 0.021), "tissue drawn in by 2 %"),
+        (("deformable", 0.12, 0.41, -0.034), "tissue pushed away by 3 %"),
+        (("deformable", 0.12, 0.41, -0.004), "tissue drawn in by 0 %"),
+    ],
+)
+def test_the_alignment_in_a_line(figures: tuple[str, float, float, float], line: str) -> None:
+    assert line in alignment_line(*figures)
+
+
+def test_what_was_not_measured_is_not_in_the_line() -> None:
+    assert alignment_line("rigid", None, None, None) == "rigid"
+    assert alignment_line(None, None, None, None) == "-"
+
+
+def shown(message: assessment_pb2.Assessment) -> str:
+    console = Console(width=160)
+    with console.capture() as capture:
+        console.print(summary_table(assessment_json(message)))
+    return capture.get()
+
+
+def test_the_table_says_how_the_scans_were_aligned() -> None:
+    line = "deformable, still 0.4 mm off; there and back 0.6 mm; tissue drawn in by 2 %"
+    assert line in shown(full())
+    assert "still" not in shown(assessment_pb2.Assessment())
+
+
+def test_the_sheet_says_how_the_scans_were_aligned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    heads: list[str] = []
+    monkeypatch.setattr(Figure, "suptitle", lambda _self, text, **_: heads.append(text))
+    ball = np.zeros((8, 8, 8), dtype=np.bool_)
+    ball[3:6, 3:6, 3:6] = True
+    maps = AssessmentMaps(
+        geometry=VolumeGeometry(ball.shape, (1.0, 1.0, 1.0)),
+        ct_hu=np.zeros(ball.shape, dtype=np.int16),
+        tumor=ball,
+        target=ball,
+        zone=ball,
+        core=None,
+        lung=ball,
+        uncovered=~ball,
+        margin_mm=np.zeros(ball.shape, dtype=np.float32),
+    )
+    draw_sheet(_assessment("", 0.75, None, {}, maps=maps), tmp_path / "sheet.png")
+    (head,) = heads
+    assert "alignment: deformable, still 0.4 mm off; there and back 0.6 mm" in head
+
+
+def test_the_stub_is_a_pipeline() -> None:
+    from service.pipeline.protocol import Pipeline
+
+    pipeline: Pipeline = StubPipeline()
+    assert pipeline.describe().kernels == "stub"

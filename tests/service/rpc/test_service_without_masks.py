@@ -1,0 +1,257 @@
+"""Models of an appliance draw what was not sent: bundles, settings, calls, provenance."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import service.commands.cli
+from engine.errors import ClientCancelledError, InvalidRequestError, SelfTestError
+from engine.files.image_file import write_volume
+from engine.geometry import Vector3, VolumeGeometry
+from engine.manifest import MODEL_FILE, SegmentationSection
+from engine.selftest.segmenter import require_segmenters
+from engine.stages import SilentListener, StageListener
+from engine.volume import CtVolume, LabelMask
+from service.cases.store import CaseStore, PreparedRecord
+from service.client.client import ColdspotClient
+from service.pipeline.bundles import (
+    InstalledSegmenter,
+    choose_bundle,
+    find_segmenter,
+    installed_bundles,
+    interruptible,
+)
+from service.pipeline.engine import EnginePipeline
+from service.server import running_server
+from service.settings import Settings
+from tests.engine.assessment.test_assess_without_masks import OTHER, TUMOR, planning, verification
+from tests.support.segmentation_models import SECTION, threshold_network, write_bundle_folder
+from tests.support.stub_engine import StubPipeline, make_case, settings_for
+from tests.support.stub_segmenter import StubSegmenter, section
+
+PLAIN = {
+    **SECTION,
+    "spacing_mm": [1.6, 1.4, 1.4],
+    "patch_shape": [40, 40, 40],
+    "step_share": 1.0,
+    "channels": [{"name": "CT", "scheme": "none"}],
+    "crop_to_nonzero": False,
+}
+LABELS = {"tumor": {"background": 0, "tumor": 1}, "ablation_zone": {"background": 0, "zone": 1}}
+
+
+def install(models_dir: Path, name: str, purpose: str, version: str = "1.0.0", *, demo: bool = True) -> Path:
+    """A bundle whose network marks what is denser than 200 HU."""
+    described: dict[str, Any] = {**PLAIN, "purpose": purpose, "labels": LABELS[purpose]}
+    network = threshold_network(SegmentationSection.model_validate_json(json.dumps(described)), 200.0)
+    tensor = {"dtype": "float32", "shape": ["batch", 1, 40, 40, 40]}
+    return write_bundle_folder(
+        models_dir / name / version,
+        {MODEL_FILE: network},
+        id=name,
+        version=version,
+        demo=demo,
+        fitted_on="phantoms (demo model)" if demo else "patients of a site",
+        segmentation=described,
+        inputs=[{"name": "image", **tensor}],
+        outputs=[{"name": "logits", **tensor, "shape": ["batch", 2, 40, 40, 40]}],
+    )
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    folder = tmp_path / "models"
+    install(folder, "tumor-demo", "tumor")
+    install(folder, "zone-demo", "ablation_zone")
+    return folder
+
+
+def chosen(settings: Settings) -> InstalledSegmenter | None:
+    bundles = installed_bundles(settings.models_dir)
+    return find_segmenter(settings, bundles, "tumor_model", settings.tumor_model, "tumor")
+
+
+def test_the_newest_version_of_the_only_bundle_of_a_purpose_is_taken(models: Path, tmp_path: Path) -> None:
+    install(models, "tumor-demo", "tumor", "1.10.0")
+    install(models, "tumor-demo", "tumor", "1.9.0")
+    found = chosen(settings_for(tmp_path, models_dir=models))
+    assert found is not None
+    assert found.name == "tumor-demo 1.10.0 (demo model)"
+    assert found.demo
+    assert found.describe().sha256 == installed_bundles(models)[0].manifest.files[MODEL_FILE]
+
+
+def test_several_bundles_of_a_purpose_must_be_named(models: Path, tmp_path: Path) -> None:
+    install(models, "site-net", "tumor", "2.0.0", demo=False)
+    with pytest.raises(InvalidRequestError, match=r"tumor_model must name one of .* site-net, tumor-demo"):
+        chosen(settings_for(tmp_path, models_dir=models))
+    named = chosen(settings_for(tmp_path, models_dir=models, tumor_model="site-net"))
+    assert named is not None
+    assert named.name == "site-net 2.0.0"
+    with pytest.raises(InvalidRequestError, match="tumor_model"):
+        chosen(settings_for(tmp_path, models_dir=models, tumor_model="zone-demo"))
+    assert chosen(settings_for(tmp_path, models_dir=models, tumor_model="none")) is None
+
+
+def test_a_demo_model_draws_nothing_in_clinical_mode(models: Path, tmp_path: Path) -> None:
+    assert chosen(settings_for(tmp_path, models_dir=models, clinical_mode=True)) is None
+    install(models, "site-net", "tumor", demo=False)
+    named = chosen(settings_for(tmp_path, models_dir=models, clinical_mode=True, tumor_model="site-net"))
+    assert named is not None
+
+
+def test_without_bundles_there_is_no_model(tmp_path: Path) -> None:
+    assert choose_bundle((), "tumor_model", None, lambda _: True) is None
+    with pytest.raises(InvalidRequestError, match="there is none"):
+        choose_bundle((), "tumor_model", "gone", lambda _: True)
+
+
+@pytest.fixture
+def cases(tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    monkeypatch.setenv("COLDSPOT_MODELS_DIR", str(models))
+    monkeypatch.setenv("COLDSPOT_SEGMENTATION_BACKEND", "onnxruntime")
+    for name, ct in (("planning", planning(OTHER)), ("verification", verification(6.0, 13.0))):
+        write_volume(tmp_path / f"{name}.nii.gz", ct.voxels_hu, ct.geometry)
+    return ["assess", "--json", *_ct_arguments(tmp_path)]
+
+
+def _ct_arguments(folder: Path) -> list[str]:
+    names = ("planning", "verification")
+    return [part for name in names for part in (f"--{name}", str(folder / f"{name}.nii.gz"))]
+
+
+def test_two_cts_in_everything_out(cases: list[str], tmp_path: Path) -> None:
+    """Through the command line, the client, the service, the bundles and ONNX Runtime."""
+    several = CliRunner().invoke(service.commands.cli.app, cases)
+    assert several.exit_code == 3, several.output
+    refusal = json.loads(several.stdout)["refusal"]
+    assert refusal["code"] == "several_lesions"
+    assert len(refusal["candidates"]) == 2
+    nearest = min(
+        refusal["candidates"], key=lambda one: np.linalg.norm(np.subtract(one["place_lps_mm"], TUMOR))
+    )
+    place = ",".join(map(str, nearest["place_lps_mm"]))
+    told = CliRunner().invoke(
+        service.commands.cli.app, [*cases, f"--target={place}", "--out", str(tmp_path / "out")]
+    )
+    assert told.exit_code == 0, told.output
+    report = json.loads(told.stdout)
+    assert report["coverage"]["complete"] is False
+    assert 0.3 < report["coverage"]["tcr"] < 0.95
+    assert report["lesion"]["source"] == "segmented by tumor-demo 1.0.0 (demo model)"
+    assert report["summary"].count("demo model") == 2
+    assert {"segment_tumor", "segment_zone"} <= set(report["timings_s"]) | {"segment_tumor"}
+    provenance = report["provenance"]
+    assert (provenance["tumor_model"], provenance["zone_model"]) == ("tumor-demo 1.0.0", "zone-demo 1.0.0")
+    assert len(provenance["zone_model_sha256"]) == 64
+    assert provenance["tumor_sha256"] is None
+    assert "zone-demo: onnxruntime" in provenance["inference_backend"].lower()
+    for name in ("tumor.nii.gz", "zone.nii.gz", "sheet.png"):
+        assert (tmp_path / "out" / name).stat().st_size > 0
+
+
+def test_the_pipeline_says_which_models_it_has(models: Path, tmp_path: Path) -> None:
+    pipeline = EnginePipeline(settings_for(tmp_path, models_dir=models))
+    assert [model.name for model in pipeline.describe().models] == ["tumor-demo", "zone-demo"]
+
+
+@dataclass
+class Remembering(StubPipeline):
+    """A stub that remembers the target points it was given."""
+
+    targets: list[Vector3 | None] = field(default_factory=list)
+
+    def prepare(
+        self,
+        planning: CtVolume,
+        tumor: LabelMask | None,
+        *,
+        target_lps_mm: Vector3 | None,
+        listener: StageListener,
+    ) -> Any:
+        self.targets.append(target_lps_mm)
+        return super().prepare(planning, tumor, target_lps_mm=target_lps_mm, listener=listener)
+
+
+def test_a_target_given_to_prepare_holds_for_assess_and_survives_a_restart(tmp_path: Path) -> None:
+    sent, before, after = make_case(seed=1), Remembering(), Remembering()
+    settings = settings_for(tmp_path)
+    with (
+        running_server(settings, before) as server,
+        ColdspotClient(f"127.0.0.1:{server.port}") as client,
+    ):
+        case = client.open_case(target_lps_mm=(1.0, 2.0, 3.0))
+        client.upload_ct(case, sent.planning, "planning")
+        client.upload_ct(case, sent.verification, "verification")
+        client.prepare(case)
+        client.prepare(case, target_lps_mm=(4.5, 0.1, -6.0))
+        client.assess(case)
+        with pytest.raises(InvalidRequestError, match="finite LPS"):
+            client.prepare(case, target_lps_mm=(float("inf"), 0.0, 0.0))
+    assert before.targets == [(1.0, 2.0, 3.0), (4.5, 0.1, -6.0)], "the second one is used, not prepared again"
+    with (
+        running_server(settings, after) as server,
+        ColdspotClient(f"127.0.0.1:{server.port}") as client,
+    ):
+        client.assess(case)
+    assert after.targets == [(4.5, 0.1, -6.0)]
+
+
+def test_a_store_of_an_older_version_is_read(tmp_path: Path) -> None:
+    with closing(CaseStore(tmp_path)) as store:
+        case = store.open_case("one", b"request")
+        store.record_prepared(case, PreparedRecord("a", "b", 3, "1.0 2.0 3.0"))
+    database = sqlite3.connect(tmp_path / "cases.sqlite")
+    database.execute("ALTER TABLE prepared DROP COLUMN target")
+    database.commit()
+    database.close()
+    with closing(CaseStore(tmp_path)) as store:
+        assert store.prepared(case) == PreparedRecord("a", "b", 3)
+        store.record_prepared(case, PreparedRecord("a", "b", 4, "1.0 2.0 3.0"))
+        assert store.prepared(case) == PreparedRecord("a", "b", 4, "1.0 2.0 3.0")
+
+
+class Demo(StubSegmenter):
+    demo = True
+
+
+def test_the_self_test_finds_a_network_that_computes_nonsense() -> None:
+    blind = Demo(lambda ct: np.zeros(ct.geometry.shape_zyx, dtype=np.bool_), section=section(zone=1))
+    with pytest.raises(SelfTestError, match=r"Dice coefficient of 0\.00"):
+        require_segmenters(None, blind)
+    site = Demo(blind.draw, section=section(zone=1))
+    site.demo = False
+    assert require_segmenters(None, site) == {site.name: 0.0}
+    assert require_segmenters(None, None) == {}
+
+
+def test_a_job_that_nobody_waits_for_stops_between_two_patches(models: Path, tmp_path: Path) -> None:
+    installed = chosen(settings_for(tmp_path, models_dir=models))
+    assert installed is not None
+    asked: list[int] = []
+
+    class GoneAfterAPatch(SilentListener):
+        def require_wanted(self) -> None:
+            asked.append(len(asked))
+            if len(asked) == 2:
+                raise ClientCancelledError("gone")
+
+    listener = GoneAfterAPatch()
+    segmenter = interruptible(installed, listener)
+    assert segmenter is not None
+    assert segmenter.name == installed.name
+    assert segmenter.section is installed.section
+    voxels = np.random.default_rng(0).integers(-1000, 200, (40, 60, 60)).astype(np.int16)
+    with pytest.raises(ClientCancelledError):
+        segmenter.segment(CtVolume(voxels, VolumeGeometry(voxels.shape, (2.0, 1.0, 1.0))))
+    assert asked == [0, 1]
+    assert interruptible(None, listener) is None

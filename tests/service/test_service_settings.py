@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from service.settings import Settings, default_models_dir, is_loopback
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.1", "::1", "[::1]", "localhost"])
+def test_loopback_needs_nothing(host: str) -> None:
+    assert is_loopback(host)
+    assert Settings(host=host).host == host
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.2", "appliance.example", ""])  # noqa: S104 - refused
+def test_other_addresses_need_tls_or_a_word(host: str, tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="allow_insecure"):
+        Settings(host=host)
+    assert Settings(host=host, allow_insecure=True)
+    assert Settings(host=host, tls_certificate=tmp_path / "c", tls_key=tmp_path / "k")
+
+
+def test_half_a_tls_setup(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="both"):
+        Settings(tls_certificate=tmp_path / "c")
+    with pytest.raises(ValidationError, match="tls_client_ca"):
+        Settings(tls_client_ca=tmp_path / "ca")
+
+
+def test_sources_and_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tmp_path / "coldspot.toml"
+    config.write_text("port = 1\nmax_admitted = 2\nmax_slice_mm = 2.5\n", encoding="utf-8")
+    monkeypatch.setenv("COLDSPOT_CONFIG", str(config))
+    monkeypatch.setenv("COLDSPOT_MAX_ADMITTED", "3")
+    monkeypatch.setenv("COLDSPOT_PORT", "4")
+    settings = Settings(port=5)
+    assert (settings.port, settings.max_admitted, settings.max_slice_mm) == (5, 3, 2.5)
+
+
+def test_an_unknown_key_is_not_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tmp_path / "coldspot.toml"
+    config.write_text("max_admited = 2\n", encoding="utf-8")
+    monkeypatch.setenv("COLDSPOT_CONFIG", str(config))
+    with pytest.raises(ValidationError):
+        Settings()
+    monkeypatch.setenv("COLDSPOT_CONFIG", str(tmp_path / "absent.toml"))
+    with pytest.raises(ValueError, match="not a file"):
+        Settings()
+
+
+def test_a_registration_deadline_reaches_the_engine(tmp_path: Path) -> None:
+    from service.pipeline.engine import EnginePipeline
+
+    for deadline_s in (None, 0.8):
+        settings = Settings(models_dir=tmp_path, registration_deadline_s=deadline_s)
+        assert EnginePipeline(settings).assessment_settings.registration_deadline_s == deadline_s
+    with pytest.raises(ValidationError):
+        Settings(registration_deadline_s=0.0)
+
+
+@pytest.mark.parametrize(
+    ("chosen_s", "time_left_s", "given_s"),
+    [
+        (None, None, None),
+        (0.8, None, 0.8),
+        (None, 10.0, 6.0),
+        (0.8, 10.0, 0.8),
+        (9.0, 10.0, 6.0),
+        (None, 1.0, 0.0),
+        (None, -1.0, 0.0),
+    ],
+)
+def test_the_callers_deadline_leaves_time_for_the_other_stages(
+    chosen_s: float | None, time_left_s: float | None, given_s: float | None
+) -> None:
+    from engine.assessment.verification import AssessmentSettings
+    from service.pipeline.engine import AROUND_REGISTRATION_S, within
+
+    assert AROUND_REGISTRATION_S == 4.0
+    settings = within(AssessmentSettings(registration_deadline_s=chosen_s), time_left_s)
+    assert settings.registration_deadline_s == given_s
+
+
+def test_settings_do_not_change() -> None:
+    settings = Settings()
+    with pytest.raises(ValidationError):
+        settings.port = 1
+
+
+def test_models_lie_beside_the_engine() -> None:
+    assert default_models_dir().parent == Path(__file__).resolve().parents[2]

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import grpc
+import pytest
+from google.rpc import code_pb2, status_pb2
+from grpc_status import rpc_status
+
+import engine.errors
+from engine.errors import (
+    CapacityError,
+    ColdspotError,
+    InvalidRequestError,
+    ServiceError,
+    ServiceUnavailableError,
+)
+from service.commands import exit_codes
+from service.wire import status
+from service.wire.status import STATUS_CODES, error_classes, error_from_call, rich_status
+
+
+class FakeCall(grpc.RpcError, grpc.Call):  # type: ignore[misc]  # grpc ships no types
+    """A failed call, as the client sees it."""
+
+    def __init__(self, code: grpc.StatusCode, details: str, sent: status_pb2.Status | None = None) -> None:
+        self._code, self._details = code, details
+        self._metadata = rpc_status.to_status(sent).trailing_metadata if sent is not None else ()
+
+    def code(self) -> grpc.StatusCode:
+        return self._code
+
+    def details(self) -> str:
+        return self._details
+
+    def trailing_metadata(self) -> object:
+        return self._metadata
+
+    def initial_metadata(self) -> object:
+        return ()
+
+    def is_active(self) -> bool:
+        return False
+
+    def time_remaining(self) -> None:
+        return None
+
+    def cancel(self) -> bool:
+        return False
+
+    def add_callback(self, callback: object) -> bool:
+        return False
+
+
+def over_the_wire(error: ColdspotError) -> ColdspotError:
+    sent = rich_status(error)
+    code = next(code for code in grpc.StatusCode if code.value[0] == sent.code)
+    return error_from_call(FakeCall(code, sent.message, sent))
+
+
+ALL_CLASSES = sorted(
+    {kind for kind in error_classes() if kind.__module__ == engine.errors.__name__},
+    key=lambda kind: kind.__name__,
+)
+
+
+def test_the_tree_was_walked() -> None:
+    declared = {
+        name
+        for name, thing in vars(engine.errors).items()
+        if isinstance(thing, type) and issubclass(thing, ColdspotError)
+    }
+    assert {kind.__name__ for kind in ALL_CLASSES} == declared
+    assert len(declared) > 30
+
+
+@pytest.mark.parametrize("kind", ALL_CLASSES)
+def test_every_error_has_a_status_an_exit_code_and_a_way_back(kind: type[ColdspotError]) -> None:
+    error = kind("what is wrong", 1.5) if issubclass(kind, CapacityError) else kind("what is wrong")
+    assert kind in STATUS_CODES
+    assert STATUS_CODES[kind] not in {grpc.StatusCode.OK, grpc.StatusCode.UNKNOWN}
+    assert exit_codes.exit_code_of(error) in range(1, 8)
+    back = over_the_wire(error)
+    assert type(back) is kind
+    assert str(back) == "what is wrong"
+
+
+def test_codes_are_told_apart() -> None:
+    codes = [kind.code for kind in ALL_CLASSES]
+    assert len(set(codes)) == len(codes)
+
+
+def test_details_survive_the_wire() -> None:
+    back = over_the_wire(CapacityError("full", 2.25))
+    assert isinstance(back, CapacityError)
+    assert back.retry_after_s == pytest.approx(2.25)
+    back_field = over_the_wire(InvalidRequestError("wrong", "header.role"))
+    assert isinstance(back_field, InvalidRequestError)
+    assert back_field.field == "header.role"
+
+
+def test_a_long_message_is_cut() -> None:
+    back = over_the_wire(InvalidRequestError("ä" * 50_000, "header.role"))
+    assert len(str(back)) == status.LONGEST_MESSAGE + 1
+    assert rich_status(InvalidRequestError("ä" * 50_000, "field")).ByteSize() < 7000
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (grpc.StatusCode.UNAVAILABLE, ServiceUnavailableError),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, CapacityError),
+        (grpc.StatusCode.UNIMPLEMENTED, ServiceError),
+    ],
+)
+def test_statuses_that_grpc_made_itself(code: grpc.StatusCode, kind: type[ColdspotError]) -> None:
+    assert type(error_from_call(FakeCall(code, "details"))) is kind
+
+
+def test_a_status_of_somebody_else() -> None:
+    foreign = status_pb2.Status(code=code_pb2.INTERNAL, message="proxy")
+    back = error_from_call(FakeCall(grpc.StatusCode.INTERNAL, "proxy", foreign))
+    assert type(back) is ServiceError
+    assert "INTERNAL proxy" in str(back)
