@@ -41,7 +41,7 @@ ALLOWED_KEYS: Final = frozenset(
 )
 
 
-def keep_allowed(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> dict[str, Any]:
+def _keep_allowed(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> dict[str, Any]:
     """Drop every key that is not on the allow-list, and say how many were dropped."""
     kept = {key: value for key, value in event.items() if key in ALLOWED_KEYS}
     if len(kept) < len(event):
@@ -55,7 +55,7 @@ def configure_logging() -> None:
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            keep_allowed,
+            _keep_allowed,
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),

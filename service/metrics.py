@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from engine.stages import Stage
     from service.pipeline.protocol import PipelineDescription
 
-STAGE_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-ASSESSMENT_BUCKETS_S = (0.1, 0.25, 0.5, 1, 1.5, 2, 3, 4, 5, 7.5, 10, 15, 30, 60)
+_STAGE_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_ASSESSMENT_BUCKETS_S = (0.1, 0.25, 0.5, 1, 1.5, 2, 3, 4, 5, 7.5, 10, 15, 30, 60)
 
 
 class Metrics:
@@ -30,26 +30,26 @@ class Metrics:
             "coldspot_stage_duration_seconds",
             "Wall-clock time of each stage of Prepare and Assess.",
             ["stage"],
-            buckets=STAGE_BUCKETS_S,
+            buckets=_STAGE_BUCKETS_S,
             registry=self.registry,
         )
         self._assessment = Histogram(
             "coldspot_assessment_duration_seconds",
             "From the Assess call to its preliminary and final answer.",
             ["phase"],
-            buckets=ASSESSMENT_BUCKETS_S,
+            buckets=_ASSESSMENT_BUCKETS_S,
             registry=self.registry,
         )
         self._latency = Histogram(
             "coldspot_assessment_latency_seconds",
             "From the last byte of the verification CT to the final answer.",
-            buckets=ASSESSMENT_BUCKETS_S,
+            buckets=_ASSESSMENT_BUCKETS_S,
             registry=self.registry,
         )
         self._wait = Histogram(
             "coldspot_trigger_wait_seconds",
             "From the Assess call until the device begins to work on it.",
-            buckets=ASSESSMENT_BUCKETS_S,
+            buckets=_ASSESSMENT_BUCKETS_S,
             registry=self.registry,
         )
         self._assessments = Counter(

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from service.settings import Settings
 
 SERVICE_NAME: Final = service_pb2.DESCRIPTOR.services_by_name["ColdspotService"].full_name
-SPARE_THREADS: Final = 16
+_SPARE_THREADS: Final = 16
 """Threads beside those of admitted calls: for health, small calls, artifacts, and for saying no."""
 
 _log = get_logger()
@@ -55,7 +55,7 @@ class ColdspotServer:
         self.settings = settings
         self.app: App = build_app(settings, pipeline)
         self._health = health.HealthServicer()
-        self._threads = ThreadPoolExecutor(settings.max_admitted + SPARE_THREADS, thread_name_prefix="call")
+        self._threads = ThreadPoolExecutor(settings.max_admitted + _SPARE_THREADS, thread_name_prefix="call")
         self._server = grpc.server(
             self._threads, interceptors=[QuickUploads()], options=[("grpc.so_reuseport", 0)]
         )

@@ -18,11 +18,11 @@ from pydantic_settings import (
 import engine
 from engine.errors import InvalidRequestError
 
-CONFIG_VARIABLE = "COLDSPOT_CONFIG"
+_CONFIG_VARIABLE = "COLDSPOT_CONFIG"
 """Environment variable that names the TOML file."""
 
 
-def default_state_dir() -> Path:
+def _default_state_dir() -> Path:
     """Where cases live when nothing else is said (XDG base directory specification)."""
     base = os.environ.get("XDG_STATE_HOME", "")
     return (Path(base) if base else Path.home() / ".local" / "state") / "coldspot"
@@ -57,7 +57,7 @@ class Settings(BaseSettings):
     metrics_host: str = "127.0.0.1"
     metrics_port: int | None = Field(default=9464, ge=0, le=65535, description="none: no metrics")
 
-    state_dir: Path = Field(default_factory=default_state_dir)
+    state_dir: Path = Field(default_factory=_default_state_dir)
     min_free_bytes: int = Field(default=512 << 20, ge=0, description="disk space an upload must leave")
     models_dir: Path = Field(default_factory=default_models_dir)
 
@@ -97,11 +97,11 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - likewise
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Read arguments, then the environment, then the TOML file."""
-        path = os.environ.get(CONFIG_VARIABLE)
+        path = os.environ.get(_CONFIG_VARIABLE)
         if not path:
             return init_settings, env_settings
         if not Path(path).is_file():
-            raise ValueError(f"{CONFIG_VARIABLE} names {path}, which is not a file")
+            raise ValueError(f"{_CONFIG_VARIABLE} names {path}, which is not a file")
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=path)
 
     @model_validator(mode="after")

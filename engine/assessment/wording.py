@@ -17,7 +17,7 @@ THICK_SLICE_MM: Final = 2.5
 SEGMENTED: Final = "segmented by"
 """How the source of a model's contour begins."""
 
-JUDGEMENTS: Final = {
+_JUDGEMENTS: Final = {
     True: "covers the whole target",
     False: "does not cover the whole target",
     None: "may cover the whole target, which is not sure enough to be called complete",
@@ -41,7 +41,7 @@ def summary(
     if coverage.tcr is None or margin.minimal_mm is None or coverage.tcr_interval_90 is None:
         raise ValueError("a final assessment without numbers is a refusal")
     low, high = coverage.tcr_interval_90
-    judgement = JUDGEMENTS[coverage.complete]
+    judgement = _JUDGEMENTS[coverage.complete]
     sentences = [
         (
             f"On the best alignment the zone {judgement}: TCR {coverage.tcr:.3f} (90 % interval {low:.3f} to "

@@ -19,7 +19,7 @@ from engine.volume import CtVolume, LabelMask
 
 SUPPLIED: Final = "supplied"
 
-UNLIKE: Final = (RefusalCode.ALIGNMENT_RESIDUAL_TOO_HIGH, RefusalCode.WRONG_SIDE)
+_UNLIKE: Final = (RefusalCode.ALIGNMENT_RESIDUAL_TOO_HIGH, RefusalCode.WRONG_SIDE)
 """Refusals that a zone which is taken for evidence can cause."""
 
 
@@ -132,7 +132,7 @@ def place_lesion(
     try:
         return translate(side, verification, None, backend=backend)
     except RefusedError as refused:
-        if refused.refusal.code not in UNLIKE:
+        if refused.refusal.code not in _UNLIKE:
             raise
         parts = segment_parts(segmenter, verification, None, backend)
         if len(parts.components) == 0:

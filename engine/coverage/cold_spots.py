@@ -16,10 +16,10 @@ from engine.findings import ColdSpot
 from engine.geometry import FloatArray, Vector3
 from engine.kernels.components import find_components
 
-LEAST_VOLUME_ML: Final = 0.001
+_LEAST_VOLUME_ML: Final = 0.001
 """Regions below eight measurement voxels are not listed one by one; coverage still counts them."""
 
-DIRECTION_SHARE: Final = 0.38
+_DIRECTION_SHARE: Final = 0.38
 """An axis is named when it carries at least this share of the unit direction (about 22 degrees)."""
 
 _AXIS_WORDS = (("left", "right"), ("posterior", "anterior"), ("superior", "inferior"))
@@ -47,7 +47,7 @@ def find_cold_spots(field: MeasurementField, uncovered: npt.NDArray[np.bool_]) -
     spots = []
     for i in range(len(parts)):
         volume_ml = float(parts.volumes_ml[i])
-        if volume_ml < LEAST_VOLUME_ML:
+        if volume_ml < _LEAST_VOLUME_ML:
             break
         box = tuple(
             slice(int(a), int(b)) for a, b in zip(parts.starts_zyx[i], parts.stops_zyx[i], strict=True)
@@ -78,7 +78,7 @@ def direction_in_words(offset_lps_mm: FloatArray) -> str:
     words = [
         positive if u > 0 else negative
         for u, (positive, negative) in zip(unit, _AXIS_WORDS, strict=True)
-        if abs(u) >= DIRECTION_SHARE
+        if abs(u) >= _DIRECTION_SHARE
     ]
     return " ".join(words)
 

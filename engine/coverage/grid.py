@@ -25,7 +25,7 @@ from engine.volume import CtVolume, LabelMask
 MEASUREMENT_SPACING_MM: Final = 0.5
 """Centers 1 mm apart put coverage off by 0.02 to 0.03; half a millimeter, with sub-voxel surfaces, does not."""
 
-PLEURAL_TOLERANCE_MM: Final = 1.0
+_PLEURAL_TOLERANCE_MM: Final = 1.0
 """Zone, lung and tumor contours each end within about a voxel of the pleura; what lies closer to it than
 this cannot be told from it and is left out of the lung-clipped figures (never out of the plain ones)."""
 
@@ -82,8 +82,8 @@ class MeasurementField:
 
     @cached_property
     def assessable(self) -> BoolArray:
-        """Lung and tumor, less what lies within ``PLEURAL_TOLERANCE_MM`` of the pleura."""
-        return read_only(self.distance_to_pleura_mm > PLEURAL_TOLERANCE_MM)
+        """Lung and tumor, less what lies within ``_PLEURAL_TOLERANCE_MM`` of the pleura."""
+        return read_only(self.distance_to_pleura_mm > _PLEURAL_TOLERANCE_MM)
 
     @cached_property
     def distance_to_tumor_mm(self) -> Float32Array:

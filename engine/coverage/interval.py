@@ -25,19 +25,19 @@ CONTOUR_SD_MM: Final = 0.25
 """A contour as a whole lies off its structure by about a quarter of a voxel of a thin-slice CT. On simulated
 procedures the 90 % interval of the margin held the true one in 98 % with 0.4 mm and in 92 to 96 % with this."""
 
-MOST_TUMOR_CONTOUR_SD_MM: Final = 2.0
+_MOST_TUMOR_CONTOUR_SD_MM: Final = 2.0
 """Three of these beyond the target margin still lie on the measurement grid."""
 
-SLICE_ERROR_SHARE: Final = 0.15
+_SLICE_ERROR_SHARE: Final = 0.15
 """Standard deviation of a contour along the slice normal, as a share of the slice distance: half of a
 uniform error within a slice (1/sqrt(12)), since in-plane contours of the neighbors help."""
 
 THICK_SLICE_MM: Final = 3.0
-THICK_SLICE_ERROR_SHARE: Final = 0.25
+_THICK_SLICE_ERROR_SHARE: Final = 0.25
 """Beyond this distance neighbors no longer help. In simulated procedures with slices of 5 mm the interval held the
 true margin in 65 to 75 % all the same: the margin measured there is too small, and the truth lies above."""
 
-POINT_SPACING_MM: Final = 1.0
+_POINT_SPACING_MM: Final = 1.0
 """The target is sampled this finely for the draws."""
 
 
@@ -94,7 +94,7 @@ def coverage_interval(
         Slice direction and distance of both scans.
     tumor_contour_sd_mm, zone_contour_sd_mm : float, optional
         Of a contour that a model drew; without one ``CONTOUR_SD_MM`` holds. A tumor's is cut off at
-        ``MOST_TUMOR_CONTOUR_SD_MM``.
+        ``_MOST_TUMOR_CONTOUR_SD_MM``.
     draws, seed : int
     target_margin_mm : float
 
@@ -111,11 +111,11 @@ def coverage_interval(
     rng = np.random.default_rng(seed)
     tumor_sd_mm = CONTOUR_SD_MM if tumor_contour_sd_mm is None else tumor_contour_sd_mm
     zone_sd_mm = CONTOUR_SD_MM if zone_contour_sd_mm is None else zone_contour_sd_mm
-    tumor_offset = rng.normal(0.0, min(tumor_sd_mm, MOST_TUMOR_CONTOUR_SD_MM), draws)
+    tumor_offset = rng.normal(0.0, min(tumor_sd_mm, _MOST_TUMOR_CONTOUR_SD_MM), draws)
     zone_offset = rng.normal(0.0, zone_sd_mm, draws)
     shift = rng.multivariate_normal(np.zeros(3), pose.translation_covariance_mm2, draws)
     for normal, distance_mm in (planning_slice, verification_slice):
-        share = SLICE_ERROR_SHARE if distance_mm <= THICK_SLICE_MM else THICK_SLICE_ERROR_SHARE
+        share = _SLICE_ERROR_SHARE if distance_mm <= THICK_SLICE_MM else _THICK_SLICE_ERROR_SHARE
         shift += np.outer(rng.normal(0.0, share * distance_mm, draws), normal)
     turn = Rotation.from_rotvec(rng.normal(0.0, np.deg2rad(pose.rotation_sd_deg), (draws, 3))).as_matrix()
 
@@ -142,8 +142,8 @@ def coverage_interval(
 
 
 def _target_points(field: MeasurementField, widest_mm: float) -> tuple[FloatArray, FloatArray]:
-    """Indices and tumor distances of target voxels, thinned to ``POINT_SPACING_MM``."""
-    step = max(1, round(POINT_SPACING_MM / field.geometry.spacing_zyx_mm[0]))
+    """Indices and tumor distances of target voxels, thinned to ``_POINT_SPACING_MM``."""
+    step = max(1, round(_POINT_SPACING_MM / field.geometry.spacing_zyx_mm[0]))
     thinned = field.distance_to_tumor_mm[::step, ::step, ::step]
     index = np.argwhere(thinned < widest_mm)
     return index.astype(np.float64) * step, thinned[tuple(index.T)].astype(np.float64)

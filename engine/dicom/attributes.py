@@ -11,8 +11,8 @@ from pydicom.multival import MultiValue
 
 from engine.errors import InputError, UnreadableFileError
 
-DATE = re.compile(r"(\d{4})(\d{2})(\d{2})")
-TIME = re.compile(r"(\d{2})(\d{2})(\d{2})(\.\d{1,6})?")
+_DATE = re.compile(r"(\d{4})(\d{2})(\d{2})")
+_TIME = re.compile(r"(\d{2})(\d{2})(\d{2})(\.\d{1,6})?")
 
 
 def present(dataset: Dataset, keyword: str, where: str) -> object | None:
@@ -117,7 +117,7 @@ def acquired_at(dataset: Dataset, where: str) -> str:
 
 
 def _iso(date: str, time: str) -> str:
-    day, moment = DATE.match(date), TIME.match(time)
+    day, moment = _DATE.match(date), _TIME.match(time)
     if not day:
         return ""
     return "-".join(day.groups()) + (

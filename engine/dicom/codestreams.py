@@ -7,7 +7,7 @@ import struct
 JPEG_START, JPEG_END, JPEG_SCAN = b"\xff\xd8", b"\xff\xd9", b"\xff\xda"
 JPEG_LOSSLESS_FRAME, JPEG_LS_FRAME = b"\xff\xc3", b"\xff\xf7"
 JPEG_2000_START, JPEG_2000_SIZE, JPEG_2000_CODING_STYLE = b"\xff\x4f", b"\xff\x51", b"\xff\x52"
-REVERSIBLE_WAVELET = 1
+_REVERSIBLE_WAVELET = 1
 
 
 def coded_shape(codestream: bytes) -> tuple[int, int] | None:
@@ -30,7 +30,7 @@ def coded_shape(codestream: bytes) -> tuple[int, int] | None:
 def has_reversible_wavelet(codestream: bytes) -> bool:
     """The transformation of the COD marker segment (ISO/IEC 15444-1 A.6.1): 1 is the 5-3 reversible one."""
     segment = _segment(codestream, JPEG_2000_START, JPEG_2000_CODING_STYLE)
-    return len(segment) > 9 and segment[9] == REVERSIBLE_WAVELET
+    return len(segment) > 9 and segment[9] == _REVERSIBLE_WAVELET
 
 
 def is_error_free_jpeg_ls(codestream: bytes) -> bool:

@@ -14,16 +14,16 @@ from engine.dicom.pixels import HounsfieldRescale, read_rescale
 from engine.dicom.stacking import SlicePlane
 from engine.errors import InvalidGeometryError, NotCtError, UnreadableFileError
 
-CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
-ENHANCED_CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2.1"
-LEGACY_CONVERTED_CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2.2"
-MULTI_FRAME = frozenset({ENHANCED_CT_IMAGE, LEGACY_CONVERTED_CT_IMAGE})
+_CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
+_ENHANCED_CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2.1"
+_LEGACY_CONVERTED_CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2.2"
+_MULTI_FRAME = frozenset({_ENHANCED_CT_IMAGE, _LEGACY_CONVERTED_CT_IMAGE})
 
-NOT_A_SLICE_STACK = frozenset({"LOCALIZER", "PERFUSION", "MIP", "MINIP", "PROJECTION IMAGE"})
+_NOT_A_SLICE_STACK = frozenset({"LOCALIZER", "PERFUSION", "MIP", "MINIP", "PROJECTION IMAGE"})
 """Image types (PS3.3 C.8.2.1.1.1) whose pixels are no HU of one thin plane."""
 
-MAX_FRAMES = 20_000
-FARTHEST_POSITION_MM = 1e5
+_MAX_FRAMES = 20_000
+_FARTHEST_POSITION_MM = 1e5
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +54,7 @@ def ct_frames(instance: DicomInstance) -> list[CtFrame]:
         return [_frame(instance, 0, name, _Groups(dataset, dataset, dataset, dataset))]
     count = whole_number(dataset, "NumberOfFrames", name, UnreadableFileError)
     per_frame = items(dataset, "PerFrameFunctionalGroupsSequence", name)
-    if count != len(per_frame) or not 1 <= count <= MAX_FRAMES:
+    if count != len(per_frame) or not 1 <= count <= _MAX_FRAMES:
         raise UnreadableFileError(
             f"{name} announces {count} frames and describes {len(per_frame)}; export it again"
         )
@@ -82,7 +82,7 @@ def vector3(dataset: Dataset, keyword: str, where: str) -> tuple[float, float, f
         If it is absent, not finite or out of any scanner.
     """
     x, y, z = numbers(dataset, keyword, 3, where, InvalidGeometryError)
-    if max(abs(x), abs(y), abs(z)) > FARTHEST_POSITION_MM:
+    if max(abs(x), abs(y), abs(z)) > _FARTHEST_POSITION_MM:
         raise InvalidGeometryError(f"{keyword} of {where} is {(x, y, z)} mm, which no scanner reaches")
     return x, y, z
 
@@ -130,12 +130,12 @@ def _require_ct(instance: DicomInstance) -> None:
     dataset, name = instance.dataset, instance.name
     modality, sop_class = text(dataset, "Modality", name), text(dataset, "SOPClassUID", name)
     # Anonymised files may have lost the class, never the modality.
-    if modality != "CT" or sop_class not in {"", CT_IMAGE, *MULTI_FRAME}:
+    if modality != "CT" or sop_class not in {"", _CT_IMAGE, *_MULTI_FRAME}:
         raise NotCtError(
             f"{name} is {modality or 'of no modality'} (SOP class {sop_class or 'absent'}), not a CT image; "
             "choose the folder of one CT series"
         )
-    kinds = NOT_A_SLICE_STACK.intersection(words(dataset, "ImageType", name))
+    kinds = _NOT_A_SLICE_STACK.intersection(words(dataset, "ImageType", name))
     if kinds:
         raise NotCtError(
             f"{name} is a {', '.join(sorted(kinds)).lower()} (ImageType), not a CT slice in HU; leave it out"

@@ -7,7 +7,7 @@ from pydicom.dataset import Dataset
 from engine.dicom.attributes import optional_number, whole_number
 from engine.errors import InvalidGeometryError, NotCtError
 
-MAX_SLICE_SIDE = 8192
+_MAX_SLICE_SIDE = 8192
 """Rows or columns beyond any CT; a header that claims more is damaged or hostile."""
 
 
@@ -20,7 +20,7 @@ def slice_shape(dataset: Dataset, where: str) -> tuple[int, int]:
     """
     rows = whole_number(dataset, "Rows", where, InvalidGeometryError)
     columns = whole_number(dataset, "Columns", where, InvalidGeometryError)
-    if not (1 <= rows <= MAX_SLICE_SIDE and 1 <= columns <= MAX_SLICE_SIDE):
+    if not (1 <= rows <= _MAX_SLICE_SIDE and 1 <= columns <= _MAX_SLICE_SIDE):
         raise InvalidGeometryError(
             f"{where} claims {rows} rows of {columns} pixels; no CT has that, export it again"
         )

@@ -18,10 +18,10 @@ from engine.errors import UnreadableFileError
 # Values are checked where they are used; pydicom's own warnings would name them without the file.
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 
-PREAMBLE_BYTES = 128
+_PREAMBLE_BYTES = 128
 MAGIC = b"DICM"
 DICOM_SUFFIXES = frozenset({".dcm", ".dicom", ".ima"})
-DIRECTORY_CLASS = "1.2.840.10008.1.3.10"
+_DIRECTORY_CLASS = "1.2.840.10008.1.3.10"
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +52,7 @@ def is_dicom_file(path: Path) -> bool:
     """Whether a file starts as PS3.10 says: 128 bytes, then ``DICM``."""
     try:
         with path.open("rb") as file:
-            return file.read(PREAMBLE_BYTES + len(MAGIC))[PREAMBLE_BYTES:] == MAGIC
+            return file.read(_PREAMBLE_BYTES + len(MAGIC))[_PREAMBLE_BYTES:] == MAGIC
     except OSError as error:
         raise UnreadableFileError(f"{path.name} cannot be opened: {error.strerror}") from error
 
@@ -77,7 +77,7 @@ def read_instances(source: Path | Sequence[bytes]) -> tuple[DicomInstance, ...]:
     images = tuple(
         i
         for i in instances
-        if text(i.dataset.file_meta, "MediaStorageSOPClassUID", i.name) != DIRECTORY_CLASS
+        if text(i.dataset.file_meta, "MediaStorageSOPClassUID", i.name) != _DIRECTORY_CLASS
     )
     if not images:
         where = f"the folder {source.name}" if isinstance(source, Path) else "what was sent"
@@ -93,7 +93,7 @@ def parse_instance(content: bytes, name: str) -> DicomInstance:
     UnreadableFileError
         If ``content`` is not a DICOM file, or a damaged one.
     """
-    if content[PREAMBLE_BYTES : PREAMBLE_BYTES + len(MAGIC)] != MAGIC:
+    if content[_PREAMBLE_BYTES : _PREAMBLE_BYTES + len(MAGIC)] != MAGIC:
         what = "empty" if not content else "not a DICOM file (PS3.10)"
         raise UnreadableFileError(f"{name} is {what}; export or send it again")
     try:

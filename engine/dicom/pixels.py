@@ -20,8 +20,8 @@ from engine.errors import NotCtError, UnreadableFileError
 AIR_HU = -1024
 """What padding becomes: outside the reconstructed circle there is nothing to see."""
 
-HU_TYPES = frozenset({"", "HU", "US"})
-LOWEST_PLAUSIBLE_TISSUE_HU = -900
+_HU_TYPES = frozenset({"", "HU", "US"})
+_LOWEST_PLAUSIBLE_TISSUE_HU = -900
 INT16 = np.iinfo(np.int16)
 
 
@@ -42,7 +42,7 @@ class HounsfieldRescale:
         """Whether the padding range stands for HU that tissue can have."""
         if self.padding is None:
             return False
-        return max(self.slope * p + self.intercept for p in self.padding) > LOWEST_PLAUSIBLE_TISSUE_HU
+        return max(self.slope * p + self.intercept for p in self.padding) > _LOWEST_PLAUSIBLE_TISSUE_HU
 
     def to_hu(self, stored: npt.NDArray[Any], out: npt.NDArray[np.int16]) -> int:
         """Write the HU of stored values to ``out``; returns how many did not fit int16 and were clipped."""
@@ -78,7 +78,7 @@ def read_rescale(dataset: Dataset, transformation: Dataset, where: str) -> Houns
         If the header says nothing of HU, or that the values are something else.
     """
     kind = text(transformation, "RescaleType", where).upper()
-    if kind not in HU_TYPES:
+    if kind not in _HU_TYPES:
         raise NotCtError(f"{where} holds {kind}, not HU (RescaleType); choose the series in Hounsfield units")
     slope = numbers(transformation, "RescaleSlope", 1, where, NotCtError)[0]
     intercept = numbers(transformation, "RescaleIntercept", 1, where, NotCtError)[0]

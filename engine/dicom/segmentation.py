@@ -19,10 +19,10 @@ from engine.errors import GridMismatchError, InvalidGeometryError, InvalidReques
 from engine.geometry import FloatArray, VolumeGeometry
 from engine.volume import CtVolume, LabelMask
 
-ON_GRID_TOLERANCE = 0.1
+_ON_GRID_TOLERANCE = 0.1
 """A segmented pixel center may be this share of a voxel away from a voxel center of the CT."""
 
-FRACTIONAL_THRESHOLD = 0.5
+_FRACTIONAL_THRESHOLD = 0.5
 """A fractional segment is inside where probability or occupancy reaches one half."""
 
 
@@ -155,7 +155,7 @@ def _inside(
         return np.asarray(stored == number)
     if kind == "FRACTIONAL":
         highest = whole_number(segmentation, "MaximumFractionalValue", where, UnreadableFileError)
-        return np.asarray(stored >= FRACTIONAL_THRESHOLD * highest)
+        return np.asarray(stored >= _FRACTIONAL_THRESHOLD * highest)
     raise UnreadableFileError(f"{where} is of the unknown SegmentationType {kind!r}; export it as BINARY")
 
 
@@ -171,7 +171,7 @@ def _voxel_indices(
     exact = grid.to_index(origin_mm + pixels @ np.stack([step_row_mm, step_column_mm]))
     index = np.rint(exact).astype(np.intp)
     off = float(np.abs(exact - index).max())
-    if off > ON_GRID_TOLERANCE or _is_coarser(step_row_mm, step_column_mm, spacing_mm, grid):
+    if off > _ON_GRID_TOLERANCE or _is_coarser(step_row_mm, step_column_mm, spacing_mm, grid):
         raise GridMismatchError(
             f"{where} is not on the voxels of the CT (up to {off:.2f} voxels off, or of another spacing); "
             "export the segmentation on the grid of this CT"
@@ -211,7 +211,7 @@ def _is_coarser(
     steps = [to_index @ step_row_mm, to_index @ step_column_mm]
     if between_mm:
         steps.append(to_index @ (normal / np.linalg.norm(normal) * between_mm))
-    return any(abs(float(np.abs(step).max()) - 1) > ON_GRID_TOLERANCE for step in steps)
+    return any(abs(float(np.abs(step).max()) - 1) > _ON_GRID_TOLERANCE for step in steps)
 
 
 def _require_no_comb(slices: set[int], instance: DicomInstance) -> None:

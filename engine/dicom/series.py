@@ -18,10 +18,10 @@ from engine.errors import MixedSeriesError, NotCtError
 from engine.geometry import DIRECTION_TOLERANCE, VolumeGeometry
 from engine.volume import Acquisition, CtVolume
 
-SAME_SPACING_MM = 1e-3
-THICKNESS_TOLERANCE = 0.01
+_SAME_SPACING_MM = 1e-3
+_THICKNESS_TOLERANCE = 0.01
 
-NOT_IMAGES = frozenset({"SEG", "RTSTRUCT", "RTPLAN", "RTDOSE", "SR", "PR", "KO", "REG", "DOC", "FID"})
+_NOT_IMAGES = frozenset({"SEG", "RTSTRUCT", "RTPLAN", "RTDOSE", "SR", "PR", "KO", "REG", "DOC", "FID"})
 """Modalities of objects that archives keep beside the slices and that hold no slice of it."""
 
 
@@ -78,8 +78,8 @@ def read_series(source: Path | Sequence[bytes]) -> CtVolume:
 def _images(instances: Sequence[DicomInstance]) -> tuple[list[DicomInstance], list[str]]:
     """Leave out objects that are no images; a series of nothing else is not a CT."""
     modalities = [text(i.dataset, "Modality", i.name) for i in instances]
-    images = [i for i, modality in zip(instances, modalities, strict=True) if modality not in NOT_IMAGES]
-    beside = sorted(set(modalities) & NOT_IMAGES)
+    images = [i for i, modality in zip(instances, modalities, strict=True) if modality not in _NOT_IMAGES]
+    beside = sorted(set(modalities) & _NOT_IMAGES)
     if "CT" not in modalities:
         raise NotCtError(
             f"{instances[0].name} is {modalities[0] or 'of no modality'}, and no CT image is beside it; "
@@ -114,7 +114,7 @@ def _require_one_grid(frames: Sequence[CtFrame]) -> None:
             f"{what} {a} and {b}"
             for what, a, b, tolerance in (
                 ("rows and columns", first.shape_yx, plane.shape_yx, 0.0),
-                ("pixel spacing (mm)", first.spacing_yx_mm, plane.spacing_yx_mm, SAME_SPACING_MM),
+                ("pixel spacing (mm)", first.spacing_yx_mm, plane.spacing_yx_mm, _SAME_SPACING_MM),
                 ("orientation", first.orientation, plane.orientation, DIRECTION_TOLERANCE),
             )
             if not np.allclose(a, b, rtol=0, atol=tolerance)
@@ -128,7 +128,7 @@ def _require_one_grid(frames: Sequence[CtFrame]) -> None:
 
 def _thickness_warnings(frames: Sequence[CtFrame], geometry: VolumeGeometry) -> list[str]:
     thickness, spacing = frames[0].slice_thickness_mm, geometry.spacing_zyx_mm[0]
-    if thickness is None or abs(thickness - spacing) <= THICKNESS_TOLERANCE * spacing:
+    if thickness is None or abs(thickness - spacing) <= _THICKNESS_TOLERANCE * spacing:
         return []
     how = (
         "they overlap"

@@ -17,18 +17,18 @@ from engine.errors import (
 )
 from engine.geometry import DIRECTION_TOLERANCE, FloatArray, Vector3, VolumeGeometry
 
-SAME_POSITION_MM = 0.01
+_SAME_POSITION_MM = 0.01
 """Slices closer than this are at one position: a hundredth of the thinnest CT slice distance."""
 
-POSITION_TOLERANCE_MM = 0.1
+_POSITION_TOLERANCE_MM = 0.1
 """Slices may be this far (or a tenth of their distance) from a regular grid: headers round to 0.1 mm."""
 
-NEGLIGIBLE_DRIFT_MM = 0.05
+_NEGLIGIBLE_DRIFT_MM = 0.05
 """In-plane drift across the stack that is header rounding and leaves the slice normal as the axis."""
 
-TILT_TOLERANCE_DEGREES = math.degrees(DIRECTION_TOLERANCE)
+_TILT_TOLERANCE_DEGREES = math.degrees(DIRECTION_TOLERANCE)
 MAX_VOXELS = 2**30
-NAMED_PLACES = 3
+_NAMED_PLACES = 3
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def _require_size(first: SlicePlane, count: int) -> None:
 
 
 def _require_distinct(sorted_mm: FloatArray, names: list[str]) -> None:
-    same = np.flatnonzero(np.diff(sorted_mm) < SAME_POSITION_MM)
+    same = np.flatnonzero(np.diff(sorted_mm) < _SAME_POSITION_MM)
     if same.size:
         places = _places(f"{names[i]} and {names[i + 1]} at {sorted_mm[i]:.2f} mm" for i in same)
         raise DuplicateSlicePositionError(
@@ -152,7 +152,7 @@ def _stack_axis(positions: FloatArray, normal: FloatArray) -> tuple[float, Float
     span = positions[-1] - positions[0]
     drift_mm = float(np.linalg.norm(span - (span @ normal) * normal))
     tilt_degrees = math.degrees(math.atan2(drift_mm, float(span @ normal)))
-    return tilt_degrees, normal if drift_mm <= NEGLIGIBLE_DRIFT_MM else span / np.linalg.norm(span)
+    return tilt_degrees, normal if drift_mm <= _NEGLIGIBLE_DRIFT_MM else span / np.linalg.norm(span)
 
 
 def _require_uniform(sorted_mm: FloatArray, names: list[str], tilt_degrees: float) -> None:
@@ -160,9 +160,9 @@ def _require_uniform(sorted_mm: FloatArray, names: list[str], tilt_degrees: floa
     gaps = np.diff(sorted_mm)
     regular = np.linspace(sorted_mm[0], sorted_mm[-1], len(names))
     typical = float(np.quantile(gaps, 0.5, method="lower"))
-    if np.abs(sorted_mm - regular).max() <= min(POSITION_TOLERANCE_MM, 0.1 * typical):
+    if np.abs(sorted_mm - regular).max() <= min(_POSITION_TOLERANCE_MM, 0.1 * typical):
         return
-    also = f"; it is also tilted by {tilt_degrees:.1f}°" if tilt_degrees > TILT_TOLERANCE_DEGREES else ""
+    also = f"; it is also tilted by {tilt_degrees:.1f}°" if tilt_degrees > _TILT_TOLERANCE_DEGREES else ""
     steps = np.rint(gaps / typical)
     if steps.min() >= 1 and np.abs(gaps - steps * typical).max() <= 0.1 * typical and steps.max() > 1:
         places = _places(
@@ -185,7 +185,7 @@ def _require_uniform(sorted_mm: FloatArray, names: list[str], tilt_degrees: floa
 def _require_upright(
     positions: FloatArray, names: list[str], normal: FloatArray, tilt_degrees: float
 ) -> None:
-    if tilt_degrees > TILT_TOLERANCE_DEGREES:
+    if tilt_degrees > _TILT_TOLERANCE_DEGREES:
         raise GantryTiltError(
             f"the slices are stacked at {tilt_degrees:.1f}° to their normal (gantry tilt), {names[0]} to "
             f"{names[-1]}; send a reconstruction without tilt"
@@ -193,7 +193,7 @@ def _require_upright(
     line = np.linspace(positions[0], positions[-1], len(positions))
     aside = np.linalg.norm((offset := positions - line) - np.outer(offset @ normal, normal), axis=1)
     worst = int(aside.argmax())
-    if aside[worst] > POSITION_TOLERANCE_MM:
+    if aside[worst] > _POSITION_TOLERANCE_MM:
         raise InvalidGeometryError(
             f"{names[worst]} lies {aside[worst]:.2f} mm beside the others; send one reconstruction"
         )
@@ -202,8 +202,8 @@ def _require_upright(
 def _places(texts: Iterable[str]) -> str:
     """The first few places, and how many more there are."""
     every = list(texts)
-    more = len(every) - NAMED_PLACES
-    return "; ".join(every[:NAMED_PLACES]) + (f"; and {more} more" if more > 0 else "")
+    more = len(every) - _NAMED_PLACES
+    return "; ".join(every[:_NAMED_PLACES]) + (f"; and {more} more" if more > 0 else "")
 
 
 def _vector(values: FloatArray) -> Vector3:

@@ -17,11 +17,11 @@ from engine.errors import GridMismatchError, InvalidRequestError, UnreadableFile
 from engine.geometry import FloatArray
 from engine.volume import CtVolume, LabelMask
 
-PLANE_TOLERANCE = 0.25
+_PLANE_TOLERANCE = 0.25
 """A contour belongs to a slice when it lies within this share of the slice distance from its center."""
 
-CLOSED_TYPES = frozenset({"CLOSED_PLANAR", "CLOSEDPLANAR_XOR"})
-MIN_VERTICES = 3
+_CLOSED_TYPES = frozenset({"CLOSED_PLANAR", "CLOSEDPLANAR_XOR"})
+_MIN_VERTICES = 3
 
 
 def read_structure_set(source: Path | bytes, ct: CtVolume, *, roi: str | None = None) -> LabelMask:
@@ -121,7 +121,7 @@ def _vertices(contour: Dataset, ct: CtVolume, name: str, where: str) -> FloatArr
     """Fractional (z, y, x) indices of a contour that lies on one slice of the CT."""
     kind = text(contour, "ContourGeometricType", where)
     values = numbers(contour, "ContourData", None, where, UnreadableFileError)
-    if kind not in CLOSED_TYPES or len(values) % 3 or len(values) < 3 * MIN_VERTICES:
+    if kind not in _CLOSED_TYPES or len(values) % 3 or len(values) < 3 * _MIN_VERTICES:
         raise UnreadableFileError(
             f"a contour of {name!r} in {where} is {kind or 'of no type'} with {len(values) / 3:g} points, "
             "not a closed planar one; remove points and open lines from the region"
@@ -132,7 +132,7 @@ def _vertices(contour: Dataset, ct: CtVolume, name: str, where: str) -> FloatArr
     at_mm = f"at {points[0].round(2).tolist()} mm (LPS)"
     if not bool(ct.geometry.contains(points).all()):
         raise GridMismatchError(f"a contour of {name!r} {at_mm} leaves the CT; send the CT it was drawn on")
-    if float(np.abs(along - np.rint(along[0])).max()) > PLANE_TOLERANCE:
+    if float(np.abs(along - np.rint(along[0])).max()) > _PLANE_TOLERANCE:
         raise GridMismatchError(
             f"a contour of {name!r} {at_mm} lies between or across slices (slice index {along.min():.2f} to "
             f"{along.max():.2f}); send contours drawn on the slices of this CT"

@@ -43,11 +43,11 @@ DECODERS = {
     "1.2.840.10008.1.2.4.202": "pylibjpeg",  # HTJ2K with RPCL Options, Lossless Only
     "1.2.840.10008.1.2.4.203": "pylibjpeg",  # HTJ2K
 }
-EITHER_KIND = frozenset({"1.2.840.10008.1.2.4.81", "1.2.840.10008.1.2.4.91", "1.2.840.10008.1.2.4.203"})
-ALWAYS_LOSSY = frozenset({"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"})
+_EITHER_KIND = frozenset({"1.2.840.10008.1.2.4.81", "1.2.840.10008.1.2.4.91", "1.2.840.10008.1.2.4.203"})
+_ALWAYS_LOSSY = frozenset({"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"})
 
-JPEG_LOSSLESS = frozenset({"1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70"})
-JPEG_FAMILY = frozenset(syntax for syntax in DECODERS if syntax.startswith("1.2.840.10008.1.2.4."))
+_JPEG_LOSSLESS = frozenset({"1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70"})
+_JPEG_FAMILY = frozenset(syntax for syntax in DECODERS if syntax.startswith("1.2.840.10008.1.2.4."))
 
 
 def require_lossless(instance: DicomInstance) -> str:
@@ -69,7 +69,7 @@ def require_lossless(instance: DicomInstance) -> str:
     """
     syntax = instance.transfer_syntax
     named = f"{instance.name} is encoded as {syntax.name} ({syntax})"
-    if syntax in ALWAYS_LOSSY:
+    if syntax in _ALWAYS_LOSSY:
         raise LossyCompressionError(f"{named}, which loses HU; export the series without loss")
     if syntax not in DECODERS:
         raise UndecodableTransferSyntaxError(
@@ -82,12 +82,12 @@ def require_lossless(instance: DicomInstance) -> str:
             "trusted; send the original series"
         )
     frames = _codestreams(instance) if syntax.is_encapsulated else []
-    if syntax in EITHER_KIND and not (declared == "00" and all(map(_reversibility_test(syntax), frames))):
+    if syntax in _EITHER_KIND and not (declared == "00" and all(map(_reversibility_test(syntax), frames))):
         raise LossyCompressionError(
             f"{named}, and neither header (LossyImageCompression {declared or 'absent'}) nor codestream say "
             "together that nothing was lost; export the series without loss"
         )
-    if syntax in JPEG_FAMILY:
+    if syntax in _JPEG_FAMILY:
         _require_whole_frames(instance, syntax, frames)
     return DECODERS[syntax]
 
@@ -106,7 +106,7 @@ def _require_whole_frames(instance: DicomInstance, syntax: UID, frames: list[byt
                 f"the pixel data of {instance.name} hold {coded or 'no'} rows and columns, not {shape} as "
                 "its header says; export or send it again"
             )
-        if syntax in JPEG_LOSSLESS and not has_jpeg_end(frame):
+        if syntax in _JPEG_LOSSLESS and not has_jpeg_end(frame):
             raise UnreadableFileError(
                 f"the pixel data of {instance.name} end before the image does; export or send it again"
             )

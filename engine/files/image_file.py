@@ -17,18 +17,18 @@ from engine.files.nifti_file import require_intact
 from engine.geometry import Vector3, VolumeGeometry
 from engine.volume import Acquisition, CtVolume, LabelMask
 
-NIFTI = "NiftiImageIO"
-IMAGE_READERS = {
-    ".nii": NIFTI,
-    ".nii.gz": NIFTI,
+_NIFTI = "NiftiImageIO"
+_IMAGE_READERS = {
+    ".nii": _NIFTI,
+    ".nii.gz": _NIFTI,
     ".nrrd": "NrrdImageIO",
     ".nhdr": "NrrdImageIO",
     ".mha": "MetaImageIO",
     ".mhd": "MetaImageIO",
 }
 MAX_VOXELS = 2**30
-EIGHT_BIT_MAXIMUM = 255
-LUNG_IS_BELOW_HU = -200
+_EIGHT_BIT_MAXIMUM = 255
+_LUNG_IS_BELOW_HU = -200
 INT16 = np.iinfo(np.int16)
 
 
@@ -57,8 +57,8 @@ def read_ct_image(path: Path) -> CtVolume:
     voxels, geometry = _read(path)
     _require_hounsfield_range(voxels, path.name)
     warnings = []
-    if voxels.min() > LUNG_IS_BELOW_HU:
-        warnings.append(f"{path.name} has no voxel below {LUNG_IS_BELOW_HU} HU: no lung or air is in it")
+    if voxels.min() > _LUNG_IS_BELOW_HU:
+        warnings.append(f"{path.name} has no voxel below {_LUNG_IS_BELOW_HU} HU: no lung or air is in it")
     hu = np.rint(voxels) if np.issubdtype(voxels.dtype, np.floating) else voxels
     outside = int(np.count_nonzero((hu < INT16.min) | (hu > INT16.max))) if _exceeds_int16(hu) else 0
     if outside:
@@ -134,7 +134,7 @@ def write_mask(path: Path, mask: LabelMask) -> None:
 def _read(path: Path) -> tuple[npt.NDArray[Any], VolumeGeometry]:
     """Voxels (z, y, x) as stored, and their grid."""
     kind = _image_reader(path)
-    if kind == NIFTI:
+    if kind == _NIFTI:
         require_intact(path)
     reader = sitk.ImageFileReader()
     reader.SetImageIO(kind)
@@ -155,13 +155,13 @@ def _read(path: Path) -> tuple[npt.NDArray[Any], VolumeGeometry]:
 
 def _image_reader(path: Path) -> str:
     name = path.name.lower()
-    for suffix, reader in IMAGE_READERS.items():
+    for suffix, reader in _IMAGE_READERS.items():
         if name.endswith(suffix):
             if not path.is_file():
                 raise UnreadableFileError(f"{path.name} does not exist; check the path")
             return reader
     raise UnreadableFileError(
-        f"{path.name} is no file that is read here; send DICOM or one of {', '.join(IMAGE_READERS)}"
+        f"{path.name} is no file that is read here; send DICOM or one of {', '.join(_IMAGE_READERS)}"
     )
 
 
@@ -209,7 +209,7 @@ def _require_hounsfield_range(voxels: npt.NDArray[Any], name: str) -> None:
     if np.issubdtype(voxels.dtype, np.complexfloating) or not np.isfinite(voxels).all():
         raise NotCtError(f"{name} has voxels that are not finite numbers; export it in Hounsfield units")
     low, high = float(voxels.min()), float(voxels.max())
-    if low >= 0 and high <= EIGHT_BIT_MAXIMUM:
+    if low >= 0 and high <= _EIGHT_BIT_MAXIMUM:
         raise NotCtError(
             f"the values of {name} run from {low:g} to {high:g}: a mask or gray values, no Hounsfield units; "
             "export the CT itself"

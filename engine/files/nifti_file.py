@@ -16,10 +16,10 @@ import numpy as np
 
 from engine.errors import InvalidGeometryError, NotCtError, UnreadableFileError
 
-HEADER_BYTES = 540
+_HEADER_BYTES = 540
 CHUNK_BYTES = 1 << 22
-GZIP_MAGIC = b"\x1f\x8b"
-FLOAT_TYPES = {16: "f4", 64: "f8"}
+_GZIP_MAGIC = b"\x1f\x8b"
+_FLOAT_TYPES = {16: "f4", 64: "f8"}
 """NIfTI-1 ``datatype`` codes of floating point voxels."""
 
 
@@ -49,9 +49,9 @@ def require_intact(path: Path) -> None:
     """
     try:
         with path.open("rb") as file:
-            is_compressed = file.read(2) == GZIP_MAGIC
+            is_compressed = file.read(2) == _GZIP_MAGIC
         with gzip.open(path) if is_compressed else path.open("rb") as stream:
-            layout = _layout(stream.read(HEADER_BYTES), path.name)
+            layout = _layout(stream.read(_HEADER_BYTES), path.name)
             if (
                 layout.float_type is None
                 and _stored_size(path, is_compressed) == layout.offset + layout.byte_count
@@ -72,7 +72,7 @@ def _layout(header: bytes, name: str) -> _Layout:
             code, bits = struct.unpack_from(f"{order}2h", header, 70)
             offset = int(struct.unpack_from(f"{order}f", header, 108)[0])
             break
-        if size == HEADER_BYTES and len(header) == HEADER_BYTES:
+        if size == _HEADER_BYTES and len(header) == _HEADER_BYTES:
             code, bits = struct.unpack_from(f"{order}2h", header, 12)
             dimensions = struct.unpack_from(f"{order}8q", header, 16)
             offset = struct.unpack_from(f"{order}q", header, 168)[0]
@@ -85,7 +85,7 @@ def _layout(header: bytes, name: str) -> _Layout:
     voxels = 1
     for size in dimensions[1 : count + 1]:
         voxels *= int(size)
-    float_type = FLOAT_TYPES.get(code)
+    float_type = _FLOAT_TYPES.get(code)
     return _Layout(offset, voxels * bits // 8, np.dtype(f"{order}{float_type}") if float_type else None)
 
 

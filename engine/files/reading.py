@@ -19,7 +19,7 @@ from engine.volume import CtVolume, LabelMask
 
 T = TypeVar("T")
 
-SAME_AXIS_TOLERANCE = 1e-3
+_SAME_AXIS_TOLERANCE = 1e-3
 """How far the step of one grid may be from one voxel of another that is the same but for its axis order."""
 
 
@@ -128,7 +128,7 @@ def in_axis_order_of(grid: VolumeGeometry, mask: LabelMask) -> LabelMask:
     steps = (grid.index_from_lps @ mask.geometry.affine_lps_mm)[:3, :3]
     whole = np.rint(steps)
     is_reordering = np.array_equal(np.abs(whole) @ np.abs(whole).T, np.eye(3))
-    if not is_reordering or np.abs(steps - whole).max() > SAME_AXIS_TOLERANCE:
+    if not is_reordering or np.abs(steps - whole).max() > _SAME_AXIS_TOLERANCE:
         return mask
     order = [int(axis) for axis in np.abs(whole).argmax(axis=1)]
     signs = [int(whole[row, axis]) for row, axis in enumerate(order)]

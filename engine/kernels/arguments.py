@@ -21,7 +21,7 @@ LabelArray: TypeAlias = npt.NDArray[np.int32]
 FloatArray: TypeAlias = npt.NDArray[np.float32]
 DoubleArray: TypeAlias = npt.NDArray[np.float64]
 
-AnyKind = TypeVar("AnyKind", bound=np.generic)
+_AnyKind = TypeVar("_AnyKind", bound=np.generic)
 
 MAX_VOXELS = 2**31 - 1
 """Labels and GPU counters are 32 bit."""
@@ -50,7 +50,7 @@ def require_volume(array: Any, name: str, *dtypes: type[np.generic]) -> npt.NDAr
     return np.ascontiguousarray(array)
 
 
-def read_only(array: npt.NDArray[AnyKind]) -> npt.NDArray[AnyKind]:
+def read_only(array: npt.NDArray[_AnyKind]) -> npt.NDArray[_AnyKind]:
     """Return an array that nothing writes to from here on, so that a device which has it need not get it again."""
     array.flags.writeable = False
     return array

@@ -29,7 +29,7 @@ BackendName: TypeAlias = Backend | Literal["reference", "cpu", "gpu"]
 """What a facade accepts: a member of :class:`Backend` or its plain name."""
 
 
-Given = ParamSpec("Given")
+_Given = ParamSpec("_Given")
 Found = TypeVar("Found")
 
 
@@ -80,11 +80,11 @@ def resident(backend: BackendName) -> AbstractContextManager[Any]:
     return held
 
 
-def beside(work: Callable[Given, Found]) -> Callable[Given, Found]:
+def beside(work: Callable[_Given, Found]) -> Callable[_Given, Found]:
     """Work for a thread of a pool, which then uses what this thread keeps on the device."""
     here = copy_context()
 
-    def done(*args: Given.args, **kwargs: Given.kwargs) -> Found:
+    def done(*args: _Given.args, **kwargs: _Given.kwargs) -> Found:
         return here.copy().run(work, *args, **kwargs)  # a context is entered by one thread at a time
 
     return done

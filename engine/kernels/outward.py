@@ -13,7 +13,7 @@ Box = tuple[Index3, Index3]
 Counts = tuple[IntArray, float, float]
 """Counts (band, counted, covered) and the least uncovered distances: of all voxels, of counted ones."""
 
-FARTHER = 1.5
+_FARTHER = 1.5
 """The search's radius grows by this: at most 3.4 times the voxels of the radius that was enough."""
 
 
@@ -37,7 +37,7 @@ def count_outward(
     radius = max(float(edges[-1]), *spacing)
     counts, *nearest = masks.count_within(radius, whole)
     if math.isinf(nearest[1]) and math.isfinite(radius):
-        radius *= FARTHER  # most margins that exceed the bands exceed them by little
+        radius *= _FARTHER  # most margins that exceed the bands exceed them by little
         nearest = list(masks.count_within(radius, whole)[1:])
         if math.isinf(nearest[0]):
             nearest[0] = _nearest_uncovered(masks, 0, radius, tumor_box, spacing)
@@ -53,7 +53,7 @@ def _nearest_uncovered(masks: Masks, which: int, radius: float, tumor_box: Box, 
         return math.inf
     radius, nearest = max(radius, _gap_mm(tumor_box, where, spacing)), math.inf
     while math.isinf(nearest):
-        radius = FARTHER * radius + max(spacing)
+        radius = _FARTHER * radius + max(spacing)
         _, *found = masks.count_within(radius, where)
         nearest = found[which]
     return nearest

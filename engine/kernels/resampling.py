@@ -20,7 +20,7 @@ from engine.kernels.arguments import (
 )
 from engine.kernels.backend import Backend, BackendName, select
 
-DTYPES_BY_ORDER = {
+_DTYPES_BY_ORDER = {
     0: (np.float32, np.int16, np.uint8, np.bool_),
     1: (np.float32, np.int16),
     3: (np.float32, np.int16),
@@ -89,9 +89,9 @@ def resample(
     -----
     Cubic B-spline: Unser, IEEE Signal Process. Mag. 16(6) (1999); Thevenaz et al., IEEE TMI 19 (2000).
     """
-    if order not in DTYPES_BY_ORDER:
+    if order not in _DTYPES_BY_ORDER:
         raise InvalidRequestError(f"interpolation order {order} must be 0 (nearest), 1 (linear) or 3 (cubic)")
-    voxels = require_volume(voxels, f"voxels of order {order}", *DTYPES_BY_ORDER[order])
+    voxels = require_volume(voxels, f"voxels of order {order}", *_DTYPES_BY_ORDER[order])
     matrix = require_affine(index_map, "index_map")
     shape = _require_shape(output_shape_zyx)
     field, field_map = _require_displacement(displacement, displacement_map)

@@ -14,14 +14,14 @@ from engine.errors import InvalidRequestError
 from engine.kernels.arguments import FloatArray, IntArray, require_volume
 from engine.kernels.backend import Backend, BackendName, select
 
-LEVELS = 6
-CODE_BITS = 12 * (LEVELS - 1)
+_LEVELS = 6
+CODE_BITS = 12 * (_LEVELS - 1)
 """Bits of a code: 12 patch distances, each in as many bits as lie between its levels."""
 
-GREATEST_HU = 1e6
+_GREATEST_HU = 1e6
 """Beyond any CT; keeps sums of squares far from what float32 cannot hold."""
 
-LEAST_MEAN_HU2 = 1e-6
+_LEAST_MEAN_HU2 = 1e-6
 """Squared differences below this are rounding of float32 HU, not tissue: all 12 count as equal."""
 
 # first the neighbors whose pairs step forward along their first axis, then those facing them
@@ -31,7 +31,7 @@ PAIRS: IntArray = np.array(
 )
 """Neighbors (z, y, x) whose patches are compared, (12, 2, 3): all pairs that do not face each other."""
 
-_THRESHOLDS = np.array([-math.log((i + 1.5) / LEVELS) for i in range(LEVELS - 1)])
+_THRESHOLDS = np.array([-math.log((i + 1.5) / _LEVELS) for i in range(_LEVELS - 1)])
 
 
 class _SelfSimilarityTwin(Protocol):
@@ -82,19 +82,19 @@ def self_similarity_codes(
     ``exp(-distance)``. All backends add in one order and give the same bits.
     """
     hu = require_volume(hu, "hu", np.float32)
-    radius, dilation = require_count(radius, "radius"), require_count(dilation, "dilation")
-    if not (hu.min() >= -GREATEST_HU and hu.max() <= GREATEST_HU):  # false for NaN
+    radius, dilation = _require_count(radius, "radius"), _require_count(dilation, "dilation")
+    if not (hu.min() >= -_GREATEST_HU and hu.max() <= _GREATEST_HU):  # false for NaN
         raise InvalidRequestError(
-            f"hu must be finite and within ±{GREATEST_HU:g}; fill what was not scanned with air"
+            f"hu must be finite and within ±{_GREATEST_HU:g}; fill what was not scanned with air"
         )
     patch = (2 * radius + 1) ** 3
     shares = (_THRESHOLDS / len(PAIRS)).astype(np.float32)
-    least_total = np.float32(LEAST_MEAN_HU2 * patch * len(PAIRS))
+    least_total = np.float32(_LEAST_MEAN_HU2 * patch * len(PAIRS))
     twin: _SelfSimilarityTwin = select(backend, "self_similarity")
     return twin.encode(hu, PAIRS, radius, dilation, shares, least_total)
 
 
-def require_count(value: Any, name: str) -> int:
+def _require_count(value: Any, name: str) -> int:
     """Return a whole number of at least one.
 
     Raises

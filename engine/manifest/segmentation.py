@@ -17,7 +17,7 @@ IMAGE, LOGITS = "image", "logits"
 
 Axis = Annotated[int, Field(ge=0, le=2)]
 Label = Annotated[int, Field(ge=0, le=255)]
-Axes3 = tuple[Axis, Axis, Axis]
+_Axes3 = tuple[Axis, Axis, Axis]
 
 
 class Channel(Section):
@@ -96,8 +96,8 @@ class SegmentationSection(Section):
     regions: tuple[tuple[Label, ...], ...] = ()
     regions_class_order: tuple[Label, ...] = ()
     orientation: Literal["as_stored", "ras", "lps"] = "as_stored"
-    transpose_forward: Axes3 = (0, 1, 2)
-    transpose_backward: Axes3 = (0, 1, 2)
+    transpose_forward: _Axes3 = (0, 1, 2)
+    transpose_backward: _Axes3 = (0, 1, 2)
     spacing_mm: tuple[Positive, Positive, Positive]
     patch_shape: tuple[Count, Count, Count]
     step_share: Annotated[float, Field(gt=0, le=1)] = 0.5

@@ -13,14 +13,14 @@ from engine.phantoms.tumor import evenly_spread
 
 AblationKind = Literal["complete", "miss", "under", "half"]
 
-MARGIN_OF_KIND_MM: Final[dict[str, float]] = {"complete": 6.0, "miss": 2.5, "under": -2.0, "half": -12.0}
+_MARGIN_OF_KIND_MM: Final[dict[str, float]] = {"complete": 6.0, "miss": 2.5, "under": -2.0, "half": -12.0}
 """Least margin along the worst direction, unless the caller names one."""
 
 RIM_MM: Final = 2.5
 """Width of the ground-glass rim around the dense core."""
 
-GROUND_GLASS_HU: Final = -560.0
-CORE_HU: Final = -60.0
+_GROUND_GLASS_HU: Final = -560.0
+_CORE_HU: Final = -60.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +71,7 @@ def random_ablation(
     rng: np.random.Generator, kind: AblationKind, minimal_margin_mm: float | None
 ) -> AblationShape:
     """A zone of a kind; its least margin over all directions is the one asked for."""
-    least = MARGIN_OF_KIND_MM[kind] if minimal_margin_mm is None else minimal_margin_mm
+    least = _MARGIN_OF_KIND_MM[kind] if minimal_margin_mm is None else minimal_margin_mm
     waves = tuple((_unit(rng), float(rng.uniform(0.5, 2.0)), float(rng.uniform(3.0, 8.0))) for _ in range(4))
     ample = max(least + float(rng.uniform(0.5, 2.5)), 6.0)
     sharpness = 1.2 if kind == "half" else float(rng.uniform(3.0, 6.0))
@@ -85,7 +85,7 @@ def zone_hu(rng: np.random.Generator, depth_mm: FloatArray) -> npt.NDArray[np.fl
     """HU of the zone by depth: ground glass at the rim, coagulated tissue within."""
     inward = np.clip((depth_mm - RIM_MM + 0.7) / 1.4, 0.0, 1.0)
     mottle = rng.normal(0.0, 25.0, depth_mm.shape)
-    return np.asarray(GROUND_GLASS_HU + inward * (CORE_HU - GROUND_GLASS_HU) + mottle)
+    return np.asarray(_GROUND_GLASS_HU + inward * (_CORE_HU - _GROUND_GLASS_HU) + mottle)
 
 
 def _unit(rng: np.random.Generator) -> FloatArray:

@@ -25,11 +25,11 @@ OUTSIDE_AIR_HU: Final = -950.0
 VESSEL_CLOSING_MM: Final = 6.0
 """Vessels and nodules up to about twice this width belong to the lung."""
 
-PAD_MM: Final = 18.0
+_PAD_MM: Final = 18.0
 """A real CT goes on beyond its edge as its mirror image, so that a scan shifted by a breath has no void."""
 
-STILL_SHARE: Final = 0.25
-FREE_SHARE: Final = 0.6
+_STILL_SHARE: Final = 0.25
+_FREE_SHARE: Final = 0.6
 """From the mediastinal to the lateral end of the lung: held up to the first share, free from the second."""
 
 
@@ -103,10 +103,10 @@ def chest_of_ct(ct: CtVolume, lesion_lps_mm: FloatArray) -> Chest:
     if at_x.min() < 0.0 < at_x.max():  # both lungs
         medial = 0.0
     pleura = Pleura(
-        sampled, medial + STILL_SHARE * (lateral - medial), medial + FREE_SHARE * (lateral - medial)
+        sampled, medial + _STILL_SHARE * (lateral - medial), medial + _FREE_SHARE * (lateral - medial)
     )
     corners = ct.geometry.corners_lps_mm()
-    pad = [int(np.ceil(PAD_MM / s)) for s in ct.geometry.spacing_zyx_mm]
+    pad = [int(np.ceil(_PAD_MM / s)) for s in ct.geometry.spacing_zyx_mm]
     pad = [min(p, n - 1) for p, n in zip(pad, ct.geometry.shape_zyx, strict=True)]
     padded = np.pad(ct.voxels_hu.astype(np.float32), [(p, p) for p in pad], mode="reflect")
     grid = ct.geometry.crop(
@@ -141,7 +141,7 @@ def random_place(
     return np.asarray(places[fitting[0]])
 
 
-def lung_of_ct(ct: CtVolume) -> tuple[npt.NDArray[np.bool_], VolumeGeometry]:
+def _lung_of_ct(ct: CtVolume) -> tuple[npt.NDArray[np.bool_], VolumeGeometry]:
     """All lung of a CT, its vessels and small nodules included, on an upright isotropic grid.
 
     Raises
@@ -164,7 +164,7 @@ def lung_of_ct(ct: CtVolume) -> tuple[npt.NDArray[np.bool_], VolumeGeometry]:
 
 
 def _lung_depth(ct: CtVolume) -> tuple[npt.NDArray[np.float32], VolumeGeometry]:
-    lung, grid = lung_of_ct(ct)
+    lung, grid = _lung_of_ct(ct)
     padded = np.pad(lung, 1, mode="edge")
     inside = ndimage.distance_transform_edt(padded, sampling=LUNG_SPACING_MM)
     outside = ndimage.distance_transform_edt(~padded, sampling=LUNG_SPACING_MM)

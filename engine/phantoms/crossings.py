@@ -11,10 +11,10 @@ from scipy.spatial import cKDTree
 
 from engine.geometry import FloatArray
 
-PLANE_MM: Final = 3.0
+_PLANE_MM: Final = 3.0
 """Closer than this, distances are measured to the plane that touches the surface."""
 
-IndexArray = npt.NDArray[np.intp]
+_IndexArray = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,8 +29,8 @@ class Crossings:
         How far from ``inside`` to ``outside`` the surface lies, 0 to 1.
     """
 
-    inside: IndexArray
-    outside: IndexArray
+    inside: _IndexArray
+    outside: _IndexArray
     share: FloatArray
 
     def __len__(self) -> int:
@@ -98,4 +98,4 @@ def distance_to_samples(
     distance, nearest = tree.query(points, workers=-1)
     height = np.abs(np.einsum("ni,ni->n", points - samples[nearest], normals[nearest]))
     beside = np.sqrt(np.maximum(distance**2 - height**2, 0.0))
-    return np.where((distance < PLANE_MM) & (beside < gap_mm), height, distance)
+    return np.where((distance < _PLANE_MM) & (beside < gap_mm), height, distance)

@@ -13,21 +13,21 @@ DeformationKind = Literal["stiff", "smooth", "sliding"]
 """How the lung deforms: by long waves and a breathing gradient; by bumps of a lobule's width; smoothly, and
 along the chest wall by a jump."""
 
-BUMPS: Final = 4
-BUMP_WIDTHS_MM: Final[dict[DeformationKind, tuple[float, float]]] = {
+_BUMPS: Final = 4
+_BUMP_WIDTHS_MM: Final[dict[DeformationKind, tuple[float, float]]] = {
     "stiff": (40.0, 60.0),
     "smooth": (22.0, 32.0),
     "sliding": (28.0, 40.0),
 }
 """Standard deviations of the Gaussian bumps."""
 
-BUMP_PLACES_MM: Final[dict[DeformationKind, float]] = {"stiff": 70.0, "smooth": 55.0, "sliding": 60.0}
+_BUMP_PLACES_MM: Final[dict[DeformationKind, float]] = {"stiff": 70.0, "smooth": 55.0, "sliding": 60.0}
 """The bumps lie in a cube of this half width around the tumor."""
 
-BREATHING_GRADIENT: Final = 0.08
+_BREATHING_GRADIENT: Final = 0.08
 """Greatest stretch from head to foot of a stiff lung: 8 mm over 100 mm, a shallow breath."""
 
-OTHER_GRADIENT_SD: Final = 0.015
+_OTHER_GRADIENT_SD: Final = 0.015
 """The other eight components of the gradient."""
 
 
@@ -118,16 +118,16 @@ def random_bumps(
 ) -> tuple[tuple[FloatArray, FloatArray, float], ...]:
     """Bumps around a point, the largest of at most ``greatest_mm``."""
     bumps = []
-    for _ in range(BUMPS):
-        place = center + rng.uniform(-BUMP_PLACES_MM[kind], BUMP_PLACES_MM[kind], 3)
+    for _ in range(_BUMPS):
+        place = center + rng.uniform(-_BUMP_PLACES_MM[kind], _BUMP_PLACES_MM[kind], 3)
         direction = rng.normal(size=3)
         height = rng.uniform(0.3, 1.0) * greatest_mm / np.linalg.norm(direction)
-        bumps.append((place, direction * height, float(rng.uniform(*BUMP_WIDTHS_MM[kind]))))
+        bumps.append((place, direction * height, float(rng.uniform(*_BUMP_WIDTHS_MM[kind]))))
     return tuple(bumps)
 
 
 def random_gradient(rng: np.random.Generator) -> FloatArray:
     """A stretch from head to foot, and a little of everything else."""
-    gradient = rng.normal(0.0, OTHER_GRADIENT_SD, (3, 3))
-    gradient[2, 2] = rng.uniform(-BREATHING_GRADIENT, BREATHING_GRADIENT)
+    gradient = rng.normal(0.0, _OTHER_GRADIENT_SD, (3, 3))
+    gradient[2, 2] = rng.uniform(-_BREATHING_GRADIENT, _BREATHING_GRADIENT)
     return np.asarray(gradient)

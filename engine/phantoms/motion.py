@@ -34,12 +34,12 @@ FREE_MM: Final = 10.0
 LEAST_JACOBIAN: Final = 0.25
 """A drawn bend that presses tissue together more than this is drawn again, weaker."""
 
-JACOBIAN_LATTICE_MM: Final = 4.0
-WEAKER: Final = 0.75
-TRIES: Final = 10
+_JACOBIAN_LATTICE_MM: Final = 4.0
+_WEAKER: Final = 0.75
+_TRIES: Final = 10
 
-ROOM_FOR_FLOW_MM: Final = 76.0
-ZONE_BEYOND_TUMOR_MM: Final = 5.0
+_ROOM_FOR_FLOW_MM: Final = 76.0
+_ZONE_BEYOND_TUMOR_MM: Final = 5.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +129,7 @@ class Motion:
         float
             Not positive where the motion would fold the tissue; lung and chest wall each on its own.
         """
-        axis = np.arange(-half_width_mm, half_width_mm + 1.0, JACOBIAN_LATTICE_MM)
+        axis = np.arange(-half_width_mm, half_width_mm + 1.0, _JACOBIAN_LATTICE_MM)
         grid = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1) + self.verification_center
         points = grid.reshape(-1, 3)
         lung = _determinant(self.lung_to_planning(points).reshape(grid.shape))
@@ -196,7 +196,7 @@ def random_motion(
     if not rigid_only:
         bumps = random_bumps(rng, center, deformation, greatest_bend_mm)
         gradient = random_gradient(rng) if deformation == "stiff" else np.zeros((3, 3))
-        offset, radius = zone or (np.zeros(3), tumor_radius_mm + ZONE_BEYOND_TUMOR_MM)
+        offset, radius = zone or (np.zeros(3), tumor_radius_mm + _ZONE_BEYOND_TUMOR_MM)
         drawn_in = Contraction(center + offset, contraction, radius) if contraction else None
         free = FreeDeformation(turn, center, planning_center, gradient, bumps, drawn_in)
         if deformation == "sliding":
@@ -213,11 +213,11 @@ def _without_folds(
     reach_mm: float,
 ) -> Motion:
     """The motion of a free deformation, weakened until it folds nothing."""
-    for _ in range(TRIES):
+    for _ in range(_TRIES):
         motion = _with_tumor(free, slide, distance, planning_center, reach_mm)
         if motion.rigid or motion.least_jacobian() > LEAST_JACOBIAN:
             return motion
-        free, slide = free.scaled(WEAKER), slide.scaled(WEAKER) if slide else None
+        free, slide = free.scaled(_WEAKER), slide.scaled(_WEAKER) if slide else None
     raise InvalidRequestError(
         f"a contraction of {free.contraction.share if free.contraction else 0.0:g} folds the tissue even without "
         "a bend; ask for less"
@@ -285,9 +285,11 @@ def _random_slide(
         raise InvalidRequestError("a sliding lung needs a pleura to slide along; pass one")
     direction = np.array([0.0, rng.normal(0.0, 0.35), rng.choice([-1.0, 1.0])])
     jump = slide_mm * direction / np.linalg.norm(direction)
-    return slide_along(pleura, jump, center, ROOM_FOR_FLOW_MM)
+    return slide_along(pleura, jump, center, _ROOM_FOR_FLOW_MM)
 
 
 def _determinant(mapped: FloatArray) -> npt.NDArray[np.float64]:
-    derivative = np.stack([np.gradient(mapped, JACOBIAN_LATTICE_MM, axis=axis) for axis in range(3)], axis=-1)
+    derivative = np.stack(
+        [np.gradient(mapped, _JACOBIAN_LATTICE_MM, axis=axis) for axis in range(3)], axis=-1
+    )
     return np.asarray(np.linalg.det(derivative))

@@ -14,20 +14,20 @@ from engine.kernels.resampling import resample
 from engine.volume import CtVolume, LabelMask
 
 AIR_HU: Final = -990.0
-AIR_NOISE_HU: Final = 12.0
+_AIR_NOISE_HU: Final = 12.0
 REACH_MM: Final = 80.0
 """The air lies on the lesion's side: its depth falls to nothing at this distance from the lesion."""
 
-FULL_WITHIN_SHARE: Final = 0.5
+_FULL_WITHIN_SHARE: Final = 0.5
 """Within this share of the reach it has its full depth."""
 
-GIVES_WAY_MM: Final = 45.0
+_GIVES_WAY_MM: Final = 45.0
 """Over this depth below the pleura the lung's retreat fades: towards the hilum it stays where it is."""
 
-FACES_MEDIASTINUM: Final = 0.5
+_FACES_MEDIASTINUM: Final = 0.5
 """Cosine between the pleura's outward normal and the way to the midline from which on there is no air."""
 
-FACING_SMOOTHING_MM: Final = 9.0
+_FACING_SMOOTHING_MM: Final = 9.0
 NORMAL_SMOOTHING_MM: Final = 4.0
 
 
@@ -91,7 +91,7 @@ def collapse_lung(
     depth = np.asarray(depth[1:-1, 1:-1, 1:-1], dtype=np.float64)
     gap = gap_mm * _nearness(grid, lesion_lps_mm) * _facing_the_wall(depth, grid, lesion_lps_mm)
     air = lung.voxels & (depth < gap)
-    below = np.clip((depth - gap) / GIVES_WAY_MM, 0.0, 1.0)
+    below = np.clip((depth - gap) / _GIVES_WAY_MM, 0.0, 1.0)
     retreat = np.where(lung.voxels, gap * (1.0 - below) ** 2, 0.0)
     displacement = _outward(depth, spacing, NORMAL_SMOOTHING_MM) * retreat[..., None] / np.array(spacing)
     moved = resample(
@@ -103,7 +103,7 @@ def collapse_lung(
         order=1,
         fill=-1000.0,
     )
-    noise = np.random.default_rng(seed).normal(0.0, AIR_NOISE_HU, int(air.sum()))
+    noise = np.random.default_rng(seed).normal(0.0, _AIR_NOISE_HU, int(air.sum()))
     moved[air] = AIR_HU + noise
     hu = np.clip(np.rint(np.where(lung.voxels, moved, ct.voxels_hu)), -1024, 3071).astype(np.int16)
     carried = tuple(_carried(mask.require_on(ct), displacement, air) for mask in masks)
@@ -117,16 +117,16 @@ def _nearness(grid: VolumeGeometry, place_lps_mm: FloatArray) -> FloatArray:
     distance = np.sqrt(
         away[0][:, None, None] ** 2 + away[1][None, :, None] ** 2 + away[2][None, None, :] ** 2
     )
-    share = np.clip((1.0 - distance / REACH_MM) / (1.0 - FULL_WITHIN_SHARE), 0.0, 1.0)
+    share = np.clip((1.0 - distance / REACH_MM) / (1.0 - _FULL_WITHIN_SHARE), 0.0, 1.0)
     return np.asarray(share * share * (3.0 - 2.0 * share))
 
 
 def _facing_the_wall(depth: FloatArray, grid: VolumeGeometry, lesion_lps_mm: FloatArray) -> FloatArray:
     """1 where the pleura faces the chest wall, 0 where it faces the mediastinum, which holds the lung."""
-    outward = _outward(depth, grid.spacing_zyx_mm, FACING_SMOOTHING_MM)
+    outward = _outward(depth, grid.spacing_zyx_mm, _FACING_SMOOTHING_MM)
     to_midline = -np.sign(lesion_lps_mm[0]) * np.array([1.0, 0.0, 0.0])
     medial = outward @ (np.array(grid.directions_zyx_lps) @ to_midline)
-    share = np.clip(1.0 - medial / FACES_MEDIASTINUM, 0.0, 1.0)
+    share = np.clip(1.0 - medial / _FACES_MEDIASTINUM, 0.0, 1.0)
     return np.asarray(share * share * (3.0 - 2.0 * share))
 
 

@@ -22,23 +22,23 @@ from engine.volume import Acquisition, CtVolume, LabelMask
 
 SIMULATED: Final = "simulated phantom, not a patient"
 
-MOTION_LATTICE_MM: Final = 3.0
+_MOTION_LATTICE_MM: Final = 3.0
 """The motion is smooth; images are made from it sampled this finely."""
 
 TUMOR_HU: Final = 30.0
 REACH_MM: Final = 16.0
 """Zone and truth are looked for within this distance of the tumor's surface."""
 
-TRUTH_ROOM_MM: Final = 6.5
+_TRUTH_ROOM_MM: Final = 6.5
 """The truth is looked for this far from the tumor first: most margins are smaller, and the target ends at 5."""
 
 _COARSE_MM: Final = 1.6
 
-LUNG_DEPTH_STEP: Final = 4
+_LUNG_DEPTH_STEP: Final = 4
 """The lung's depth is taken on every such point of the truth's lattice, 1.6 mm apart."""
 
 
-IndexArrays = tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.intp]]
+_IndexArrays = tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.intp]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +93,7 @@ def scan_verification(
     moved = _sample_motion(scene, grid)
 
     @lru_cache(maxsize=1)  # the only profile of a slice one millimeter thick is the grid itself
-    def burn(at: VolumeGeometry) -> tuple[IndexArrays, FloatArray, FloatArray, FloatArray]:
+    def burn(at: VolumeGeometry) -> tuple[_IndexArrays, FloatArray, FloatArray, FloatArray]:
         near, points = voxels_within(at, scene.motion.verification_center, reach)
         tumor_distance = _tumor_distance_mm(scene, points)
         depth = scene.ablation.depth_mm(tumor_distance, points - scene.motion.verification_center)
@@ -122,9 +122,9 @@ def scan_verification(
 def scene_truth(scene: Scene) -> PhantomTruth:
     """What is true of a scene."""
     least_jacobian = scene.motion.least_jacobian()
-    truth = _truth_within(scene, TRUTH_ROOM_MM, least_jacobian)
+    truth = _truth_within(scene, _TRUTH_ROOM_MM, least_jacobian)
     margins = (truth.minimal_margin_mm, truth.lung_clipped.minimal_margin_mm, truth.core.minimal_margin_mm)
-    if max(margins) < TRUTH_ROOM_MM:
+    if max(margins) < _TRUTH_ROOM_MM:
         return truth
     # What was found is no less than the truth, which may lie outside the lattice.
     return _truth_within(scene, min(max(margins) + 0.5, REACH_MM), least_jacobian)
@@ -157,7 +157,7 @@ def _lattice_around_tumor(scene: Scene, room_mm: float) -> FloatArray:
 
 def _lung_depth_on(scene: Scene, points: FloatArray) -> FloatArray:
     """Lung depth on a lattice (nz, ny, nx, 3): smooth, so taken on every fourth point and in between."""
-    step = LUNG_DEPTH_STEP
+    step = _LUNG_DEPTH_STEP
     shape = points.shape[:3]
     ends = [np.append(np.arange(0, n - 1, step), n - 1) for n in shape]
     coarse = points[np.ix_(*ends)]
@@ -184,7 +184,7 @@ def _tumor_distance_mm(scene: Scene, points: FloatArray) -> FloatArray:
 
 
 @dataclass(frozen=True, eq=False)
-class SampledMotion:
+class _SampledMotion:
     """The motion beyond the tumor's own, in chest voxels on a lattice of the verification frame.
 
     Parameters
@@ -212,12 +212,12 @@ class SampledMotion:
         return np.asarray(found, dtype=np.float64)
 
 
-def _sample_motion(scene: Scene, grid: VolumeGeometry) -> SampledMotion:
+def _sample_motion(scene: Scene, grid: VolumeGeometry) -> _SampledMotion:
     """The motion around a scan, with room for its slices' profile."""
     motion = scene.motion
-    room = MOTION_LATTICE_MM + 0.5 * max(grid.spacing_zyx_mm)
+    room = _MOTION_LATTICE_MM + 0.5 * max(grid.spacing_zyx_mm)
     low, high = grid.corners_lps_mm().min(axis=0), grid.corners_lps_mm().max(axis=0)
-    lattice = grid.around(low - room, high + room, MOTION_LATTICE_MM)
+    lattice = grid.around(low - room, high + room, _MOTION_LATTICE_MM)
     points = lattice.to_lps(np.moveaxis(np.indices(lattice.shape_zyx), 0, -1)).reshape(-1, 3)
     with_tumor = apply_affine(motion.planning_from_verification, points)
     to_index = scene.chest_geometry.index_from_lps[:3, :3]
@@ -231,14 +231,14 @@ def _sample_motion(scene: Scene, grid: VolumeGeometry) -> SampledMotion:
 
     lung = motion.lung_to_planning(points)
     if motion.slide is None:
-        return SampledMotion(lattice, depth_of(lung), beyond(lung))
+        return _SampledMotion(lattice, depth_of(lung), beyond(lung))
     wall = motion.wall_to_planning(points)
     wall_depth, lung_depth = depth_of(wall), depth_of(lung)
     depth = np.where(wall_depth >= 0.0, lung_depth, wall_depth)
-    return SampledMotion(lattice, depth, beyond(lung), beyond(wall), wall_depth)
+    return _SampledMotion(lattice, depth, beyond(lung), beyond(wall), wall_depth)
 
 
-def _chest_on(scene: Scene, grid: VolumeGeometry, moved: SampledMotion | None) -> FloatArray:
+def _chest_on(scene: Scene, grid: VolumeGeometry, moved: _SampledMotion | None) -> FloatArray:
     """The chest on a grid of the planning frame, or of the verification frame (``moved``)."""
     to_index = scene.chest_geometry.index_from_lps
     if moved is None:
@@ -272,7 +272,9 @@ def _resampled(
     return np.asarray(hu, dtype=np.float64)
 
 
-def _blend(hu: FloatArray, near: IndexArrays, distance_mm: FloatArray, inside_hu: float | FloatArray) -> None:
+def _blend(
+    hu: FloatArray, near: _IndexArrays, distance_mm: FloatArray, inside_hu: float | FloatArray
+) -> None:
     """Mix in what lies inside a surface, with a partial-volume edge."""
     share = np.clip(0.5 - distance_mm / (2.0 * EDGE_MM), 0.0, 1.0)
     hu[near] += share * (inside_hu - hu[near])
@@ -305,7 +307,7 @@ def _acquire(
 
 def voxels_within(
     grid: VolumeGeometry, center_lps_mm: FloatArray, radius_mm: float
-) -> tuple[IndexArrays, FloatArray]:
+) -> tuple[_IndexArrays, FloatArray]:
     """Indices of the voxels within a radius of a point, as NumPy takes them, and their positions (N, 3)."""
     room = radius_mm / np.array(grid.spacing_zyx_mm)
     at = grid.to_index(center_lps_mm)

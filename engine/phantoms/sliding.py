@@ -17,14 +17,14 @@ from scipy import ndimage
 from engine.geometry import FloatArray
 
 FLOW_LATTICE_MM: Final = 4.0
-FLOW_STEPS: Final = 3
+_FLOW_STEPS: Final = 3
 """Midpoint steps of the flow; a slide of 10 mm goes 3.3 mm in each."""
 
-PARALLEL_MM: Final = 5.0
+_PARALLEL_MM: Final = 5.0
 FREE_MM: Final = 28.0
 """Down to the first depth below the pleura the flow runs parallel to it, from the second on it is free."""
 
-MOST_MM: Final = 3.0
+_MOST_MM: Final = 3.0
 """No more than this is put right of the flow's error at the pleura."""
 
 NORMAL_SMOOTHING_MM: Final = 5.0
@@ -73,8 +73,8 @@ class PleuralSlide:
     def carried(self, points_lps_mm: FloatArray) -> FloatArray:
         """Planning positions (N, 3) at the end of the flow."""
         at = points_lps_mm
-        step = 1.0 / FLOW_STEPS
-        for _ in range(FLOW_STEPS):
+        step = 1.0 / _FLOW_STEPS
+        for _ in range(_FLOW_STEPS):
             halfway = at + 0.5 * step * self._at(self.flow_mm, at)
             at = at + step * self._at(self.flow_mm, halfway)
         return self._as_deep(at, self.lung_depth_mm(points_lps_mm))
@@ -82,8 +82,8 @@ class PleuralSlide:
     def _as_deep(self, points: FloatArray, depth_mm: FloatArray) -> FloatArray:
         """Near the pleura, take points back to the depth they came from: the flow's steps are not exact."""
         near = np.flatnonzero(depth_mm < FREE_MM)
-        parallel = 1.0 - _smooth_step((depth_mm[near] - PARALLEL_MM) / (FREE_MM - PARALLEL_MM))
-        missing = np.clip(depth_mm[near] - self.lung_depth_mm(points[near]), -MOST_MM, MOST_MM)
+        parallel = 1.0 - _smooth_step((depth_mm[near] - _PARALLEL_MM) / (FREE_MM - _PARALLEL_MM))
+        missing = np.clip(depth_mm[near] - self.lung_depth_mm(points[near]), -_MOST_MM, _MOST_MM)
         corrected = points.copy()
         corrected[near] += (parallel * missing)[:, None] * self._at(self.normal, points[near])
         return corrected
@@ -124,7 +124,7 @@ def slide_along(
     smooth = ndimage.gaussian_filter(depth, NORMAL_SMOOTHING_MM / FLOW_LATTICE_MM, mode="nearest")
     slope = np.stack(np.gradient(smooth, FLOW_LATTICE_MM), axis=-1)
     normal = slope / np.maximum(np.linalg.norm(slope, axis=-1, keepdims=True), 1e-3)
-    parallel = 1.0 - _smooth_step((depth - PARALLEL_MM) / (FREE_MM - PARALLEL_MM))
+    parallel = 1.0 - _smooth_step((depth - _PARALLEL_MM) / (FREE_MM - _PARALLEL_MM))
     lateral = (points[..., 0] - pleura.still_at_x_mm) / (pleura.free_at_x_mm - pleura.still_at_x_mm)
     flow = jump_lps_mm - (parallel * (normal @ jump_lps_mm))[..., None] * normal
     flow *= _smooth_step(lateral)[..., None]

@@ -11,19 +11,19 @@ from scipy import ndimage
 
 from engine.geometry import FloatArray, VolumeGeometry
 
-FINE_SPACING_MM: Final = 1.0
+_FINE_SPACING_MM: Final = 1.0
 """The chest is rendered once on this grid; scans are cubic samples of it."""
 
 LUNG_HU: Final = -855.0
-SOFT_TISSUE_HU: Final = 45.0
-FAT_HU: Final = -95.0
-BONE_HU: Final = 520.0
-MARROW_HU: Final = 220.0
-VESSEL_HU: Final = 40.0
+_SOFT_TISSUE_HU: Final = 45.0
+_FAT_HU: Final = -95.0
+_BONE_HU: Final = 520.0
+_MARROW_HU: Final = 220.0
+_VESSEL_HU: Final = 40.0
 EDGE_MM: Final = 0.7
 """Half width of the partial-volume edge of every surface."""
 
-THINNEST_MM: Final = 0.75
+_THINNEST_MM: Final = 0.75
 """Branches thinner than this are not followed further."""
 
 _Real = TypeVar("_Real", np.float32, np.float64)
@@ -36,7 +36,7 @@ _HILUM = np.array([-26.0, 5.0, 0.0])
 
 
 @dataclass(frozen=True, eq=False)
-class Thorax:
+class _Thorax:
     """HU of the planning chest without tumor.
 
     Parameters
@@ -64,7 +64,7 @@ def _lung_depth_mm(sum_of_powers: FloatArray) -> FloatArray:
     return np.asarray((1.0 - sum_of_powers ** (1.0 / _LUNG_SQUARENESS)) * np.min(_LUNG_RADII))
 
 
-def render_thorax(rng: np.random.Generator, center_lps_mm: FloatArray, half_width_mm: FloatArray) -> Thorax:
+def render_thorax(rng: np.random.Generator, center_lps_mm: FloatArray, half_width_mm: FloatArray) -> _Thorax:
     """Render the part of the chest around a point.
 
     Parameters
@@ -76,22 +76,22 @@ def render_thorax(rng: np.random.Generator, center_lps_mm: FloatArray, half_widt
 
     Returns
     -------
-    Thorax
+    _Thorax
     """
     box = VolumeGeometry((1, 1, 1), (1.0, 1.0, 1.0))
-    grid = box.around(center_lps_mm - half_width_mm, center_lps_mm + half_width_mm, FINE_SPACING_MM)
+    grid = box.around(center_lps_mm - half_width_mm, center_lps_mm + half_width_mm, _FINE_SPACING_MM)
     x, y, z = _axes_lps_mm(grid)
     # The powers are taken once per row of the grid, not per voxel.
     depth = _lung_depth_mm(_lung_powers(x, 0) + _lung_powers(y, 1) + _lung_powers(z, 2)).astype(np.float32)
-    hu = np.full(grid.shape_zyx, SOFT_TISSUE_HU, dtype=np.float32)
+    hu = np.full(grid.shape_zyx, _SOFT_TISSUE_HU, dtype=np.float32)
     _wall(hu, (x, y, z), depth)
     in_lung = _edge(depth)
     lung = 22.0 * _texture(rng, grid.shape_zyx, 2.5)
     lung += 12.0 * _texture(rng, grid.shape_zyx, 8.0)
     lung += (LUNG_HU + 25.0 * (y - center_lps_mm[1]) / 60.0).astype(np.float32)  # gravity: denser behind
     hu += in_lung * (lung - hu)
-    hu += _vessels(rng, grid) * in_lung * (VESSEL_HU - hu)
-    return Thorax(hu, grid)
+    hu += _vessels(rng, grid) * in_lung * (_VESSEL_HU - hu)
+    return _Thorax(hu, grid)
 
 
 def _axes_lps_mm(grid: VolumeGeometry) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -114,12 +114,12 @@ def _wall(
     """Fat, ribs and outside air beyond the pleura, on the lateral side only."""
     x, y, z = axes
     lateral = x < _HILUM[0]
-    hu[lateral & (depth < -14.0)] = FAT_HU
+    hu[lateral & (depth < -14.0)] = _FAT_HU
     # Ribs: slanting bands every 24 mm in the chest wall.
     phase = np.mod(z + 0.45 * y, 24.0) - 12.0
     from_axis = phase**2 + (depth + np.float32(7.5)) ** 2
-    hu[lateral & (from_axis < 4.5**2)] = BONE_HU
-    hu[lateral & (from_axis < 2.8**2)] = MARROW_HU
+    hu[lateral & (from_axis < 4.5**2)] = _BONE_HU
+    hu[lateral & (from_axis < 2.8**2)] = _MARROW_HU
     hu[lateral & (depth < -30.0)] = -1000.0
 
 
@@ -137,7 +137,7 @@ def _vessel_tree(rng: np.random.Generator) -> list[tuple[FloatArray, FloatArray,
         if radius < 3.0 and lung_depth_mm(end) < 1.5:
             continue
         segments.append((start, end, radius))
-        if radius < THINNEST_MM:
+        if radius < _THINNEST_MM:
             continue
         for share in (rng.uniform(0.78, 0.92), rng.uniform(0.5, 0.75)):
             turned = direction + rng.normal(0.0, 0.42, 3)
@@ -151,7 +151,7 @@ def _vessels(rng: np.random.Generator, grid: VolumeGeometry) -> npt.NDArray[np.f
     tree = _vessel_tree(rng)
     radii = np.array([radius for _, _, radius in tree])
     starts, ends = (grid.to_index(np.array([segment[k] for segment in tree])) for k in (0, 1))
-    room = ((radii + EDGE_MM) / FINE_SPACING_MM)[:, None]
+    room = ((radii + EDGE_MM) / _FINE_SPACING_MM)[:, None]
     first = np.maximum(np.floor(np.minimum(starts, ends) - room), 0).astype(int)
     last = np.minimum(np.ceil(np.maximum(starts, ends) + room) + 1, grid.shape_zyx).astype(int)
     for k in np.flatnonzero((last > first).all(axis=1)):
@@ -175,7 +175,7 @@ def _paint_capsule(
     length = axis @ axis
     share = np.clip((dz * axis[0] + dy * axis[1] + dx * axis[2]) / length, 0.0, 1.0)
     square = (dz - share * axis[0]) ** 2 + (dy - share * axis[1]) ** 2 + (dx - share * axis[2]) ** 2
-    distance = FINE_SPACING_MM * np.sqrt(square)
+    distance = _FINE_SPACING_MM * np.sqrt(square)
     # A vessel thinner than a voxel keeps its contrast only in proportion to its cross-section.
     contrast = min(1.0, (radius / 0.8) ** 2)
     box = vessels[z0:z1, y0:y1, x0:x1]

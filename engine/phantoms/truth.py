@@ -19,9 +19,9 @@ from scipy import ndimage
 from engine.geometry import FloatArray, Vector3
 from engine.phantoms.crossings import Crossings, distance_to_samples, find_crossings
 
-TRUTH_SPACING_MM: Final = 0.4
+_TRUTH_SPACING_MM: Final = 0.4
 TARGET_MARGIN_MM: Final = 5.0
-LEAST_REGION_ML: Final = 0.01
+_LEAST_REGION_ML: Final = 0.01
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class TruthField:
 
 
 def truth_lattice(low_lps_mm: FloatArray, high_lps_mm: FloatArray) -> FloatArray:
-    """Points of a lattice with ``TRUTH_SPACING_MM`` that covers a box.
+    """Points of a lattice with ``_TRUTH_SPACING_MM`` that covers a box.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ def truth_lattice(low_lps_mm: FloatArray, high_lps_mm: FloatArray) -> FloatArray
         LPS mm.
     """
     x, y, z = (
-        np.arange(low, high + TRUTH_SPACING_MM, TRUTH_SPACING_MM)
+        np.arange(low, high + _TRUTH_SPACING_MM, _TRUTH_SPACING_MM)
         for low, high in zip(low_lps_mm, high_lps_mm, strict=True)
     )
     return np.stack(np.meshgrid(z, y, x, indexing="ij")[::-1], axis=-1)
@@ -218,7 +218,7 @@ def _tcr(
 
 def _cell_share(depth_mm: FloatArray) -> FloatArray:
     """Share of a lattice cell that lies inside a surface at some depth from its center."""
-    return np.clip(0.5 + depth_mm / TRUTH_SPACING_MM, 0.0, 1.0)
+    return np.clip(0.5 + depth_mm / _TRUTH_SPACING_MM, 0.0, 1.0)
 
 
 def _farthest_missed_mm(
@@ -233,10 +233,10 @@ def _farthest_missed_mm(
     if not (depth_mm >= 0.0).any():
         return float("inf")
     # Lattice distances choose the places worth measuring: they are off by less than two spacings.
-    rough = ndimage.distance_transform_edt(depth_mm < 0.0, sampling=TRUTH_SPACING_MM).ravel()
+    rough = ndimage.distance_transform_edt(depth_mm < 0.0, sampling=_TRUTH_SPACING_MM).ravel()
     on_edge = np.flatnonzero(missed_edge)
     worth = max(rough[inside].max(initial=0.0), rough[edge.inside[on_edge]].max(initial=0.0))
-    worth -= 4.0 * TRUTH_SPACING_MM
+    worth -= 4.0 * _TRUTH_SPACING_MM
     on_edge = on_edge[rough[edge.inside[on_edge]] >= worth]
     places = np.concatenate(
         [
@@ -246,7 +246,7 @@ def _farthest_missed_mm(
     )
     return float(
         distance_to_samples(
-            places, surface.at(field.points_lps_mm), _normals(depth_mm, surface), TRUTH_SPACING_MM
+            places, surface.at(field.points_lps_mm), _normals(depth_mm, surface), _TRUTH_SPACING_MM
         ).max()
     )
 
@@ -260,9 +260,9 @@ def _normals(depth_mm: FloatArray, surface: Crossings) -> FloatArray:
 
 def _regions(field: TruthField, uncovered: npt.NDArray[np.bool_]) -> tuple[TrueRegion, ...]:
     labels, _ = ndimage.label(uncovered, structure=np.ones((3, 3, 3)))
-    volumes_ml = np.bincount(labels.ravel()) * TRUTH_SPACING_MM**3 / 1000.0
+    volumes_ml = np.bincount(labels.ravel()) * _TRUTH_SPACING_MM**3 / 1000.0
     regions = []
-    for label in np.flatnonzero(volumes_ml[1:] >= LEAST_REGION_ML) + 1:
+    for label in np.flatnonzero(volumes_ml[1:] >= _LEAST_REGION_ML) + 1:
         x, y, z = (float(v) for v in field.points_lps_mm[labels == label].mean(axis=0))
         regions.append(TrueRegion(float(volumes_ml[label]), (x, y, z)))
     return tuple(sorted(regions, key=lambda region: -region.volume_ml))

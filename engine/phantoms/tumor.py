@@ -18,34 +18,34 @@ from engine.phantoms.crossings import distance_to_samples
 from engine.structures.surface import SURFACE_LEVEL, occupancy, tight_crop
 from engine.volume import LabelMask
 
-LOG_VOLUME_ML: Final = (-0.32, 1.18)
+_LOG_VOLUME_ML: Final = (-0.32, 1.18)
 """Mean and standard deviation of ln(volume in mL) over 250 nodules of LIDC-IDRI, 0.15 to 16.7 mL (Armato
 et al., Med Phys 38:915-931, 2011)."""
 
-SECOND_AXIS_SHARE: Final = (0.55, 0.94)
-THIRD_AXIS_SHARE: Final = (0.45, 0.83)
+_SECOND_AXIS_SHARE: Final = (0.55, 0.94)
+_THIRD_AXIS_SHARE: Final = (0.45, 0.83)
 """Second and third axis against the first, over the same nodules (about the 5th to the 95th percentile)."""
 
-SURFACE_POINTS: Final = 15_000
+_SURFACE_POINTS: Final = 15_000
 """About 0.3 mm apart on an 18 mm tumor: the distance 5 mm away is then exact to 0.003 mm."""
 
-GAP_MM: Final = 0.35
+_GAP_MM: Final = 0.35
 """No place on the surface is farther from its nearest point than this."""
 
-LATTICE_MM: Final = 1.25
+_LATTICE_MM: Final = 1.25
 """Distances are smooth: cubic interpolation on this lattice is good to about 0.03 mm."""
 
 ROOM_MM: Final = 15.0
 """How far beyond the tumor's reach distances are known."""
 
-Vector = npt.NDArray[np.float64]
+_Vector = npt.NDArray[np.float64]
 
 
 class TumorShape(Protocol):
     """A closed surface in the planning frame."""
 
     @property
-    def center_lps_mm(self) -> Vector:
+    def center_lps_mm(self) -> _Vector:
         """A point inside."""
 
     @property
@@ -61,26 +61,28 @@ class TumorShape(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class DistanceLattice:
+class _DistanceLattice:
     """Signed distances on a cubic lattice, read off by cubic interpolation."""
 
     coefficients: npt.NDArray[np.float64]
-    origin_lps_mm: Vector
+    origin_lps_mm: _Vector
 
     @staticmethod
     def around(
-        center: Vector, half_width_mm: float, signed: Callable[[FloatArray], FloatArray]
-    ) -> DistanceLattice:
+        center: _Vector, half_width_mm: float, signed: Callable[[FloatArray], FloatArray]
+    ) -> _DistanceLattice:
         """Fill a lattice from a function of positions (N, 3)."""
-        axis = np.arange(-half_width_mm, half_width_mm + LATTICE_MM, LATTICE_MM)
+        axis = np.arange(-half_width_mm, half_width_mm + _LATTICE_MM, _LATTICE_MM)
         x, y, z = np.meshgrid(axis, axis, axis, indexing="ij")
         points = np.stack([x, y, z], axis=-1) + center
         values = signed(points.reshape(-1, 3)).reshape(x.shape)
-        return DistanceLattice(ndimage.spline_filter(values, order=3, mode="nearest"), center - half_width_mm)
+        return _DistanceLattice(
+            ndimage.spline_filter(values, order=3, mode="nearest"), center - half_width_mm
+        )
 
     def at(self, points_lps_mm: FloatArray) -> FloatArray:
         """Values at positions (..., 3); the border's beyond it."""
-        index = np.moveaxis((points_lps_mm - self.origin_lps_mm) / LATTICE_MM, -1, 0)
+        index = np.moveaxis((points_lps_mm - self.origin_lps_mm) / _LATTICE_MM, -1, 0)
         return np.asarray(
             ndimage.map_coordinates(self.coefficients, index, order=3, mode="nearest", prefilter=False)
         )
@@ -99,20 +101,20 @@ class LobulatedTumor:
     bumps : sequence of (direction (3,), relative height, sharpness)
     """
 
-    center: Vector
-    radii_mm: Vector
+    center: _Vector
+    radii_mm: _Vector
     turn: FloatArray
-    bumps: Sequence[tuple[Vector, float, float]] = field(default_factory=tuple)
+    bumps: Sequence[tuple[_Vector, float, float]] = field(default_factory=tuple)
 
     @property
-    def center_lps_mm(self) -> Vector:
+    def center_lps_mm(self) -> _Vector:
         """Center of the star."""
         return self.center
 
     @cached_property
     def reach_mm(self) -> float:
         """Greatest radius."""
-        return float(self._radius(evenly_spread(SURFACE_POINTS)).max())
+        return float(self._radius(evenly_spread(_SURFACE_POINTS)).max())
 
     @cached_property
     def volume_ml(self) -> float:
@@ -144,8 +146,8 @@ class LobulatedTumor:
         return np.asarray(slope / np.linalg.norm(slope, axis=-1, keepdims=True))
 
     @cached_property
-    def _lattice(self) -> DistanceLattice:
-        unit = evenly_spread(SURFACE_POINTS)
+    def _lattice(self) -> _DistanceLattice:
+        unit = evenly_spread(_SURFACE_POINTS)
         samples = unit * self._radius(unit)[:, None]
         normals = self._normals(samples)
 
@@ -154,11 +156,11 @@ class LobulatedTumor:
             beyond = self._beyond(offset)
             # Farther out than anybody asks: the search is slow there, the distance along the ray will do.
             distance = np.abs(beyond)
-            near = np.linalg.norm(offset, axis=-1) <= self.reach_mm + ROOM_MM + 1.5 * LATTICE_MM
-            distance[near] = distance_to_samples(offset[near], samples, normals, GAP_MM)
+            near = np.linalg.norm(offset, axis=-1) <= self.reach_mm + ROOM_MM + 1.5 * _LATTICE_MM
+            distance[near] = distance_to_samples(offset[near], samples, normals, _GAP_MM)
             return np.copysign(distance, beyond)
 
-        return DistanceLattice.around(self.center, self.reach_mm + ROOM_MM, signed)
+        return _DistanceLattice.around(self.center, self.reach_mm + ROOM_MM, signed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,7 +170,7 @@ class SmoothedMask:
     mask: LabelMask
 
     @cached_property
-    def center_lps_mm(self) -> Vector:
+    def center_lps_mm(self) -> _Vector:
         """Center of gravity."""
         return self.mask.geometry.to_lps(np.array(ndimage.center_of_mass(self.mask.voxels)))
 
@@ -188,7 +190,7 @@ class SmoothedMask:
         return self._lattice.at(points_lps_mm)
 
     @cached_property
-    def _lattice(self) -> DistanceLattice:
+    def _lattice(self) -> _DistanceLattice:
         cropped = tight_crop(self.mask)
         field = occupancy(cropped)
         surface = cKDTree(_surface_points(field, cropped))
@@ -199,7 +201,7 @@ class SmoothedMask:
             value = ndimage.map_coordinates(field, index.T, order=1, mode="constant")
             return np.where(value >= SURFACE_LEVEL, -distance, distance)
 
-        return DistanceLattice.around(self.center_lps_mm, self.reach_mm + ROOM_MM, signed)
+        return _DistanceLattice.around(self.center_lps_mm, self.reach_mm + ROOM_MM, signed)
 
 
 def _surface_points(field: npt.NDArray[np.float32], on: LabelMask) -> FloatArray:
@@ -221,8 +223,8 @@ def random_tumor(
 ) -> LobulatedTumor:
     """A tumor whose volume, elongation and lobulation are drawn like those of real nodules."""
     if volume_ml is None:
-        volume_ml = float(np.clip(np.exp(rng.normal(*LOG_VOLUME_ML)), 0.15, 16.7))
-    elongation = np.array([1.0, rng.uniform(*SECOND_AXIS_SHARE), rng.uniform(*THIRD_AXIS_SHARE)])
+        volume_ml = float(np.clip(np.exp(rng.normal(*_LOG_VOLUME_ML)), 0.15, 16.7))
+    elongation = np.array([1.0, rng.uniform(*_SECOND_AXIS_SHARE), rng.uniform(*_THIRD_AXIS_SHARE)])
     bumps = [(_unit(rng), rng.uniform(0.08, 0.28), rng.uniform(4.0, 10.0)) for _ in range(6)]
     bumps += [(_unit(rng), rng.uniform(0.15, 0.4), rng.uniform(40.0, 90.0)) for _ in range(5)]
     turn = Rotation.random(random_state=rng).as_matrix()
@@ -231,7 +233,7 @@ def random_tumor(
     return LobulatedTumor(shape.center, shape.radii_mm * scale, turn, tuple(bumps))
 
 
-def _unit(rng: np.random.Generator) -> Vector:
+def _unit(rng: np.random.Generator) -> _Vector:
     vector = rng.normal(size=3)
     return np.asarray(vector / np.linalg.norm(vector))
 

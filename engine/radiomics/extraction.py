@@ -27,7 +27,7 @@ from engine.radiomics.filtered_images import filtered_images
 from engine.radiomics.zone_image import ZoneImage, itk_image, resample_zone
 from engine.volume import CtVolume, LabelMask
 
-COLLAPSED_LEVELS: Final = 2
+_COLLAPSED_LEVELS: Final = 2
 """So many gray levels, or fewer, are no texture but a threshold."""
 
 
@@ -41,7 +41,7 @@ class ZoneRadiomics:
     @property
     def collapsed_images(self) -> tuple[str, ...]:
         """Filtered images whose texture is a threshold; that of the original is refused."""
-        return tuple(image for image, levels in self.gray_levels.items() if levels <= COLLAPSED_LEVELS)
+        return tuple(image for image, levels in self.gray_levels.items() if levels <= _COLLAPSED_LEVELS)
 
 
 def extract_features(
@@ -116,21 +116,21 @@ def measure_zone(
     for image, filtered in filtered_images(whole, settings, in_images):
         voxels = sitk.GetArrayViewFromImage(filtered)
         if any(name.sees_gray_levels for name in in_images[image]):
-            gray_levels[image] = count_gray_levels(voxels[resampled.inside], settings)
+            gray_levels[image] = _count_gray_levels(voxels[resampled.inside], settings)
         found |= _measured(in_images[image], _within(resampled, voxels), mask, settings)
     _require_numbers(found)
     return ZoneRadiomics({str(name): found[str(name)] for name in wanted}, gray_levels)
 
 
-def count_gray_levels(values: FloatArray, settings: RadiomicsSettings) -> int:
+def _count_gray_levels(values: FloatArray, settings: RadiomicsSettings) -> int:
     """Number of bins of ``bin_width``, counted from zero, that hold a voxel."""
     return len(np.unique(np.floor(values / settings.bin_width)))
 
 
 def _require_texture(zone: ZoneImage, settings: RadiomicsSettings) -> None:
     values = zone.voxels[zone.inside]
-    levels = count_gray_levels(values, settings)
-    if levels <= COLLAPSED_LEVELS:
+    levels = _count_gray_levels(values, settings)
+    if levels <= _COLLAPSED_LEVELS:
         raise CollapsedTextureError(
             f"the zone spans {values.max() - values.min():.3g} normalized units, that is {levels} gray level"
             f"{'' if levels == 1 else 's'} of {settings.bin_width:g}: its texture is collapsed; with normalize_scale "

@@ -13,13 +13,13 @@ from engine.radiomics.extractor import load_library
 
 ORIGINAL: Final = "original"
 SHAPE: Final = "shape"
-FIRST_ORDER: Final = "firstorder"
-TEXTURE_CLASSES: Final = ("glcm", "gldm", "glrlm", "glszm", "ngtdm")
+_FIRST_ORDER: Final = "firstorder"
+_TEXTURE_CLASSES: Final = ("glcm", "gldm", "glrlm", "glszm", "ngtdm")
 WAVELET_BANDS: Final = tuple(
     f"wavelet-{band}" for band in ("LLH", "LHL", "LHH", "HLL", "HLH", "HHL", "HHH", "LLL")
 )
-POINTWISE_FILTERS: Final = ("square", "squareroot", "logarithm", "exponential", "gradient")
-BINNED_FIRST_ORDER: Final = ("Entropy", "Uniformity")
+_POINTWISE_FILTERS: Final = ("square", "squareroot", "logarithm", "exponential", "gradient")
+_BINNED_FIRST_ORDER: Final = ("Entropy", "Uniformity")
 """First-order features that see gray levels, as texture does."""
 
 
@@ -38,8 +38,8 @@ class FeatureName:
     @property
     def sees_gray_levels(self) -> bool:
         """Whether the voxels are put into bins before it is computed."""
-        return self.feature_class in TEXTURE_CLASSES or (
-            self.feature_class == FIRST_ORDER and self.feature in BINNED_FIRST_ORDER
+        return self.feature_class in _TEXTURE_CLASSES or (
+            self.feature_class == _FIRST_ORDER and self.feature in _BINNED_FIRST_ORDER
         )
 
 
@@ -48,12 +48,12 @@ def log_image(sigma_mm: float) -> str:
     return f"log-sigma-{str(float(sigma_mm)).replace('.', '-')}-mm-3D"
 
 
-def image_names(settings: RadiomicsSettings) -> tuple[str, ...]:
+def _image_names(settings: RadiomicsSettings) -> tuple[str, ...]:
     """The images features are measured in: the original, its wavelet bands, and those of the configuration."""
     if settings.image_types == "wavelet_log":
         filtered = tuple(log_image(sigma) for sigma in settings.log_sigma_mm)
     else:
-        filtered = POINTWISE_FILTERS
+        filtered = _POINTWISE_FILTERS
     return (ORIGINAL, *WAVELET_BANDS, *filtered)
 
 
@@ -65,19 +65,19 @@ def feature_names(settings: RadiomicsSettings) -> tuple[str, ...]:
     BackendError
         If PyRadiomics is not installed.
     """
-    return tuple(str(name) for name in all_features(settings))
+    return tuple(str(name) for name in _all_features(settings))
 
 
 @cache
-def all_features(settings: RadiomicsSettings) -> tuple[FeatureName, ...]:
+def _all_features(settings: RadiomicsSettings) -> tuple[FeatureName, ...]:
     """As :func:`feature_names`, taken apart."""
     shape = [FeatureName(ORIGINAL, SHAPE, feature) for feature in _features_of(SHAPE)]
     return (
         *shape,
         *(
             FeatureName(image, feature_class, feature)
-            for image in image_names(settings)
-            for feature_class in (FIRST_ORDER, *TEXTURE_CLASSES)
+            for image in _image_names(settings)
+            for feature_class in (_FIRST_ORDER, *_TEXTURE_CLASSES)
             for feature in _features_of(feature_class)
         ),
     )
@@ -107,7 +107,7 @@ def wanted_features(settings: RadiomicsSettings, names: Sequence[str] | None) ->
 
 @cache
 def _by_name(settings: RadiomicsSettings) -> dict[str, FeatureName]:
-    return {str(name): name for name in all_features(settings)}
+    return {str(name): name for name in _all_features(settings)}
 
 
 def library_class(feature_class: str) -> Any:

@@ -38,7 +38,7 @@ REACH_MM: Final = 50.0
 """Surroundings of the tumor that are registered: its own radius more than this, to every side."""
 
 LEAST_HALF_WIDTH_MM: Final = 65.0
-MOVING_ROOM_MM: Final = 16.0
+_MOVING_ROOM_MM: Final = 16.0
 """How far a bending lung may take the border of the region."""
 
 BORDER_MM: Final = 3.0
@@ -88,7 +88,7 @@ class PlanningSide:
     def source(self, match_mm: float) -> SourceRegion:
         """The surroundings of the tumor, ready for comparison; kept for the next call."""
         if match_mm not in self._prepared:
-            half = self.half_width_mm + MOVING_ROOM_MM
+            half = self.half_width_mm + _MOVING_ROOM_MM
             self._prepared[match_mm] = source_region(
                 self.ct,
                 self.tumor_center_lps_mm - half,
@@ -134,7 +134,7 @@ def planning_side(planning: CtVolume, tumor: LabelMask) -> PlanningSide:
 
 
 @dataclass(frozen=True, eq=False)
-class Resolution:
+class _Resolution:
     """Both scans on one grid distance.
 
     Parameters
@@ -155,7 +155,7 @@ class Resolution:
         read_only(self.evidence)
         read_only(self.lung_evidence)
 
-    def in_lung(self) -> Resolution:
+    def in_lung(self) -> _Resolution:
         """The same with lung alone as evidence."""
         return replace(self, evidence=self.lung_evidence)
 
@@ -166,15 +166,15 @@ class Comparison:
 
     Parameters
     ----------
-    coarse, fine : Resolution
+    coarse, fine : _Resolution
     start : ndarray, (4, 4)
         Rigid moving-from-fixed transform, LPS mm.
     zone_distance_mm : ndarray of float32 or None, (z, y, x)
         Distance to the ablation zone on the fine grid.
     """
 
-    coarse: Resolution
-    fine: Resolution
+    coarse: _Resolution
+    fine: _Resolution
     start: FloatArray
     zone_distance_mm: npt.NDArray[np.float32] | None
 
@@ -323,13 +323,13 @@ def _compare(
     fine_lung = np.repeat(np.repeat(np.repeat(lung, 2, axis=0), 2, axis=1), 2, axis=2)
     nz, ny, nx = evidence.shape
     return Comparison(
-        coarse=Resolution(
+        coarse=_Resolution(
             coarser,
             source.without_border(COARSE_BORDER_MM).thinned(2.0 * grid_mm),
             coarse_evidence,
             coarse_evidence & lung,
         ),
-        fine=Resolution(
+        fine=_Resolution(
             region, source.without_border(BORDER_MM), evidence, evidence & fine_lung[:nz, :ny, :nx]
         ),
         start=start,

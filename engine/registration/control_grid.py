@@ -47,7 +47,7 @@ def _thinned_along(values: FloatArray, axis: int) -> FloatArray:
 
 
 @dataclass(frozen=True, eq=False)
-class Interpolation:
+class _Interpolation:
     """Linear weights that read nodal values at places.
 
     Parameters
@@ -97,7 +97,7 @@ class Interpolation:
         return rows
 
 
-def interpolation(lattice: VolumeGeometry, points_lps_mm: FloatArray) -> Interpolation:
+def interpolation(lattice: VolumeGeometry, points_lps_mm: FloatArray) -> _Interpolation:
     """Weights that read nodal values at places; beyond the lattice its border holds.
 
     Parameters
@@ -107,7 +107,7 @@ def interpolation(lattice: VolumeGeometry, points_lps_mm: FloatArray) -> Interpo
 
     Returns
     -------
-    Interpolation
+    _Interpolation
     """
     size = np.array(lattice.shape_zyx)
     index = np.clip(lattice.to_index(points_lps_mm), 0.0, size - 1.0)
@@ -117,4 +117,4 @@ def interpolation(lattice: VolumeGeometry, points_lps_mm: FloatArray) -> Interpo
     weight = np.where(corners[:, None, :] == 1, share[None], 1.0 - share[None]).prod(axis=-1)
     around = np.minimum(low[None] + corners[:, None, :], size - 1)
     offset = (points_lps_mm - points_lps_mm.mean(axis=0))[:, ::-1]
-    return Interpolation(around, weight, np.asarray(offset), lattice.shape_zyx)
+    return _Interpolation(around, weight, np.asarray(offset), lattice.shape_zyx)

@@ -25,20 +25,20 @@ from engine.registration.control_grid import positions
 from engine.registration.field import DisplacementField
 from engine.registration.region import ComparisonRegion, SourceRegion
 
-REFERENCE_NODE_MM: Final = 4.5
-REFERENCE_GRID_MM: Final = 1.5
+_REFERENCE_NODE_MM: Final = 4.5
+_REFERENCE_GRID_MM: Final = 1.5
 
-OUTLIER_RATIO: Final = 2.0
+_OUTLIER_RATIO: Final = 2.0
 """Differences of twice the local noise count half: vessels that are not in both, motion artefacts."""
 
-NOISE_FLOOR_HU: Final = 10.0
-CONTRAST_FLOOR_HU: Final = 50.0
-GREATEST_GAIN: Final = 1.5
+_NOISE_FLOOR_HU: Final = 10.0
+_CONTRAST_FLOOR_HU: Final = 50.0
+_GREATEST_GAIN: Final = 1.5
 """Breathing changes the density of lung by up to a third; more is another tissue."""
 
-GREATEST_STEP_MM: Final = 3.0
-LOOSE_TOLERANCE: Final = 0.03
-TIGHT_TOLERANCE: Final = 1e-3
+_GREATEST_STEP_MM: Final = 3.0
+_LOOSE_TOLERANCE: Final = 0.03
+_TIGHT_TOLERANCE: Final = 1e-3
 
 
 @dataclass(frozen=True)
@@ -169,8 +169,8 @@ def _at_level(
         else before.displacement_mm(positions(lattice))[..., ::-1].astype(np.float64)
     )
     # One prior at every resolution: energies are integrals over mm³.
-    stiffness = level.stiffness * REFERENCE_NODE_MM / level.node_mm
-    density = (spacing / REFERENCE_GRID_MM) ** 3
+    stiffness = level.stiffness * _REFERENCE_NODE_MM / level.node_mm
+    density = (spacing / _REFERENCE_GRID_MM) ** 3
     to_moving = moving.geometry.index_from_lps @ start @ grid.affine_lps_mm
     for step in range(level.steps + 1):
         warped = _warp(moving, to_moving, nodes, spacing, cell, grid, backend)
@@ -183,16 +183,16 @@ def _at_level(
             model_cell=model_cell,
             cell=cell,
             spacing_mm=spacing,
-            outlier_ratio=OUTLIER_RATIO,
+            outlier_ratio=_OUTLIER_RATIO,
             backend=backend,
         )
         tensor, force = tensor * density, force * density
         if step == level.steps:
             break
         right = force - stiffness * bending_force(nodes, backend=backend)
-        tolerance = TIGHT_TOLERANCE if step == level.steps - 1 else LOOSE_TOLERANCE
+        tolerance = _TIGHT_TOLERANCE if step == level.steps - 1 else _LOOSE_TOLERANCE
         update = solve_bending(tensor, right, stiffness, tolerance=tolerance, backend=backend)
-        nodes = nodes + np.clip(level.relaxation * update, -GREATEST_STEP_MM, GREATEST_STEP_MM)
+        nodes = nodes + np.clip(level.relaxation * update, -_GREATEST_STEP_MM, _GREATEST_STEP_MM)
     return Deformation(
         start, nodes, lattice, tensor, force, stiffness, warped, moments, _lattice(grid, model_cell)
     )
@@ -212,12 +212,12 @@ def local_statistics(
 def local_model(moments: FloatArray) -> FloatArray:
     """Means, gain and noise variance at every node from the sums around it, (*nodes, 4)."""
     f, w, f_variance, w_variance, covariance = local_statistics(moments)
-    floor = CONTRAST_FLOOR_HU**2
-    gain = np.clip(np.sqrt((f_variance + floor) / (w_variance + floor)), 1.0 / GREATEST_GAIN, GREATEST_GAIN)
+    floor = _CONTRAST_FLOOR_HU**2
+    gain = np.clip(np.sqrt((f_variance + floor) / (w_variance + floor)), 1.0 / _GREATEST_GAIN, _GREATEST_GAIN)
     noise = f_variance + gain**2 * w_variance - 2.0 * gain * covariance
     counted = moments[..., 0] > 1.0
     usual = float(np.median(noise[counted])) if counted.any() else 0.0
-    noise = np.where(counted, np.maximum(noise, 0.0), usual) + NOISE_FLOOR_HU**2
+    noise = np.where(counted, np.maximum(noise, 0.0), usual) + _NOISE_FLOOR_HU**2
     return np.stack([f, w, gain, noise], axis=-1)
 
 

@@ -18,10 +18,10 @@ from engine.volume import LabelMask
 if TYPE_CHECKING:
     from engine.registration.deformation import Deformation
 
-RIGID_ROOM_MM: Final = 3.0
+_RIGID_ROOM_MM: Final = 3.0
 """The motion is rigid up to this far from the tumor: more than a voxel of any grid here."""
 
-BLEND_MM: Final = 12.0
+_BLEND_MM: Final = 12.0
 """Over this distance it passes to the deformation of the surroundings."""
 
 
@@ -133,9 +133,9 @@ def field_with_rigid_tumor(
         backend=backend,
     )
     distance = distance_mm(marked > 0.0, grid.spacing_zyx_mm, backend=backend)
-    near = np.argwhere(distance < RIGID_ROOM_MM + BLEND_MM)
+    near = np.argwhere(distance < _RIGID_ROOM_MM + _BLEND_MM)
     at = tuple(near.T)
-    way = np.clip((distance[at] - RIGID_ROOM_MM) / BLEND_MM, 0.0, 1.0)
+    way = np.clip((distance[at] - _RIGID_ROOM_MM) / _BLEND_MM, 0.0, 1.0)
     share = (1.0 - way * way * (3.0 - 2.0 * way))[:, None]
     points = grid.to_lps(near.astype(float))
     rigid = apply_affine(planning_from_verification, points) - points

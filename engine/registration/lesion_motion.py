@@ -25,18 +25,18 @@ STIFFNESS_FACTORS: Final = (0.3, 1.0, 3.0, 10.0, 30.0)
 """Tried multiples of the deformation's own stiffness."""
 
 HOLES: Final = 8
-NEAREST_HOLE_MM: Final = 6.0
-FARTHEST_HOLE_MM: Final = 30.0
+_NEAREST_HOLE_MM: Final = 6.0
+_FARTHEST_HOLE_MM: Final = 30.0
 """Distances of a hole's center from the lesion's void: near enough to be the same lung."""
 
-SMALLEST_HOLE_MM: Final = 12.0
-LARGEST_HOLE_MM: Final = 24.0
+_SMALLEST_HOLE_MM: Final = 12.0
+_LARGEST_HOLE_MM: Final = 24.0
 
 TOLERANCE: Final = 1e-2
 """Of the solutions for holes: a hundredth of a displacement of some millimeters."""
 
-PRIOR_HOLES: Final = 4.0
-PRIOR_INFLATION: Final = 20.0
+_PRIOR_HOLES: Final = 4.0
+_PRIOR_INFLATION: Final = 20.0
 """What a few holes say is weighed against this many holes with the inflation usual over many patients."""
 
 
@@ -118,7 +118,7 @@ def predict_lesion_motion(
     system = _System(thinned(found.tensor), thinned(found.data_optimum), lattice, backend)
     # Half as many nodes along each axis: the same energy integral.
     scale = found.stiffness * found.lattice.spacing_zyx_mm[0] / lattice.spacing_zyx_mm[0]
-    radius = float(np.clip(void_radius_mm, SMALLEST_HOLE_MM, LARGEST_HOLE_MM))
+    radius = float(np.clip(void_radius_mm, _SMALLEST_HOLE_MM, _LARGEST_HOLE_MM))
     holes = _place_holes(system, center, void_radius_mm, radius)
     ball = tumor_points_lps_mm - center
 
@@ -153,7 +153,7 @@ def predict_lesion_motion(
     rows = interpolation(lattice, tumor_points_lps_mm).rigid_rows()
     covariance = system.covariance(rows, best * scale)
     covariance = 0.5 * (covariance + covariance.T)
-    inflation = (PRIOR_HOLES * PRIOR_INFLATION + sum(ratios)) / (PRIOR_HOLES + len(ratios))
+    inflation = (_PRIOR_HOLES * _PRIOR_INFLATION + sum(ratios)) / (_PRIOR_HOLES + len(ratios))
     covariance = covariance * inflation
     field = solve_bending(
         found.tensor, found.data_optimum, best * found.stiffness, tolerance=1e-3, backend=backend
@@ -203,8 +203,8 @@ def _place_holes(
     typical = float(np.median(strength[strength > 0])) if (strength > 0).any() else 0.0
     possible = (
         (strength > 0.3 * typical)
-        & (away >= void_radius_mm + NEAREST_HOLE_MM)
-        & (away <= void_radius_mm + FARTHEST_HOLE_MM)
+        & (away >= void_radius_mm + _NEAREST_HOLE_MM)
+        & (away <= void_radius_mm + _FARTHEST_HOLE_MM)
     )
     left = np.argwhere(possible)
     holes: list[tuple[FloatArray, npt.NDArray[np.bool_]]] = []

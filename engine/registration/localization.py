@@ -25,17 +25,17 @@ from engine.volume import CtVolume, LabelMask
 MOST_STEPS: Final = 90
 """A whole chest is searched on a grid of at most this many voxels along an axis."""
 
-SEARCH_MM: Final = 40.0
+_SEARCH_MM: Final = 40.0
 """The lesion is looked for up to this far beyond what the planning region itself needs."""
 
-LEAST_CORRELATION: Final = 0.75
+_LEAST_CORRELATION: Final = 0.75
 """Same patient: 0.88 and more on every case tried; another patient's or a mirrored chest: up to 0.70."""
 
-LUNG_CANDIDATES: Final = 3
-SAME_PLACE_MM: Final = 9.0
+_LUNG_CANDIDATES: Final = 3
+_SAME_PLACE_MM: Final = 9.0
 """Nearer candidates are the same: the deformation that follows captures that much."""
 
-MIRRORED_CORRELATION: Final = 0.85
+_MIRRORED_CORRELATION: Final = 0.85
 """From here on the mirror image fits as well as the same patient would."""
 
 
@@ -68,7 +68,7 @@ def find_lesion(
     """
     match_mm = match_slice_mm(planning.ct, fixed)
     low, high = _box_lps_mm(fixed if zone is None else zone)
-    room = 0.0 if zone is None else SEARCH_MM + 10.0
+    room = 0.0 if zone is None else _SEARCH_MM + 10.0
     with ThreadPoolExecutor(1) as pool:
         looked_for = pool.submit(planning.pattern, match_mm)
         region = comparison_region(
@@ -78,14 +78,14 @@ def find_lesion(
     known = _known(theirs.region, zone, backend)
     first, correlation = _best(ours.region, theirs.region, known)
     others = translation_candidates(
-        ours.vessels, theirs.vessels, ours.lung, theirs.lung & known, count=LUNG_CANDIDATES
+        ours.vessels, theirs.vessels, ours.lung, theirs.lung & known, count=_LUNG_CANDIDATES
     )
     candidates = [first]
     for other in others:
         matrix = np.eye(4)
         matrix[:3, 3] = other.planning_from_verification_mm
         apart = [float(np.linalg.norm(matrix[:3, 3] - one[:3, 3])) for one in candidates]
-        if min(apart) > SAME_PLACE_MM:
+        if min(apart) > _SAME_PLACE_MM:
             candidates.append(matrix)
         elif other is others[0]:  # both agree
             return [first], correlation
@@ -128,7 +128,7 @@ def _best(
 ) -> tuple[FloatArray, float]:
     found = translation_candidates(ours, theirs, ours.inside, known, count=1)
     best = found[0].correlation if found else 0.0
-    if best < LEAST_CORRELATION:
+    if best < _LEAST_CORRELATION:
         _refuse_dissimilar(ours, theirs, known, best)
     matrix = np.eye(4)
     matrix[:3, 3] = found[0].planning_from_verification_mm
@@ -146,7 +146,7 @@ def _refuse_dissimilar(
 ) -> None:
     """Refuse, and say so if the mirror image would have fitted."""
     mirrored = masked_correlation(ours.hu[:, :, ::-1], ours.inside[:, :, ::-1], theirs.hu, known).max()
-    if mirrored >= MIRRORED_CORRELATION:
+    if mirrored >= _MIRRORED_CORRELATION:
         raise RefusedError(
             RefusalCode.WRONG_SIDE,
             f"the verification CT fits the mirror image of the planning CT (correlation {mirrored:.2f}) and not "
@@ -155,7 +155,7 @@ def _refuse_dissimilar(
     raise RefusedError(
         RefusalCode.ALIGNMENT_RESIDUAL_TOO_HIGH,
         f"the surroundings of the planning lesion are not found around the ablation zone (correlation {best:.2f}, "
-        f"least {LEAST_CORRELATION:g}): another patient, another lesion, or a zone far from the lesion. "
+        f"least {_LEAST_CORRELATION:g}): another patient, another lesion, or a zone far from the lesion. "
         "Check that both scans and the zone belong together.",
     )
 

@@ -20,25 +20,25 @@ from engine.registration.control_grid import coarser, thinned
 from engine.registration.deformation import Deformation, Level, deform, local_statistics
 from engine.registration.region import ComparisonRegion, SourceRegion
 
-NEAR_MM: Final = 35.0
+_NEAR_MM: Final = 35.0
 """The surroundings of the zone that are judged."""
 
-BEYOND_PULL_MM: Final = 14.0
+_BEYOND_PULL_MM: Final = 14.0
 """Farther from the zone than this nothing is drawn in by it: what shrinks or swells there is breathing."""
 
-WEAK_PRIOR: Final = 0.1
+_WEAK_PRIOR: Final = 0.1
 """What the images still ask for is read with this share of the stiffness."""
 
 AIR_HU: Final = -955.0
-DENSER_HU: Final = 70.0
+_DENSER_HU: Final = 70.0
 """Air is below the first, and lung denser by the second: breathing in deeply takes lung down by half of that."""
 
-CONTRAST_HU: Final = 60.0
-MATCHED_CORRELATION: Final = 0.35
+_CONTRAST_HU: Final = 60.0
+_MATCHED_CORRELATION: Final = 0.35
 """Where there is structure, less than this correlation of the aligned scans is no match."""
 
-POINT_STEP: Final = 4
-FEWEST_VOXELS: Final = 8.0
+_POINT_STEP: Final = 4
+_FEWEST_VOXELS: Final = 8.0
 
 
 def judge(
@@ -75,7 +75,7 @@ def judge(
     outside = near if comparison.zone_distance_mm is None else near & _beyond(comparison, grid, ZONE_HALO_MM)
     jacobian = jacobian_of_nodes(found)
     node_distance = _at_nodes(comparison, found.lattice)
-    around = node_distance <= NEAR_MM
+    around = node_distance <= _NEAR_MM
     if not around.any():  # a zone far from the lesion
         around = np.ones_like(around)
     return RegistrationQuality(
@@ -122,7 +122,7 @@ def local_correlation(found: Deformation) -> tuple[FloatArray, FloatArray]:
     """Correlation of the aligned scans around every model node, and the weight of those with structure."""
     moments = found.moments
     _, _, f_variance, w_variance, covariance = local_statistics(moments)
-    structured = (np.maximum(f_variance, w_variance) > CONTRAST_HU**2) & (moments[..., 0] > FEWEST_VOXELS)
+    structured = (np.maximum(f_variance, w_variance) > _CONTRAST_HU**2) & (moments[..., 0] > _FEWEST_VOXELS)
     correlated = covariance / np.sqrt(np.maximum(f_variance * w_variance, 1e-9))
     return np.clip(correlated, -1.0, 1.0), np.where(structured, moments[..., 0], 0.0)
 
@@ -134,7 +134,7 @@ def _convergence(jacobian: FloatArray, zone_distance_mm: FloatArray) -> float:
     passes the surface shows, and by the divergence theorem that is the mean over what it encloses.
     """
     within = zone_distance_mm <= ZONE_HALO_MM
-    beyond = (zone_distance_mm > BEYOND_PULL_MM) & (zone_distance_mm <= NEAR_MM)
+    beyond = (zone_distance_mm > _BEYOND_PULL_MM) & (zone_distance_mm <= _NEAR_MM)
     if not (within.any() and beyond.any()):
         return 0.0
     stretch = np.cbrt(jacobian)
@@ -144,7 +144,7 @@ def _convergence(jacobian: FloatArray, zone_distance_mm: FloatArray) -> float:
 def _near(comparison: Comparison, grid: VolumeGeometry) -> npt.NDArray[np.bool_]:
     if comparison.zone_distance_mm is None:
         return np.ones(grid.shape_zyx, dtype=np.bool_)
-    return _on(comparison, grid) <= NEAR_MM
+    return _on(comparison, grid) <= _NEAR_MM
 
 
 def _beyond(comparison: Comparison, grid: VolumeGeometry, distance: float) -> npt.NDArray[np.bool_]:
@@ -171,7 +171,7 @@ def _still_asked_mm(found: Deformation, around: npt.NDArray[np.bool_], backend: 
     """Displacement that the images would still have under a weak prior, root mean square."""
     tensor = thinned(found.tensor)
     lattice = coarser(found.lattice)
-    stiffness = WEAK_PRIOR * found.stiffness * found.lattice.spacing_zyx_mm[0] / lattice.spacing_zyx_mm[0]
+    stiffness = _WEAK_PRIOR * found.stiffness * found.lattice.spacing_zyx_mm[0] / lattice.spacing_zyx_mm[0]
     asked = solve_bending(tensor, thinned(found.force), stiffness, tolerance=1e-2, backend=backend)
     nearby = np.zeros(lattice.shape_zyx, dtype=np.bool_)
     nz, ny, nx = around[::2, ::2, ::2].shape
@@ -198,7 +198,7 @@ def _descriptor_residual(
 
 def _new_air_ml(fixed: ComparisonRegion, warped: npt.NDArray[np.float32]) -> float:
     """Volume of the largest part that is air now and, at the place it came from, was not."""
-    air = (fixed.hu < AIR_HU) & fixed.inside & (warped - fixed.hu > DENSER_HU)  # NaN compares false
+    air = (fixed.hu < AIR_HU) & fixed.inside & (warped - fixed.hu > _DENSER_HU)  # NaN compares false
     labels, count = ndimage.label(air)
     if count == 0:
         return 0.0
@@ -230,7 +230,7 @@ def _inverse_consistency_mm(
     fixed = ComparisonRegion(np.where(known, hu, np.float32(-1000.0)), known, theirs)
     back = deform(fixed, SourceRegion(there.fixed.hu, grid), evidence, back_start, levels, backend=backend)
     lattice = np.zeros(grid.shape_zyx, dtype=np.bool_)
-    lattice[::POINT_STEP, ::POINT_STEP, ::POINT_STEP] = True
+    lattice[::_POINT_STEP, ::_POINT_STEP, ::_POINT_STEP] = True
     points = grid.to_lps(np.argwhere(lattice & there.evidence & _near(comparison, grid)).astype(float))
     if len(points) == 0:
         return 0.0
@@ -245,6 +245,6 @@ def _inverse_consistency_mm(
 def _mismatched_share(found: Deformation, comparison: Comparison) -> float:
     """Share of structured places near the lesion whose aligned scans do not correlate."""
     correlated, weight = local_correlation(found)
-    weight = np.where(_at_nodes(comparison, found.model_lattice) <= NEAR_MM, weight, 0.0)
+    weight = np.where(_at_nodes(comparison, found.model_lattice) <= _NEAR_MM, weight, 0.0)
     total = float(weight.sum())
-    return float(weight[correlated < MATCHED_CORRELATION].sum()) / total if total > 0 else 0.0
+    return float(weight[correlated < _MATCHED_CORRELATION].sum()) / total if total > 0 else 0.0

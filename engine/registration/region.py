@@ -18,10 +18,10 @@ from engine.volume import CtVolume
 WINDOW_HU: Final = (-1000.0, 200.0)
 """Lung and soft tissue; metal, bone and table do not steer the alignment."""
 
-SLICE_PROFILE_SHARE: Final = 0.3
+_SLICE_PROFILE_SHARE: Final = 0.3
 """A slice of thickness t blurs like a Gaussian of standard deviation 0.3 t."""
 
-BLUR_SHARE: Final = 0.53
+_BLUR_SHARE: Final = 0.53
 """Standard deviation of the blur before sampling, as a share of the spacing: 0.4 to 0.67 served equally well."""
 
 ROOM_MM: Final = 8.0
@@ -130,9 +130,9 @@ def source_region(
     factors = [max(1, int(spacing_mm / (2.0 * s) + 0.05)) for s in own_mm]
     hu, geometry = _averaged(hu, geometry, [1, *factors[1:]] if along_slices else factors)
     own = np.array(geometry.spacing_zyx_mm)
-    sigma_mm = np.where(own < spacing_mm, BLUR_SHARE * spacing_mm, 0.0)
+    sigma_mm = np.where(own < spacing_mm, _BLUR_SHARE * spacing_mm, 0.0)
     if along_slices:
-        sigma_mm[0] = SLICE_PROFILE_SHARE * np.sqrt(match_slice_mm**2 - own_mm[0] ** 2)
+        sigma_mm[0] = _SLICE_PROFILE_SHARE * np.sqrt(match_slice_mm**2 - own_mm[0] ** 2)
     hu = ndimage.gaussian_filter(hu, sigma_mm / own, mode="nearest", truncate=2.5)
     return SourceRegion(np.ascontiguousarray(hu, dtype=np.float32), geometry)
 

@@ -33,41 +33,41 @@ COARSE_STIFFNESS: Final = (1000.0, 100.0)
 FINE_STIFFNESS: Final = 10.0
 COARSE_STEPS: Final = (4, 3)
 FINE_STEPS: Final = 5
-COARSE_RELAXATION: Final = 1.5
+_COARSE_RELAXATION: Final = 1.5
 """On a coarse grid the local linear model asks for 0.4 of the way left; on the fine one for 0.6 and more."""
 
-TRANSLATION_SD_MM: Final = 2.5
+_TRANSLATION_SD_MM: Final = 2.5
 """Pose error per axis of the translation alone: 2 to 4 mm in all on the cases tried."""
 
-RIGID_SD_MM: Final = 1.2
+_RIGID_SD_MM: Final = 1.2
 """Pose error per axis of the rigid part of the coarse deformation."""
 
-HURRIED_SD_MM: Final = 0.8
+_HURRIED_SD_MM: Final = 0.8
 """Added per axis where a deadline leaves time for the coarse deformation only."""
 
-LEAST_SLIDING_MM: Final = 0.4
+_LEAST_SLIDING_MM: Final = 0.4
 """From here on chest wall and diaphragm move apart from the lung: 0.36 mm at most on lungs that do not slide, 0.3
 to 2 mm on lungs that do."""
 
-SLIDING_REACH_MM: Final = 35.0
-WALL_DOUBT: Final = 0.5
-SLIDING_DOUBT: Final = 0.3
+_SLIDING_REACH_MM: Final = 35.0
+_WALL_DOUBT: Final = 0.5
+_SLIDING_DOUBT: Final = 0.3
 """Share of what both deformations differ by at the tumor that counts as a standard deviation."""
 
-FINE_NS_PER_VOXEL: Final = 3500.0
+_FINE_NS_PER_VOXEL: Final = 3500.0
 """Duration of the fine deformation and of what follows it, on two cores of 2026."""
 
-NO_LUNG_SD_MM: Final = 0.5
+_NO_LUNG_SD_MM: Final = 0.5
 """Added per axis where there is too little lung around the tumor to tell whether the wall slides."""
 
-LEAST_SD_MM: Final = 0.15
+_LEAST_SD_MM: Final = 0.15
 """No alignment is better than this at the lesion, whatever its surroundings say."""
 
-CONVERGENCE_SD_MM: Final = 4.0
+_CONVERGENCE_SD_MM: Final = 4.0
 """Added per axis for each unit of convergence: tissue that was drawn in by 10 % hides 0.4 mm."""
 
-TRANSLATION_ROTATION_SD_DEG: Final = 3.0
-LEAST_ROTATION_SD_DEG: Final = 0.5
+_TRANSLATION_ROTATION_SD_DEG: Final = 3.0
+_LEAST_ROTATION_SD_DEG: Final = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +130,7 @@ def translate(
         )
     _require_in_view(planning, verification, matrix)
     return Registration(
-        "translation", matrix, correlation, np.eye(3) * TRANSLATION_SD_MM**2, TRANSLATION_ROTATION_SD_DEG
+        "translation", matrix, correlation, np.eye(3) * _TRANSLATION_SD_MM**2, _TRANSLATION_ROTATION_SD_DEG
     )
 
 
@@ -170,8 +170,8 @@ def align_rigidly(
         "rigid",
         start @ rigid_part(tumor, moved),
         found.similarity,
-        np.eye(3) * RIGID_SD_MM**2,
-        TRANSLATION_ROTATION_SD_DEG,
+        np.eye(3) * _RIGID_SD_MM**2,
+        _TRANSLATION_ROTATION_SD_DEG,
         deformation=coarse,
         comparison=comparison,
     )
@@ -212,13 +212,13 @@ def refine(
     judged = comparison.without_wall()
     if hurried:
         found, sliding_mm = coarse, 0.0
-        doubt_mm2 = np.eye(3) * (HURRIED_SD_MM**2 + (0.0 if comparison.has_lung else NO_LUNG_SD_MM**2))
+        doubt_mm2 = np.eye(3) * (_HURRIED_SD_MM**2 + (0.0 if comparison.has_lung else _NO_LUNG_SD_MM**2))
     elif comparison.has_lung:
         found, sliding_mm, doubt_mm2 = _with_and_without_wall(planning, comparison, coarse, backend)
-        judged = judged if sliding_mm > LEAST_SLIDING_MM else comparison
+        judged = judged if sliding_mm > _LEAST_SLIDING_MM else comparison
     else:
         found = _deform_finely(comparison, coarse, backend)
-        sliding_mm, doubt_mm2 = 0.0, np.eye(3) * NO_LUNG_SD_MM**2
+        sliding_mm, doubt_mm2 = 0.0, np.eye(3) * _NO_LUNG_SD_MM**2
     tumor = _tumor_in_fixed(planning, found)
     with ThreadPoolExecutor(1) as pool:
         judging = pool.submit(
@@ -238,7 +238,7 @@ def refine(
         motion.moving_from_fixed,
         quality.similarity,
         _covariance(motion, quality, doubt_mm2),
-        float(np.hypot(motion.rotation_sd_deg, LEAST_ROTATION_SD_DEG)),
+        float(np.hypot(motion.rotation_sd_deg, _LEAST_ROTATION_SD_DEG)),
         quality=quality,
         deformation=found,
         comparison=comparison,
@@ -268,12 +268,12 @@ def _with_and_without_wall(
     away = np.linalg.norm(positions(lung.lattice) - center, axis=-1)
     strength = lung.tensor[..., [0, 3, 5]].sum(axis=-1)
     weight = np.minimum(strength, np.median(strength[strength > 0.0]))
-    weight = np.where(away <= planning.tumor_radius_mm + SLIDING_REACH_MM, weight, 0.0)
+    weight = np.where(away <= planning.tumor_radius_mm + _SLIDING_REACH_MM, weight, 0.0)
     apart = ((whole.nodes_mm - lung.nodes_mm) ** 2).sum(axis=-1)
     sliding_mm = float(np.sqrt((weight * apart).sum() / max(float(weight.sum()), 1e-9)))
     between = (whole.displacement_mm(center[None]) - lung.displacement_mm(center[None]))[0]
-    slides = sliding_mm > LEAST_SLIDING_MM
-    share = SLIDING_DOUBT if slides else WALL_DOUBT
+    slides = sliding_mm > _LEAST_SLIDING_MM
+    share = _SLIDING_DOUBT if slides else _WALL_DOUBT
     return (lung if slides else whole), sliding_mm, share**2 * np.outer(between, between)
 
 
@@ -348,13 +348,13 @@ def _register_whole(
     require_trustworthy(quality)
     field = field_of(found, comparison.fine.fixed.geometry, backend=backend)
     places = positions(found.lattice).reshape(-1, 3)
-    variance = quality.residual_mm**2 / 3.0 + LEAST_SD_MM**2 + (HURRIED_SD_MM**2 if hurried else 0.0)
+    variance = quality.residual_mm**2 / 3.0 + _LEAST_SD_MM**2 + (_HURRIED_SD_MM**2 if hurried else 0.0)
     return Registration(
         "deformable, coarse" if hurried else "deformable",
         start @ rigid_part(places, places + found.displacement_mm(places)),
         quality.similarity,
         np.eye(3) * variance,
-        LEAST_ROTATION_SD_DEG,
+        _LEAST_ROTATION_SD_DEG,
         quality=quality,
         deformation=found,
         comparison=comparison,
@@ -365,7 +365,7 @@ def _register_whole(
 def _coarse_levels(comparison: Comparison) -> tuple[Level, ...]:
     grid_mm = comparison.fine.fixed.geometry.spacing_zyx_mm[0]
     return tuple(
-        Level(2.0 * grid_mm, 8.0 * grid_mm, 6.0 * grid_mm, steps, stiffness, COARSE_RELAXATION)
+        Level(2.0 * grid_mm, 8.0 * grid_mm, 6.0 * grid_mm, steps, stiffness, _COARSE_RELAXATION)
         for steps, stiffness in zip(COARSE_STEPS, COARSE_STIFFNESS, strict=True)
     )
 
@@ -390,7 +390,7 @@ def _deform_finely(comparison: Comparison, coarse: Deformation, backend: Backend
 
 
 def _fine_duration_s(comparison: Comparison) -> float:
-    return FINE_NS_PER_VOXEL * 1e-9 * comparison.fine.evidence.size
+    return _FINE_NS_PER_VOXEL * 1e-9 * comparison.fine.evidence.size
 
 
 def _tumor_in_fixed(planning: PlanningSide, found: Deformation) -> FloatArray:
@@ -404,7 +404,7 @@ def _tumor_in_fixed(planning: PlanningSide, found: Deformation) -> FloatArray:
 
 
 def _covariance(motion: LesionMotion, quality: RegistrationQuality, doubt_mm2: FloatArray) -> FloatArray:
-    variance = LEAST_SD_MM**2 + (CONVERGENCE_SD_MM * quality.convergence) ** 2
+    variance = _LEAST_SD_MM**2 + (_CONVERGENCE_SD_MM * quality.convergence) ** 2
     return np.asarray(motion.covariance_mm2 + doubt_mm2 + variance * np.eye(3))
 
 

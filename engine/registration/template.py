@@ -15,10 +15,10 @@ PATTERN_SPACING_MM: Final = 3.0
 PATTERN_HALF_WIDTH_MM: Final = 50.0
 """Half width of the planning region that is looked for in the verification CT."""
 
-LOCAL_MEAN_MM: Final = 8.0
+_LOCAL_MEAN_MM: Final = 8.0
 
 LUNG_HU: Final = (-970.0, -500.0)
-VESSEL_MM: Final = 6.0
+_VESSEL_MM: Final = 6.0
 """Vessels in lung up to twice this wide belong to it."""
 
 
@@ -59,7 +59,7 @@ def lung_of(region: ComparisonRegion) -> npt.NDArray[np.bool_]:
     """
     aerated = (region.hu > LUNG_HU[0]) & (region.hu < LUNG_HU[1]) & region.inside
     solid = ndimage.binary_opening(aerated)
-    steps = max(1, round(VESSEL_MM / region.geometry.spacing_zyx_mm[0]))
+    steps = max(1, round(_VESSEL_MM / region.geometry.spacing_zyx_mm[0]))
     padded = np.pad(solid, steps + 1, mode="edge")
     closed = ndimage.binary_closing(padded, iterations=steps)
     inner = (slice(steps + 1, -steps - 1),) * 3
@@ -68,7 +68,7 @@ def lung_of(region: ComparisonRegion) -> npt.NDArray[np.bool_]:
 
 def _vessels(lung: npt.NDArray[np.bool_], region: ComparisonRegion) -> ComparisonRegion:
     """Vessels and fissures alone: what is left without the local mean."""
-    sigma = LOCAL_MEAN_MM / region.geometry.spacing_zyx_mm[0]
+    sigma = _LOCAL_MEAN_MM / region.geometry.spacing_zyx_mm[0]
     weight = lung.astype(np.float32)
     share = np.maximum(ndimage.gaussian_filter(weight, sigma), 1e-3)
     mean = ndimage.gaussian_filter(region.hu * weight, sigma) / share

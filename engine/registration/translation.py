@@ -12,15 +12,15 @@ from scipy import fft, ndimage
 from engine.geometry import FloatArray
 from engine.registration.region import ComparisonRegion
 
-LEAST_OVERLAP_SHARE: Final = 0.3
+_LEAST_OVERLAP_SHARE: Final = 0.3
 """A shift that leaves less than this share of the smaller region in common is not considered."""
 
-PEAK_DISTANCE_MM: Final = 8.0
+_PEAK_DISTANCE_MM: Final = 8.0
 """Candidates nearer than this to a better one are the same candidate."""
 
 
 @dataclass(frozen=True, eq=False)
-class TranslationCandidate:
+class _TranslationCandidate:
     """A translation from the verification to the planning frame, LPS mm, with its correlation."""
 
     planning_from_verification_mm: FloatArray
@@ -34,7 +34,7 @@ def translation_candidates(
     verification_known: npt.NDArray[np.bool_],
     *,
     count: int = 3,
-) -> list[TranslationCandidate]:
+) -> list[_TranslationCandidate]:
     """Best translations over all shifts of one region against the other.
 
     Parameters
@@ -48,7 +48,7 @@ def translation_candidates(
 
     Returns
     -------
-    list of TranslationCandidate
+    list of _TranslationCandidate
         Best first; empty where the regions have no evidence in common.
 
     Notes
@@ -59,7 +59,7 @@ def translation_candidates(
     spacing = planning.geometry.spacing_zyx_mm[0]
     correlation = masked_correlation(planning.hu, planning_known, verification.hu, verification_known)
     shape_v = np.array(verification.hu.shape)
-    peaks = ndimage.maximum_filter(correlation, size=2 * int(PEAK_DISTANCE_MM / spacing) + 1) == correlation
+    peaks = ndimage.maximum_filter(correlation, size=2 * int(_PEAK_DISTANCE_MM / spacing) + 1) == correlation
     index = np.argwhere(peaks & (correlation > 0.0))
     order = np.argsort(-correlation[tuple(index.T)], kind="stable")[:count]
     found = []
@@ -68,7 +68,7 @@ def translation_candidates(
         shift_zyx = peak - (shape_v - 1) + _subvoxel(correlation, peak)
         over = planning.geometry.to_lps(shift_zyx)
         offset = over - np.array(verification.geometry.origin_lps_mm)
-        found.append(TranslationCandidate(offset, float(correlation[tuple(peak)])))
+        found.append(_TranslationCandidate(offset, float(correlation[tuple(peak)])))
     return found
 
 
@@ -105,7 +105,7 @@ def masked_correlation(
     fixed_var = np.maximum(back(f_square * m_known) - fixed_sum**2 / overlap, 0.0)
     moving_var = np.maximum(back(f_known * m_square) - moving_sum**2 / overlap, 0.0)
     spread = np.sqrt(fixed_var * moving_var)
-    least = LEAST_OVERLAP_SHARE * min(fixed_known.sum(), moving_known.sum())
+    least = _LEAST_OVERLAP_SHARE * min(fixed_known.sum(), moving_known.sum())
     defined = (overlap >= max(least, 1.0)) & (spread > 1e-3 * overlap)
     share = np.clip(covariance / np.where(defined, spread, 1.0), -1.0, 1.0)
     return np.where(defined, share, 0.0).astype(np.float64)

@@ -21,7 +21,7 @@ from engine.volume import CtVolume, LabelMask
 
 FloatArray = npt.NDArray[np.float64]
 
-SMALLEST_DIVISOR: Final = 1e-8
+_SMALLEST_DIVISOR: Final = 1e-8
 """Added to standard deviation and range, as published."""
 
 _OUTSIDE: Final[dict[Recipe, float]] = {
@@ -120,10 +120,10 @@ def _touched(old: int, new: int) -> FloatArray:
 def _normalized(patch: FloatArray, recipe: Recipe) -> FloatArray:
     """Last step of a recipe."""
     if recipe == "zscore_patch":
-        return np.asarray((patch - patch.mean()) / (patch.std(ddof=1) + SMALLEST_DIVISOR))
+        return np.asarray((patch - patch.mean()) / (patch.std(ddof=1) + _SMALLEST_DIVISOR))
     if recipe == "window_-450_1500":
         window = np.clip(patch, -1200, 300)
-        return np.asarray((window - window.min()) / (float(np.ptp(window)) + SMALLEST_DIVISOR))
+        return np.asarray((window - window.min()) / (float(np.ptp(window)) + _SMALLEST_DIVISOR))
     return patch
 
 

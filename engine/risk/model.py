@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from engine.runtime.session import InferenceSession
 
-QUADRATURE_NODES = 32
+_QUADRATURE_NODES = 32
 """Equally likely values that stand for a missing continuous covariate; its mean risk is then
 within 0.001 of a much finer rule."""
 
@@ -55,7 +55,7 @@ class SurvivalRisk:
 
 
 @dataclass(frozen=True, eq=False)
-class CovariateExplanation:
+class _CovariateExplanation:
     """What the network does with cases: log-risk (case,), attention and signals (case, covariate).
 
     Attention is 1 where every covariate is let in alike; the effective signal is attention times the
@@ -258,7 +258,7 @@ class SurvivalModel:
             raise ModelError(f"{self.name} gave a risk that is not a number; do not use this bundle")
         return survival
 
-    def explanation(self, covariates: npt.ArrayLike) -> CovariateExplanation:
+    def explanation(self, covariates: npt.ArrayLike) -> _CovariateExplanation:
         """Log-risk, attention and effective signal of cases, the means over the members.
 
         Parameters
@@ -274,7 +274,7 @@ class SurvivalModel:
         outputs = self._run(self._clamped(np.asarray(covariates, dtype=np.float64)))
         if not {"attention", "effective_signal"} <= set(outputs):
             raise ModelInputError(f"{self.name} gives no attention and effective signal; export it again")
-        return CovariateExplanation(
+        return _CovariateExplanation(
             outputs["log_risk"].mean(axis=1),
             outputs["attention"].mean(axis=1),
             outputs["effective_signal"].mean(axis=1),
@@ -427,14 +427,14 @@ def _distribution_nodes(covariate: Covariate, distribution: Bernoulli | LogNorma
     if isinstance(distribution, Bernoulli):
         one = distribution.probability_of_one
         return _Nodes(np.array([0.0, 1.0]), np.array([1 - one, one]))
-    shares = (np.arange(QUADRATURE_NODES) + 0.5) / QUADRATURE_NODES
+    shares = (np.arange(_QUADRATURE_NODES) + 0.5) / _QUADRATURE_NODES
     z = np.array([NormalDist().inv_cdf(share) for share in shares])
     if isinstance(distribution, LogNormal):
         values = distribution.median * np.exp(distribution.log_sd * z)
     else:
         values = distribution.mean + distribution.sd * z
     values = np.clip(values, covariate.training_low, covariate.training_high)
-    return _Nodes(values, np.full(QUADRATURE_NODES, 1 / QUADRATURE_NODES))
+    return _Nodes(values, np.full(_QUADRATURE_NODES, 1 / _QUADRATURE_NODES))
 
 
 def _estimate(risks: FloatArray, weights: FloatArray) -> FloatArray:

@@ -50,8 +50,8 @@ TOLERANCES: Final[dict[str, float]] = {"fp32": 1e-3, "fp16_mixed": 2e-2, "int8":
 A guard against a backend that computes something else; parity reports are the measurement.
 """
 
-VOLUME_AXES: Final = 5
-ALIKE: Final = 0.3
+_VOLUME_AXES: Final = 5
+_ALIKE: Final = 0.3
 """Half of a volume that backends are tried on has one value, as air and padding have: sums of many equal numbers
 are where a library's single precision fails."""
 
@@ -60,7 +60,7 @@ LONGEST_TRIAL_S: Final = 4.0
 
 
 @dataclass(frozen=True)
-class BackendStatus:
+class _BackendStatus:
     """What is known of a backend on this machine.
 
     Parameters
@@ -107,7 +107,7 @@ class BackendTiming:
 
 
 @dataclass(frozen=True)
-class BackendChoice:
+class _BackendChoice:
     """The fastest backend that agrees with the reference, and all trials."""
 
     backend: BackendName
@@ -171,7 +171,7 @@ def open_session(
     )
 
 
-def available_backends() -> tuple[BackendStatus, ...]:
+def available_backends() -> tuple[_BackendStatus, ...]:
     """Return the state of every backend on this machine, in the order of :data:`BACKENDS`."""
     return tuple(_status(name) for name in BACKENDS)
 
@@ -188,7 +188,7 @@ def fastest_backend(
     batch: BatchRange | None = None,
     plan_folder: Path | None = None,
     on_progress: ProgressListener | None = None,
-) -> BackendChoice:
+) -> _BackendChoice:
     """Run a network with every backend that is there, and name the fastest that agrees with the reference.
 
     Parameters
@@ -207,7 +207,7 @@ def fastest_backend(
 
     Returns
     -------
-    BackendChoice
+    _BackendChoice
         With the timing of every candidate, to be recorded; those that did not run say why.
 
     Raises
@@ -239,7 +239,7 @@ def fastest_backend(
         reasons = "; ".join(f"{timing.backend}: {timing.refused}" for timing in asked_for)
         raise BackendError(f"no backend that was asked for can run the model here ({reasons})")
     chosen = min(accepted, key=lambda timing: timing.median_s or 0.0)
-    return BackendChoice(chosen.backend, tuple(timings))
+    return _BackendChoice(chosen.backend, tuple(timings))
 
 
 def _open_plan(
@@ -310,13 +310,13 @@ def _random_inputs(specs: Sequence[TensorSpec]) -> dict[str, Tensor]:
             inputs[spec.name] = np.zeros(shapes[spec.name], spec.dtype)
             continue
         values = rng.standard_normal(shapes[spec.name]).astype(spec.dtype)
-        if values.ndim == VOLUME_AXES:
-            values[..., : values.shape[-1] // 2] = ALIKE
+        if values.ndim == _VOLUME_AXES:
+            values[..., : values.shape[-1] // 2] = _ALIKE
         inputs[spec.name] = values
     return inputs
 
 
-def _status(name: BackendName) -> BackendStatus:
+def _status(name: BackendName) -> _BackendStatus:
     version, reason = "", ""
     try:
         version = _version(name)
@@ -329,7 +329,7 @@ def _status(name: BackendName) -> BackendStatus:
         if version and name == "tensorrt-rtx":
             targets = ", ".join(supported_targets(load_library(name)))
             reason = f"builds plans for {targets}, but cannot run them: {reason}"
-    return BackendStatus(name, not reason, version, reason, _executed(name))
+    return _BackendStatus(name, not reason, version, reason, _executed(name))
 
 
 def _version(name: BackendName) -> str:

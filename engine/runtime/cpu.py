@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-CGROUP_CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")
+_CGROUP_CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")
 """Quota and period in microseconds, or ``max`` (cgroup v2)."""
 
 
-def usable_cpus(limit_file: Path = CGROUP_CPU_LIMIT) -> int:
+def usable_cpus(limit_file: Path = _CGROUP_CPU_LIMIT) -> int:
     """CPUs this process may use: its affinity, and no more than its container's quota.
 
     The libraries count the cores of the host instead, and too many threads on few cores are slow.

@@ -20,7 +20,7 @@ MEANS: Final = frozenset({"ReduceMean", "ReduceSum"})
 
 
 @dataclass(frozen=True)
-class AlongZ:
+class _AlongZ:
     """How a convolution's filter moves along z."""
 
     taps: int
@@ -60,7 +60,7 @@ def constant(output: Any) -> npt.NDArray[Any] | None:
     return np.asarray(node.get_data()) if node.get_type_name() == "Constant" else None
 
 
-def along_z(node: Any) -> AlongZ | None:
+def along_z(node: Any) -> _AlongZ | None:
     """How a convolution, or a transposed one, of one volume moves along z; None if slices cannot tell."""
     told, image = node.get_attributes(), node.input_value(0)
     if (
@@ -75,7 +75,7 @@ def along_z(node: Any) -> AlongZ | None:
     ):
         return None
     taps = int(node.input(1).get_shape()[DEPTH])
-    return AlongZ(taps, *(int(told[name][0]) for name in ("strides", "pads_begin", "pads_end")))
+    return _AlongZ(taps, *(int(told[name][0]) for name in ("strides", "pads_begin", "pads_end")))
 
 
 def axes(node: Any) -> list[int] | None:

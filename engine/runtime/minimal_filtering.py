@@ -53,11 +53,11 @@ ALL_ONES: Final = 1
 _PAIRS: Final = ((1, 2), (3, 4))
 """Interpolated at x and -x: outputs contain their sum or their difference."""
 
-Product = Callable[[int, Any, npt.NDArray[np.float64]], Any]
+_Product = Callable[[int, Any, npt.NDArray[np.float64]], Any]
 
 
 def filtered(
-    ops: Any, quarters: Sequence[Any], weights: npt.NDArray[np.float64], product: Product
+    ops: Any, quarters: Sequence[Any], weights: npt.NDArray[np.float64], product: _Product
 ) -> list[Any]:
     """The quarters of the stack of a convolution of three taps along z, padded with a slice of zeros at both ends.
 

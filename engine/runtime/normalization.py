@@ -22,7 +22,7 @@ from engine.runtime.wire_format import (
     text_field,
 )
 
-OPSETS: Final = range(13, 18)
+_OPSETS: Final = range(13, 18)
 """Of ONNX, in which reductions have their axes as an attribute and constants their value as another."""
 
 _OPSET_IMPORT, _GRAPH = 8, 7
@@ -54,7 +54,7 @@ def with_exact_normalization(model_bytes: bytes) -> bytes:
         return model_bytes
     whole = list(fields(memoryview(model_bytes)))
     opset = max((_opset(one.content) for one in whole if one.number == _OPSET_IMPORT), default=0)
-    if opset not in OPSETS:
+    if opset not in _OPSETS:
         return model_bytes
     return b"".join(
         bytes_field(_GRAPH, b"".join(_rewritten(one.content))) if one.number == _GRAPH else bytes(one.raw)

@@ -24,7 +24,7 @@ _TELEMETRY = "openvino_telemetry"
 KEPT_SHAPES: Final = 2
 """Batch sizes that stay compiled: the usual one and that of the last, smaller part."""
 
-Shapes = tuple[tuple[str, tuple[int, ...]], ...]
+_Shapes = tuple[tuple[str, tuple[int, ...]], ...]
 
 
 class OpenVinoSession(NetworkSession):
@@ -54,7 +54,7 @@ class OpenVinoSession(NetworkSession):
         self._version = openvino.get_version().split("-", maxsplit=1)[0]
         super().__init__(interface.inputs, interface.outputs)
         self._properties = _properties(threads or usable_cpus())
-        self._requests: OrderedDict[Shapes, Any] = OrderedDict()
+        self._requests: OrderedDict[_Shapes, Any] = OrderedDict()
         self._lock = threading.Lock()
         self._core: Any = openvino.Core()
         try:

@@ -142,7 +142,7 @@ class PlanCache:
         Path
             Its folder.
         """
-        return write_plan(self.path(key), key, plan)
+        return _write_plan(self.path(key), key, plan)
 
     def replace(self, key: PlanKey, content: bytes) -> Path:
         """Keep something in place of what was there, for whoever holds :meth:`only_builder`."""
@@ -202,7 +202,7 @@ class PlanCache:
             os.close(lock)
 
 
-def write_plan(path: Path, key: PlanKey, plan: bytes) -> Path:
+def _write_plan(path: Path, key: PlanKey, plan: bytes) -> Path:
     """Write the folder of a plan, complete or not at all; one that is already there stays.
 
     Parameters

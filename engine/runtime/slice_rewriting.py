@@ -32,9 +32,9 @@ LEAST_DEPTH: Final = 16
 """Slices below which weights, and not sums of products, take the time."""
 LEAST_CHANNELS: Final = 16
 """Of the input: with fewer the sums of slices cost what the products save."""
-STEPS_TO_REPEAT: Final = 2
+_STEPS_TO_REPEAT: Final = 2
 """Operations on each voxel after a convolution that are done again for a mean, rather than kept."""
-FEW_CHANNELS: Final = 4
+_FEW_CHANNELS: Final = 4
 """Of an image: neighboring slices can be more channels."""
 
 
@@ -126,7 +126,7 @@ class _Rewriting:
             return None
         channels, depth = image.get_shape()[1:3]
         stack = self._stacks.get(key(image))
-        if _is_filterable(node) and channels <= FEW_CHANNELS and (stack or leads_to(node, _is_slow)):
+        if _is_filterable(node) and channels <= _FEW_CHANNELS and (stack or leads_to(node, _is_slow)):
             return self._of_more_channels(node, stack or self._of_volume(image))
         if _is_slow(node) or (stack and _is_filterable(node)):
             return self._filtered(node, stack or self._of_volume(image))
@@ -220,7 +220,7 @@ class _Rewriting:
         if not all(one.quarters for one, is_deep in paired if is_deep):
             return Stack(made())
         quarters, steps = tuple(made(number) for number in range(OUTPUTS)), 1 + max(o.steps for o in operands)
-        if steps > STEPS_TO_REPEAT:
+        if steps > _STEPS_TO_REPEAT:
             return self._form.of_quarters(quarters, steps)
         return Stack(made(), quarters=quarters, steps=steps)
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 CURRENT: Final = "current"
 """The target that means the device the build runs on."""
 
-WORKSPACE_BYTES: Final = 2 << 30
+_WORKSPACE_BYTES: Final = 2 << 30
 """Scratch memory a kernel may ask for: a quarter of an 8 GB device, which also runs everything else."""
 
 
@@ -45,7 +45,7 @@ class BatchRange:
 
 
 @dataclass(frozen=True)
-class BuiltPlan:
+class _BuiltPlan:
     """A plan, and what was learned while building it (empty for TensorRT-RTX)."""
 
     plan: bytes
@@ -62,9 +62,9 @@ def build_plan(
     target: str = CURRENT,
     batch: BatchRange | None = None,
     timing_cache: bytes = b"",
-    workspace_bytes: int = WORKSPACE_BYTES,
+    workspace_bytes: int = _WORKSPACE_BYTES,
     on_progress: ProgressListener | None = None,
-) -> BuiltPlan:
+) -> _BuiltPlan:
     """Compile a model.
 
     Parameters
@@ -84,7 +84,7 @@ def build_plan(
 
     Returns
     -------
-    BuiltPlan
+    _BuiltPlan
 
     Raises
     ------
@@ -117,7 +117,7 @@ def build_plan(
             raise EngineBuildError(
                 f"{library.flavor} {library.version} cannot build for {target}: {library.complaints()}"
             )
-        return BuiltPlan(bytes(plan), b"" if cache is None else bytes(cache.serialize()))
+        return _BuiltPlan(bytes(plan), b"" if cache is None else bytes(cache.serialize()))
 
 
 def supported_targets(library: TensorRtLibrary) -> tuple[str, ...]:

@@ -32,7 +32,7 @@ _INSTALL: Final[dict[Flavor, str]] = {
     "tensorrt-rtx": "install tensorrt-rtx-cu13-bindings and tensorrt-rtx-cu13-libs of one version",
 }
 
-KEPT_LINES: Final = 40
+_KEPT_LINES: Final = 40
 
 ProgressListener = Callable[[str, int, int], None]
 """Called with a phase's name, steps done, and steps in all."""
@@ -101,7 +101,7 @@ def _make_log(api: Any) -> Any:
     class Log(api.ILogger):  # type: ignore[misc]  # a base class that is only known at run time
         def __init__(self) -> None:
             api.ILogger.__init__(self)
-            self._lines: deque[str] = deque(maxlen=KEPT_LINES)
+            self._lines: deque[str] = deque(maxlen=_KEPT_LINES)
 
         def log(self, severity: Any, message: str) -> None:
             if severity in {api.ILogger.INTERNAL_ERROR, api.ILogger.ERROR, api.ILogger.WARNING}:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from engine.runtime.session import Tensor
     from engine.runtime.tensorrt_library import TensorRtLibrary
 
-KEPT_BATCHES: Final = 2
+_KEPT_BATCHES: Final = 2
 """Batch sizes with buffers of their own: the usual one and that of the last, smaller part."""
 
 _DTYPES: Final = {
@@ -214,7 +214,7 @@ class TensorRtSession(NetworkSession):
     def _lane(self, batch: int) -> _Lane:
         """Context and buffers of a batch size; those used longest ago make room."""
         lane = self._lanes.pop(batch, None)
-        while lane is None and len(self._lanes) >= KEPT_BATCHES:
+        while lane is None and len(self._lanes) >= _KEPT_BATCHES:
             self._stream.synchronize()
             self._lanes.popitem(last=False)
         lane = lane or self._new_lane(batch)

@@ -20,7 +20,7 @@ from engine.manifest import Channel, SegmentationSection
 from engine.segmentation.region import Crop, Index3, index3, whole
 from engine.segmentation.resampling import Resizing, data_resizing, logits_resizing, resize_volume
 
-LEAST_SD: Final = 1e-8
+_LEAST_SD: Final = 1e-8
 """nnU-Net's guard against an image of one value."""
 
 HuArray = npt.NDArray[np.int16]
@@ -69,7 +69,7 @@ def network_image(hu: HuArray, spacing_zyx_mm: Vector3, section: SegmentationSec
     turned = hu.transpose(forward)
     z, y, x = (spacing_zyx_mm[axis] for axis in forward)
     spacing_mm = (z, y, x)
-    nonzero = nonzero_crop(turned) if section.crop_to_nonzero else whole(index3(turned.shape))
+    nonzero = _nonzero_crop(turned) if section.crop_to_nonzero else whole(index3(turned.shape))
     cropped = turned[nonzero.slices]
     plan = data_resizing(section, nonzero.shape, spacing_mm)
     padded, inside = _padded(plan.target, section.patch_shape)
@@ -81,7 +81,7 @@ def network_image(hu: HuArray, spacing_zyx_mm: Vector3, section: SegmentationSec
     return NetworkImage(padded, inside, nonzero, logits_resizing(section, nonzero.shape, spacing_mm))
 
 
-def nonzero_crop(voxels: HuArray) -> Crop:
+def _nonzero_crop(voxels: HuArray) -> Crop:
     """The bounding box of what is not zero; looks at slices from each end until one is not empty.
 
     Raises
@@ -128,14 +128,14 @@ class _Scaling:
 def _scaling(channel: Channel, voxels: npt.NDArray[np.generic], mask: BoolArray | None = None) -> _Scaling:
     """The channel's normalization; the schemes without numbers of their own look at the image."""
     if channel.scheme == "ct":
-        return _Scaling(channel.mean, max(channel.sd, LEAST_SD), channel.low, channel.high)
+        return _Scaling(channel.mean, max(channel.sd, _LEAST_SD), channel.low, channel.high)
     if channel.scheme == "zscore":
         seen = voxels if mask is None else voxels[mask]
         mean, sd = seen.mean(dtype=np.float64), seen.std(dtype=np.float64)
-        return _Scaling(float(mean), max(float(sd), LEAST_SD))
+        return _Scaling(float(mean), max(float(sd), _LEAST_SD))
     if channel.scheme == "rescale_0_1":
         low, high = float(voxels.min()), float(voxels.max())
-        return _Scaling(low, max(high - low, LEAST_SD))
+        return _Scaling(low, max(high - low, _LEAST_SD))
     return _Scaling()
 
 

@@ -22,16 +22,16 @@ from engine.kernels.arguments import FloatArray
 from engine.manifest import SegmentationSection
 from engine.segmentation.region import Index3, index3
 
-ANISOTROPY: Final = 3.0
+_ANISOTROPY: Final = 3.0
 """The coarse axis is resampled apart where the largest spacing is more than this times the least."""
 
-NEGLIGIBLE: Final = 1e-9
+_NEGLIGIBLE: Final = 1e-9
 """Weights of a spline below this are left out: its memory fades by 0.27 a voxel."""
 
 SLAB_VOXELS: Final = 1 << 21
 """Voxels that are in float32 at a time: 8 MiB."""
 
-SlabSource = Callable[[int, int, int], FloatArray]
+_SlabSource = Callable[[int, int, int], FloatArray]
 """``source(axis, start, stop)``: slices of a volume with ``axis`` first, float32, C-contiguous."""
 
 
@@ -67,7 +67,7 @@ class Resizing:
         return self.order_apart if axis == self.apart else self.order
 
 
-def network_shape(shape: Index3, spacing_mm: Vector3, target_mm: Vector3) -> Index3:
+def _network_shape(shape: Index3, spacing_mm: Vector3, target_mm: Vector3) -> Index3:
     """Voxels of the network's grid over the extent of ``shape``, rounded half to even.
 
     Raises
@@ -87,7 +87,7 @@ def network_shape(shape: Index3, spacing_mm: Vector3, target_mm: Vector3) -> Ind
 def data_resizing(section: SegmentationSection, shape: Index3, spacing_mm: Vector3) -> Resizing:
     """How the image goes to the network's grid; ``shape`` and ``spacing_mm`` along its axes."""
     rule = section.resampling
-    target = network_shape(shape, spacing_mm, section.spacing_mm)
+    target = _network_shape(shape, spacing_mm, section.spacing_mm)
     apart = apart_axis(spacing_mm, section.spacing_mm, rule.separate_z)
     order = 1 if rule.method == "torch" else rule.data_order
     order_apart = 0 if rule.method == "torch" else rule.data_order_z
@@ -97,7 +97,7 @@ def data_resizing(section: SegmentationSection, shape: Index3, spacing_mm: Vecto
 def logits_resizing(section: SegmentationSection, shape: Index3, spacing_mm: Vector3) -> Resizing:
     """How the network's outputs come back, ``shape`` being the cropped CT's along the network's axes."""
     rule = section.resampling
-    source = network_shape(shape, spacing_mm, section.spacing_mm)
+    source = _network_shape(shape, spacing_mm, section.spacing_mm)
     if section.framework == "nnunet_v2":
         apart = apart_axis(section.spacing_mm, spacing_mm, rule.separate_z)
     else:
@@ -116,7 +116,7 @@ def apart_axis(first_mm: Sequence[float], second_mm: Sequence[float], forced: bo
     if forced is False:
         return None
     for spacing in (first_mm,) if forced else (first_mm, second_mm):
-        if forced or max(spacing) / min(spacing) > ANISOTROPY:
+        if forced or max(spacing) / min(spacing) > _ANISOTROPY:
             coarse = [axis for axis, size in enumerate(spacing) if size == max(spacing)]
             return coarse[0] if len(coarse) == 1 else None
     return None
@@ -126,7 +126,7 @@ def _apart_axis_v1(section: SegmentationSection, spacing_mm: Vector3) -> int | N
     """Version 1 asks the CT's spacing first, and reads the network's in the axes of the CT."""
     forced = section.resampling.separate_z
     found = apart_axis(spacing_mm, spacing_mm, forced)
-    if found is not None or forced is not None or max(spacing_mm) / min(spacing_mm) > ANISOTROPY:
+    if found is not None or forced is not None or max(spacing_mm) / min(spacing_mm) > _ANISOTROPY:
         return found
     of_ct = apart_axis(section.spacing_mm, section.spacing_mm, None)
     return None if of_ct is None else section.transpose_forward.index(of_ct)
@@ -139,7 +139,7 @@ def nearest_index(source: int, target: int) -> npt.NDArray[np.intp]:
     return index
 
 
-def resize_volume(source: SlabSource, plan: Resizing, out: FloatArray) -> None:
+def resize_volume(source: _SlabSource, plan: Resizing, out: FloatArray) -> None:
     """Resample a volume into ``out``, reading it in slabs.
 
     Parameters
@@ -166,7 +166,7 @@ def resize_volume(source: SlabSource, plan: Resizing, out: FloatArray) -> None:
 
 
 @lru_cache(maxsize=8)
-def axis_matrix(source: int, target: int, order: int) -> FloatArray:
+def _axis_matrix(source: int, target: int, order: int) -> FloatArray:
     """Interpolation along one axis as a matrix (target, source): SciPy's, of every unit vector.
 
     Source: ``scipy.ndimage.zoom`` with the mode ``nearest`` and voxel faces that coincide, as skimage's
@@ -192,10 +192,10 @@ def _in_plane(slab: FloatArray, rows: FloatArray, columns: FloatArray) -> FloatA
     return slab if len(rows) == height else np.matmul(rows, slab)
 
 
-def _resize_together(source: SlabSource, plan: Resizing, out: FloatArray) -> None:
+def _resize_together(source: _SlabSource, plan: Resizing, out: FloatArray) -> None:
     """All three axes; the coarser plane is kept whole, and its slices mixed at the end."""
     along, rows, columns = (
-        axis_matrix(n, m, plan.order) for n, m in zip(plan.source, plan.target, strict=True)
+        _axis_matrix(n, m, plan.order) for n, m in zip(plan.source, plan.target, strict=True)
     )
     planes = np.empty((plan.source[0], *plan.target[1:]), dtype=np.float32)
     low, high = np.inf, -np.inf
@@ -205,17 +205,19 @@ def _resize_together(source: SlabSource, plan: Resizing, out: FloatArray) -> Non
         planes[start:stop] = _in_plane(slab, rows, columns)
     for first, last in _slabs(plan.target):
         weights = along[first:last]
-        near = np.flatnonzero(np.abs(weights).max(axis=0) > NEGLIGIBLE)
+        near = np.flatnonzero(np.abs(weights).max(axis=0) > _NEGLIGIBLE)
         begin, end = int(near[0]), int(near[-1]) + 1
         mixed = weights[:, begin:end] @ planes[begin:end].reshape(end - begin, -1)
         np.clip(mixed, low, high, out=mixed)  # as skimage does: a spline overshoots
         out[first:last] = mixed.reshape(out[first:last].shape)
 
 
-def _resize_apart(source: SlabSource, plan: Resizing, axis: int, out: FloatArray) -> None:
+def _resize_apart(source: _SlabSource, plan: Resizing, axis: int, out: FloatArray) -> None:
     """Slice by slice across ``axis``, each clipped to its own range, then along it."""
     rows, columns = (
-        axis_matrix(plan.source[other], plan.target[other], plan.order) for other in range(3) if other != axis
+        _axis_matrix(plan.source[other], plan.target[other], plan.order)
+        for other in range(3)
+        if other != axis
     )
     depth, target = plan.source[axis], plan.target[axis]
     lower, upper, weight = neighbors(depth, target, plan.order_apart)

@@ -18,7 +18,7 @@ from engine.segmentation.region import Crop
 from engine.segmentation.resampling import Resizing, index_map, nearest_index, neighbors
 from engine.segmentation.sliding_window import Slab
 
-CHUNK_VOXELS: Final = 1 << 20
+_CHUNK_VOXELS: Final = 1 << 20
 """CT voxels that are restored at a time: what a core's cache holds."""
 
 HalfArray = npt.NDArray[np.float16]
@@ -78,7 +78,7 @@ class Restorer:
             self._held, self._held_start = values[:, keep - start :].copy(), keep
 
     def _chunks(self, ready: int) -> Iterator[tuple[int, int]]:
-        step = max(CHUNK_VOXELS // (self._plan.target[1] * self._plan.target[2]), 1)
+        step = max(_CHUNK_VOXELS // (self._plan.target[1] * self._plan.target[2]), 1)
         for first in range(self._next, ready, step):
             yield first, min(first + step, ready)
 

@@ -23,7 +23,7 @@ from engine.manifest import IMAGE, LOGITS, SegmentationSection
 from engine.runtime.session import InferenceSession
 from engine.segmentation.region import Index3
 
-SIGMA_SHARE: Final = 1 / 8
+_SIGMA_SHARE: Final = 1 / 8
 PEAK_V2, PEAK_V1 = 10.0, 1.0
 
 
@@ -57,7 +57,7 @@ def patch_weights(patch: Index3, framework: str) -> FloatArray:
     """
     impulse = np.zeros(patch)
     impulse[tuple(n // 2 for n in patch)] = 1
-    weights = ndimage.gaussian_filter(impulse, [n * SIGMA_SHARE for n in patch], mode="constant")
+    weights = ndimage.gaussian_filter(impulse, [n * _SIGMA_SHARE for n in patch], mode="constant")
     is_v2 = framework == "nnunet_v2"
     weights /= weights.max() / (PEAK_V2 if is_v2 else PEAK_V1)
     rounded = weights.astype(np.float16 if is_v2 else np.float32).astype(np.float32)

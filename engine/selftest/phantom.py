@@ -28,8 +28,8 @@ from engine.phantoms.closed_form import rasterize_sphere, sphere_minimal_margin_
 from engine.volume import Acquisition, CtVolume
 
 TCR_TOLERANCE: Final = 0.02
-MARGIN_TOLERANCE_MM: Final = 0.6
-PLACE_TOLERANCE_MM: Final = 1.0
+_MARGIN_TOLERANCE_MM: Final = 0.6
+_PLACE_TOLERANCE_MM: Final = 1.0
 
 _TUMOR_RADIUS_MM: Final = 9.0
 _ZONE_RADIUS_MM: Final = 13.0
@@ -41,7 +41,7 @@ _SIZE_MM: Final = 96.0
 
 
 @dataclass(frozen=True)
-class SelfTestReport:
+class _SelfTestReport:
     """Measured against true."""
 
     tcr: float
@@ -62,12 +62,12 @@ def warm_up(backend: BackendName = "cpu") -> AblationAssessment:
     return _measured(backend)
 
 
-def run_self_test(backend: BackendName = "cpu") -> SelfTestReport:
+def run_self_test(backend: BackendName = "cpu") -> _SelfTestReport:
     """Compare the workflow's answer on the spheres with the formula.
 
     Returns
     -------
-    SelfTestReport
+    _SelfTestReport
 
     Raises
     ------
@@ -82,7 +82,7 @@ def run_self_test(backend: BackendName = "cpu") -> SelfTestReport:
     shift = float(np.linalg.norm(_ZONE_SHIFT_LPS_MM))
     # The zone is shifted to the left: what is missing lies to the right of the tumor.
     place = np.array(found.lesion.verification_centroid_lps_mm)
-    report = SelfTestReport(
+    report = _SelfTestReport(
         tcr=coverage.tcr,
         true_tcr=sphere_overlap_tcr(_TUMOR_RADIUS_MM, _TARGET_MARGIN_MM, _ZONE_RADIUS_MM, shift),
         minimal_mm=margin.minimal_mm,
@@ -91,8 +91,8 @@ def run_self_test(backend: BackendName = "cpu") -> SelfTestReport:
     )
     wrong = (
         abs(report.tcr - report.true_tcr) > TCR_TOLERANCE
-        or abs(report.minimal_mm - report.true_minimal_mm) > MARGIN_TOLERANCE_MM
-        or report.place_error_mm > PLACE_TOLERANCE_MM
+        or abs(report.minimal_mm - report.true_minimal_mm) > _MARGIN_TOLERANCE_MM
+        or report.place_error_mm > _PLACE_TOLERANCE_MM
         or "right" not in found.uncovered[0].direction
     )
     if wrong:

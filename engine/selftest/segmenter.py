@@ -24,15 +24,15 @@ LEAST_DICE: Final = 0.5
 """A network that computes nonsense (a broken engine, half precision that overflows) finds nothing or everything."""
 
 LEAST_HALF_WIDTH_MM: Final = 25.0
-GREATEST_HALF_WIDTH_MM: Final = 35.0
-PATCH_SHARE: Final = 0.45
+_GREATEST_HALF_WIDTH_MM: Final = 35.0
+_PATCH_SHARE: Final = 0.45
 """Half of the box, as a share of the network's patch: one patch is computed, as every start waits for it."""
 
 _SIZE_MM: Final = 90.0
 _SEED: Final = 4
 
 
-class TestedSegmenter(StructureSegmenter, Protocol):
+class _TestedSegmenter(StructureSegmenter, Protocol):
     """A segmentation model that says whether it is a demo."""
 
     @property
@@ -40,7 +40,7 @@ class TestedSegmenter(StructureSegmenter, Protocol):
         """Whether it is a demo model."""
 
 
-def require_segmenters(tumor: TestedSegmenter | None, zone: TestedSegmenter | None) -> dict[str, float]:
+def require_segmenters(tumor: _TestedSegmenter | None, zone: _TestedSegmenter | None) -> dict[str, float]:
     """Segment a phantom with the models that are there.
 
     Returns
@@ -68,7 +68,7 @@ def _phantom() -> PhantomProcedure:
     return make_procedure(_SEED, kind="complete", size_mm=_SIZE_MM)
 
 
-def _tested(segmenter: TestedSegmenter, ct: CtVolume, truth: LabelMask) -> float:
+def _tested(segmenter: _TestedSegmenter, ct: CtVolume, truth: LabelMask) -> float:
     center = ct.geometry.to_lps(np.argwhere(truth.voxels).mean(axis=0))
     x, y, z = (float(v) for v in center)
     place: Vector3 = (x, y, z)
@@ -96,7 +96,9 @@ def _tested(segmenter: TestedSegmenter, ct: CtVolume, truth: LabelMask) -> float
 def half_width_mm(section: SegmentationSection) -> float:
     """Half of the width of the box that is segmented."""
     pairs = zip(section.patch_shape, section.spacing_mm, strict=True)
-    return min(max(PATCH_SHARE * min(n * mm for n, mm in pairs), LEAST_HALF_WIDTH_MM), GREATEST_HALF_WIDTH_MM)
+    return min(
+        max(_PATCH_SHARE * min(n * mm for n, mm in pairs), LEAST_HALF_WIDTH_MM), _GREATEST_HALF_WIDTH_MM
+    )
 
 
 def prepare_phantom() -> None:

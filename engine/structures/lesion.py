@@ -20,7 +20,7 @@ from engine.volume import CtVolume, LabelMask
 TARGET_REACH_MM: Final = 20.0
 """A navigation target farther than this from every part of the tumor mask belongs to another lesion."""
 
-SATELLITE_SHARE: Final = 0.1
+_SATELLITE_SHARE: Final = 0.1
 """A second part at least this large against the largest may be another lesion: the reader is told."""
 
 
@@ -42,7 +42,7 @@ def choose_lesion(tumor: LabelMask, target_lps_mm: Vector3 | None) -> tuple[Labe
     spacing = tumor.geometry.spacing_zyx_mm
     parts = find_components(tumor.voxels, spacing)
     if target_lps_mm is None:
-        several = len(parts) > 1 and parts.volumes_ml[1] >= SATELLITE_SHARE * parts.volumes_ml[0]
+        several = len(parts) > 1 and parts.volumes_ml[1] >= _SATELLITE_SHARE * parts.volumes_ml[0]
         if not several:
             return tumor, ()
         listed = ", ".join(f"{v:.2f} mL" for v in parts.volumes_ml)
@@ -93,7 +93,7 @@ def longest_diameter_mm(mask: LabelMask) -> float:
 
 
 def find_core(ct: CtVolume, zone: LabelMask) -> LabelMask | None:
-    """The dense core of a zone: connected voxels above ``CORE_THRESHOLD_HU`` after light smoothing.
+    """The dense core of a zone: connected voxels above ``_CORE_THRESHOLD_HU`` after light smoothing.
 
     Returns
     -------
@@ -103,7 +103,7 @@ def find_core(ct: CtVolume, zone: LabelMask) -> LabelMask | None:
     start, stop = zone.bounding_box()
     box = tuple(slice(max(0, a - 2), b + 2) for a, b in zip(start, stop, strict=True))
     hu = ndimage.median_filter(ct.voxels_hu[box], size=3)
-    dense = zone.voxels[box] & (hu > CORE_THRESHOLD_HU)
+    dense = zone.voxels[box] & (hu > _CORE_THRESHOLD_HU)
     parts = find_components(dense, zone.geometry.spacing_zyx_mm)
     if len(parts) == 0 or parts.volumes_ml[0] < LEAST_CORE_ML:
         return None
@@ -112,7 +112,7 @@ def find_core(ct: CtVolume, zone: LabelMask) -> LabelMask | None:
     return LabelMask(voxels, zone.geometry, "ablation core")
 
 
-CORE_THRESHOLD_HU: Final = -350
+_CORE_THRESHOLD_HU: Final = -350
 """Between ground glass (about -550 HU) and coagulated tissue (above -150 HU)."""
 
 LEAST_CORE_ML: Final = 0.05

@@ -20,18 +20,18 @@ LUNG_THRESHOLD_HU: Final = -400
 OUTSIDE_AIR_HU: Final = -950
 """Air around the patient; even emphysema seldom forms a connected region below it."""
 
-OUTSIDE_AIR_CORE_MM: Final = 4.0
+_OUTSIDE_AIR_CORE_MM: Final = 4.0
 """Only air regions this thick count as outside air, so that noise in lung does not."""
 
 VESSEL_CLOSING_MM: Final = 4.0
 """Vessels, bronchial walls and small nodules up to about twice this width are closed over."""
 
-REGION_MM: Final = 40.0
+_REGION_MM: Final = 40.0
 """How far around the tumor the lung is looked for."""
 
 
 def segment_lung(ct: CtVolume, tumor: LabelMask) -> LabelMask:
-    """Lung with its vessels and the tumor, within ``REGION_MM`` of the tumor.
+    """Lung with its vessels and the tumor, within ``_REGION_MM`` of the tumor.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def segment_lung(ct: CtVolume, tumor: LabelMask) -> LabelMask:
     """
     spacing = np.array(ct.geometry.spacing_zyx_mm)
     start, stop = tumor.bounding_box()
-    pad = np.ceil(REGION_MM / spacing).astype(int)
+    pad = np.ceil(_REGION_MM / spacing).astype(int)
     low = np.maximum(np.array(start) - pad, 0)
     high = np.minimum(np.array(stop) + pad, ct.geometry.shape_zyx)
     box = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
@@ -63,14 +63,14 @@ def _outside_air(hu: npt.NDArray[np.int16], spacing: npt.NDArray[np.float64]) ->
     """Air around the patient that reaches the edge of the field of view, and its partial-volume skin."""
     smooth = ndimage.uniform_filter(hu.astype(np.float32), size=3)
     air = smooth < OUTSIDE_AIR_HU
-    to_tissue = _distance_mm(~np.pad(air, 1, mode="edge"), spacing, OUTSIDE_AIR_CORE_MM)
+    to_tissue = _distance_mm(~np.pad(air, 1, mode="edge"), spacing, _OUTSIDE_AIR_CORE_MM)
     core = to_tissue[1:-1, 1:-1, 1:-1]
-    labels, count = ndimage.label(core > OUTSIDE_AIR_CORE_MM)
+    labels, count = ndimage.label(core > _OUTSIDE_AIR_CORE_MM)
     if count == 0:
         return np.zeros(hu.shape, dtype=np.bool_)
     rim = np.concatenate([labels[:, [0, -1], :].ravel(), labels[:, :, [0, -1]].ravel()])
     outside = np.isin(labels, np.unique(rim[rim > 0]))
-    skin_mm = OUTSIDE_AIR_CORE_MM + 2.0
+    skin_mm = _OUTSIDE_AIR_CORE_MM + 2.0
     reach = _distance_mm(outside, spacing, skin_mm) <= skin_mm
     return np.asarray(reach & (hu < LUNG_THRESHOLD_HU))
 

@@ -40,7 +40,7 @@ DOUBTFUL: Final = 0.25
 SURE: Final = 0.75
 """Probabilities at which a model's cautious contours run."""
 
-QUARTILE_SD: Final = 2 * 0.6745
+_QUARTILE_SD: Final = 2 * 0.6745
 """Standard deviations between the quartiles of a normal distribution."""
 
 ROOM_MM: Final = 8.0
@@ -49,7 +49,7 @@ ROOM_MM: Final = 8.0
 Share = npt.NDArray[np.float32]
 
 
-class StructureSegmentation(Protocol):
+class _StructureSegmentation(Protocol):
     """Labels on the grid of a CT, or on a part of it: :class:`engine.segmentation.Segmentation`."""
 
     @property
@@ -76,7 +76,7 @@ class StructureSegmenter(Protocol):
     def section(self) -> SegmentationSection:
         """What the labels mean."""
 
-    def segment(self, ct: CtVolume, *, around: Box | None = None) -> StructureSegmentation:
+    def segment(self, ct: CtVolume, *, around: Box | None = None) -> _StructureSegmentation:
         """Label a CT, or the part of it in an LPS box."""
 
 
@@ -243,9 +243,9 @@ def model_sd_mm(probability: Share, spacing_zyx_mm: Sequence[float]) -> float:
         distance = signed_distance_mm(probability, spacing_zyx_mm, level=level)
         finite = np.nan_to_num(
             distance,
-            posinf=2.0 * QUARTILE_SD * MOST_LOCAL_SD_MM,
-            neginf=-2.0 * QUARTILE_SD * MOST_LOCAL_SD_MM,
+            posinf=2.0 * _QUARTILE_SD * MOST_LOCAL_SD_MM,
+            neginf=-2.0 * _QUARTILE_SD * MOST_LOCAL_SD_MM,
         )
         width += np.abs(ndimage.map_coordinates(finite, index, order=1, mode="nearest"))
-    local = np.minimum(width / QUARTILE_SD, MOST_LOCAL_SD_MM)
+    local = np.minimum(width / _QUARTILE_SD, MOST_LOCAL_SD_MM)
     return float(np.sqrt(np.mean(local**2)))

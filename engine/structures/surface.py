@@ -24,46 +24,46 @@ from engine.volume import LabelMask
 SURFACE_LEVEL: Final = 0.5
 """The occupancy at which the surface lies."""
 
-SMOOTHING_VOXELS: Final = ((0.0, 0.8), (3.5, 1.4), (4.8, 1.85), (10.0, 2.6))
+_SMOOTHING_VOXELS: Final = ((0.0, 0.8), (3.5, 1.4), (4.8, 1.85), (10.0, 2.6))
 """Equivalent radius (voxels) of a structure from which each standard deviation of the smoothing is used; wider
 ones would show in the curvature. The widest holds wherever the voxels allow it, finer ones elsewhere. On 100
 spherical cases of 5 to 15 mm radius at 1 mm voxels coverage was then off by at most 0.005 and the margin by
 -0.30 to +0.13 mm, 96 of them by less than 0.2 mm (one narrow smoothing for all: 0.013 and 0.6 mm)."""
 
-CONTRADICTION_VOXELS: Final = 0.12
+_CONTRADICTION_VOXELS: Final = 0.12
 """A smooth surface that puts a voxel center this far on the wrong side has smoothed away a spicule or a gap;
 spheres seldom reach it. Real nodules are full of spicules: without them their target shrinks by 0.3 mm."""
 
-ROUGH_SHARE: Final = 0.01
+_ROUGH_SHARE: Final = 0.01
 """A mask with more than this share of its surface contradicted by a smooth one was drawn voxel by voxel: its own
 faces are its surface. Spheres have up to 0.0012, readers' nodules 0.015 to 0.13."""
 
-DETAIL_REACH_VOXELS: Final = 4.0
+_DETAIL_REACH_VOXELS: Final = 4.0
 """This far around such a voxel the finer surface, in the end the mask's own faces, holds in full; over the
 same distance again it passes into the smoother one."""
 
-LEAST_DEPTH_VOXELS: Final = 0.02
+_LEAST_DEPTH_VOXELS: Final = 0.02
 """How far from the surface a voxel center is kept on its side."""
 
-DEPTH_RANGE_VOXELS: Final = 3.0
+_DEPTH_RANGE_VOXELS: Final = 3.0
 """Depths are cut off here; half of the range of occupancy."""
 
-TAIL: Final = 1e-3
+_TAIL: Final = 1e-3
 """Smoothed shares nearer than this to 0 or 1 say nothing of the depth."""
 
-INTERPOLATION_SAG: Final = 1.0 / 6.0
+_INTERPOLATION_SAG: Final = 1.0 / 6.0
 """Linear interpolation between voxel centers pulls a surface of mean curvature H inwards by H/6 voxels²."""
 
-THICK_SLICE_RATIO: Final = 2.5
+_THICK_SLICE_RATIO: Final = 2.5
 """Slices this much thicker than the pixels are interpolated by shape instead of smoothed across."""
 
-SHAPE_RANGE_MM: Final = 8.0
+_SHAPE_RANGE_MM: Final = 8.0
 """In-slice signed distances are cut off here before they are interpolated."""
 
-LEAST_DEPTH_THICK: Final = 0.04
-"""As ``LEAST_DEPTH_VOXELS``, as a share of ``SHAPE_RANGE_MM``."""
+_LEAST_DEPTH_THICK: Final = 0.04
+"""As ``_LEAST_DEPTH_VOXELS``, as a share of ``_SHAPE_RANGE_MM``."""
 
-CAP_EXCESS_MM: Final = 0.5
+_CAP_EXCESS_MM: Final = 0.5
 """Past its last marked slice a structure ends a little before half a slice distance: with 5 mm slices this
 leaves coverage of spheres unbiased (at most 0.02 off) and the minimal margin about 1 mm too small."""
 
@@ -121,13 +121,13 @@ def occupancy(mask: LabelMask) -> npt.NDArray[np.float32]:
     """
     spacing = mask.geometry.spacing_zyx_mm
     ratio = max(spacing) / min(spacing)
-    thick = ratio >= THICK_SLICE_RATIO
+    thick = ratio >= _THICK_SLICE_RATIO
     if thick:
-        depth = _interpolated_shape(mask) / SHAPE_RANGE_MM
-        least = LEAST_DEPTH_THICK
+        depth = _interpolated_shape(mask) / _SHAPE_RANGE_MM
+        least = _LEAST_DEPTH_THICK
     else:
-        depth = _smoothest_depth(mask.voxels) / DEPTH_RANGE_VOXELS
-        least = LEAST_DEPTH_VOXELS / DEPTH_RANGE_VOXELS
+        depth = _smoothest_depth(mask.voxels) / _DEPTH_RANGE_VOXELS
+        least = _LEAST_DEPTH_VOXELS / _DEPTH_RANGE_VOXELS
     decision = np.clip(np.where(mask.voxels, depth, -depth), least, 1.0)
     return (SURFACE_LEVEL * (1.0 + np.where(mask.voxels, decision, -decision))).astype(np.float32)
 
@@ -146,13 +146,13 @@ def _smoothest_depth(voxels: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
     """Signed depth in voxels, positive inside: smooth where the voxels agree, the mask's faces elsewhere."""
     faces = depth = np.where(voxels, 0.5, -0.5).astype(np.float32)
     radius = (0.75 / np.pi * np.count_nonzero(voxels)) ** (1.0 / 3.0)
-    for sigma in (width for least_radius, width in SMOOTHING_VOXELS if radius >= least_radius):
+    for sigma in (width for least_radius, width in _SMOOTHING_VOXELS if radius >= least_radius):
         smooth = _depth_by_smoothing(voxels, sigma)
-        contradicted = np.where(voxels, smooth, -smooth) < -CONTRADICTION_VOXELS
-        if np.count_nonzero(contradicted) > ROUGH_SHARE * np.count_nonzero(np.abs(smooth) < 1.0):
+        contradicted = np.where(voxels, smooth, -smooth) < -_CONTRADICTION_VOXELS
+        if np.count_nonzero(contradicted) > _ROUGH_SHARE * np.count_nonzero(np.abs(smooth) < 1.0):
             return faces
         if contradicted.any():
-            away = ndimage.distance_transform_edt(~contradicted) / DETAIL_REACH_VOXELS
+            away = ndimage.distance_transform_edt(~contradicted) / _DETAIL_REACH_VOXELS
             share = np.clip(away - 1.0, 0.0, 1.0).astype(np.float32)
             smooth = share * smooth + (1.0 - share) * depth
         depth = smooth
@@ -165,10 +165,10 @@ def _depth_by_smoothing(voxels: npt.NDArray[np.bool_], sigma: float) -> npt.NDAr
 
     def depth(width: float) -> npt.NDArray[np.float32]:
         share = ndimage.gaussian_filter(marked, width, mode="nearest")
-        return np.asarray(width * ndtri(np.clip(share, TAIL, 1.0 - TAIL)), dtype=np.float32)
+        return np.asarray(width * ndtri(np.clip(share, _TAIL, 1.0 - _TAIL)), dtype=np.float32)
 
     near, wide, widest = (depth(sigma * np.sqrt(k)) for k in (1.0, 2.0, 3.0))
-    sag = INTERPOLATION_SAG / sigma**2
+    sag = _INTERPOLATION_SAG / sigma**2
     return np.asarray(3.0 * (near - wide) + widest + sag * (near - wide), dtype=np.float32)
 
 
@@ -178,14 +178,14 @@ def _interpolated_shape(mask: LabelMask) -> npt.NDArray[np.float32]:
     axis = int(np.argmax(spacing))
     slices = np.moveaxis(mask.voxels, axis, 0)
     pixel_mm = [s for a, s in enumerate(spacing) if a != axis]
-    depth = np.full(slices.shape, -SHAPE_RANGE_MM, dtype=np.float32)
+    depth = np.full(slices.shape, -_SHAPE_RANGE_MM, dtype=np.float32)
     marked = [k for k in range(len(slices)) if slices[k].any()]
     for k in marked:
-        depth[k] = np.clip(_depth_in_slice(slices[k], pixel_mm), -SHAPE_RANGE_MM, SHAPE_RANGE_MM)
+        depth[k] = np.clip(_depth_in_slice(slices[k], pixel_mm), -_SHAPE_RANGE_MM, _SHAPE_RANGE_MM)
     for k in marked:
         for neighbor in (k - 1, k + 1):
             if 0 <= neighbor < len(slices) and not slices[neighbor].any():
-                depth[neighbor] = np.maximum(depth[neighbor], -np.abs(depth[k]) - CAP_EXCESS_MM)
+                depth[neighbor] = np.maximum(depth[neighbor], -np.abs(depth[k]) - _CAP_EXCESS_MM)
     return np.moveaxis(depth, 0, axis)
 
 
@@ -193,7 +193,7 @@ def _depth_in_slice(marked: npt.NDArray[np.bool_], pixel_mm: list[float]) -> npt
     """In-slice distance to the outline, positive inside; the outline runs half a pixel off the centers."""
     half_pixel = 0.5 * float(np.mean(pixel_mm))
     if marked.all():
-        return np.full(marked.shape, SHAPE_RANGE_MM, dtype=np.float32)
+        return np.full(marked.shape, _SHAPE_RANGE_MM, dtype=np.float32)
     inside = ndimage.distance_transform_edt(marked, sampling=pixel_mm) - half_pixel
     outside = ndimage.distance_transform_edt(~marked, sampling=pixel_mm) - half_pixel
     return np.where(marked, inside, -outside).astype(np.float32)

@@ -27,28 +27,28 @@ from engine.structures.model_contour import (
 )
 from engine.volume import CtVolume
 
-HALF_WIDTHS_MM: Final = (45.0, 80.0)
+_HALF_WIDTHS_MM: Final = (45.0, 80.0)
 """Around a target point this much is segmented, and once more the wider box where the tumor is cut by it."""
 
 TARGET_REACH_MM: Final = 10.0
 """A target point this far from a tumor still means it: navigation systems aim at a tumor's middle, and a small one
 may be drawn a slice or two off."""
 
-LEAST_TARGETED_ML: Final = 0.03
+_LEAST_TARGETED_ML: Final = 0.03
 """A ball of 4 mm; smaller parts are noise even where a target point says that there is a tumor."""
 
-LEAST_CANDIDATE_ML: Final = 0.1
+_LEAST_CANDIDATE_ML: Final = 0.1
 """Without a target point: a ball of 6 mm."""
 
 LUNG_HU: Final = (-970.0, -500.0)
 """Aerated lung; air outside the body and in the bowel is lighter."""
 
-SHELL_MM: Final = 5.0
+_SHELL_MM: Final = 5.0
 LEAST_LUNG_SHARE: Final = 0.15
-"""Share of what lies within ``SHELL_MM`` of a candidate that has to be lung: a nodule at the pleura has a quarter
+"""Share of what lies within ``_SHELL_MM`` of a candidate that has to be lung: a nodule at the pleura has a quarter
 and more."""
 
-MOST_LISTED: Final = 8
+_MOST_LISTED: Final = 8
 
 
 def find_tumor(
@@ -83,19 +83,19 @@ def find_tumor(
     if target_lps_mm is not None:
         return _at_target(planning, segmenter, target_lps_mm, backend)
     parts = segment_parts(segmenter, planning, None, backend)
-    large = [k for k, ml in enumerate(parts.components.volumes_ml) if ml >= LEAST_CANDIDATE_ML]
+    large = [k for k, ml in enumerate(parts.components.volumes_ml) if ml >= _LEAST_CANDIDATE_ML]
     candidates = [k for k in large if _lung_share(parts, k) >= LEAST_LUNG_SHARE]
     listed = tuple(_candidate(parts, k) for k in candidates)
     if not candidates:
         elsewhere = f" ({len(large)} of its candidates do not lie at the lung)" if large else ""
         raise RefusedError(
             RefusalCode.LESION_NOT_FOUND,
-            f"the tumor model found no tumor of at least {LEAST_CANDIDATE_ML:g} mL in or at the lung of the planning "
+            f"the tumor model found no tumor of at least {_LEAST_CANDIDATE_ML:g} mL in or at the lung of the planning "
             f"CT{elsewhere}; give the navigation system's target point, or send the contoured tumor",
         )
     if len(candidates) > 1:
-        shown = "; ".join(f"{n}) {one}" for n, one in enumerate(listed[:MOST_LISTED], 1))
-        more = f"; and {len(listed) - MOST_LISTED} smaller ones" if len(listed) > MOST_LISTED else ""
+        shown = "; ".join(f"{n}) {one}" for n, one in enumerate(listed[:_MOST_LISTED], 1))
+        more = f"; and {len(listed) - _MOST_LISTED} smaller ones" if len(listed) > _MOST_LISTED else ""
         raise RefusedError(
             RefusalCode.SEVERAL_LESIONS,
             f"the tumor model found {len(listed)} candidates in the planning CT: {shown}{more}. Choose one by its "
@@ -116,7 +116,7 @@ def _at_target(
             "the target point lies outside the planning CT; check that it is in LPS mm of the planning CT",
             "target_lps_mm",
         )
-    for half_width_mm in HALF_WIDTHS_MM:
+    for half_width_mm in _HALF_WIDTHS_MM:
         parts = segment_parts(segmenter, planning, Box.around(target_lps_mm, half_width_mm), backend)
         chosen, distance_mm = _nearest(parts, target_lps_mm)
         if distance_mm > TARGET_REACH_MM:
@@ -126,7 +126,7 @@ def _at_target(
     else:
         raise RefusedError(
             RefusalCode.LESION_NOT_FOUND,
-            f"what the tumor model found at the target point goes on beyond {HALF_WIDTHS_MM[-1]:g} mm: no tumor; "
+            f"what the tumor model found at the target point goes on beyond {_HALF_WIDTHS_MM[-1]:g} mm: no tumor; "
             "send the contoured tumor",
         )
     said = []
@@ -143,7 +143,7 @@ def _nearest(parts: Parts, target_lps_mm: Vector3) -> tuple[int, float]:
     spacing = np.array(parts.geometry.spacing_zyx_mm)
     best, least_mm = -1, np.inf
     for part, volume_ml in enumerate(parts.components.volumes_ml):
-        if volume_ml < LEAST_TARGETED_ML:
+        if volume_ml < _LEAST_TARGETED_ML:
             break  # the largest come first
         gap = np.maximum(np.abs(parts.index(part) - target) - 0.5, 0.0) * spacing
         distance_mm = float(np.sqrt((gap**2).sum(axis=1).min()))
@@ -182,12 +182,12 @@ def _contour(parts: Parts, part: int, segmenter: StructureSegmenter, said: tuple
 def _lung_share(parts: Parts, part: int) -> float:
     """Share of a part's near surroundings that is aerated lung."""
     spacing = np.array(parts.geometry.spacing_zyx_mm)
-    pad = np.ceil((SHELL_MM + 2.0) / spacing).astype(int)
+    pad = np.ceil((_SHELL_MM + 2.0) / spacing).astype(int)
     start = np.maximum(parts.components.starts_zyx[part] - pad, 0)
     stop = np.minimum(parts.components.stops_zyx[part] + pad, parts.geometry.shape_zyx)
     box = tuple(slice(int(a), int(b)) for a, b in zip(start, stop, strict=True))
     marked = parts.components.labels[box] == part + 1
-    shell = ~marked & (ndimage.distance_transform_edt(~marked, sampling=spacing) <= SHELL_MM)
+    shell = ~marked & (ndimage.distance_transform_edt(~marked, sampling=spacing) <= _SHELL_MM)
     there = tuple(
         slice(int(a + o), int(b + o)) for a, b, o in zip(start, stop, parts.offset_zyx, strict=True)
     )

@@ -41,13 +41,13 @@ REACH_MM: Final = 10.0
 """A zone farther than this from the tumor, as the translation places it, is of another lesion: 5 mm of target margin,
 and twice the translation's own error."""
 
-CONTACT_MM: Final = 5.0
+_CONTACT_MM: Final = 5.0
 """A tumor point this near to a part counts as touched by it, wherever in its place the tumor really lies."""
 
-LEAST_ZONE_ML: Final = 0.3
+_LEAST_ZONE_ML: Final = 0.3
 """Smaller parts are noise: a zone around any tumor with a margin of 2 mm is larger."""
 
-LEAST_SAID_ML: Final = 0.1
+_LEAST_SAID_ML: Final = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,16 +141,16 @@ def _at_lesion(parts: Parts, tumor_points_lps_mm: FloatArray) -> tuple[list[int]
     """Parts at the lesion, the one with the most tissue there first; distances of all that are large enough."""
     ranked, distances_mm = [], []
     for part, volume_ml in enumerate(parts.components.volumes_ml):
-        if volume_ml < LEAST_SAID_ML:
+        if volume_ml < _LEAST_SAID_ML:
             break  # the largest come first
         there = KDTree(parts.geometry.to_lps(parts.index(part)))
         away_mm = np.asarray(there.query(tumor_points_lps_mm)[0])
         distances_mm.append(float(away_mm.min()))
         if distances_mm[-1] <= REACH_MM:
-            touched = float(np.mean(away_mm <= CONTACT_MM))
+            touched = float(np.mean(away_mm <= _CONTACT_MM))
             ranked.append((-touched * volume_ml, distances_mm[-1], part))
     order = [part for _, _, part in sorted(ranked)]
-    if not order or parts.components.volumes_ml[order[0]] < LEAST_ZONE_ML:
+    if not order or parts.components.volumes_ml[order[0]] < _LEAST_ZONE_ML:
         return [], distances_mm
     return order, distances_mm
 
@@ -168,8 +168,8 @@ def _refuse(parts: Parts, distances_mm: list[float], room_mm: float) -> None:
     part = LesionCandidate(float(parts.components.volumes_ml[nearest]), parts.place_lps_mm(nearest))
     raise RefusedError(
         RefusalCode.NO_ZONE,
-        f"the zone model found no ablation zone of at least {LEAST_ZONE_ML:g} mL within {REACH_MM:g} mm of the lesion; "
-        f"the nearest part it found has {part}, {distances_mm[nearest]:.0f} mm away; {what_to_do}",
+        f"the zone model found no ablation zone of at least {_LEAST_ZONE_ML:g} mL within {REACH_MM:g} mm of the "
+        f"lesion; the nearest part it found has {part}, {distances_mm[nearest]:.0f} mm away; {what_to_do}",
     )
 
 

@@ -15,8 +15,8 @@ from engine.manifest import (
     SurvivalSection,
 )
 
-NOT_A_DEVICE = "Research software, not a medical device."
-DEMO_SURVIVAL = "**Demo model. It has never seen a patient; do not use it for one.**"
+_NOT_A_DEVICE = "Research software, not a medical device."
+_DEMO_SURVIVAL = "**Demo model. It has never seen a patient; do not use it for one.**"
 DEMO = "**Demo model. It shows what the software does; do not use it for a patient.**"
 RECIPES = {
     "zscore_patch": "mean 0 and standard deviation 1 over the patch (FM-LCT, feature extraction)",
@@ -46,7 +46,7 @@ def render_model_card(manifest: ModelManifest) -> str:
     lines = [
         *_head(manifest, DEMO),
         f"- Intended use: {manifest.intended_use}",
-        f"- {NOT_A_DEVICE}",
+        f"- {_NOT_A_DEVICE}",
         f"- Fitted on: {manifest.fitted_on}",
     ]
     if manifest.segmentation is not None:
@@ -71,7 +71,7 @@ def _survival_card(manifest: ModelManifest, section: SurvivalSection, parity: Pa
     """Card of a risk model."""
     members = f"{section.members} members, each with its own Breslow baseline"
     lines = [
-        *_head(manifest, DEMO_SURVIVAL),
+        *_head(manifest, _DEMO_SURVIVAL),
         f"- Intended use: {manifest.intended_use}",
         f"- Fitted on: {manifest.fitted_on}",
         f"- Endpoint: {section.endpoint}, within {_join(section.horizons_months)} {section.time_unit}",

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from engine.runtime.onnx_interface import OnnxInterface
 
 MODEL: Final = "model.onnx"
-CONFIG: Final = "config.pbtxt"
+_CONFIG: Final = "config.pbtxt"
 README: Final = "README.md"
 
-LARGEST_BATCH: Final = {"segmentation": 8, "features": 8, "survival": 1024}
+_LARGEST_BATCH: Final = {"segmentation": 8, "features": 8, "survival": 1024}
 """Patches are large and rows of covariates small."""
 
-LONGEST_QUEUE: Final = 16
+_LONGEST_QUEUE: Final = 16
 """Requests that may wait; more are refused at once, as the appliance does."""
 
 _TYPES: Final = {
@@ -89,7 +89,7 @@ def export_triton(bundle: Path, out: Path) -> Path:
     version = _version(loaded.manifest.version)
     manifest = loaded.manifest.model_dump_json(indent=1).encode()
     configs = {
-        name: render_config(name, read_interface(content), LARGEST_BATCH[loaded.manifest.kind])
+        name: render_config(name, read_interface(content), _LARGEST_BATCH[loaded.manifest.kind])
         for name, content in networks
     }
     for name, config in configs.items():
@@ -126,7 +126,7 @@ def render_config(name: str, interface: OnnxInterface, largest_batch: int) -> st
     if batched:
         lines += [
             "dynamic_batching {",
-            f"  default_queue_policy {{ timeout_action: REJECT max_queue_size: {LONGEST_QUEUE} }}",
+            f"  default_queue_policy {{ timeout_action: REJECT max_queue_size: {_LONGEST_QUEUE} }}",
             "}",
         ]
     return "\n".join(lines) + "\n"
@@ -167,7 +167,7 @@ def _require_room(folder: Path, version: str, config: str) -> None:
     """Refuse to change what a server may be serving."""
     if (folder / version).exists():
         raise InvalidRequestError(f"{folder / version} is there already; remove it, or export a new version")
-    path = folder / CONFIG
+    path = folder / _CONFIG
     if folder.exists() and (not path.is_file() or path.read_text(encoding="utf-8") != config):
         raise InvalidRequestError(f"{path} is not what this version needs; export into another folder")
 
@@ -182,5 +182,5 @@ def _write_version(folder: Path, version: str, config: str, contents: dict[str, 
         (made / version).mkdir(parents=True)
         for name, content in contents.items():
             (made / version / name).write_bytes(content)
-        (made / CONFIG).write_text(config, encoding="utf-8")
+        (made / _CONFIG).write_text(config, encoding="utf-8")
         shutil.move(made if new else made / version, folder if new else folder / version)

@@ -26,18 +26,18 @@ from export.parity.sample_patches import sample_patches
 Inputs = tuple[dict[str, npt.NDArray[Any]], ...]
 Progress = Callable[[str, float], None]
 
-FP32_TOLERANCES: Final[dict[str, float]] = {"segmentation": 1e-3, "features": 1e-5}
+_FP32_TOLERANCES: Final[dict[str, float]] = {"segmentation": 1e-3, "features": 1e-5}
 """Of logits, and of the cosine distance of feature vectors."""
 
-COARSE_FLIP_SHARE: Final = 0.01
+_COARSE_FLIP_SHARE: Final = 0.01
 """Share of voxels that a precision below FP32 may label otherwise, near ties apart."""
 
-SURVIVAL_CASES: Final = 1024
-SURVIVAL_RANGE_SD: Final = 4.0
+_SURVIVAL_CASES: Final = 1024
+_SURVIVAL_RANGE_SD: Final = 4.0
 
 
 @dataclass(frozen=True)
-class BundleParity:
+class _BundleParity:
     """What was measured, and which backends could not be.
 
     Parameters
@@ -75,7 +75,7 @@ def measure_bundle(
     lesions: Sequence[tuple[Path, Path]] = (),
     source: Path | None = None,
     on_progress: Progress | None = None,
-) -> BundleParity:
+) -> _BundleParity:
     """Compare what a bundle gives on every backend with its reference.
 
     Parameters
@@ -129,7 +129,7 @@ def measure_bundle(
             f"there is nothing here to compare ONNX Runtime with ({reasons}); install coldspot[openvino], or give "
             "the source"
         )
-    return BundleParity(tuple(reports), not_run)
+    return _BundleParity(tuple(reports), not_run)
 
 
 def _tasks(
@@ -169,7 +169,7 @@ def _compared(
             tolerance=_tolerance(bundle.manifest, task.precision),
             measured_on=measured_on,
             kind=_kind(bundle.manifest),
-            max_flip_share=MAX_FLIP_SHARE if task.precision == "fp32" else COARSE_FLIP_SHARE,
+            max_flip_share=MAX_FLIP_SHARE if task.precision == "fp32" else _COARSE_FLIP_SHARE,
         )
 
 
@@ -208,7 +208,7 @@ def _tolerance(manifest: ModelManifest, precision: Precision) -> float:
         return manifest.parity.device_tolerance
     own = [report.tolerance for report in manifest.parity_reports if precision in report.candidate]
     if precision == "fp32" or not own:
-        return FP32_TOLERANCES[manifest.kind]
+        return _FP32_TOLERANCES[manifest.kind]
     return max(own)
 
 
@@ -224,7 +224,7 @@ def _inputs(
         return samples.inputs, samples.measured_on
     columns = manifest.inputs[0].shape[-1]
     drawn = np.random.default_rng(0).uniform(
-        -SURVIVAL_RANGE_SD, SURVIVAL_RANGE_SD, (SURVIVAL_CASES, int(columns))
+        -_SURVIVAL_RANGE_SD, _SURVIVAL_RANGE_SD, (_SURVIVAL_CASES, int(columns))
     )
     inputs = ({manifest.inputs[0].name: drawn.astype(np.float32)},)
-    return inputs, f"{SURVIVAL_CASES} drawn cases, standardized"
+    return inputs, f"{_SURVIVAL_CASES} drawn cases, standardized"

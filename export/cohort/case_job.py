@@ -13,7 +13,7 @@ from engine.radiomics import EXTRACTOR
 from export.cohort.case_result import CaseResult, content_hash, result_key
 from export.cohort.table import CaseImages, CohortCase
 
-MEASURED_BY: Final = ("numpy", "scipy", "SimpleITK", "PyWavelets")
+_MEASURED_BY: Final = ("numpy", "scipy", "SimpleITK", "PyWavelets")
 """Packages whose versions belong to a result, beside that of the extractor."""
 
 
@@ -74,5 +74,5 @@ def lost_case(job: CaseJob, reason: str) -> CaseResult:
 
 def _versions() -> dict[str, str]:
     """Of this program and of what it measures with."""
-    installed = {name: metadata.version(name) for name in MEASURED_BY}
+    installed = {name: metadata.version(name) for name in _MEASURED_BY}
     return {"coldspot": engine.__version__, "radiomics": EXTRACTOR, **installed}

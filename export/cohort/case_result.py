@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from engine.manifest.common import Section, Sha256, Text
 
-UNFINISHED_PREFIX: Final = ".unfinished-"
+_UNFINISHED_PREFIX: Final = ".unfinished-"
 CHUNK_BYTES: Final = 1 << 22
 
 
@@ -25,7 +25,7 @@ class Digest(Protocol):
         """Take more bytes."""
 
 
-Outcome = Literal["measured", "refused", "failed"]
+_Outcome = Literal["measured", "refused", "failed"]
 
 
 class CaseResult(Section):
@@ -51,7 +51,7 @@ class CaseResult(Section):
     schema_version: Literal[1] = 1
     case_id: Text
     key: Sha256
-    outcome: Outcome
+    outcome: _Outcome
     code: str = ""
     reason: str = ""
     may_pass: bool = False
@@ -104,7 +104,7 @@ def content_hash(path: Path) -> str:
 def write_result(folder: Path, result: CaseResult) -> Path:
     """Write a result so that its file is the old one or the new one, whenever the machine stops."""
     path = result_path(folder, result.case_id)
-    unfinished = folder / f"{UNFINISHED_PREFIX}{path.name}"
+    unfinished = folder / f"{_UNFINISHED_PREFIX}{path.name}"
     with unfinished.open("w", encoding="utf-8") as stream:
         stream.write(result.to_json())
         stream.flush()
@@ -131,7 +131,7 @@ def result_path(folder: Path, case_id: str) -> Path:
 
 def remove_unfinished(folder: Path) -> None:
     """Remove what a killed run was writing."""
-    for path in folder.glob(f"{UNFINISHED_PREFIX}*"):
+    for path in folder.glob(f"{_UNFINISHED_PREFIX}*"):
         with contextlib.suppress(OSError):
             path.unlink()
 

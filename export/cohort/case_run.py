@@ -25,7 +25,7 @@ from engine.volume import CtVolume, LabelMask
 from export.cohort.case_job import CaseJob, CohortSettings, failed_case
 from export.cohort.case_result import CaseResult
 
-COMPLETE_TCR = 1.0
+_COMPLETE_TCR = 1.0
 
 
 def run_case(job: CaseJob) -> CaseResult:
@@ -85,7 +85,7 @@ def _result(job: CaseJob, found: AblationAssessment, features: dict[str, float])
         outcome="measured",
         tcr=coverage.tcr,
         # The manifest's rule, tcr_equals_1: how sure of it the engine is does not matter to the fit.
-        complete_coverage=bool(coverage.tcr == COMPLETE_TCR),
+        complete_coverage=bool(coverage.tcr == _COMPLETE_TCR),
         probability_complete=coverage.probability_complete,
         minimal_margin_mm=found.margin.minimal_mm,
         tumor_volume_ml=found.lesion.volume_ml,

@@ -14,7 +14,7 @@ from export.cohort.case_result import CaseResult, read_result, remove_unfinished
 from export.cohort.runners import CaseWork, CohortRunner
 from export.cohort.table import CohortCase
 
-LOCK_FILE: Final = ".lock"
+_LOCK_FILE: Final = ".lock"
 
 Progress = Callable[[str, int, int], None]
 """Told a phase, steps done and steps in all."""
@@ -82,7 +82,7 @@ def _alone_in(folder: Path) -> Iterator[None]:
     """Hold the folder for this run; the lock ends with the process, however that ends."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / LOCK_FILE).open("a")
+        lock = (folder / _LOCK_FILE).open("a")
     except OSError as error:
         raise _unwritable(folder, error) from error
     with lock:

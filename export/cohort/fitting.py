@@ -32,8 +32,8 @@ from export.survival_report.fit_report import FIT_REPORT_FILE, FitReport
 Progress = Callable[[str, float], None]
 """Told what is being done and a share from 0 to 1."""
 
-LTP_MODEL: Final = ModelNames("ltp-risk")
-DEATH_WITHOUT_LTP: Final = "death without local tumor progression"
+_LTP_MODEL: Final = ModelNames("ltp-risk")
+_DEATH_WITHOUT_LTP: Final = "death without local tumor progression"
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class LtpPlan:
 
 
 @dataclass(frozen=True, eq=False)
-class LtpFit:
+class _LtpFit:
     """What came out: the bundle's folder, its report, the signature's features, and who took no part."""
 
     bundle: Path
@@ -92,10 +92,10 @@ def fit_ltp(
     seed: int = 1,
     settings: CohortSettings | None = None,
     plan: LtpPlan | None = None,
-    names: ModelNames = LTP_MODEL,
+    names: ModelNames = _LTP_MODEL,
     measure: CaseWork = run_case,
     on_progress: Progress | None = None,
-) -> LtpFit:
+) -> _LtpFit:
     """Measure every case, choose a signature, fit the network, write the bundle with its report.
 
     The same cohort, settings and seed give the same bundle bytes on one machine, however often the run was
@@ -121,7 +121,7 @@ def fit_ltp(
 
     Returns
     -------
-    LtpFit
+    _LtpFit
 
     Raises
     ------
@@ -161,11 +161,11 @@ def fit_ltp(
     fitted = _fit_network(cohorts, stage, plan, seed, tell)
     tell("writing bundle and report", 0.0)
     report = report_ltp(
-        cohorts, stage, fitted, names, fitted_on=_fitted_on(cohorts), competing_event=DEATH_WITHOUT_LTP
+        cohorts, stage, fitted, names, fitted_on=_fitted_on(cohorts), competing_event=_DEATH_WITHOUT_LTP
     )
     bundle = _write(out, cohorts, stage, fitted, names, report, settings)
     tell("writing bundle and report", 1.0)
-    return LtpFit(bundle, report, stage.fit.names, cohorts.left_out)
+    return _LtpFit(bundle, report, stage.fit.names, cohorts.left_out)
 
 
 def _fit_network(
@@ -215,7 +215,7 @@ def _write(
         signature=stage.section if used else None,
         uses_signature_features=used and stage.use == "features",
         ltp_rule=LtpRule(target_margin_mm=settings.assessment.target_margin_mm),
-        competing_event=DEATH_WITHOUT_LTP,
+        competing_event=_DEATH_WITHOUT_LTP,
         files={FIT_REPORT_FILE: report.to_json().encode()},
     )
 

@@ -19,7 +19,7 @@ from export.cohort.case_result import CaseResult
 from export.cohort.runners import LOST, CaseWork
 from export.cohort.worker_process import thread_limits
 
-LOCAL = "local"
+_LOCAL = "local"
 
 
 class RayRunner:
@@ -36,7 +36,7 @@ class RayRunner:
         Processors that one case takes.
     """
 
-    def __init__(self, address: str = LOCAL, workers: int | None = None, threads: int = 1) -> None:
+    def __init__(self, address: str = _LOCAL, workers: int | None = None, threads: int = 1) -> None:
         self.address, self.workers, self.threads = address, workers, threads
 
     def run(self, work: CaseWork, jobs: Sequence[CaseJob]) -> Iterator[CaseResult]:
@@ -59,7 +59,7 @@ class RayRunner:
 
     def _connect(self) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
-        local = self.address == LOCAL
+        local = self.address == _LOCAL
         try:
             ray.init(
                 address=self.address,

@@ -23,7 +23,7 @@ from export.survival_report.radscore_signature import report_signature
 from export.survival_report.regression import GroupComparison
 
 TEST: Final = "test"
-TRUTH: Final = "true_"
+_TRUTH: Final = "true_"
 """How the columns begin that no table of patients can have."""
 
 
@@ -123,7 +123,7 @@ def _with_described(
     for name in first.described:
         by_cohort = [_column(cases, name) for cases in members.values()]
         values = [column for column in by_cohort if column is not None]
-        if not name.startswith(TRUTH) and len(values) == len(members):
+        if not name.startswith(_TRUTH) and len(values) == len(members):
             names.append(name)
             columns.append(np.concatenate(values))
     if not names:

@@ -20,17 +20,17 @@ from engine.manifest import SIMULATED_COHORT
 from engine.phantoms import PhantomProcedure, make_procedure
 from export.cohort.simulation import ASSUMPTIONS, TRUE_LOG_RISK, SimulatedCase, draw_cases
 
-TABLE_FILE: Final = "cohort.csv"
-README_FILE: Final = "README.txt"
-DRAWN_FILE: Final = "simulation.json"
+_TABLE_FILE: Final = "cohort.csv"
+_README_FILE: Final = "README.txt"
+_DRAWN_FILE: Final = "simulation.json"
 IMAGES: Final = ("planning", "verification", "tumor", "zone", "core")
 
-COMPLETE_MARGIN_MM: Final = (6.5, 8.0)
-INCOMPLETE_MARGIN_MM: Final = (-2.0, 3.0)
+_COMPLETE_MARGIN_MM: Final = (6.5, 8.0)
+_INCOMPLETE_MARGIN_MM: Final = (-2.0, 3.0)
 """Least margins of the zones: far enough from 5 mm that the drawn coverage is not in doubt."""
 
-GRAIN_MM: Final = 1.2
-GRAIN_HU: Final = 35.0
+_GRAIN_MM: Final = 1.2
+_GRAIN_HU: Final = 35.0
 """Size and standard deviation of the zone's simulated grain where it is average."""
 
 Progress = Callable[[str, int, int], None]
@@ -75,8 +75,8 @@ def simulate_cohort_folder(
         for number, case in enumerate(drawn, start=1):
             _keep_images(out / "cases" / case.case_id, case, [seed, number], size_mm)
             tell("simulating cases", number, cases)
-        (out / README_FILE).write_text(_readme(cases, seed), encoding="utf-8")
-        return _write_table(out / TABLE_FILE, [_row(case) for case in drawn])
+        (out / _README_FILE).write_text(_readme(cases, seed), encoding="utf-8")
+        return _write_table(out / _TABLE_FILE, [_row(case) for case in drawn])
     except OSError as error:
         raise InvalidRequestError(
             f"{out} cannot be written ({error.strerror}); name another", "out"
@@ -86,7 +86,7 @@ def simulate_cohort_folder(
 def phantom_of(case: SimulatedCase, seed: Sequence[int], size_mm: float) -> PhantomProcedure:
     """The procedure of a case without its grain: a lesion of its size, an ablation with its coverage."""
     rng = np.random.default_rng(seed)
-    low, high = COMPLETE_MARGIN_MM if case.complete else INCOMPLETE_MARGIN_MM
+    low, high = _COMPLETE_MARGIN_MM if case.complete else _INCOMPLETE_MARGIN_MM
     return make_procedure(
         int(rng.integers(2**31)),
         kind="complete" if case.complete else "under",
@@ -123,25 +123,25 @@ def _with_grain(procedure: PhantomProcedure, grain: float, seed: Sequence[int]) 
     start, stop = procedure.zone.bounding_box()
     box = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
     inside = procedure.zone.voxels[box]
-    sigma = [GRAIN_MM / spacing for spacing in ct.geometry.spacing_zyx_mm]
+    sigma = [_GRAIN_MM / spacing for spacing in ct.geometry.spacing_zyx_mm]
     noise = ndimage.gaussian_filter(rng.standard_normal(inside.shape), sigma)
     hu = ct.voxels_hu.copy()
-    hu[box] += np.rint(inside * noise / noise.std() * GRAIN_HU * math.exp(0.5 * grain)).astype(np.int16)
+    hu[box] += np.rint(inside * noise / noise.std() * _GRAIN_HU * math.exp(0.5 * grain)).astype(np.int16)
     return hu
 
 
 def _begin(out: Path, drawn: Mapping[str, float]) -> None:
     """Claim the folder for this simulation, or find it claimed by the same one."""
-    claim = out / DRAWN_FILE
+    claim = out / _DRAWN_FILE
     text = json.dumps({"source": SIMULATED_COHORT, **drawn}, indent=1) + "\n"
     if claim.exists():
         if claim.read_text(encoding="utf-8") != text:
-            raise ConflictError(f"{out} holds another simulation (see {DRAWN_FILE}): name another folder")
+            raise ConflictError(f"{out} holds another simulation (see {_DRAWN_FILE}): name another folder")
         return
     if out.exists() and any(out.iterdir()):
         raise InvalidRequestError(f"{out} is not empty: name a new folder", "out")
     (out / "cases").mkdir(parents=True)
-    unfinished = out / f".{DRAWN_FILE}"
+    unfinished = out / f".{_DRAWN_FILE}"
     unfinished.write_text(text, encoding="utf-8")
     unfinished.replace(claim)
 

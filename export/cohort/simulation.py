@@ -26,9 +26,9 @@ TEXTURE_HAZARD_RATIO: Final = 2.0
 TRUE_LOG_RISK: Final = "true_log_risk"
 """Column of a simulated table that no table of patients can have."""
 
-DIAMETER_RANGE_MM: Final = (8.0, 32.0)
-LONGEST_MONTHS: Final = 120.0
-CALIBRATION_CASES: Final = 100_000
+_DIAMETER_RANGE_MM: Final = (8.0, 32.0)
+_LONGEST_MONTHS: Final = 120.0
+_CALIBRATION_CASES: Final = 100_000
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int_]
@@ -125,7 +125,7 @@ def draw_cases(cases: int, seed: int) -> tuple[SimulatedCase, ...]:
     censoring = _ends_of_follow_up(rng, cases)
     age = np.clip(rng.normal(published.AGE_MEDIAN_YEARS, published.AGE_SD_YEARS, cases), 25.0, 86.0)
     size = math.log(published.LESION_DIAMETER_MEDIAN_MM)
-    diameter = np.clip(rng.lognormal(size, published.LESION_DIAMETER_LOG_SD, cases), *DIAMETER_RANGE_MM)
+    diameter = np.clip(rng.lognormal(size, published.LESION_DIAMETER_LOG_SD, cases), *_DIAMETER_RANGE_MM)
     return tuple(
         SimulatedCase(
             case_id=f"simulated-{k + 1:04d}",
@@ -148,10 +148,10 @@ def draw_cases(cases: int, seed: int) -> tuple[SimulatedCase, ...]:
 def baseline_hazard_per_month() -> float:
     """Constant hazard at log-risk 0 by which the published share progresses (bisection)."""
     rng = np.random.default_rng(217)
-    center = _apportioned(CALIBRATION_CASES, [c.share for c in CENTERS])
-    complete = rng.random(CALIBRATION_CASES) < published.COMPLETE_COVERAGE_SHARE
+    center = _apportioned(_CALIBRATION_CASES, [c.share for c in CENTERS])
+    complete = rng.random(_CALIBRATION_CASES) < published.COMPLETE_COVERAGE_SHARE
     *_, log_risk = _traits(rng, center, complete)
-    exposure = np.exp(log_risk) * _ends_of_follow_up(rng, CALIBRATION_CASES)
+    exposure = np.exp(log_risk) * _ends_of_follow_up(rng, _CALIBRATION_CASES)
     low, high = 1e-6, 1.0
     for _ in range(60):
         middle = math.sqrt(low * high)
@@ -179,7 +179,7 @@ def _traits(
 def _ends_of_follow_up(rng: np.random.Generator, cases: int) -> FloatArray:
     """Censoring times, months."""
     drawn = rng.lognormal(math.log(published.FOLLOW_UP_MEDIAN_MONTHS), published.FOLLOW_UP_LOG_SD, cases)
-    return np.minimum(drawn, LONGEST_MONTHS)
+    return np.minimum(drawn, _LONGEST_MONTHS)
 
 
 def _apportioned(cases: int, shares: Sequence[int]) -> IntArray:

@@ -15,12 +15,12 @@ from engine.geometry import Vector3
 from engine.manifest import SIMULATED_COHORT
 from export.csv_table import header_faults, read_rows
 
-PATH_COLUMNS: Final = ("planning", "verification", "tumor", "zone", "core", "tumor_model", "zone_model")
-LISTED_FAULTS: Final = 20
-LIKE_A_COLUMN: Final = 0.8
+_PATH_COLUMNS: Final = ("planning", "verification", "tumor", "zone", "core", "tumor_model", "zone_model")
+_LISTED_FAULTS: Final = 20
+_LIKE_A_COLUMN: Final = 0.8
 """A column whose name is this similar to a known one is taken for a slip of the pen."""
 
-Coordinate = Annotated[float, Field(ge=-5000, le=5000)]
+_Coordinate = Annotated[float, Field(ge=-5000, le=5000)]
 Sex = Literal["f", "m"]
 
 
@@ -51,9 +51,9 @@ class CaseImages(BaseModel):
     zone_model: Path | None = None
     core: Path | None = None
     core_label: str | None = None
-    target_x_mm: Coordinate | None = None
-    target_y_mm: Coordinate | None = None
-    target_z_mm: Coordinate | None = None
+    target_x_mm: _Coordinate | None = None
+    target_y_mm: _Coordinate | None = None
+    target_z_mm: _Coordinate | None = None
 
     @property
     def target_lps_mm(self) -> Vector3 | None:
@@ -64,7 +64,7 @@ class CaseImages(BaseModel):
     @property
     def paths(self) -> dict[str, Path]:
         """Files and folders that are read, by column."""
-        return {name: getattr(self, name) for name in PATH_COLUMNS if getattr(self, name) is not None}
+        return {name: getattr(self, name) for name in _PATH_COLUMNS if getattr(self, name) is not None}
 
     @model_validator(mode="after")
     def _is_complete(self) -> Self:
@@ -78,7 +78,7 @@ class CaseImages(BaseModel):
         return self
 
 
-class CohortRow(CaseImages):
+class _CohortRow(CaseImages):
     """One line of the table; an empty field is one that was left out."""
 
     case_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -91,7 +91,7 @@ class CohortRow(CaseImages):
     source: Annotated[str, Field(max_length=64)] = ""
 
 
-KNOWN_COLUMNS: Final = tuple(CohortRow.model_fields)
+_KNOWN_COLUMNS: Final = tuple(_CohortRow.model_fields)
 REQUIRED_COLUMNS: Final = (
     "case_id",
     "planning",
@@ -102,7 +102,7 @@ REQUIRED_COLUMNS: Final = (
     "event",
 )
 
-HINTS: Final = {
+_HINTS: Final = {
     "case_id": "letters, digits, '.', '_' and '-', no patient's name",
     "sex": "f or m",
     "fibrinogen_g_per_l": "in g/L, 0.1 to 20; mg/dL divided by 100",
@@ -166,7 +166,7 @@ def read_cohort_table(path: Path) -> CohortTable:
     Parameters
     ----------
     path : Path
-        UTF-8 CSV, comma-separated, with the columns of :class:`CohortRow`. Paths in it are relative to its
+        UTF-8 CSV, comma-separated, with the columns of :class:`_CohortRow`. Paths in it are relative to its
         folder. Of the optional columns, ``source`` of a simulated cohort says so in every line; any further
         column describes the cases.
 
@@ -208,8 +208,8 @@ def _require_columns(path: Path, header: Sequence[str]) -> None:
         raise InvalidRequestError(f"{path} is separated by semicolons: save it with commas", "cohort")
     faults = list(header_faults(header, REQUIRED_COLUMNS))
     for name in header:
-        alike = difflib.get_close_matches(name.lower(), KNOWN_COLUMNS, n=1, cutoff=LIKE_A_COLUMN)
-        if alike and name not in KNOWN_COLUMNS:
+        alike = difflib.get_close_matches(name.lower(), _KNOWN_COLUMNS, n=1, cutoff=_LIKE_A_COLUMN)
+        if alike and name not in _KNOWN_COLUMNS:
             faults.append(f"column {name} is not known: {alike[0]}? Rename it")
     if faults:
         raise InvalidRequestError(f"{path}: {_listed(faults)}", "cohort")
@@ -218,9 +218,9 @@ def _require_columns(path: Path, header: Sequence[str]) -> None:
 def _case(folder: Path, line: int, row: Mapping[str, str]) -> tuple[CohortCase | None, str, list[str]]:
     """The case of a line and its source; or what is wrong with the line."""
     where = f"line {line} ({row['case_id']})" if "case_id" in row else f"line {line}"
-    known = {name: text for name, text in row.items() if name in KNOWN_COLUMNS}
+    known = {name: text for name, text in row.items() if name in _KNOWN_COLUMNS}
     try:
-        checked = CohortRow.model_validate(known)
+        checked = _CohortRow.model_validate(known)
     except ValidationError as error:
         return None, "", [f"{where}: {_in_words(item, known)}" for item in error.errors()]
     absolute = {name: (folder / path).resolve() for name, path in checked.paths.items()}
@@ -238,7 +238,7 @@ def _case(folder: Path, line: int, row: Mapping[str, str]) -> tuple[CohortCase |
         event=checked.event,
         split=checked.split,
         center=checked.center,
-        described={name: text for name, text in row.items() if name not in KNOWN_COLUMNS},
+        described={name: text for name, text in row.items() if name not in _KNOWN_COLUMNS},
     )
     return case, checked.source, []
 
@@ -251,7 +251,7 @@ def _in_words(fault: Mapping[str, object], row: Mapping[str, str]) -> str:
         return str(fault["msg"]).removeprefix("Value error, ")
     if name not in row:
         return f"{name} is missing"
-    return f"{name}: {row[name]!r} cannot be used ({HINTS.get(name, fault['msg'])})"
+    return f"{name}: {row[name]!r} cannot be used ({_HINTS.get(name, fault['msg'])})"
 
 
 def _repeated(cases: Sequence[CohortCase]) -> list[str]:
@@ -270,5 +270,5 @@ def _listed(faults: Sequence[str]) -> str:
     """All faults in one message, one a line."""
     if len(faults) == 1:
         return faults[0]
-    more = [f"and {len(faults) - LISTED_FAULTS} more"] if len(faults) > LISTED_FAULTS else []
-    return "\n  ".join([f"{len(faults)} faults:", *faults[:LISTED_FAULTS], *more])
+    more = [f"and {len(faults) - _LISTED_FAULTS} more"] if len(faults) > _LISTED_FAULTS else []
+    return "\n  ".join([f"{len(faults)} faults:", *faults[:_LISTED_FAULTS], *more])

@@ -22,12 +22,12 @@ from export.survival_report.fitted_model import reported_model
 
 Progress = Callable[[str, float], None]
 
-SURVIVAL_MODEL: Final = ModelNames("survival")
-COMPETING_EVENT: Final = "the competing event"
+_SURVIVAL_MODEL: Final = ModelNames("survival")
+_COMPETING_EVENT: Final = "the competing event"
 
 
 @dataclass(frozen=True, eq=False)
-class TableFit:
+class _TableFit:
     """What came out: the bundle's folder and its report."""
 
     bundle: Path
@@ -51,9 +51,9 @@ def fit_table(
     test: Path | None = None,
     seed: int = 0,
     settings: FitSettings | None = None,
-    names: ModelNames = SURVIVAL_MODEL,
+    names: ModelNames = _SURVIVAL_MODEL,
     on_progress: Progress | None = None,
-) -> TableFit:
+) -> _TableFit:
     """Fit a network to a table and write it as a bundle with its report.
 
     Parameters
@@ -95,7 +95,7 @@ def fit_table(
         model_version=names.version,
         fitted_on=fitted_on,
         simulated=simulated,
-        competing_event=COMPETING_EVENT,
+        competing_event=_COMPETING_EVENT,
     )
     tests = {} if fitted.test is None or not fitted.test.events else {"test": fitted.test}
     report = build_fit_report(model, fitted.table, tests=tests, seed=seed)
@@ -111,7 +111,7 @@ def fit_table(
         fitted,
         out,
         described,
-        competing_event=COMPETING_EVENT,
+        competing_event=_COMPETING_EVENT,
         files={FIT_REPORT_FILE: report.to_json().encode()},
     )
-    return TableFit(bundle, report)
+    return _TableFit(bundle, report)

@@ -16,14 +16,14 @@ from export.survival.follow_up import BoolArray, FloatArray
 from export.survival.table import SurvivalTable
 
 COMPLETE_COVERAGE: Final = "complete_coverage"
-CLINICAL: Final = ("sex", "fibrinogen_g_per_l", COMPLETE_COVERAGE)
+_CLINICAL: Final = ("sex", "fibrinogen_g_per_l", COMPLETE_COVERAGE)
 """Covariates of every model of local tumor progression, as the bedside names them; male and complete are 1."""
 
 MALE: Final = 1.0
-PROGRESSION: Final = 1
-DEATH: Final = 2
+_PROGRESSION: Final = 1
+_DEATH: Final = 2
 
-TOO_MANY_LEFT_OUT: Final = 0.5
+_TOO_MANY_LEFT_OUT: Final = 0.5
 """If more are left out, those that remain say little of the cohort, whatever their number."""
 
 
@@ -51,7 +51,7 @@ class UsableCases:
     @property
     def progressed(self) -> BoolArray:
         """Whether local tumor progression was seen (case,)."""
-        return np.array([case.event == PROGRESSION for case in self.cases], dtype=np.bool_)
+        return np.array([case.event == _PROGRESSION for case in self.cases], dtype=np.bool_)
 
     def features(self, names: Sequence[str]) -> FloatArray:
         """Radiomics (case, feature)."""
@@ -64,12 +64,12 @@ class UsableCases:
             (MALE if case.sex == "m" else 0.0, case.fibrinogen_g_per_l, float(bool(result.complete_coverage)))
             for case, result in zip(self.cases, self.results, strict=True)
         ]
-        covariates = np.array(clinical, dtype=np.float64).reshape(len(clinical), len(CLINICAL))
+        covariates = np.array(clinical, dtype=np.float64).reshape(len(clinical), len(_CLINICAL))
         if columns is not None:
             covariates = np.concatenate([covariates, columns], axis=1)
-        died = np.array([case.event == DEATH for case in self.cases], dtype=np.bool_)
+        died = np.array([case.event == _DEATH for case in self.cases], dtype=np.bool_)
         return SurvivalTable(
-            (*CLINICAL, *names), covariates, self.months, self.progressed, died if died.any() else None
+            (*_CLINICAL, *names), covariates, self.months, self.progressed, died if died.any() else None
         )
 
 
@@ -101,7 +101,7 @@ def require_enough(
     EstimationError
     """
     cases, events = len(train.cases), int(train.progressed.sum())
-    if cases >= least_cases and events >= least_events and cases >= (1.0 - TOO_MANY_LEFT_OUT) * of:
+    if cases >= least_cases and events >= least_events and cases >= (1.0 - _TOO_MANY_LEFT_OUT) * of:
         return
     raise EstimationError(
         f"of {of} training cases {cases} with {events} progressions can be used; a model needs {least_cases} cases, "

@@ -9,7 +9,7 @@ import threading
 from multiprocessing.connection import wait
 from typing import Final
 
-THREAD_LIMITS: Final = (
+_THREAD_LIMITS: Final = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -21,7 +21,7 @@ THREAD_LIMITS: Final = (
 
 def thread_limits(threads: int) -> dict[str, str]:
     """Environment of a process that shall use so many threads."""
-    return dict.fromkeys(THREAD_LIMITS, str(threads))
+    return dict.fromkeys(_THREAD_LIMITS, str(threads))
 
 
 def start_worker(threads: int) -> None:

@@ -70,7 +70,7 @@ class Purpose(StrEnum):
 
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object.")]
-BundleFolder = Annotated[Path, typer.Argument(help="Bundle folder, models/<id>/<version>.")]
+_BundleFolder = Annotated[Path, typer.Argument(help="Bundle folder, models/<id>/<version>.")]
 NewBundle = Annotated[Path, typer.Option("--out", help="Folder of the new bundle; must not exist.")]
 Licence = Annotated[str, typer.Option(help="Under what terms the weights may be used.")]
 LICENCE_UNKNOWN = "not stated: ask whoever trained the model before passing it on"
@@ -83,7 +83,7 @@ Images = Annotated[
 Masks = Annotated[
     list[Path] | None, typer.Option("--mask", help="Lesion on the CT of the same place in the list.")
 ]
-ExportPrecisions = Annotated[
+_ExportPrecisions = Annotated[
     list[ExportPrecision] | None, typer.Option("--precision", help="Variants; all by default, fp32 always.")
 ]
 
@@ -102,7 +102,7 @@ def nnunet(
     configuration: Annotated[str | None, typer.Option(help="3d_fullres, or stage0 of version 1.")] = None,
     fold: Annotated[list[str] | None, typer.Option(help="Folds of the ensemble; all by default.")] = None,
     checkpoint: Annotated[str | None, typer.Option(help="File name inside each fold.")] = None,
-    precision: ExportPrecisions = None,
+    precision: _ExportPrecisions = None,
     image: Images = None,
     model_id: Annotated[str | None, typer.Option("--id", help="Of the bundle, as lung-tumor.")] = None,
     model_version: Version = "1.0.0",
@@ -112,7 +112,7 @@ def nnunet(
     with errors_shown(as_json=json_output):
         from export.nnunet.bundle import export_nnunet  # noqa: PLC0415 - see the module's head
 
-        names = parse_labels(label or [])
+        names = _parse_labels(label or [])
         with progress_shown() as tell:
             written = export_nnunet(
                 folder,
@@ -147,7 +147,7 @@ def fm_lct(
     roi_only: Annotated[bool, typer.Option("--roi-only", help="Blank tissue outside the mask.")] = False,
     licence: Licence | None = None,
     provenance: Provenance = "",
-    precision: ExportPrecisions = None,
+    precision: _ExportPrecisions = None,
     image: Images = None,
     mask: Masks = None,
     model_version: Version = "1.0.0",
@@ -189,7 +189,7 @@ def deepsurv(
 
 @app.command("engine", epilog=EXPLANATION)
 def engine(
-    bundle: BundleFolder,
+    bundle: _BundleFolder,
     target: Annotated[str, typer.Option(help="current (the GPU here), sm_86, sm_89, sm_120, …")] = "current",
     precision: Annotated[Precision, typer.Option(help="Which variant.")] = Precision.FP32,
     out: Annotated[Path | None, typer.Option(help="Folder of plans; where sessions look by default.")] = None,
@@ -214,7 +214,7 @@ def engine(
 
 @app.command("parity", epilog=EXPLANATION)
 def parity(
-    bundle: BundleFolder,
+    bundle: _BundleFolder,
     source: Annotated[
         Path | None, typer.Option(help="What it was exported from, as the reference (needs torch).")
     ] = None,
@@ -250,7 +250,7 @@ def parity(
 
 
 @app.command("inspect", epilog=EXPLANATION)
-def inspect(bundle: BundleFolder, json_output: AsJson = False) -> None:
+def inspect(bundle: _BundleFolder, json_output: AsJson = False) -> None:
     """Check a bundle as the bedside does, and print its card, files and checks."""
     with errors_shown(as_json=json_output):
         from engine.manifest import MODEL_CARD_FILE, ParityReport  # noqa: PLC0415
@@ -273,7 +273,7 @@ def inspect(bundle: BundleFolder, json_output: AsJson = False) -> None:
 
 @app.command("triton", epilog=EXPLANATION)
 def triton(
-    bundle: BundleFolder,
+    bundle: _BundleFolder,
     out: Annotated[Path, typer.Option("--out", help="Model repository; made if it is not there.")],
     json_output: AsJson = False,
 ) -> None:
@@ -329,7 +329,7 @@ def train_demo(
 register_cohort_commands(app)
 
 
-def parse_labels(pairs: list[str]) -> dict[int, str]:
+def _parse_labels(pairs: list[str]) -> dict[int, str]:
     """Return what ``NUMBER=NAME`` says, by number."""
     from engine.errors import InvalidRequestError  # noqa: PLC0415
 

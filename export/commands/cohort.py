@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from export.cohort.runners import CohortRunner
 
 
-class ImageTypes(StrEnum):
+class _ImageTypes(StrEnum):
     """Which filtered images the 1316 features are of."""
 
     WAVELET_LOG = "wavelet_log"
@@ -32,9 +32,9 @@ class SignatureUse(StrEnum):
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object.")]
 NewBundle = Annotated[Path, typer.Option("--out", help="Folder of the new bundle; must not exist.")]
-Seed = Annotated[int, typer.Option(help="Of all folds and networks; the same seed gives the same model.")]
+_Seed = Annotated[int, typer.Option(help="Of all folds and networks; the same seed gives the same model.")]
 Licence = Annotated[str, typer.Option(help="Under what terms the model may be used.")]
-ModelId = Annotated[str, typer.Option("--id", help="Of the bundle, as ltp-risk.")]
+_ModelId = Annotated[str, typer.Option("--id", help="Of the bundle, as ltp-risk.")]
 Version = Annotated[str, typer.Option("--model-version", help="Of the bundle, as 1.0.0.")]
 
 LICENCE_UNKNOWN = "not stated: ask whoever fitted the model before passing it on"
@@ -65,13 +65,13 @@ def fit_ltp(
         str | None,
         typer.Option(metavar="ADDRESS", help="Run on a Ray cluster instead: local, auto or host:port."),
     ] = None,
-    seed: Seed = 1,
-    image_types: Annotated[ImageTypes, typer.Option(help="Of the 1316 features.")] = ImageTypes.WAVELET_LOG,
+    seed: _Seed = 1,
+    image_types: Annotated[_ImageTypes, typer.Option(help="Of the 1316 features.")] = _ImageTypes.WAVELET_LOG,
     signature: Annotated[
         SignatureUse, typer.Option(help="Give the network the Radscore, or the signature's features.")
     ] = SignatureUse.RADSCORE,
     licence: Licence = LICENCE_UNKNOWN,
-    model_id: ModelId = "ltp-risk",
+    model_id: _ModelId = "ltp-risk",
     model_version: Version = "1.0.0",
     json_output: AsJson = False,
 ) -> None:
@@ -110,9 +110,9 @@ def fit_survival(
     event: Annotated[str, typer.Option(help="Column of the event: 0 none, 1 the event, 2 a competing one.")],
     out: NewBundle,
     test: Annotated[Path | None, typer.Option(help="CSV of cases that take no part in the fit.")] = None,
-    seed: Seed = 0,
+    seed: _Seed = 0,
     licence: Licence = LICENCE_UNKNOWN,
-    model_id: ModelId = "survival",
+    model_id: _ModelId = "survival",
     model_version: Version = "1.0.0",
     json_output: AsJson = False,
 ) -> None:

@@ -16,10 +16,10 @@ from engine.errors import BackendError, ColdspotError
 from engine.manifest import ParityReport
 from export.commands.exit_codes import exit_code_of
 
-ShareListener = Callable[[str, float], None]
+_ShareListener = Callable[[str, float], None]
 """Told what is being done and a share from 0 to 1."""
 
-StepListener = Callable[[str, int, int], None]
+_StepListener = Callable[[str, int, int], None]
 """Told a phase, steps done and steps in all."""
 
 
@@ -72,7 +72,7 @@ def print_parity(reports: Iterable[ParityReport]) -> None:
 
 
 @contextmanager
-def progress_shown() -> Iterator[ShareListener]:
+def progress_shown() -> Iterator[_ShareListener]:
     """Yield a listener that draws a bar on stderr, only if that is a terminal."""
     if not sys.stderr.isatty():
         yield lambda _what, _share: None
@@ -83,7 +83,7 @@ def progress_shown() -> Iterator[ShareListener]:
         yield lambda what, share: bar.update(task, description=what, completed=share)
 
 
-def in_steps(listener: ShareListener) -> StepListener:
+def in_steps(listener: _ShareListener) -> _StepListener:
     """Pass steps on as shares."""
     return lambda phase, done, total: listener(phase, done / total if total else 0.0)
 

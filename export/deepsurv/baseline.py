@@ -17,10 +17,10 @@ from export.survival.table import SurvivalTable
 
 LTP_HORIZONS: Final = (12, 24, 36)
 """Months."""
-HORIZON_SHARES: Final = (0.25, 0.5, 0.75)
+_HORIZON_SHARES: Final = (0.25, 0.5, 0.75)
 """Of the time for which 15 cases were followed, where no horizons were asked for."""
-MOST_TIMES: Final = 200
-SLOPES_APPLIED: Final = (0.1, 2.0)
+_MOST_TIMES: Final = 200
+_SLOPES_APPLIED: Final = (0.1, 2.0)
 """A slope outside is a sign that nothing was learned, and is not followed further."""
 
 
@@ -56,7 +56,7 @@ def choose_horizons(months: FloatArray, requested: tuple[int | float, ...] | Non
     ordered = np.sort(months)
     longest = float(ordered[-LEAST_AT_RISK]) if ordered.size >= LEAST_AT_RISK else 0.0
     if requested is None:
-        wanted = sorted({_rounded_down(share * longest) for share in HORIZON_SHARES if longest > 0})
+        wanted = sorted({_rounded_down(share * longest) for share in _HORIZON_SHARES if longest > 0})
     else:
         wanted = sorted(set(requested))
     enough = tuple(h for h in wanted if h > 0 and number_at_risk(months, [h])[0] >= LEAST_AT_RISK)
@@ -75,15 +75,15 @@ def recalibrate(table: SurvivalTable, out_of_fold_log_risk: FloatArray) -> Recal
         slope = calibration_slope(table.months, table.event, out_of_fold_log_risk)
     except EstimationError:
         return Recalibration(None, 1.0)
-    return Recalibration(slope, float(np.clip(slope.slope, *SLOPES_APPLIED)))
+    return Recalibration(slope, float(np.clip(slope.slope, *_SLOPES_APPLIED)))
 
 
 def baseline_times(table: SurvivalTable, horizons: tuple[int | float, ...]) -> FloatArray:
     """Times of the baseline's table: 0, the event times (thinned if they are many), and the horizons."""
     ended = table.event if table.competing is None else table.event | table.competing
     times = np.unique(table.months[ended])
-    if times.size > MOST_TIMES:
-        times = times[np.linspace(0, times.size - 1, MOST_TIMES).round().astype(np.int64)]
+    if times.size > _MOST_TIMES:
+        times = times[np.linspace(0, times.size - 1, _MOST_TIMES).round().astype(np.int64)]
     return np.unique(np.concatenate([[0.0], times, np.array(horizons, dtype=np.float64)]))
 
 

@@ -13,7 +13,7 @@ LEAST_CASES: Final = 30
 LEAST_EVENTS: Final = 10
 """With fewer events a fold holds one or none, and nothing can be said of cases that were held out."""
 
-CANDIDATES: Final = (
+_CANDIDATES: Final = (
     NetworkSettings(hidden=16, l2=1e-2),
     NetworkSettings(hidden=32, l2=3e-3),
     NetworkSettings(hidden=32, l2=1e-5, learning_rate=0.03),
@@ -48,7 +48,7 @@ class FitSettings:
     purpose: Literal["ltp", "other"] = "other"
     endpoint: str = "the event"
     time_unit: str = "months"
-    candidates: tuple[NetworkSettings, ...] = CANDIDATES
+    candidates: tuple[NetworkSettings, ...] = _CANDIDATES
     folds: int = 5
     members: int = 10
     members_per_fold: int = 2
@@ -67,7 +67,7 @@ def ltp_settings(horizons_months: tuple[int, ...] | None = None) -> FitSettings:
     return FitSettings(
         purpose="ltp",
         endpoint="local tumor progression (LTP)",
-        candidates=CANDIDATES[:2],
+        candidates=_CANDIDATES[:2],
         members=20,
         members_per_fold=4,
         horizons=horizons_months,

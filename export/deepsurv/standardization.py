@@ -12,7 +12,7 @@ from engine.errors import EstimationError
 from export.survival.follow_up import FloatArray
 from export.survival.table import SurvivalTable
 
-RANGE_PERCENTILES: Final = (0.5, 99.5)
+_RANGE_PERCENTILES: Final = (0.5, 99.5)
 MOST_LEVELS: Final = 20
 """A covariate of no more distinct values is a code or a count: its range is from the least to the largest."""
 
@@ -75,7 +75,7 @@ def fit_standardization(table: SurvivalTable) -> Standardization:
 def _training_range(values: FloatArray) -> tuple[float, float]:
     """Range that holds 99 of 100 cases, or all where there are few levels or one holds nearly all."""
     if np.unique(values).size > MOST_LEVELS:
-        low, high = np.percentile(values, RANGE_PERCENTILES)
+        low, high = np.percentile(values, _RANGE_PERCENTILES)
         if low < high:
             return float(low), float(high)
     return float(values.min()), float(values.max())

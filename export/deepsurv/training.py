@@ -18,10 +18,10 @@ FloatArray = npt.NDArray[np.float64]
 Ensemble = dict[str, npt.NDArray[np.float32]]
 Progress = Callable[[float], None]
 
-FULL_BATCH: Final = 768
+_FULL_BATCH: Final = 768
 """Up to so many cases every step sees all of them; more are trained in batches."""
-BATCH: Final = 512
-STEPS_BETWEEN_CHECKS: Final = 10
+_BATCH: Final = 512
+_STEPS_BETWEEN_CHECKS: Final = 10
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def train(
     optimizer = torch.optim.Adam(parameters.values(), lr=settings.learning_rate)
     batches = _batches(cohort, seed)
     for step in range(settings.most_steps):
-        if step and step % STEPS_BETWEEN_CHECKS == 0:
+        if step and step % _STEPS_BETWEEN_CHECKS == 0:
             stopping.look(parameters, step)
             if stopping.finished(step, settings.patience_steps):
                 break
@@ -167,14 +167,14 @@ def _batches(cohort: _Cohort, seed: int) -> Iterator[tuple[torch.Tensor, Weighte
     """Rows, risk sets and scale (member,) of one step after the other, without end."""
     cases = len(cohort.months)
     event_weight = (cohort.weights * cohort.events).sum(dim=1)
-    if cases <= FULL_BATCH:
+    if cases <= _FULL_BATCH:
         sets = weighted_risk_sets(cohort.months, cohort.events, cohort.weights)
         while True:
             yield cohort.rows, sets, 1 / event_weight
     drawn = torch.Generator().manual_seed(seed)
     while True:
         # Nearly equal batches: one of few cases would have risk sets that say little.
-        for chosen in torch.randperm(cases, generator=drawn).chunk(math.ceil(cases / BATCH)):
+        for chosen in torch.randperm(cases, generator=drawn).chunk(math.ceil(cases / _BATCH)):
             index = chosen.sort().values
             sets = weighted_risk_sets(cohort.months[index], cohort.events[index], cohort.weights[:, index])
             yield cohort.rows[index], sets, cases / len(index) / event_weight

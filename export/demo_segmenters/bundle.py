@@ -17,7 +17,7 @@ from export.nnunet.bundle import export_networks, network_graph
 from export.nnunet.model import NnunetModel
 from export.nnunet.unet import UNet
 
-VERSION = "1.0.0"
+_VERSION = "1.0.0"
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def write_demo_bundle(
     manifest = ModelManifest.model_construct(
         schema_version=1,
         id=task.bundle_id,
-        version=VERSION,
+        version=_VERSION,
         kind="segmentation",
         description=f"Demo segmenter of the {' and its '.join(task.labels)} in CT, a small 3D U-Net",
         intended_use="Demonstration of the whole path from two CTs to an answer; not for patients",
@@ -95,7 +95,7 @@ def write_demo_bundle(
         images = tuple(real_ct / CASES / it.case / name for it in found[:1] + found[-1:])
     model = replace(model, assumptions=(*model.assumptions, *failures(task.name, found)))
     manifest = manifest.model_copy(update={"performance": figures(task.name, found)})
-    folder = out / task.bundle_id / VERSION
+    folder = out / task.bundle_id / _VERSION
     return export_networks(model, folder, manifest=manifest, precisions=("fp32",), images=images)
 
 

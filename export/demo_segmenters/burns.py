@@ -17,10 +17,10 @@ from engine.phantoms.thorax import LUNG_HU
 Depth = Callable[[FloatArray], FloatArray]
 """Positions (N, 3) to millimeters below a surface, negative outside."""
 
-BRIGHTEST_HU: Final = 60.0
+_BRIGHTEST_HU: Final = 60.0
 """Burnt tissue is no brighter, whatever lay there."""
 
-ROUGH_MM: Final = 0.5
+_ROUGH_MM: Final = 0.5
 """Standard deviation of the surface's roughness at most."""
 
 
@@ -62,7 +62,7 @@ class Burn:
         burnt = self.rim_hu + inward * (self.core_hu - self.rim_hu)
         burnt += mottle * self.mottle_hu * (0.5 + 0.5 * inward)
         mixed = burnt + self.shines_through * (before - LUNG_HU)
-        return np.maximum(mixed, np.minimum(before - self.darkens_hu, BRIGHTEST_HU))
+        return np.maximum(mixed, np.minimum(before - self.darkens_hu, _BRIGHTEST_HU))
 
 
 def draw_burn(
@@ -143,7 +143,7 @@ def _roughness(rng: np.random.Generator, place: FloatArray, half_mm: float) -> D
     step = 2.0
     count = int(np.ceil(2.0 * half_mm / step)) + 2
     noise = ndimage.gaussian_filter(rng.standard_normal((count,) * 3), rng.uniform(1.0, 2.5))
-    noise *= rng.uniform(0.0, ROUGH_MM) / noise.std()
+    noise *= rng.uniform(0.0, _ROUGH_MM) / noise.std()
     low = place - half_mm
 
     def at(points: FloatArray) -> FloatArray:

@@ -29,10 +29,10 @@ None is of a patient of the ablation cases, which are kept for evaluation. A CT 
 no background for the tumor: there it would be an unmarked one. For the zone it is what an untreated lesion is.
 """
 
-REAL_SHARE: Final = 0.3
+_REAL_SHARE: Final = 0.3
 PLEURAL_SHARE: Final = 0.3
-DEEP_MM: Final = (9.0, 45.0)
-AT_PLEURA_MM: Final = (1.0, 9.0)
+_DEEP_MM: Final = (9.0, 45.0)
+_AT_PLEURA_MM: Final = (1.0, 9.0)
 
 _RIGHT_LUNG_LPS_MM: Final = (np.array([-128.0, -70.0, -95.0]), np.array([-30.0, 70.0, 95.0]))
 
@@ -60,11 +60,11 @@ def draw_chest(rng: np.random.Generator, real: list[Chest], half_width_mm: float
 
     A procedural chest is rendered ``half_width_mm`` around the place and no farther: scans end somewhere.
     """
-    depth = AT_PLEURA_MM if rng.random() < PLEURAL_SHARE else DEEP_MM
-    if real and rng.random() < REAL_SHARE:
+    depth = _AT_PLEURA_MM if rng.random() < PLEURAL_SHARE else _DEEP_MM
+    if real and rng.random() < _REAL_SHARE:
         chest = real[int(rng.integers(len(real)))]
         # A crop may hold little lung: any depth is welcome there.
-        depth = (AT_PLEURA_MM[0], DEEP_MM[1])
+        depth = (_AT_PLEURA_MM[0], _DEEP_MM[1])
         return chest, random_place(rng, chest.lung_depth_mm, chest.low_lps_mm, chest.high_lps_mm, depth)
     low, high = _RIGHT_LUNG_LPS_MM
     place = random_place(rng, lung_depth_mm, low, high, depth)

@@ -9,7 +9,7 @@ import numpy as np
 from engine.geometry import FloatArray
 from engine.phantoms.tumor import LobulatedTumor, random_tumor
 
-LARGE_SHARE = 0.25
+_LARGE_SHARE = 0.25
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +45,7 @@ class PaintedTumor:
 def draw_tumor(rng: np.random.Generator, place: FloatArray, *, part_solid: bool) -> PaintedTumor:
     """Draw a tumor at a place, shaped like real nodules; some are larger than most nodules are."""
     shape = random_tumor(
-        rng, place, volume_ml=float(rng.uniform(4.0, 22.0)) if rng.random() < LARGE_SHARE else None
+        rng, place, volume_ml=float(rng.uniform(4.0, 22.0)) if rng.random() < _LARGE_SHARE else None
     )
     halo = float(rng.uniform(0.25, 0.9)) * float(shape.radii_mm.min()) if part_solid else 0.0
     return PaintedTumor(

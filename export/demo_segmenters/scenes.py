@@ -23,18 +23,18 @@ EDGE: Final = 80
 """Voxels of a kept patch along each axis: room to shift a training patch in."""
 
 AIR_HU: Final = -1024.0
-OFF_CENTER_MM: Final = 14.0
+_OFF_CENTER_MM: Final = 14.0
 
-DRAWN_AROUND_MM: Final = 0.3
+_DRAWN_AROUND_MM: Final = 0.3
 """Readers draw around a nodule, not through the middle of its blurred edge."""
 
-NO_LESION_SHARE: Final = 0.12
-NO_BURN_SHARE: Final = 0.15
-NEEDLE_SHARE: Final = {"zone": 0.35, "tumor": 0.15}
-CONSOLIDATION_SHARE: Final = 0.15
-PART_SOLID_SHARE: Final = 0.25
-SEVERAL_SHARE: Final = 0.2
-THICK_SHARE: Final = 0.3
+_NO_LESION_SHARE: Final = 0.12
+_NO_BURN_SHARE: Final = 0.15
+_NEEDLE_SHARE: Final = {"zone": 0.35, "tumor": 0.15}
+_CONSOLIDATION_SHARE: Final = 0.15
+_PART_SOLID_SHARE: Final = 0.25
+_SEVERAL_SHARE: Final = 0.2
+_THICK_SHARE: Final = 0.3
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,19 +60,19 @@ def draw_scene(rng: np.random.Generator, task: DemoTask, real: list[Chest]) -> P
     tumors = _draw_tumors(rng, chest, place)
     main = draw_tumor(rng, place, part_solid=False) if not tumors else tumors[0]
     burn = None
-    if task.name == "zone" and rng.random() >= NO_BURN_SHARE:
+    if task.name == "zone" and rng.random() >= _NO_BURN_SHARE:
         radius = float(np.cbrt(3000.0 * main.shape.volume_ml / (4.0 * np.pi)))
         burn = draw_burn(rng, place, main.shape.signed_distance_mm, radius, chest.lung_depth_mm)
-    middle = place + rng.uniform(-OFF_CENTER_MM, OFF_CENTER_MM, 3)
+    middle = place + rng.uniform(-_OFF_CENTER_MM, _OFF_CENTER_MM, 3)
     fine = _fine_grid(rng, middle, half_mm + 3.0)
     hu = _tissue(rng, chest, fine)
     for tumor in tumors:
         _paint_tumor(hu, fine, tumor)
     if burn is not None:
         _paint_burn(rng, hu, fine, burn, place)
-    if rng.random() < NEEDLE_SHARE[task.name]:
+    if rng.random() < _NEEDLE_SHARE[task.name]:
         add_needle(rng, hu, fine, place)
-    together = int(rng.integers(2, 6)) if rng.random() < THICK_SHARE else 1
+    together = int(rng.integers(2, 6)) if rng.random() < _THICK_SHARE else 1
     image, on = scanned(rng, hu, fine, together)
     low = middle - 0.5 * (EDGE - 1) * task.spacing_mm
     x, y, z = (float(v) for v in low)
@@ -82,15 +82,15 @@ def draw_scene(rng: np.random.Generator, task: DemoTask, real: list[Chest]) -> P
 
 def _draw_tumors(rng: np.random.Generator, chest: Chest, place: FloatArray) -> list[PaintedTumor]:
     """None, one, or several of which the first lies at the place."""
-    if rng.random() < NO_LESION_SHARE:
+    if rng.random() < _NO_LESION_SHARE:
         return []
-    drawn = [draw_tumor(rng, place, part_solid=rng.random() < PART_SOLID_SHARE)]
-    if rng.random() < SEVERAL_SHARE:
+    drawn = [draw_tumor(rng, place, part_solid=rng.random() < _PART_SOLID_SHARE)]
+    if rng.random() < _SEVERAL_SHARE:
         for _ in range(int(rng.integers(1, 3))):
             other = place + rng.uniform(-40.0, 40.0, 3)
             apart = float(np.linalg.norm(other - place)) > 22.0
             if apart and float(chest.lung_depth_mm(other[None])[0]) > 3.0:
-                drawn.append(draw_tumor(rng, other, part_solid=rng.random() < PART_SOLID_SHARE))
+                drawn.append(draw_tumor(rng, other, part_solid=rng.random() < _PART_SOLID_SHARE))
     return drawn
 
 
@@ -105,7 +105,7 @@ def _fine_grid(rng: np.random.Generator, middle: FloatArray, half_mm: float) -> 
 def _tissue(rng: np.random.Generator, chest: Chest, grid: VolumeGeometry) -> npt.NDArray[np.float32]:
     to_index = chest.geometry.index_from_lps @ grid.affine_lps_mm
     hu = np.asarray(resample(chest.hu, to_index, grid.shape_zyx, order=3, fill=-1000.0), dtype=np.float32)
-    if rng.random() < CONSOLIDATION_SHARE:
+    if rng.random() < _CONSOLIDATION_SHARE:
         index = np.indices([(n + 1) // 2 for n in grid.shape_zyx]).reshape(3, -1).T * 2
         points = grid.to_lps(index)
         coarse = hu[::2, ::2, ::2].astype(np.float64).ravel()
@@ -158,7 +158,7 @@ def _labels(
         return labels
     for tumor in tumors:
         near, points = voxels_within(grid, tumor.shape.center_lps_mm, tumor.shape.reach_mm + 1.0)
-        labels[near] |= tumor.shape.signed_distance_mm(points) <= DRAWN_AROUND_MM
+        labels[near] |= tumor.shape.signed_distance_mm(points) <= _DRAWN_AROUND_MM
     return labels
 
 

@@ -27,11 +27,11 @@ from export.nnunet.unet import UNet
 
 Progress = Callable[[str, int, int], None]
 
-SMOOTH_VOXELS: Final = 50.0
+_SMOOTH_VOXELS: Final = 50.0
 """Added to both sides of the Dice loss: an empty patch costs nothing."""
 
-GREATEST_GRADIENT: Final = 12.0
-WEIGHT_DECAY: Final = 1e-4
+_GREATEST_GRADIENT: Final = 12.0
+_WEIGHT_DECAY: Final = 1e-4
 KEEP_EVERY: Final = 100
 
 
@@ -109,7 +109,7 @@ def _trained(task: DemoTask, patches: list[Patch], plan: TrainingPlan, kept: Pat
     torch.manual_seed(plan.seed)
     network = task.network()
     network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload,unused-ignore]  # torch omits it
-    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=WEIGHT_DECAY)
+    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=_WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, plan.learning_rate, total_steps=plan.steps)
     first = _resume(kept, network, optimizer, schedule)
     network.train()
@@ -119,7 +119,7 @@ def _trained(task: DemoTask, patches: list[Patch], plan: TrainingPlan, kept: Pat
         loss = dice_and_cross_entropy(network(images), labels)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call,unused-ignore]  # torch has no type here
-        torch.nn.utils.clip_grad_norm_(network.parameters(), GREATEST_GRADIENT)
+        torch.nn.utils.clip_grad_norm_(network.parameters(), _GREATEST_GRADIENT)
         optimizer.step()
         schedule.step()
         done = step + 1
@@ -155,7 +155,7 @@ def dice_and_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.
     share, marked = (one[:, 1:].flip(1).cumsum(1) for one in (share, marked))
     over = (0, 2, 3, 4)
     common, both = (share * marked).sum(over), (share + marked).sum(over)
-    dice = ((2.0 * common + SMOOTH_VOXELS) / (both + SMOOTH_VOXELS)).mean()
+    dice = ((2.0 * common + _SMOOTH_VOXELS) / (both + _SMOOTH_VOXELS)).mean()
     return torch.nn.functional.cross_entropy(logits, labels) + 1.0 - dice
 
 

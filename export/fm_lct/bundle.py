@@ -32,7 +32,7 @@ TOLERANCES: Final[Mapping[Precision, float]] = {"fp32": 1e-5, "fp16_mixed": 1e-3
 
 FILES: Final[Mapping[Precision, str]] = {"fp32": MODEL_FILE, "fp16_mixed": "model.fp16_mixed.onnx"}
 LICENCE: Final = "CC BY 3.0 (stated in the README of FM-LCT: scientific and educational purposes)"
-INTENDED_USE: Final = "Features of lung lesions for research. Not for any decision about a patient."
+_INTENDED_USE: Final = "Features of lung lesions for research. Not for any decision about a patient."
 Progress = Callable[[str, float], None]
 
 
@@ -111,7 +111,7 @@ def export_fm_lct(
         version=version,
         kind="features",
         description=f"FM-LCT, a 3D vision transformer for lung CT: {section.feature_count} features.",
-        intended_use=INTENDED_USE,
+        intended_use=_INTENDED_USE,
         demo=False,
         fitted_on="as its authors say; this export does not know",
         licence=licence,

@@ -19,13 +19,13 @@ from export.fm_lct.vision_transformer import VisionTransformer, VisionTransforme
 PREFIXES: Final = ("module.base_encoder.", "base_encoder.", "encoder.", "")
 """As the published loaders know them (MoCo with and without DDP, masked autoencoder); bare names too."""
 
-IGNORED: Final = ("head.", "fc_norm.")
+_IGNORED: Final = ("head.", "fc_norm.")
 """Parts of the encoder's checkpoint that the features do not come from."""
 
-POSITIONS: Final = ("pos_embed", "encoder_pos_embed")
+_POSITIONS: Final = ("pos_embed", "encoder_pos_embed")
 """Names under which a checkpoint may bring the fixed position embedding (with and without a class row)."""
 
-POSITION_TOLERANCE: Final = 1e-3
+_POSITION_TOLERANCE: Final = 1e-3
 """Half precision keeps sines to 5e-4."""
 
 
@@ -89,7 +89,7 @@ def _encoder(state: Mapping[str, torch.Tensor], path: Path) -> dict[str, torch.T
     return {
         key: value
         for key, value in stripped.items()
-        if not key.startswith(IGNORED) and key not in POSITIONS and not _is_elsewhere(key, prefix)
+        if not key.startswith(_IGNORED) and key not in _POSITIONS and not _is_elsewhere(key, prefix)
     }
 
 
@@ -107,13 +107,13 @@ def _require_positions(
     fixed = network.pos_embed
     for key, found in state.items():
         last = key.rsplit(".", 1)[-1]
-        if last not in POSITIONS or key.startswith(
+        if last not in _POSITIONS or key.startswith(
             ("decoder", "module.momentum_encoder", "momentum_encoder")
         ):
             continue
         expected = fixed if found.shape == fixed.shape else fixed[:, 1:]
         if found.shape != expected.shape or not torch.allclose(
-            found.float(), expected, atol=POSITION_TOLERANCE, rtol=0
+            found.float(), expected, atol=_POSITION_TOLERANCE, rtol=0
         ):
             raise SourceModelError(
                 f"{path}: {key} is not the fixed position embedding of FM-LCT (sines and cosines along three "

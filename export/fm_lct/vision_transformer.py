@@ -15,7 +15,7 @@ from torch import nn
 NORM_EPS = 1e-6
 """Of every layer normalization."""
 
-TEMPERATURE = 10000.0
+_TEMPERATURE = 10000.0
 """Longest wavelength of the position embedding, in patches, over 2π."""
 
 
@@ -101,7 +101,7 @@ def position_embedding(grid: int, width: int) -> torch.Tensor:
         Patches in array order (z, y, x).
     """
     part = width // 6
-    frequency = TEMPERATURE ** -(torch.arange(part, dtype=torch.float32) / part)
+    frequency = _TEMPERATURE ** -(torch.arange(part, dtype=torch.float32) / part)
     places = torch.cartesian_prod(*[torch.arange(grid, dtype=torch.float32)] * 3)
     angles = places[:, :, None] * frequency
     waves = torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1)

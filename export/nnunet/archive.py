@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from engine.errors import SourceModelError, UnreadableFileError
 
 MAX_UNPACKED_BYTES = 16 * 2**30
-MAX_MEMBERS = 20_000
+_MAX_MEMBERS = 20_000
 _KEPT_NAMES = ("plans.json", "dataset.json", "plans.pkl", "postprocessing.json")
 _KEPT_ENDINGS = (".pth", ".model", ".model.pkl")
 _PLANS = ("plans.json", "plans.pkl")
@@ -80,7 +80,7 @@ def _unpack(archive: Path, into: Path) -> None:
 
 def _require_harmless(archive: Path, members: list[zipfile.ZipInfo]) -> None:
     """Refuse an archive that would write outside its folder, link, or fill the disk."""
-    if len(members) > MAX_MEMBERS:
+    if len(members) > _MAX_MEMBERS:
         raise UnreadableFileError(f"{archive} has {len(members)} files; a model has a few")
     names = [member.filename for member in members]
     for member in members:

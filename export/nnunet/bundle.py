@@ -30,16 +30,16 @@ Purpose = Literal["tumor", "ablation_zone", "other"]
 ExportPrecision = Literal["fp32", "fp16_mixed"]
 Progress = Callable[[str, float], None]
 
-FP32_TOLERANCE = 1e-3
+_FP32_TOLERANCE = 1e-3
 """Of logits; labels can only differ where two logits are closer than twice this."""
 
-FP32_TOLERANCE_SHARE = 1e-4
+_FP32_TOLERANCE_SHARE = 1e-4
 """Of the range of the reference's logits, where that is more: float32 holds seven digits."""
 
-FP16_TOLERANCE_SHARE = 0.02
+_FP16_TOLERANCE_SHARE = 0.02
 """Of the range of the reference's logits."""
 
-MAX_FP16_FLIP_SHARE = 0.01
+_MAX_FP16_FLIP_SHARE = 0.01
 """Share of voxels whose label FP16 may change; each is a near tie within twice the tolerance."""
 
 
@@ -235,7 +235,7 @@ def export_networks(
             made["fp16_mixed"], _ = fp16_variant(
                 graph, patches.inputs, emulate=False, on_progress=on_progress
             )
-        reports += measure_parity(model, member, graph, patches, fp16="fp16_mixed" in made)
+        reports += _measure_parity(model, member, graph, patches, fp16="fp16_mixed" in made)
         for precision, content in made.items():
             name = _file_name(precision, model.folds[member] if member else None)
             contents[name] = content
@@ -289,7 +289,7 @@ def network_graph(model: NnunetModel, member: int, metadata: Mapping[str, str] |
     )
 
 
-def measure_parity(
+def _measure_parity(
     model: NnunetModel, member: int, graph: bytes, patches: SamplePatches, *, fp16: bool
 ) -> list[ParityReport]:
     """Compare one fold's variants with its PyTorch network.
@@ -318,7 +318,7 @@ def measure_parity(
     reports = []
     for name, comparison in comparisons.items():
         least, share = (
-            (0.0, FP16_TOLERANCE_SHARE) if "emulated" in name else (FP32_TOLERANCE, FP32_TOLERANCE_SHARE)
+            (0.0, _FP16_TOLERANCE_SHARE) if "emulated" in name else (_FP32_TOLERANCE, _FP32_TOLERANCE_SHARE)
         )
         tolerance = max(least, share * spread)
         report = comparison.report(tolerance=tolerance, measured_on=patches.measured_on)
@@ -349,7 +349,7 @@ def _compare(
 
 def _judged_as_fp16(report: ParityReport) -> ParityReport:
     """FP16 may flip a few near ties, which are wider than those of FP32."""
-    few = (report.label_flips or 0) <= MAX_FP16_FLIP_SHARE * (report.voxels or 1)
+    few = (report.label_flips or 0) <= _MAX_FP16_FLIP_SHARE * (report.voxels or 1)
     return report.model_copy(update={"passed": report.max_abs <= report.tolerance and few})
 
 

@@ -6,20 +6,20 @@ from typing import Literal
 
 Orientation = Literal["as_stored", "ras", "lps"]
 
-TOTALSEGMENTATOR = "totalsegmentator"
+_TOTALSEGMENTATOR = "totalsegmentator"
 
-AS_STORED = "in the order in which they are stored"
+_AS_STORED = "in the order in which they are stored"
 """Words of the assumption that both versions' readers write down."""
 
 
 def orientation_of(name: str) -> Orientation:
     """How a data set's images ran, by its name: TotalSegmentator turns all of its own to RAS."""
-    return "ras" if TOTALSEGMENTATOR in name.lower() else "as_stored"
+    return "ras" if _TOTALSEGMENTATOR in name.lower() else "as_stored"
 
 
 def assumption_on(text: str, chosen: Orientation, name: str, *, asked: bool) -> str:
     """An assumption of a model; the one on the order of axes is written anew where images are turned."""
-    if chosen == "as_stored" or AS_STORED not in text:
+    if chosen == "as_stored" or _AS_STORED not in text:
         return text
     why = "as was asked for" if asked else f"as TotalSegmentator does: the data set is named {name}"
     return f"Images are turned to the closest {chosen.upper()} axes before the network sees them, {why}."

@@ -15,8 +15,8 @@ from torch import nn
 
 Size3 = tuple[int, int, int]
 ONE: Size3 = (1, 1, 1)
-MAX_FEATURES_3D = 320
-NEGATIVE_SLOPE = 0.01
+_MAX_FEATURES_3D = 320
+_NEGATIVE_SLOPE = 0.01
 NORM_EPS = 1e-5
 
 
@@ -43,7 +43,7 @@ class GenericUNet(nn.Module):  # type: ignore[misc,name-defined,unused-ignore]  
     def __init__(self, plan: GenericUNetPlan) -> None:
         super().__init__()
         depth, pools = plan.convs_per_stage, plan.pools
-        features = [min(plan.base_features * 2**level, MAX_FEATURES_3D) for level in range(len(pools) + 1)]
+        features = [min(plan.base_features * 2**level, _MAX_FEATURES_3D) for level in range(len(pools) + 1)]
         sizes, strides = [plan.channels, *features], [ONE, *pools]
         context: list[nn.Module] = [
             _Stack([sizes[level], *[features[level]] * depth], plan.kernels[level], strides[level])
@@ -89,7 +89,7 @@ class _ConvNorm(nn.Module):  # type: ignore[misc,name-defined,unused-ignore]  # 
         z, y, x = (1 if k == 3 else 0 for k in kernel)
         self.conv = nn.Conv3d(size_in, size_out, kernel, stride, (z, y, x))
         self.instnorm = nn.InstanceNorm3d(size_out, eps=NORM_EPS, affine=True)
-        self.lrelu = nn.LeakyReLU(NEGATIVE_SLOPE)
+        self.lrelu = nn.LeakyReLU(_NEGATIVE_SLOPE)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         active: torch.Tensor = self.lrelu(self.instnorm(self.conv(features)))

@@ -22,7 +22,7 @@ from export.onnx_graph.network_graph import checked_bytes
 FP16_MAX = 65504.0
 """Largest finite number of IEEE 754 binary16."""
 
-HALF_OPERATORS = frozenset(
+_HALF_OPERATORS = frozenset(
     {
         *("Conv", "ConvTranspose", "MatMul", "Gemm", "Add", "Sub", "Mul", "Div", "Relu", "LeakyRelu", "Erf"),
         *("Gelu", "Concat", "AveragePool", "MaxPool", "Reshape", "Transpose", "Gather", "Slice", "Split"),
@@ -57,7 +57,7 @@ class HalfGraph:
 
     def is_half(self, node: onnx.NodeProto) -> bool:
         """Whether a node computes on FP16: of a kind on the list, and on floating-point numbers."""
-        return node.op_type in HALF_OPERATORS and bool(self._floats(node.output))
+        return node.op_type in _HALF_OPERATORS and bool(self._floats(node.output))
 
     def half_tensors(self) -> list[tuple[str, onnx.NodeProto]]:
         """Activations that would be FP16, each with the node that makes or first takes it."""

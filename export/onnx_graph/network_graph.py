@@ -23,7 +23,7 @@ from engine.manifest.segmentation import IMAGE, LOGITS
 
 OPSET = 17
 IR_VERSION = 8
-MAX_BYTES = 2**31 - 1
+_MAX_BYTES = 2**31 - 1
 """Protobuf's limit: beyond it a model cannot be one self-contained file."""
 
 _Attributes = tuple[str, dict[str, Any]]
@@ -69,7 +69,7 @@ def network_to_onnx(
     writer = _GraphWriter(network)
     nodes = writer.nodes()
     size = sum(weight.numel() * 4 for weight in writer.weights.values())
-    if size >= MAX_BYTES:
+    if size >= _MAX_BYTES:
         raise SourceModelError(
             f"{name} has {size / 2**30:.1f} GiB of weights; one ONNX file holds 2 GiB at most, so this model "
             "cannot be exported"

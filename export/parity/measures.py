@@ -11,7 +11,7 @@ import numpy.typing as npt
 NEAR_TIE: Final = 0.01
 """Gap between the two best logits below which rounding may decide the label."""
 
-BLANK_SHARE: Final = 1e-4
+_BLANK_SHARE: Final = 1e-4
 """An output whose values spread over less than this share of the reference's spread says nothing."""
 
 FloatArray = npt.NDArray[Any]
@@ -73,7 +73,7 @@ class OutputSpread:
             expected, found = (float((self._high[i] - self._low[i]).max()) for i in (0, 1))
         else:
             expected, found = self._single
-        return expected > 0 and found <= BLANK_SHARE * expected
+        return expected > 0 and found <= _BLANK_SHARE * expected
 
 
 @dataclass

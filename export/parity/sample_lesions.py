@@ -22,13 +22,13 @@ from engine.response.patch import lesion_patch
 from engine.volume import CtVolume, LabelMask
 from export.parity.sample_patches import DATA_VARIABLE
 
-REAL_LESIONS = (
+_REAL_LESIONS = (
     ("ct-lidc0314/ct_right_lung.nii.gz", "ct-lidc0314/nodule_consensus50.nii.gz"),
     ("ct-pyradiomics-lung1/image.nii.gz", "ct-pyradiomics-lung1/label.nii.gz"),
 )
 """Thin slices, and slices of 5 mm."""
 
-SIMULATED_LESIONS = 2
+_SIMULATED_LESIONS = 2
 _SIMULATED_SIZE_MM = 60.0
 
 Lesion = tuple[CtVolume, LabelMask]
@@ -65,7 +65,7 @@ def sample_lesions(section: FeatureSection, files: Sequence[tuple[Path, Path]] =
         If a CT or a mask cannot be read, or they do not fit.
     """
     folder = os.environ.get(DATA_VARIABLE)
-    found = list(files) or [(Path(folder) / ct, Path(folder) / mask) for ct, mask in REAL_LESIONS if folder]
+    found = list(files) or [(Path(folder) / ct, Path(folder) / mask) for ct, mask in _REAL_LESIONS if folder]
     lesions: list[Lesion] = []
     for ct_path, mask_path in found:
         ct = read_ct(ct_path)
@@ -80,5 +80,5 @@ def sample_lesions(section: FeatureSection, files: Sequence[tuple[Path, Path]] =
 
 def simulated_lesions() -> list[Lesion]:
     """Tumors of phantoms, each on its planning CT."""
-    phantoms = [make_procedure(seed, size_mm=_SIMULATED_SIZE_MM) for seed in range(SIMULATED_LESIONS)]
+    phantoms = [make_procedure(seed, size_mm=_SIMULATED_SIZE_MM) for seed in range(_SIMULATED_LESIONS)]
     return [(phantom.planning, phantom.tumor) for phantom in phantoms]

@@ -22,10 +22,10 @@ from engine.segmentation.preprocessing import network_image
 from engine.volume import CtVolume
 
 DATA_VARIABLE = "COLDSPOT_DATA"
-REAL_CTS = ("ct-lidc0314/ct_right_lung.nii.gz", "ct-pyradiomics-lung1/image.nii.gz")
+_REAL_CTS = ("ct-lidc0314/ct_right_lung.nii.gz", "ct-pyradiomics-lung1/image.nii.gz")
 """Thin slices, and slices of 5 mm."""
 
-PATCHES_PER_CT = 2
+_PATCHES_PER_CT = 2
 _NEEDLE_RADIUS_VOXELS = 1
 _PHANTOM_CENTER_LPS_MM = (-75.0, 20.0, 0.0)
 _PHANTOM_HALF_WIDTH_MM = 40.0
@@ -51,7 +51,7 @@ class SamplePatches:
 
 
 def sample_patches(
-    section: SegmentationSection, images: Sequence[Path] = (), *, per_ct: int = PATCHES_PER_CT
+    section: SegmentationSection, images: Sequence[Path] = (), *, per_ct: int = _PATCHES_PER_CT
 ) -> SamplePatches:
     """Cut patches out of CTs after the network's own preprocessing.
 
@@ -76,7 +76,7 @@ def sample_patches(
         names = ", ".join(channel.name for channel in section.channels)
         raise SourceModelError(f"the network needs {len(section.channels)} images ({names}); there is one CT")
     folder = os.environ.get(DATA_VARIABLE)
-    paths = list(images) or ([Path(folder) / name for name in REAL_CTS] if folder else [])
+    paths = list(images) or ([Path(folder) / name for name in _REAL_CTS] if folder else [])
     cts = [(path.parent.name or path.name, read_ct(path)) for path in paths]
     measured_on = f"patches of real CT: {', '.join(name for name, _ in cts)}"
     if not cts:

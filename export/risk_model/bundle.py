@@ -31,9 +31,9 @@ from export.risk_model.covariates import describe_covariates
 from export.risk_model.parity import largest_difference
 from export.survival.concordance import concordance_index
 
-PARITY_TOLERANCE: Final = 1e-5
-DEVICE_TOLERANCE: Final = 1e-4
-REFERENCE_CASES: Final = 5
+_PARITY_TOLERANCE: Final = 1e-5
+_DEVICE_TOLERANCE: Final = 1e-4
+_REFERENCE_CASES: Final = 5
 
 
 @dataclass(frozen=True)
@@ -203,12 +203,12 @@ def _performance(fitted: FittedSurvival, fitted_on: str) -> tuple[PerformanceFig
 def _parity(fitted: FittedSurvival, model_bytes: bytes) -> Parity:
     """Compare the graph with PyTorch and keep a few cases for the bedside to repeat."""
     difference, cases = largest_difference(fitted.weights, model_bytes)
-    if difference > PARITY_TOLERANCE:
+    if difference > _PARITY_TOLERANCE:
         raise ParityError(
-            f"the exported network differs by {difference:.3g} from PyTorch (tolerance {PARITY_TOLERANCE:g}): its "
+            f"the exported network differs by {difference:.3g} from PyTorch (tolerance {_PARITY_TOLERANCE:g}): its "
             "log-risks are too steep to be computed in single precision; fit with more L2"
         )
-    chosen = np.linspace(0, fitted.table.cases - 1, REFERENCE_CASES).round().astype(np.int64)
+    chosen = np.linspace(0, fitted.table.cases - 1, _REFERENCE_CASES).round().astype(np.int64)
     scaled = fitted.standardization
     rows = np.clip(fitted.table.covariates[chosen], scaled.low, scaled.high)
     log_risk = fitted.outputs(rows)["log_risk"]
@@ -216,8 +216,8 @@ def _parity(fitted: FittedSurvival, model_bytes: bytes) -> Parity:
         source="PyTorch",
         cases=len(cases),
         max_abs_difference=difference,
-        tolerance=PARITY_TOLERANCE,
-        device_tolerance=DEVICE_TOLERANCE,
+        tolerance=_PARITY_TOLERANCE,
+        device_tolerance=_DEVICE_TOLERANCE,
         reference_outputs=tuple(
             ReferenceOutput(covariates=tuple(map(float, row)), log_risk=tuple(map(float, values)))
             for row, values in zip(rows, log_risk, strict=True)

@@ -15,9 +15,9 @@ from export.survival.follow_up import FloatArray
 
 Distribution: TypeAlias = Bernoulli | LogNormal | Normal
 
-FIBRINOGEN_G_PER_L: Final = (0.1, 20.0)
+_FIBRINOGEN_G_PER_L: Final = (0.1, 20.0)
 """A value outside is in another unit (200 to 400 mg/dL) and not of a patient."""
-ACCEPTED_RANGES: Final = 3.0
+_ACCEPTED_RANGES: Final = 3.0
 """Another covariate is refused when it is so many training ranges away."""
 
 _KNOWN: Final[Mapping[str, tuple[str, str, dict[str, float]]]] = {
@@ -82,10 +82,10 @@ def _described(fitted: FittedSurvival, column: int, *, averaged: bool) -> Covari
 def _accepted(name: str, values: FloatArray, low: float, high: float) -> tuple[float, float]:
     """Range of values that are believed."""
     if name == "fibrinogen_g_per_l":
-        return min(FIBRINOGEN_G_PER_L[0], low), max(FIBRINOGEN_G_PER_L[1], high)
+        return min(_FIBRINOGEN_G_PER_L[0], low), max(_FIBRINOGEN_G_PER_L[1], high)
     if np.unique(values).size <= 2:
         return low, high
-    reach = ACCEPTED_RANGES * (high - low)
+    reach = _ACCEPTED_RANGES * (high - low)
     # What was seen is believed, too, and a quantity that is never negative stays so.
     least = min(low - reach, float(values.min()))
     return (max(least, 0.0) if values.min() >= 0 else least), max(high + reach, float(values.max()))

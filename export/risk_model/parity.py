@@ -13,11 +13,11 @@ from export.deepsurv.network import evaluate
 from export.deepsurv.onnx_graph import Weights
 from export.parity.comparison import compare_sessions
 
-STANDARDIZED_RANGE = 4.0
+_STANDARDIZED_RANGE = 4.0
 """Cases reach this many standard deviations, beyond most training ranges."""
 
 
-class DeepSurvSource:
+class _DeepSurvSource:
     """The trained ensemble in PyTorch, answering as a session does."""
 
     def __init__(self, weights: Weights) -> None:
@@ -63,8 +63,8 @@ def largest_difference(
     """
     columns = weights["stem.weight"].shape[1]
     rng = np.random.default_rng(seed)
-    covariates = rng.uniform(-STANDARDIZED_RANGE, STANDARDIZED_RANGE, (cases, columns)).astype(np.float32)
-    source = DeepSurvSource(weights)
+    covariates = rng.uniform(-_STANDARDIZED_RANGE, _STANDARDIZED_RANGE, (cases, columns)).astype(np.float32)
+    source = _DeepSurvSource(weights)
     with OnnxSession(model_bytes) as session:
         compare_sessions(
             source,

@@ -17,7 +17,7 @@ from export.survival.follow_up import (
 )
 from export.survival.kaplan_meier import kaplan_meier
 
-EVALUATION_TIMES = 100
+_EVALUATION_TIMES = 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +145,7 @@ def evaluation_months(
     months: npt.ArrayLike,
     event: npt.ArrayLike,
     *,
-    count: int = EVALUATION_TIMES,
+    count: int = _EVALUATION_TIMES,
     least_at_risk: int = LEAST_AT_RISK,
 ) -> FloatArray:
     """Times (count,) from 0 to the last one with enough cases at risk, evenly spaced.

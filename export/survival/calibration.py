@@ -16,7 +16,7 @@ GROUPS = 5
 
 
 @dataclass(frozen=True, eq=False)
-class CalibrationCurve:
+class _CalibrationCurve:
     """Predicted against observed risk at one horizon, by groups of ascending predicted risk.
 
     Attributes
@@ -58,7 +58,7 @@ def calibration_curve(
     horizon_months: float,
     *,
     groups: int = GROUPS,
-) -> CalibrationCurve:
+) -> _CalibrationCurve:
     """Compare predicted risks at a horizon with what was observed.
 
     Parameters
@@ -97,7 +97,7 @@ def calibration_curve(
     ]
     observed, lower, upper, at_risk = (np.array(column) for column in zip(*rows, strict=True))
     cases = np.bincount(membership)
-    return CalibrationCurve(
+    return _CalibrationCurve(
         horizon_months=horizon_months,
         predicted=np.bincount(membership, weights=risk) / cases,
         observed=observed,

@@ -13,10 +13,10 @@ from numba import njit
 REORDER = {"reassoc", "contract", "nsz"}
 """What sums may do to be vectorized; NaN stays NaN."""
 
-Loop = TypeVar("Loop", bound=Callable[..., object])
+_Loop = TypeVar("_Loop", bound=Callable[..., object])
 
 
-def compiled(loop: Loop) -> Loop:
+def compiled(loop: _Loop) -> _Loop:
     """Compile a loop; the same inputs give the same bits on one machine."""
-    result: Loop = njit(cache=True, nogil=True, fastmath=REORDER)(loop)
+    result: _Loop = njit(cache=True, nogil=True, fastmath=REORDER)(loop)
     return result

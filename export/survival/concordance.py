@@ -11,11 +11,11 @@ from engine.errors import EstimationError
 from export.survival.compiled import compiled
 from export.survival.follow_up import BoolArray, FloatArray, IntArray, checked_follow_up, checked_values
 
-BOOTSTRAPS = 1000
+_BOOTSTRAPS = 1000
 
 
 @dataclass(frozen=True)
-class ConcordanceInterval:
+class _ConcordanceInterval:
     """A C-index with the percentiles of its bootstrap.
 
     Attributes
@@ -72,8 +72,8 @@ def concordance_interval(
     risk: npt.ArrayLike,
     *,
     seed: int = 0,
-    bootstraps: int = BOOTSTRAPS,
-) -> ConcordanceInterval:
+    bootstraps: int = _BOOTSTRAPS,
+) -> _ConcordanceInterval:
     """C-index and its 95 % interval over resamples of the cases (percentile bootstrap).
 
     Parameters
@@ -103,7 +103,7 @@ def concordance_interval(
         if comparable:
             indices.append(twice_concordant / (2 * comparable))
     low, high = np.percentile(indices, [2.5, 97.5])
-    return ConcordanceInterval(c_index, (float(low), float(high)), len(indices))
+    return _ConcordanceInterval(c_index, (float(low), float(high)), len(indices))
 
 
 def _ranks(risk: FloatArray) -> IntArray:

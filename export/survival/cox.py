@@ -21,13 +21,13 @@ from export.survival.partial_likelihood import (
 )
 
 MOST_ITERATIONS = 60
-STEP_TOLERANCE = 1e-9
+_STEP_TOLERANCE = 1e-9
 """Newton has arrived when no case's log-risk moves by more than this."""
-COLLINEAR = 1e-9
+_COLLINEAR = 1e-9
 """Smallest eigenvalue that the correlation of the estimates may have."""
-UNBOUNDED_LOG_RISK = 100.0
+_UNBOUNDED_LOG_RISK = 100.0
 """A log-risk so far from the mean has no hazard ratio that anybody measured."""
-MOST_HALVINGS = 30
+_MOST_HALVINGS = 30
 Z_95 = float(norm.ppf(0.975))
 
 
@@ -170,10 +170,10 @@ def _newton(
         step = _halved(sets, x, coefficients, step, current.log_likelihood)
         coefficients = coefficients + step
         log_risk = x @ coefficients
-        if np.abs(log_risk).max() > UNBOUNDED_LOG_RISK:
+        if np.abs(log_risk).max() > _UNBOUNDED_LOG_RISK:
             raise _separation(step, coefficients, called)
         current = derivatives(sets, x, log_risk)
-        if np.abs(x @ step).max() < STEP_TOLERANCE:
+        if np.abs(x @ step).max() < _STEP_TOLERANCE:
             return coefficients, current, iteration
     # At a finite maximum Newton's steps vanish; towards one at infinity each is about as long as the last.
     raise _separation(step, coefficients, called)
@@ -185,7 +185,7 @@ def _solve(current: Derivatives, coefficients: FloatArray, called: Sequence[str]
     if spread.min() <= 1e-7 * spread.max() or spread.max() < 1e-7:
         raise _separation(np.where(spread <= max(1e-7 * spread.max(), 1e-7), 1.0, 0.0), coefficients, called)
     correlation = current.information / np.outer(spread, spread)
-    if np.linalg.eigvalsh(correlation)[0] < COLLINEAR:
+    if np.linalg.eigvalsh(correlation)[0] < _COLLINEAR:
         raise _separation(coefficients, coefficients, called)
     return np.asarray(np.linalg.solve(correlation, current.gradient / spread) / spread)
 
@@ -195,7 +195,7 @@ def _halved(
 ) -> FloatArray:
     """Shorten a step until it does not lose likelihood (a rounding of it is forgiven)."""
     forgiven = 1e-12 * (1.0 + abs(least))
-    for _ in range(MOST_HALVINGS):
+    for _ in range(_MOST_HALVINGS):
         reached = log_partial_likelihood(sets, x @ (coefficients + step))
         if np.isfinite(reached) and reached >= least - forgiven:
             return step
@@ -215,7 +215,7 @@ def _refuse_collinear(information: FloatArray, called: Sequence[str]) -> None:
         )
     spread = np.sqrt(own)
     values, vectors = np.linalg.eigh(information / np.outer(spread, spread))
-    if values[0] < COLLINEAR:
+    if values[0] < _COLLINEAR:
         involved = np.abs(vectors[:, 0]) > 0.05
         raise CollinearityError(
             f"covariates {_list(involved, called)} cannot be told apart (one follows from the others): leave one out"

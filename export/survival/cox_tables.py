@@ -46,7 +46,7 @@ class Refused:
 
 
 @dataclass(frozen=True, eq=False)
-class CoxTables:
+class _CoxTables:
     """Univariable and multivariable table of one cohort.
 
     Attributes
@@ -73,7 +73,7 @@ def cox_tables(
     *,
     enter_below_p: float = 1.0,
     ties: Ties = "efron",
-) -> CoxTables:
+) -> _CoxTables:
     """Fit every covariate alone, and together those whose univariable p-value is small enough.
 
     Parameters
@@ -108,10 +108,10 @@ def cox_tables(
         if row.p_value < enter_below_p or enter_below_p >= 1.0:
             entering.append(index)
     if not entering:
-        return CoxTables(tuple(alone), (), tuple(refused), None)
+        return _CoxTables(tuple(alone), (), tuple(refused), None)
     chosen = [names[index] for index in entering]
     together = fit_cox(x[:, entering], times, events, ties=ties, names=chosen)
-    return CoxTables(tuple(alone), rows(chosen, together), tuple(refused), together)
+    return _CoxTables(tuple(alone), rows(chosen, together), tuple(refused), together)
 
 
 def rows(names: Sequence[str], fit: CoxFit) -> tuple[CoxRow, ...]:

@@ -12,12 +12,12 @@ from scipy import stats
 from engine.errors import EstimationError, InvalidRequestError
 from export.survival.follow_up import FloatArray, checked_values
 
-LEAST_EXPECTED = 5.0
+_LEAST_EXPECTED = 5.0
 """Below this expected count the chi-square distribution is no good approximation (Cochran's rule)."""
 
 
 @dataclass(frozen=True)
-class Quartiles:
+class _Quartiles:
     """Median (lower quartile, upper quartile) of a group."""
 
     cases: int
@@ -27,26 +27,26 @@ class Quartiles:
 
 
 @dataclass(frozen=True)
-class ContinuousRow:
+class _ContinuousRow:
     """A continuous variable in each group, with the p-value of their comparison.
 
     Attributes
     ----------
     name : str
-    groups : tuple of Quartiles
+    groups : tuple of _Quartiles
         In the order of the group labels.
     test : str
     p_value : float
     """
 
     name: str
-    groups: tuple[Quartiles, ...]
+    groups: tuple[_Quartiles, ...]
     test: str
     p_value: float
 
 
 @dataclass(frozen=True)
-class CategoricalRow:
+class _CategoricalRow:
     """A categorical variable in each group, with the p-value of their comparison.
 
     Attributes
@@ -72,7 +72,7 @@ def group_labels(groups: npt.ArrayLike) -> tuple[str, ...]:
     return tuple(str(label) for label in np.unique(np.asarray(groups)))
 
 
-def compare_continuous(name: str, values: npt.ArrayLike, groups: npt.ArrayLike) -> ContinuousRow:
+def compare_continuous(name: str, values: npt.ArrayLike, groups: npt.ArrayLike) -> _ContinuousRow:
     """Median and quartiles by group; Mann–Whitney's test of two groups, Kruskal–Wallis' of more.
 
     Parameters
@@ -97,10 +97,10 @@ def compare_continuous(name: str, values: npt.ArrayLike, groups: npt.ArrayLike) 
         test, p_value = "Kruskal–Wallis", 1.0
     else:
         test, p_value = "Kruskal–Wallis", float(stats.kruskal(*parts).pvalue)
-    return ContinuousRow(name, tuple(_quartiles(part) for part in parts), test, p_value)
+    return _ContinuousRow(name, tuple(_quartiles(part) for part in parts), test, p_value)
 
 
-def compare_categorical(name: str, values: Sequence[str], groups: npt.ArrayLike) -> CategoricalRow:
+def compare_categorical(name: str, values: Sequence[str], groups: npt.ArrayLike) -> _CategoricalRow:
     """Count by group; chi-square test without correction, Fisher's exact one for a sparse 2 x 2 table.
 
     Parameters
@@ -127,7 +127,7 @@ def compare_categorical(name: str, values: Sequence[str], groups: npt.ArrayLike)
     np.add.at(counts, (row, column), 1)
     test, p_value = _categorical_test(counts)
     rows = tuple(tuple(int(count) for count in one) for one in counts)
-    return CategoricalRow(name, tuple(map(str, categories)), rows, test, p_value)
+    return _CategoricalRow(name, tuple(map(str, categories)), rows, test, p_value)
 
 
 def _categorical_test(counts: npt.NDArray[np.int64]) -> tuple[str, float | None]:
@@ -135,7 +135,7 @@ def _categorical_test(counts: npt.NDArray[np.int64]) -> tuple[str, float | None]
     if counts.shape[0] < 2:
         return "none: one category only", None
     expected = stats.contingency.expected_freq(counts)
-    if expected.min() >= LEAST_EXPECTED:
+    if expected.min() >= _LEAST_EXPECTED:
         return "chi-square", float(stats.chi2_contingency(counts, correction=False).pvalue)
     if counts.shape == (2, 2):
         return "Fisher's exact", float(stats.fisher_exact(counts).pvalue)
@@ -153,7 +153,7 @@ def _parts(values: npt.ArrayLike, groups: npt.ArrayLike) -> list[FloatArray]:
     return [array[labels == name] for name in names]
 
 
-def _quartiles(values: FloatArray) -> Quartiles:
+def _quartiles(values: FloatArray) -> _Quartiles:
     """Describe one group."""
     q1, median, q3 = np.percentile(values, [25, 50, 75])
-    return Quartiles(values.size, float(median), float(q1), float(q3))
+    return _Quartiles(values.size, float(median), float(q1), float(q3))

@@ -56,7 +56,7 @@ class KaplanMeier:
 
 
 @dataclass(frozen=True, eq=False)
-class CumulativeIncidence:
+class _CumulativeIncidence:
     """Probability of each competing cause as a right-continuous step function of time.
 
     Attributes
@@ -84,7 +84,7 @@ class CumulativeIncidence:
 
 
 @dataclass(frozen=True)
-class LogRank:
+class _LogRank:
     """Log-rank test of the hypothesis that groups have one hazard.
 
     Attributes
@@ -142,7 +142,7 @@ def number_at_risk(months: npt.ArrayLike, at_months: npt.ArrayLike) -> IntArray:
     return np.asarray(times.size - np.searchsorted(times, at, side="left"), dtype=np.int64)
 
 
-def log_rank(months: npt.ArrayLike, event: npt.ArrayLike, groups: npt.ArrayLike) -> LogRank:
+def log_rank(months: npt.ArrayLike, event: npt.ArrayLike, groups: npt.ArrayLike) -> _LogRank:
     """Compare the survival of two or more groups.
 
     Parameters
@@ -187,10 +187,10 @@ def log_rank(months: npt.ArrayLike, event: npt.ArrayLike, groups: npt.ArrayLike)
             "a group is never at risk together with another at an event: nothing to compare"
         )
     statistic = float(excess @ np.linalg.solve(covariance[1:, 1:], excess))
-    return LogRank(statistic, names.size - 1, float(chi2.sf(statistic, names.size - 1)))
+    return _LogRank(statistic, names.size - 1, float(chi2.sf(statistic, names.size - 1)))
 
 
-def aalen_johansen(months: npt.ArrayLike, cause: npt.ArrayLike) -> CumulativeIncidence:
+def aalen_johansen(months: npt.ArrayLike, cause: npt.ArrayLike) -> _CumulativeIncidence:
     """Cumulative incidence of competing causes.
 
     One minus Kaplan–Meier with deaths censored says what would happen if nobody died of anything else;
@@ -234,7 +234,7 @@ def aalen_johansen(months: npt.ArrayLike, cause: npt.ArrayLike) -> CumulativeInc
         width = Z_95 * np.stack(error) / np.abs(rising * np.log(rising))
         lower, upper = rising ** np.exp(width), rising ** np.exp(-width)
     lower[rising <= 0], upper[rising <= 0] = np.nan, np.nan
-    return CumulativeIncidence(distinct, rising, lower, upper, event_free, at_risk)
+    return _CumulativeIncidence(distinct, rising, lower, upper, event_free, at_risk)
 
 
 def _incidence_variance(

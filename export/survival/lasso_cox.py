@@ -29,11 +29,11 @@ from export.survival.redundancy import Preparation, prepare
 
 FOLDS = 10
 REPEATS = 10
-PATH_LENGTH = 60
-PATH_RATIO = 0.05
+_PATH_LENGTH = 60
+_PATH_RATIO = 0.05
 """Smallest penalty of a path as a share of the one that lets nothing in."""
 
-MOST_FEATURES_PER_EVENT = 0.5
+_MOST_FEATURES_PER_EVENT = 0.5
 """Where a path ends: with more features than this nothing that generalizes is ever fitted."""
 
 Rule = Literal["one_standard_error", "minimum"]
@@ -113,8 +113,8 @@ def lasso_path(
     event: npt.ArrayLike,
     *,
     penalties: npt.ArrayLike | None = None,
-    length: int = PATH_LENGTH,
-    ratio: float = PATH_RATIO,
+    length: int = _PATH_LENGTH,
+    ratio: float = _PATH_RATIO,
     ties: Ties = "efron",
 ) -> LassoPath:
     """Fit the path of a LASSO-Cox model.
@@ -152,7 +152,7 @@ def lasso_path(
         if descending.size == 0 or descending[-1] <= 0 or (np.diff(descending) >= 0).any():
             raise InvalidRequestError("penalties do not descend, or reach 0", "penalties")
     sets = (one.event, one.begin, one.group, one.share, one.last_group)
-    most_active = max(1, int(MOST_FEATURES_PER_EVENT * events.sum()))
+    most_active = max(1, int(_MOST_FEATURES_PER_EVENT * events.sum()))
     path, values, fitted = fit_path(ordered, sets, descending, most_active)
     if fitted == 0:
         raise EstimationError(

@@ -18,24 +18,24 @@ import numpy as np
 from export.survival.compiled import compiled
 from export.survival.follow_up import BoolArray, FloatArray, IntArray
 
-NEWTON_STEPS = 50
-SWEEPS = 2000
-HALVINGS = 30
-COEFFICIENT_TOLERANCE = 1e-8
-SWEEP_TOLERANCE = 1e-10
+_NEWTON_STEPS = 50
+_SWEEPS = 2000
+_HALVINGS = 30
+_COEFFICIENT_TOLERANCE = 1e-8
+_SWEEP_TOLERANCE = 1e-10
 """Largest change of a coefficient of a standardized feature that ends a search."""
-KKT_SLACK = 1e-7
+_KKT_SLACK = 1e-7
 RIDGE = 1e-9
 """Added to the curvature, so that two equal features have one minimum."""
 
-Sets = tuple[BoolArray, IntArray, IntArray, FloatArray, IntArray]
+_Sets = tuple[BoolArray, IntArray, IntArray, FloatArray, IntArray]
 """Of cases sorted by time: event, begin, group, share and last_group of a
 :class:`export.survival.partial_likelihood.RiskSets`."""
 
 
 @compiled
 def fit_path(
-    x: FloatArray, sets: Sets, penalties: FloatArray, most_active: int
+    x: FloatArray, sets: _Sets, penalties: FloatArray, most_active: int
 ) -> tuple[FloatArray, FloatArray, int]:
     """Coefficients (penalty, feature) and log-likelihoods (penalty,) from the largest penalty down.
 
@@ -45,7 +45,7 @@ def fit_path(
     path, values = np.zeros((penalties.size, features)), np.zeros(penalties.size)
     coefficients, log_risk, residual = np.zeros(features), np.zeros(cases), np.zeros(cases)
     inside, pull = np.zeros(features, dtype=np.bool_), np.zeros(features)
-    fit_inside(x, sets, inside, 0.0, coefficients, log_risk, residual)
+    _fit_inside(x, sets, inside, 0.0, coefficients, log_risk, residual)
     before = gradient(x, residual, pull)
     for place in range(penalties.size):
         penalty = penalties[place]
@@ -54,11 +54,11 @@ def fit_path(
             inside[feature] = coefficients[feature] != 0.0 or abs(pull[feature]) >= bound
         joined = 1
         while joined > 0:
-            values[place] = fit_inside(x, sets, inside, penalty, coefficients, log_risk, residual)
+            values[place] = _fit_inside(x, sets, inside, penalty, coefficients, log_risk, residual)
             gradient(x, residual, pull)
             joined = 0
             for feature in range(features):
-                if not inside[feature] and abs(pull[feature]) > penalty + KKT_SLACK:
+                if not inside[feature] and abs(pull[feature]) > penalty + _KKT_SLACK:
                     inside[feature] = True
                     joined += 1
         active = 0
@@ -85,9 +85,9 @@ def gradient(x: FloatArray, residual: FloatArray, pull: FloatArray) -> float:
 
 
 @compiled
-def fit_inside(
+def _fit_inside(
     x: FloatArray,
-    sets: Sets,
+    sets: _Sets,
     inside: BoolArray,
     penalty: float,
     coefficients: FloatArray,
@@ -113,29 +113,29 @@ def fit_inside(
     relative, expected, denominator = np.empty(cases), np.empty(cases), np.empty(sets[1].size)
     start, target, slope = np.empty(width), np.empty(width), np.empty(width)
     value = likelihood(log_risk, sets, relative, denominator)
-    for _ in range(NEWTON_STEPS):
-        expected_events(sets, relative, denominator, expected, residual)
+    for _ in range(_NEWTON_STEPS):
+        _expected_events(sets, relative, denominator, expected, residual)
         curvature = information(columns, sets, relative, denominator, expected)
         for row in range(width):
             start[row] = coefficients[working[row]]
             target[row] = start[row]
-            slope[row] = dot(columns[row], residual) / cases
-        quadratic_minimum(curvature, slope, target, penalty)
-        value, moved = step_towards(
+            slope[row] = _dot(columns[row], residual) / cases
+        _quadratic_minimum(curvature, slope, target, penalty)
+        value, moved = _step_towards(
             columns, sets, start, target, penalty, value, log_risk, relative, denominator
         )
         for row in range(width):
             coefficients[working[row]] = target[row]
-        if moved < COEFFICIENT_TOLERANCE:
+        if moved < _COEFFICIENT_TOLERANCE:
             break
-    expected_events(sets, relative, denominator, expected, residual)
+    _expected_events(sets, relative, denominator, expected, residual)
     return value
 
 
 @compiled
-def step_towards(
+def _step_towards(
     columns: FloatArray,
-    sets: Sets,
+    sets: _Sets,
     start: FloatArray,
     target: FloatArray,
     penalty: float,
@@ -149,9 +149,9 @@ def step_towards(
     Returns the log-likelihood there and the largest change of a coefficient.
     """
     cases, width = log_risk.size, start.size
-    objective = penalty * absolute_sum(start) - value / cases
+    objective = penalty * _absolute_sum(start) - value / cases
     trial, reached, moved = np.empty(cases), value, 0.0
-    for _ in range(HALVINGS):
+    for _ in range(_HALVINGS):
         moved = 0.0
         for case in range(cases):
             trial[case] = log_risk[case]
@@ -162,7 +162,7 @@ def step_towards(
                 for case in range(cases):
                     trial[case] += step * columns[row, case]
         reached = likelihood(trial, sets, relative, denominator)
-        if penalty * absolute_sum(target) - reached / cases <= objective + 1e-12 * (1.0 + abs(objective)):
+        if penalty * _absolute_sum(target) - reached / cases <= objective + 1e-12 * (1.0 + abs(objective)):
             break
         for row in range(width):
             target[row] = 0.5 * (start[row] + target[row])
@@ -172,17 +172,19 @@ def step_towards(
 
 
 @compiled
-def quadratic_minimum(curvature: FloatArray, slope: FloatArray, solution: FloatArray, penalty: float) -> None:
+def _quadratic_minimum(
+    curvature: FloatArray, slope: FloatArray, solution: FloatArray, penalty: float
+) -> None:
     """Move the solution to the minimum of ``-slope.d + d.curvature.d / 2 + penalty sum |start + d|``."""
     width = solution.size
     rest = np.empty(width)
     for row in range(width):
         rest[row] = slope[row]
-    for _ in range(SWEEPS):
+    for _ in range(_SWEEPS):
         largest = 0.0
         for row in range(width):
             own = curvature[row, row] + RIDGE
-            reached = soft_threshold(rest[row] + own * solution[row], penalty) / own
+            reached = _soft_threshold(rest[row] + own * solution[row], penalty) / own
             change = reached - solution[row]
             if change != 0.0:
                 solution[row] = reached
@@ -190,12 +192,12 @@ def quadratic_minimum(curvature: FloatArray, slope: FloatArray, solution: FloatA
                 for other in range(width):
                     rest[other] -= curvature[row, other] * change
                 largest = max(largest, abs(change))
-        if largest < SWEEP_TOLERANCE:
+        if largest < _SWEEP_TOLERANCE:
             break
 
 
 @compiled
-def soft_threshold(value: float, penalty: float) -> float:
+def _soft_threshold(value: float, penalty: float) -> float:
     """Value moved towards 0 by the penalty, at most to 0."""
     if value > penalty:
         return value - penalty
@@ -205,7 +207,7 @@ def soft_threshold(value: float, penalty: float) -> float:
 
 
 @compiled
-def likelihood(log_risk: FloatArray, sets: Sets, relative: FloatArray, denominator: FloatArray) -> float:
+def likelihood(log_risk: FloatArray, sets: _Sets, relative: FloatArray, denominator: FloatArray) -> float:
     """Log partial likelihood; fills the relative risks (case,) and their sums over risk sets (event,)."""
     event, begin, group, share, _ = sets
     cases, events = log_risk.size, begin.size
@@ -229,8 +231,8 @@ def likelihood(log_risk: FloatArray, sets: Sets, relative: FloatArray, denominat
 
 
 @compiled
-def expected_events(
-    sets: Sets, relative: FloatArray, denominator: FloatArray, expected: FloatArray, residual: FloatArray
+def _expected_events(
+    sets: _Sets, relative: FloatArray, denominator: FloatArray, expected: FloatArray, residual: FloatArray
 ) -> None:
     """Fill the events expected of each case until it leaves, and the events less those (case,)."""
     event, _, group, share, last_group = sets
@@ -253,7 +255,7 @@ def expected_events(
 
 @compiled
 def information(
-    columns: FloatArray, sets: Sets, relative: FloatArray, denominator: FloatArray, expected: FloatArray
+    columns: FloatArray, sets: _Sets, relative: FloatArray, denominator: FloatArray, expected: FloatArray
 ) -> FloatArray:
     """Negative second derivative of the log-likelihood per case by the columns (feature, case)."""
     event, begin, group, share, _ = sets
@@ -277,14 +279,14 @@ def information(
     result = np.empty((width, width))
     for row in range(width):
         for column in range(row + 1):
-            total = dot(weighted[row], columns[column]) - dot(means[row], means[column])
+            total = _dot(weighted[row], columns[column]) - _dot(means[row], means[column])
             result[row, column] = total / cases
             result[column, row] = result[row, column]
     return result
 
 
 @compiled
-def dot(left: FloatArray, right: FloatArray) -> float:
+def _dot(left: FloatArray, right: FloatArray) -> float:
     """Sum of products."""
     total = 0.0
     for place in range(left.size):
@@ -293,7 +295,7 @@ def dot(left: FloatArray, right: FloatArray) -> float:
 
 
 @compiled
-def absolute_sum(values: FloatArray) -> float:
+def _absolute_sum(values: FloatArray) -> float:
     """Sum of absolute values."""
     total = 0.0
     for place in range(values.size):

@@ -91,7 +91,7 @@ def derivatives(sets: tuple[RiskSets, ...], covariates: FloatArray, log_risk: Fl
         x = covariates[one.order]
         likelihood, relative, denominator = _log_likelihood(one, log_risk[one.order])
         expected = _expected_events(one, relative, denominator)
-        means = risk_set_means(one, x, relative, denominator)
+        means = _risk_set_means(one, x, relative, denominator)
         value += likelihood
         gradient += x.T @ (one.event - expected)
         information += (x.T * expected) @ x - means.T @ means
@@ -121,7 +121,7 @@ def schoenfeld_residuals(
     for one in sets:
         x = covariates[one.order]
         _, relative, denominator = _log_likelihood(one, log_risk[one.order])
-        means = risk_set_means(one, x, relative, denominator)
+        means = _risk_set_means(one, x, relative, denominator)
         ties = np.bincount(one.group)
         shared = np.add.reduceat(means, _first_of_group(one), axis=0) / ties[:, None]
         residuals.append(x[one.event] - shared[one.group])
@@ -129,7 +129,7 @@ def schoenfeld_residuals(
     return np.concatenate(residuals), np.concatenate(cases)
 
 
-def risk_set_means(
+def _risk_set_means(
     one: RiskSets, covariates: FloatArray, relative: FloatArray, denominator: FloatArray
 ) -> FloatArray:
     """Weighted mean (event, p) of the covariates over the risk set of each event."""

@@ -19,7 +19,7 @@ TimeScale = Literal["kaplan_meier", "rank", "identity", "log"]
 
 
 @dataclass(frozen=True, eq=False)
-class ProportionalHazards:
+class _ProportionalHazards:
     """Test of each covariate and of all together; a small p-value speaks against proportional hazards.
 
     Attributes
@@ -51,7 +51,7 @@ def proportional_hazards_test(
     *,
     time_scale: TimeScale = "kaplan_meier",
     strata: npt.ArrayLike | None = None,
-) -> ProportionalHazards:
+) -> _ProportionalHazards:
     """Test a fitted Cox model in the cohort that it was fitted to.
 
     Parameters
@@ -90,7 +90,7 @@ def proportional_hazards_test(
     statistics = trend**2 / (fit.events * np.diag(fit.covariance) * spread)
     raw = drift @ residuals
     together = float(raw @ fit.covariance @ raw) * fit.events / spread
-    return ProportionalHazards(
+    return _ProportionalHazards(
         statistics=statistics,
         p_values=np.asarray(chi2.sf(statistics, 1)),
         global_statistic=together,

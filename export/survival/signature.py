@@ -24,7 +24,7 @@ from export.survival.lasso_cox import (
 from export.survival.redundancy import CORRELATION_LIMIT, prepare
 
 REPEATS = 5
-REFERENCE_PERCENTILES = (0.5, 99.5)
+_REFERENCE_PERCENTILES = (0.5, 99.5)
 
 Progress = Callable[[int, int], None]
 
@@ -188,7 +188,7 @@ def _described(
     prepared = final.preparation
     columns = list(map(int, np.flatnonzero(final.coefficients)))
     places = np.searchsorted(prepared.columns, columns)
-    low, high = np.percentile(raw[:, columns], REFERENCE_PERCENTILES, axis=0)
+    low, high = np.percentile(raw[:, columns], _REFERENCE_PERCENTILES, axis=0)
     return SignatureFit(
         names=tuple(names[column] for column in columns),
         coefficients=final.coefficients[columns],

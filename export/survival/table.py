@@ -14,7 +14,7 @@ from engine.errors import InvalidRequestError
 from export.csv_table import header_faults, read_rows
 from export.survival.follow_up import BoolArray, FloatArray, checked_covariates, checked_follow_up
 
-COMPETING: Final = 2.0
+_COMPETING: Final = 2.0
 """Code of an event that rules the endpoint out: death without it."""
 
 _WORDS: Final = {"true": 1.0, "false": 0.0}
@@ -152,7 +152,7 @@ def read_survival_table(
         covariates=np.stack([columns[name] for name in used], axis=1),
         months=columns[time],
         event=codes == 1.0,
-        competing=codes == COMPETING if (codes == COMPETING).any() else None,
+        competing=codes == _COMPETING if (codes == _COMPETING).any() else None,
     )
 
 
@@ -209,10 +209,10 @@ def _follow_up_faults(
     faults = []
     if (times < 0).any():
         faults.append(f"{time} is negative in {_lines(numbers[times < 0])}: count from the treatment on")
-    unknown = ~np.isin(codes, (0.0, 1.0, COMPETING))
+    unknown = ~np.isin(codes, (0.0, 1.0, _COMPETING))
     if unknown.any():
         faults.append(f"{event} is none of 0, 1 and 2 in {_lines(numbers[unknown])}")
-    elif (codes > 0).all() and (codes == COMPETING).any():
+    elif (codes > 0).all() and (codes == _COMPETING).any():
         faults.append(f"{event} is 1 or 2 and never 0: recode it, 0 for no event and 1 for the event")
     return faults
 

@@ -38,8 +38,8 @@ from export.survival_report.regression import CompetingRisk, GroupComparison
 from export.survival_report.risk_groups import risk_cut_offs, watched_until
 
 TRAINING = "training"
-COMPETING_TIMES = 241
-COVARIATE_NAMES: Mapping[str, str] = {
+_COMPETING_TIMES = 241
+_COVARIATE_NAMES: Mapping[str, str] = {
     "fibrinogen_g_per_l": "fibrinogen",
     "complete_coverage": "complete coverage",
     "radscore": RADSCORE,
@@ -275,7 +275,7 @@ def _survival_of(model: ReportedModel, table: SurvivalTable) -> SurvivalOfCases:
 
 def _cox_cohort(model: ReportedModel, training: SurvivalTable) -> CoxCohort:
     return CoxCohort(
-        names=tuple(COVARIATE_NAMES.get(one.name, one.name) for one in model.covariates),
+        names=tuple(_COVARIATE_NAMES.get(one.name, one.name) for one in model.covariates),
         units=tuple(one.unit for one in model.covariates),
         codings=tuple(one.coding for one in model.covariates),
         covariates=training.covariates,
@@ -299,7 +299,7 @@ def _summary(name: str, table: SurvivalTable, left_out: int) -> CohortSummary:
 def _covariates(model: ReportedModel, training: SurvivalTable) -> tuple[CovariateSummary, ...]:
     return tuple(
         CovariateSummary(
-            name=COVARIATE_NAMES.get(one.name, one.name),
+            name=_COVARIATE_NAMES.get(one.name, one.name),
             description=one.description,
             unit=one.unit,
             coding=", ".join(f"{meaning} = {code:g}" for meaning, code in one.coding.items()) or "as given",
@@ -335,7 +335,7 @@ def _competing_risk(model: ReportedModel, training: SurvivalTable) -> CompetingR
         return None
     incidence = aalen_johansen(training.months, causes(training.event, training.competing))
     until = watched_until(training.months)
-    at = np.linspace(0.0, until, COMPETING_TIMES)
+    at = np.linspace(0.0, until, _COMPETING_TIMES)
     endpoint, competing = incidence.at(at)
     alone = kaplan_meier(training.months, training.event).at(at)
     return CompetingRisk(

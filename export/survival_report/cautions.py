@@ -9,19 +9,19 @@ from export.survival_report.evaluation import Evaluation
 from export.survival_report.figures.drawing import p_value_words
 from export.survival_report.fit_report import FitReport
 
-EVENTS_PER_COVARIATE: Final = 10
+_EVENTS_PER_COVARIATE: Final = 10
 """Fewer, and coefficients are unstable (Peduzzi et al. 1995, J Clin Epidemiol 48:1503)."""
-SLOPE_TOO_SURE: Final = 0.8
-SLOPE_TOO_TIMID: Final = 1.25
-FEW_EVENTS: Final = 100
+_SLOPE_TOO_SURE: Final = 0.8
+_SLOPE_TOO_TIMID: Final = 1.25
+_FEW_EVENTS: Final = 100
 """A validation needs about as many events (Collins et al. 2016, Stat Med 35:214)."""
-UNSTABLE_SHARE: Final = 0.5
+_UNSTABLE_SHARE: Final = 0.5
 _RECALIBRATED: Final = {
     "apparent": "",
     "out_of_fold": ", before it was recalibrated by that slope",
     "test": "",
 }
-SIGNIFICANT: Final = 0.05
+_SIGNIFICANT: Final = 0.05
 RADSCORE: Final = "Radscore"
 
 
@@ -53,9 +53,9 @@ def _of_the_cohort(report: FitReport) -> Iterator[str]:
         yield "No test cohort was given: the figures are internal, and will be lower elsewhere."
     training = report.cohorts[0]
     inputs = len(report.covariates)
-    if training.events < EVENTS_PER_COVARIATE * inputs:
+    if training.events < _EVENTS_PER_COVARIATE * inputs:
         yield (
-            f"{training.events} events for {inputs} covariates: fewer than {EVENTS_PER_COVARIATE} for each, so that "
+            f"{training.events} events for {inputs} covariates: fewer than {_EVENTS_PER_COVARIATE} for each, so that "
             "coefficients and risks are unstable."
         )
     for cohort in report.cohorts:
@@ -78,23 +78,23 @@ def _of_an_evaluation(item: Evaluation) -> Iterator[str]:
             f"{item.c_index:.3f}); the network adds nothing there."
         )
     slope = item.calibration_slope
-    if slope is not None and not SLOPE_TOO_SURE <= slope <= SLOPE_TOO_TIMID:
+    if slope is not None and not _SLOPE_TOO_SURE <= slope <= _SLOPE_TOO_TIMID:
         fault = (
             "sure, its risks too far apart"
-            if slope < SLOPE_TOO_SURE
+            if slope < _SLOPE_TOO_SURE
             else "timid, its risks too close together"
         )
         was = "was" if item.role == "out_of_fold" else "is"
         yield f"{item.title}: calibration slope {slope:.2f}; the model {was} too {fault}{_RECALIBRATED[item.role]}."
-    if item.events < FEW_EVENTS and item.role == "test":
-        yield f"{item.title}: {item.events} events; a validation with fewer than {FEW_EVENTS} is imprecise."
+    if item.events < _FEW_EVENTS and item.role == "test":
+        yield f"{item.title}: {item.events} events; a validation with fewer than {_FEW_EVENTS} is imprecise."
 
 
 def _of_the_cox_model(report: FitReport) -> Iterator[str]:
     if report.cox is None:
         return
     for test in report.cox.proportional_hazards:
-        if test.p_value < SIGNIFICANT:
+        if test.p_value < _SIGNIFICANT:
             yield (
                 f"The hazard of {test.covariate} is not proportional over time ({p_value_words(test.p_value)}): its "
                 "hazard ratio is an average over the follow-up."
@@ -115,7 +115,7 @@ def _of_the_signature(report: FitReport) -> Iterator[str]:
         return
     if not signature.chosen:
         yield "The signature is empty: no radiomics feature predicted well enough, and the Radscore is constant."
-    shaky = [weight for weight in signature.chosen if weight.chosen_share < UNSTABLE_SHARE]
+    shaky = [weight for weight in signature.chosen if weight.chosen_share < _UNSTABLE_SHARE]
     if shaky:
         yield (
             f"{len(shaky)} of {len(signature.chosen)} features of the signature were chosen in fewer than half of the "

@@ -16,7 +16,7 @@ from export.survival.brier import censoring_curve
 from export.survival.follow_up import LEAST_AT_RISK, BoolArray, FloatArray
 from export.survival.kaplan_meier import aalen_johansen, number_at_risk
 
-CALIBRATION_GROUPS: Final = 5
+_CALIBRATION_GROUPS: Final = 5
 
 
 def causes(event: BoolArray, competing: BoolArray) -> FloatArray:
@@ -101,7 +101,7 @@ def competing_calibration(
             f"{watched} cases are at risk at {horizon_months:g} months: {LEAST_AT_RISK} are needed"
         )
     edges = np.quantile(
-        predicted_risk, np.arange(1, CALIBRATION_GROUPS) / CALIBRATION_GROUPS, method="inverted_cdf"
+        predicted_risk, np.arange(1, _CALIBRATION_GROUPS) / _CALIBRATION_GROUPS, method="inverted_cdf"
     )
     # Equal risks stay together, and every group that is left has a case.
     membership = np.unique(np.searchsorted(edges, predicted_risk, side="left"), return_inverse=True)[1]

@@ -14,10 +14,10 @@ from export.survival.follow_up import BoolArray, FloatArray
 from export.survival_report.digits import rounded
 from export.survival_report.explanation import Contribution, ContributionReport, DependencePoint, Quantiles
 
-DEPENDENCE_VALUES: Final = 9
-MOST_CASES: Final = 1000
+_DEPENDENCE_VALUES: Final = 9
+_MOST_CASES: Final = 1000
 """Of a larger cohort as many cases are drawn; more change no digit that is shown."""
-PERMUTATIONS: Final = 5
+_PERMUTATIONS: Final = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,8 +67,8 @@ def report_contributions(
     """
     rng = np.random.default_rng(seed)
     cases = np.arange(covariates.shape[0])
-    if cases.size > MOST_CASES:
-        cases = np.sort(rng.choice(cases, MOST_CASES, replace=False))
+    if cases.size > _MOST_CASES:
+        cases = np.sort(rng.choice(cases, _MOST_CASES, replace=False))
     drawn = covariates[cases]
     months, event = follow_up[0][cases], follow_up[1][cases]
     as_they_are = explain(drawn)
@@ -105,7 +105,7 @@ def _permutation_loss(
     except EstimationError:
         return None
     losses = []
-    for _ in range(PERMUTATIONS):
+    for _ in range(_PERMUTATIONS):
         shuffled = covariates.copy()
         shuffled[:, at] = rng.permutation(shuffled[:, at])
         losses.append(whole - concordance_index(*follow_up, explain(shuffled).log_risk))
@@ -117,8 +117,8 @@ def _dependence(
 ) -> tuple[DependencePoint, ...]:
     """Mean log-risk if every case had a value, for values over the middle 95 % of the cases."""
     values = np.unique(covariates[:, at])
-    if values.size > DEPENDENCE_VALUES:
-        values = np.unique(np.quantile(covariates[:, at], np.linspace(0.025, 0.975, DEPENDENCE_VALUES)))
+    if values.size > _DEPENDENCE_VALUES:
+        values = np.unique(np.quantile(covariates[:, at], np.linspace(0.025, 0.975, _DEPENDENCE_VALUES)))
     words = {code: meaning for meaning, code in coding.items()}
     points = []
     for value in map(float, values):

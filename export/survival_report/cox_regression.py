@@ -28,10 +28,26 @@ from export.survival_report.regression import (
 )
 from export.survival_report.units import WITHOUT_UNIT, with_unit
 
-MOST_NOMOGRAM_SCALES: Final = 12
-ROUND_PROBABILITIES: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
+_MOST_NOMOGRAM_SCALES: Final = 12
+_ROUND_PROBABILITIES: Final = (
+    0.01,
+    0.02,
+    0.05,
+    0.1,
+    0.2,
+    0.3,
+    0.4,
+    0.5,
+    0.6,
+    0.7,
+    0.8,
+    0.9,
+    0.95,
+    0.98,
+    0.99,
+)
 FOLDS: Final = 10
-LARGEST_RATIO: Final = 1e12
+_LARGEST_RATIO: Final = 1e12
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +154,7 @@ def draw_up_nomogram(
     Nomogram or None
         None without a fit, with more than 12 covariates, or where none moves the risk.
     """
-    if fit is None or len(cohort.names) > MOST_NOMOGRAM_SCALES:
+    if fit is None or len(cohort.names) > _MOST_NOMOGRAM_SCALES:
         return None
     values = [_scale_values(cohort.covariates[:, at], cohort.codings[at]) for at in range(len(cohort.names))]
     spans = [
@@ -185,7 +201,7 @@ def _horizon(
     if hazard <= 0:
         return None
     ticks = []
-    for probability in ROUND_PROBABILITIES:
+    for probability in _ROUND_PROBABILITIES:
         log_risk = math.log(-math.log1p(-probability)) - math.log(hazard)
         points = (log_risk - lowest) / per_point
         if 0.0 <= points <= total:
@@ -243,7 +259,7 @@ def _each_alone(cohort: CoxCohort) -> tuple[CoxRow, ...]:
 
 def _ratio(row: CoxRow, contrast: str) -> HazardRatio:
     low, ratio, high = (
-        rounded(min(value, LARGEST_RATIO)) for value in (row.lower_95, row.hazard_ratio, row.upper_95)
+        rounded(min(value, _LARGEST_RATIO)) for value in (row.lower_95, row.hazard_ratio, row.upper_95)
     )
     return HazardRatio(
         covariate=row.name,

@@ -6,12 +6,12 @@ import math
 from collections.abc import Iterable
 from typing import Final
 
-DIGITS: Final = 6
+_DIGITS: Final = 6
 
 
 def rounded(value: float) -> float:
     """Six significant digits: more than anybody reads, fewer than the last bits of a sum can change."""
-    return float(f"{float(value):.{DIGITS}g}")
+    return float(f"{float(value):.{_DIGITS}g}")
 
 
 def rounded_or_none(value: float) -> float | None:

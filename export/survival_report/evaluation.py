@@ -13,7 +13,7 @@ Whole: TypeAlias = Annotated[int, Field(ge=0)]
 Interval: TypeAlias = tuple[float, float]
 Role: TypeAlias = Literal["apparent", "out_of_fold", "test"]
 
-ROLE_WORDS: dict[Role, str] = {
+_ROLE_WORDS: dict[Role, str] = {
     "apparent": "the cases it was fitted on: flatters the model",
     "out_of_fold": "each case predicted by a model that was fitted without it",
     "test": "cases that took no part in the fit",
@@ -125,4 +125,4 @@ class Evaluation(Section):
     @property
     def role_words(self) -> str:
         """How the cohort stands to the fit, as a reader is told."""
-        return ROLE_WORDS[self.role]
+        return _ROLE_WORDS[self.role]

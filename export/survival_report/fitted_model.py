@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     # A report is read and drawn without torch; only a fit needs it.
     from export.deepsurv.fitted import FittedSurvival
 
-SOFTWARE: Final = ("coldspot", "numpy", "scipy", "torch")
+_SOFTWARE: Final = ("coldspot", "numpy", "scipy", "torch")
 
 
 def reported_model(
@@ -104,7 +104,7 @@ def _settings(fitted: FittedSurvival) -> Mapping[str, str]:
 def _software() -> Mapping[str, str]:
     """Versions of what decides the digits."""
     found = {}
-    for name in SOFTWARE:
+    for name in _SOFTWARE:
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

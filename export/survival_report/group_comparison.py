@@ -14,7 +14,7 @@ from export.survival_report.digits import rounded
 from export.survival_report.regression import GroupComparison, GroupComparisonRow
 from export.survival_report.units import with_unit
 
-MOST_CATEGORIES = 6
+_MOST_CATEGORIES = 6
 
 
 def compare_groups(
@@ -62,7 +62,7 @@ def _rows(
     words = {code: meaning for meaning, code in coding.items()}
     if not words and np.isin(values, (0.0, 1.0)).all():
         words = {0.0: "0", 1.0: "1"}
-    if words and len(words) <= MOST_CATEGORIES and np.isin(values, list(words)).all():
+    if words and len(words) <= _MOST_CATEGORIES and np.isin(values, list(words)).all():
         return _counted(name, [words[float(value)] for value in values], labels, words[max(words)])
     found = compare_continuous(name, values, labels)
     cells = tuple(f"{group.median:.4g} ({group.q1:.4g}, {group.q3:.4g})" for group in found.groups)

@@ -8,7 +8,7 @@ from html import escape
 
 from export.survival_report.figures.drawing import DrawnFigure
 
-MINUS = "−"
+_MINUS = "−"
 NONE = "–"
 
 
@@ -80,12 +80,12 @@ def number(value: float | None, digits: int = 3) -> str:
     text = f"{value:.{digits}f}"
     if float(text) == 0.0:
         text = text.removeprefix("-")
-    return text.replace("-", MINUS)
+    return text.replace("-", _MINUS)
 
 
 def compact(value: float) -> str:
     """A figure of any size in about four digits."""
-    return f"{value:.4g}".replace("-", MINUS)
+    return f"{value:.4g}".replace("-", _MINUS)
 
 
 def interval(ends: tuple[float, float] | None, digits: int = 3) -> str:

@@ -27,11 +27,11 @@ from export.survival_report.page_tables import (
 from export.survival_report.stylesheet import STYLESHEET
 
 REPORT_FILE: Final = "report.html"
-FIGURES_FOLDER: Final = "figures"
+_FIGURES_FOLDER: Final = "figures"
 # The page runs nothing and fetches nothing, whatever a name in it says.
 _POLICY: Final = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
-_FOOTER: Final = f"{DISCLAIMER} The figures lie beside this page as PNG and SVG, in {FIGURES_FOLDER}/."
+_FOOTER: Final = f"{DISCLAIMER} The figures lie beside this page as PNG and SVG, in {_FIGURES_FOLDER}/."
 
 
 def write_report(report: FitReport, folder: Path) -> Path:
@@ -59,7 +59,7 @@ def write_report(report: FitReport, folder: Path) -> Path:
             f"{folder} is a bundle, which holds only what its manifest lists: give another folder", "out"
         )
     figures = draw_figures(report)
-    beside = folder / FIGURES_FOLDER
+    beside = folder / _FIGURES_FOLDER
     beside.mkdir(parents=True, exist_ok=True)
     for name in drawn.DRAWINGS:
         for kind in ("svg", "png"):

@@ -14,12 +14,12 @@ from export.survival_report.digits import rounded, rounded_all, rounded_or_none
 from export.survival_report.evaluation import RiskGroups, SurvivalStep
 from export.survival_report.figures.round_times import round_times
 
-GROUP_NAMES: Final = {
+_GROUP_NAMES: Final = {
     1: ("all cases",),
     2: ("low risk", "high risk"),
     3: ("low risk", "middle risk", "high risk"),
 }
-CASES_FOR_THREE_GROUPS: Final = 90
+_CASES_FOR_THREE_GROUPS: Final = 90
 MOST_STEPS: Final = 240
 """A longer curve is thinned: a plot has no more room, and a report shall not list a large cohort's times."""
 
@@ -29,7 +29,7 @@ def risk_cut_offs(log_risk: FloatArray) -> FloatArray:
 
     Fewer where the risks take so few values that a group would be empty.
     """
-    parts = 3 if log_risk.size >= CASES_FOR_THREE_GROUPS else 2
+    parts = 3 if log_risk.size >= _CASES_FOR_THREE_GROUPS else 2
     # In the middle between two neighbors, so that rounding moves nobody over a cut-off.
     ordered = np.sort(log_risk)
     cuts = []
@@ -49,7 +49,7 @@ def group_by_risk(
     A group without a case is left out. Events and the log-rank test are of the whole follow-up.
     """
     membership = np.searchsorted(cut_offs, log_risk, side="right")
-    names = GROUP_NAMES[cut_offs.size + 1]
+    names = _GROUP_NAMES[cut_offs.size + 1]
     present = [group for group in range(cut_offs.size + 1) if (membership == group).any()]
     until = watched_until(months)
     table = np.array(round_times(until))

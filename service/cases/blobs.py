@@ -17,10 +17,10 @@ from uuid import uuid4
 
 from engine.errors import ChecksumError, NotFoundError
 
-LONG_BYTES: Final = 1 << 20
+_LONG_BYTES: Final = 1 << 20
 """What is shorter is not worth a second thread."""
 
-SHA256_NAME = re.compile(r"[0-9a-f]{64}")
+_SHA256_NAME = re.compile(r"[0-9a-f]{64}")
 
 
 def aligned_buffer(size: int) -> memoryview:
@@ -51,7 +51,7 @@ class BlobWriter:
 
     def write(self, chunk: bytes | memoryview) -> None:
         """Append ``chunk``; a long one is hashed and written at the same time."""
-        if len(chunk) < LONG_BYTES:
+        if len(chunk) < _LONG_BYTES:
             self._hash.update(chunk)
             self._append(chunk)
         else:
@@ -120,7 +120,7 @@ class BlobStore:
                 shutil.rmtree(left)
             else:
                 left.unlink()
-        flush_folder(folder)
+        _flush_folder(folder)
 
     def writer(self) -> BlobWriter:
         """Begin a new blob."""
@@ -132,12 +132,12 @@ class BlobStore:
         target = self.path(writer.sha256)
         if not target.exists():
             writer.path.rename(target)
-            flush_folder(self._blobs)
+            _flush_folder(self._blobs)
         return writer.sha256
 
     def path(self, sha256: str) -> Path:
         """Where the blob of this digest lies, or would lie."""
-        if not SHA256_NAME.fullmatch(sha256):
+        if not _SHA256_NAME.fullmatch(sha256):
             raise NotFoundError("a blob is named by 64 hexadecimal digits")
         return self._blobs / sha256
 
@@ -162,7 +162,7 @@ class BlobStore:
 
     def names(self) -> set[str]:
         """Digests of all blobs."""
-        return {entry.name for entry in self._blobs.iterdir() if SHA256_NAME.fullmatch(entry.name)}
+        return {entry.name for entry in self._blobs.iterdir() if _SHA256_NAME.fullmatch(entry.name)}
 
 
 def _create(path: Path) -> int:
@@ -184,7 +184,7 @@ def _end_direct_writing(descriptor: int) -> bool:
     return bool(flags & os.O_DIRECT)
 
 
-def flush_folder(folder: Path) -> None:
+def _flush_folder(folder: Path) -> None:
     """Return when the names in ``folder`` are on the disk."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

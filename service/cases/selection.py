@@ -18,21 +18,21 @@ from engine.geometry import Vector3
 from service.cases.store import SeriesRecord
 
 PLANNING_CT: Final = service_pb2.SERIES_ROLE_PLANNING_CT
-VERIFICATION_CT: Final = service_pb2.SERIES_ROLE_VERIFICATION_CT
+_VERIFICATION_CT: Final = service_pb2.SERIES_ROLE_VERIFICATION_CT
 TUMOR_MASK: Final = service_pb2.SERIES_ROLE_TUMOR_MASK
-ZONE_MASK: Final = service_pb2.SERIES_ROLE_ABLATION_ZONE_MASK
-CORE_MASK: Final = service_pb2.SERIES_ROLE_ABLATION_CORE_MASK
+_ZONE_MASK: Final = service_pb2.SERIES_ROLE_ABLATION_ZONE_MASK
+_CORE_MASK: Final = service_pb2.SERIES_ROLE_ABLATION_CORE_MASK
 
-CT_ROLES: Final = frozenset({PLANNING_CT, VERIFICATION_CT})
+CT_ROLES: Final = frozenset({PLANNING_CT, _VERIFICATION_CT})
 MASK_NAMES: Final[dict[int, str]] = {
     TUMOR_MASK: "tumor",
-    ZONE_MASK: "ablation zone",
-    CORE_MASK: "ablation core",
+    _ZONE_MASK: "ablation zone",
+    _CORE_MASK: "ablation core",
 }
 CT_OF_MASK: Final[dict[int, service_pb2.SeriesRole]] = {
     TUMOR_MASK: PLANNING_CT,
-    ZONE_MASK: VERIFICATION_CT,
-    CORE_MASK: VERIFICATION_CT,
+    _ZONE_MASK: _VERIFICATION_CT,
+    _CORE_MASK: _VERIFICATION_CT,
 }
 
 
@@ -76,7 +76,7 @@ def planning_side(
     NotFoundError, PreconditionError, InvalidRequestError
     """
     planning = choose_ct(case, PLANNING_CT, planning_id)
-    tumor = choose_mask(case, TUMOR_MASK, tumor_id, planning)
+    tumor = _choose_mask(case, TUMOR_MASK, tumor_id, planning)
     return PlanningSide(planning, tumor, newest_planning_number(case), target_lps_mm)
 
 
@@ -89,11 +89,11 @@ def verification_side(
     ------
     NotFoundError, PreconditionError, InvalidRequestError
     """
-    verification = choose_ct(case, VERIFICATION_CT, verification_id)
+    verification = choose_ct(case, _VERIFICATION_CT, verification_id)
     return VerificationSide(
         verification,
-        choose_mask(case, ZONE_MASK, zone_id, verification),
-        choose_mask(case, CORE_MASK, core_id, verification),
+        _choose_mask(case, _ZONE_MASK, zone_id, verification),
+        _choose_mask(case, _CORE_MASK, core_id, verification),
     )
 
 
@@ -112,7 +112,7 @@ def choose_ct(case: Sequence[SeriesRecord], role: int, series_id: str) -> Series
     return of_role[-1]
 
 
-def choose_mask(
+def _choose_mask(
     case: Sequence[SeriesRecord], role: int, series_id: str, ct: SeriesRecord
 ) -> SeriesRecord | None:
     """Return the named mask, or the newest one drawn on ``ct``, or None."""

@@ -23,7 +23,7 @@ from typing import Any
 from engine.errors import ConflictError, InvalidRequestError, NotFoundError, ServiceUnavailableError
 from service.cases.blobs import BlobStore, BlobWriter
 
-LONGEST_REQUEST_ID = 128
+_LONGEST_REQUEST_ID = 128
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS cases (
@@ -117,9 +117,9 @@ class CaseStore:
         ConflictError
             If the request id was used with another ``request``.
         """
-        if not 0 < len(request_id) <= LONGEST_REQUEST_ID:
+        if not 0 < len(request_id) <= _LONGEST_REQUEST_ID:
             raise InvalidRequestError(
-                f"request_id needs 1 to {LONGEST_REQUEST_ID} characters; a UUID will do", "request_id"
+                f"request_id needs 1 to {_LONGEST_REQUEST_ID} characters; a UUID will do", "request_id"
             )
         with self._transaction() as database:
             known = database.execute(

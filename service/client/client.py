@@ -35,20 +35,20 @@ from service.record.artifact_names import check_artifact_name
 from service.wire.status import error_from_call
 from service.wire.upload import METHOD, encoded
 
-CALL_DEADLINE_S: Final = 10.0
-UPLOAD_DEADLINE_S: Final = 600.0
-WORK_DEADLINE_S: Final = 600.0
+_CALL_DEADLINE_S: Final = 10.0
+_UPLOAD_DEADLINE_S: Final = 600.0
+_WORK_DEADLINE_S: Final = 600.0
 
 CT_ROLES: Final = {
     "planning": service_pb2.SERIES_ROLE_PLANNING_CT,
     "verification": service_pb2.SERIES_ROLE_VERIFICATION_CT,
 }
-MASK_ROLES: Final = {
+_MASK_ROLES: Final = {
     "tumor": service_pb2.SERIES_ROLE_TUMOR_MASK,
     "zone": service_pb2.SERIES_ROLE_ABLATION_ZONE_MASK,
     "core": service_pb2.SERIES_ROLE_ABLATION_CORE_MASK,
 }
-SEXES: Final = {"": service_pb2.SEX_UNSPECIFIED, "f": service_pb2.SEX_FEMALE, "m": service_pb2.SEX_MALE}
+_SEXES: Final = {"": service_pb2.SEX_UNSPECIFIED, "f": service_pb2.SEX_FEMALE, "m": service_pb2.SEX_MALE}
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class SentSeries:
 
 StageListener = Callable[[service_pb2.StageEvent], None]
 Answer = TypeVar("Answer")
-PreliminaryListener = Callable[[assessment_pb2.Assessment], None]
+_PreliminaryListener = Callable[[assessment_pb2.Assessment], None]
 
 
 class ColdspotClient:
@@ -124,16 +124,16 @@ class ColdspotClient:
         request_id : str, optional
             Repeat a call with the same id to find the case it opened.
         """
-        if sex not in SEXES:
+        if sex not in _SEXES:
             raise InvalidRequestError(f"sex is f or m, not {sex!r}; leave it out where unknown", "sex")
         request = service_pb2.OpenCaseRequest(
             request_id=request_id or str(uuid.uuid4()),
-            sex=SEXES[sex],
+            sex=_SEXES[sex],
             fibrinogen_g_per_l=fibrinogen_g_per_l,
             target_lps_mm=_point(target_lps_mm),
         )
         with _typed_errors():
-            return str(self._service.OpenCase(request, timeout=CALL_DEADLINE_S).case_id)
+            return str(self._service.OpenCase(request, timeout=_CALL_DEADLINE_S).case_id)
 
     def upload_ct(self, case_id: str, ct: str | Path | CtVolume, role: str) -> SentSeries:
         """Send a CT.
@@ -171,7 +171,7 @@ class ColdspotClient:
         """
         source = mask if isinstance(mask, LabelMask) else Path(mask)
         outgoing = mask_content(source, role, structure)
-        return self._upload(case_id, MASK_ROLES[role], outgoing, drawn_on.series_id)
+        return self._upload(case_id, _MASK_ROLES[role], outgoing, drawn_on.series_id)
 
     def prepare(
         self,
@@ -179,7 +179,7 @@ class ColdspotClient:
         *,
         target_lps_mm: Vector3 | None = None,
         on_stage: StageListener | None = None,
-        deadline_s: float = WORK_DEADLINE_S,
+        deadline_s: float = _WORK_DEADLINE_S,
     ) -> service_pb2.Prepared:
         """Do everything that needs only the newest planning CT.
 
@@ -204,8 +204,8 @@ class ColdspotClient:
         verification: SentSeries | None = None,
         include_risk_if_complete: bool = False,
         on_stage: StageListener | None = None,
-        on_preliminary: PreliminaryListener | None = None,
-        deadline_s: float = WORK_DEADLINE_S,
+        on_preliminary: _PreliminaryListener | None = None,
+        deadline_s: float = _WORK_DEADLINE_S,
     ) -> assessment_pb2.Assessment:
         """Measure a verification CT (the newest one unless named) and return the final answer."""
         final: assessment_pb2.Assessment | None = None
@@ -238,7 +238,7 @@ class ColdspotClient:
         path, unfinished = folder / name, folder / f".{name}.part"
         try:
             with _typed_errors(), unfinished.open("wb") as file:
-                for part in self._service.FetchArtifact(request, timeout=UPLOAD_DEADLINE_S):
+                for part in self._service.FetchArtifact(request, timeout=_UPLOAD_DEADLINE_S):
                     file.write(part.chunk)
             unfinished.replace(path)
         finally:
@@ -249,7 +249,7 @@ class ColdspotClient:
         """Return what is stored of a case."""
         with _typed_errors():
             request = service_pb2.GetCaseRequest(case_id=case_id)
-            response: service_pb2.GetCaseResponse = self._service.GetCase(request, timeout=CALL_DEADLINE_S)
+            response: service_pb2.GetCaseResponse = self._service.GetCase(request, timeout=_CALL_DEADLINE_S)
             return response
 
     def assessment(self, case_id: str, assessment_id: str) -> assessment_pb2.Assessment:
@@ -257,27 +257,27 @@ class ColdspotClient:
         with _typed_errors():
             request = service_pb2.GetAssessmentRequest(case_id=case_id, assessment_id=assessment_id)
             response: service_pb2.GetAssessmentResponse = self._service.GetAssessment(
-                request, timeout=CALL_DEADLINE_S
+                request, timeout=_CALL_DEADLINE_S
             )
             return response.assessment
 
     def delete_case(self, case_id: str) -> None:
         """Remove a case from the service."""
         with _typed_errors():
-            self._service.DeleteCase(service_pb2.DeleteCaseRequest(case_id=case_id), timeout=CALL_DEADLINE_S)
+            self._service.DeleteCase(service_pb2.DeleteCaseRequest(case_id=case_id), timeout=_CALL_DEADLINE_S)
 
     def info(self) -> service_pb2.GetServerInfoResponse:
         """Return version, device, models and limits of the service."""
         with _typed_errors():
             response: service_pb2.GetServerInfoResponse = self._service.GetServerInfo(
-                service_pb2.GetServerInfoRequest(), timeout=CALL_DEADLINE_S
+                service_pb2.GetServerInfoRequest(), timeout=_CALL_DEADLINE_S
             )
             return response
 
     def is_serving(self) -> bool:
         """Whether the standard health check says SERVING."""
         with _typed_errors():
-            answer = self._health.Check(health_pb2.HealthCheckRequest(), timeout=CALL_DEADLINE_S)
+            answer = self._health.Check(health_pb2.HealthCheckRequest(), timeout=_CALL_DEADLINE_S)
             return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
     def _upload(
@@ -290,7 +290,7 @@ class ColdspotClient:
         header = outgoing.header(case_id, role, reference_series_id)
         response = next(
             self._patiently(
-                lambda: iter([self._send_series(parts_of(header, outgoing), timeout=UPLOAD_DEADLINE_S)])
+                lambda: iter([self._send_series(parts_of(header, outgoing), timeout=_UPLOAD_DEADLINE_S)])
             )
         )
         return SentSeries(response.series_id, tuple(response.warnings))

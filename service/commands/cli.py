@@ -27,9 +27,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Address = Annotated[str | None, typer.Option("--server", help="host:port of a running service.")]
+_Address = Annotated[str | None, typer.Option("--server", help="host:port of a running service.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object.")]
-OutFolder = Annotated[
+_OutFolder = Annotated[
     Path | None, typer.Option("--out", help="Folder for masks, margin map, picture and assessment.json.")
 ]
 Structure = Annotated[
@@ -49,7 +49,7 @@ def assess(
     *,
     planning: Annotated[Path, typer.Option(help="Planning CT: DICOM folder, NIfTI, NRRD or MHA.")],
     verification: Annotated[Path, typer.Option(help="CT after the ablation.")],
-    server: Address = None,
+    server: _Address = None,
     tumor: Annotated[
         Path | None,
         typer.Option(help="Tumor mask on the planning CT; without it a model segments the tumor."),
@@ -72,7 +72,7 @@ def assess(
         bool, typer.Option("--if-complete", help="Add the risk associated with complete coverage.")
     ] = False,
     json_output: AsJson = False,
-    out: OutFolder = None,
+    out: _OutFolder = None,
 ) -> None:
     """Measure coverage and margin of one ablation; without --server on a service of its own."""
     with errors_shown(json_output):
@@ -92,7 +92,7 @@ def assess(
             tumor=MaskSource(tumor, tumor_structure) if tumor else None,
             zone=MaskSource(zone, zone_structure) if zone else None,
             core=MaskSource(core, core_structure) if core else None,
-            target_lps_mm=parse_point(target) if target else None,
+            target_lps_mm=_parse_point(target) if target else None,
             sex=sex.value if sex else "",
             fibrinogen_g_per_l=fibrinogen,
             include_risk_if_complete=if_complete,
@@ -102,14 +102,14 @@ def assess(
             if out is not None:
                 tell("fetching the pictures")
                 fetch_all(client, final, out)
-        show_assessment(assessment_json(final), json_output)
+        _show_assessment(assessment_json(final), json_output)
         if final.HasField("refusal"):
             raise typer.Exit(REFUSED)
 
 
 @app.command(epilog=EXPLANATION)
 def serve(
-    host: Annotated[str | None, typer.Option(help="Address to listen on; loopback unless told.")] = None,
+    host: Annotated[str | None, typer.Option(help="_Address to listen on; loopback unless told.")] = None,
     port: Annotated[int | None, typer.Option(help="0 takes a free one.")] = None,
     state_dir: Annotated[Path | None, typer.Option(help="Where cases live.")] = None,
     metrics_port: Annotated[int | None, typer.Option(help="Port of the Prometheus metrics.")] = None,
@@ -141,7 +141,7 @@ def serve(
 
 @app.command(epilog=EXPLANATION)
 def demo(
-    server: Address = None,
+    server: _Address = None,
     seed: Annotated[int, typer.Option(help="Which phantom.")] = 0,
     json_output: AsJson = False,
     out: Annotated[Path, typer.Option(help="Folder for the picture and the other files.")] = Path(
@@ -158,7 +158,7 @@ def demo(
         if json_output:
             print_json({"truth": outcome.truth, "measured": outcome.measured})
         else:
-            print_rich(comparison_table(outcome.truth, outcome.measured))
+            _print_rich(comparison_table(outcome.truth, outcome.measured))
             for path in outcome.files:
                 typer.echo(str(path))
 
@@ -201,7 +201,7 @@ def register(
         if json_output:
             print_json(report)
         else:
-            print_rich(registration_table(report))
+            _print_rich(registration_table(report))
         if report["refusal"] is not None:
             raise typer.Exit(REFUSED)
 
@@ -243,18 +243,18 @@ def segment(
         if json_output:
             print_json(report)
         else:
-            print_rich(segmentation_table(report))
+            _print_rich(segmentation_table(report))
 
 
 @app.command(epilog=EXPLANATION)
-def info(server: Address = None, json_output: AsJson = False) -> None:
+def info(server: _Address = None, json_output: AsJson = False) -> None:
     """Say what is installed here, or what a running service is."""
     with errors_shown(json_output):
         from service.commands.information import describe_here, describe_service, readable  # noqa: PLC0415
         from service.settings import read_settings  # noqa: PLC0415
 
         described = describe_service(server) if server else describe_here(read_settings(), make_pipeline)
-        show_described(described if json_output else readable(described), json_output)
+        _show_described(described if json_output else readable(described), json_output)
 
 
 @app.command(epilog=EXPLANATION)
@@ -264,7 +264,7 @@ def selftest(json_output: AsJson = False) -> None:
         from service.settings import read_settings  # noqa: PLC0415
 
         make_pipeline(read_settings()).self_test()
-        show_described({"self_test": "passed"}, json_output)
+        _show_described({"self_test": "passed"}, json_output)
 
 
 @app.command(epilog=EXPLANATION)
@@ -287,7 +287,7 @@ def make_pipeline(settings: Settings) -> Pipeline:
     return BootingPipeline(settings)
 
 
-def parse_point(text: str) -> tuple[float, float, float]:
+def _parse_point(text: str) -> tuple[float, float, float]:
     """Return the position that ``X,Y,Z`` says."""
     from engine.errors import InvalidRequestError  # noqa: PLC0415
 
@@ -329,24 +329,24 @@ def print_json(content: dict[str, Any]) -> None:
     sys.stdout.write(json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
-def print_rich(content: Any) -> None:
+def _print_rich(content: Any) -> None:
     """Print something readable on stdout."""
     from rich.console import Console  # noqa: PLC0415
 
     Console().print(content)
 
 
-def show_assessment(report: dict[str, Any], as_json: bool) -> None:
+def _show_assessment(report: dict[str, Any], as_json: bool) -> None:
     """Print an assessment for a program or for a person."""
     if as_json:
         print_json(report)
         return
     from service.commands.terminal import summary_table  # noqa: PLC0415
 
-    print_rich(summary_table(report))
+    _print_rich(summary_table(report))
 
 
-def show_described(described: dict[str, Any], as_json: bool) -> None:
+def _show_described(described: dict[str, Any], as_json: bool) -> None:
     """Print a few facts for a program or for a person."""
     if as_json:
         print_json(described)

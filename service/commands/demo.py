@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from service.settings import Settings
 
 
-DEMO_MARGIN_MM = 1.0
+_DEMO_MARGIN_MM = 1.0
 """Least margin that the demo's ablation leaves: a miss that a reader can see."""
 
 
 @dataclass(frozen=True)
-class DemoOutcome:
+class _DemoOutcome:
     """True and measured figures of one phantom, and the files that were written."""
 
     truth: dict[str, Any]
@@ -35,12 +35,12 @@ def run_demo(
     out: Path,
     make_pipeline: Callable[[Settings], Pipeline],
     tell: Callable[[str], None],
-) -> DemoOutcome:
+) -> _DemoOutcome:
     """Make a phantom procedure, send it, and put the answer beside the truth."""
     from engine.phantoms import make_procedure  # noqa: PLC0415 - loads scipy and numba
 
     tell("making a phantom")
-    phantom = make_procedure(seed, kind="miss", minimal_margin_mm=DEMO_MARGIN_MM)
+    phantom = make_procedure(seed, kind="miss", minimal_margin_mm=_DEMO_MARGIN_MM)
     procedure = Procedure(
         planning=phantom.planning,
         verification=phantom.verification,
@@ -51,10 +51,10 @@ def run_demo(
     with connected(address, make_pipeline) as client:
         final = assess_procedure(client, procedure, tell)
         files = fetch_all(client, final, out)
-    return DemoOutcome(truth_of(phantom), assessment_json(final), tuple(files))
+    return _DemoOutcome(_truth_of(phantom), assessment_json(final), tuple(files))
 
 
-def truth_of(phantom: PhantomProcedure) -> dict[str, Any]:
+def _truth_of(phantom: PhantomProcedure) -> dict[str, Any]:
     """Return what is true of a phantom, as JSON has it."""
     truth: dict[str, Any] = _plain(phantom.truth)
     return truth

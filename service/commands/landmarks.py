@@ -15,10 +15,10 @@ from engine.registration.field import DisplacementField
 
 COLUMNS: Final = ("fixed_x", "fixed_y", "fixed_z", "moving_x", "moving_y", "moving_z")
 
-OUTSIDE_VOXELS: Final = 1.0
+_OUTSIDE_VOXELS: Final = 1.0
 """A landmark this far beyond the outermost voxel centers of the field says nothing of the field."""
 
-FARTHEST_MM: Final = 1e5
+_FARTHEST_MM: Final = 1e5
 """No scanner is 100 m long: such a number is no position."""
 
 
@@ -112,7 +112,7 @@ def score_landmarks(field: DisplacementField, pairs: LandmarkPairs) -> LandmarkS
     """
     index = field.geometry.to_index(pairs.fixed_lps_mm)
     last = np.array(field.geometry.shape_zyx) - 1.0
-    on_field = ((index >= -OUTSIDE_VOXELS) & (index <= last + OUTSIDE_VOXELS)).all(axis=1)
+    on_field = ((index >= -_OUTSIDE_VOXELS) & (index <= last + _OUTSIDE_VOXELS)).all(axis=1)
     outside = int(np.count_nonzero(~on_field))
     if not on_field.any():
         return LandmarkScore(None, None, None, None, None, 0, outside)
@@ -135,7 +135,7 @@ def _numbers(row: list[str], line: int, name: str) -> list[float]:
         numbers = [float(cell) for cell in row]
     except ValueError:
         numbers = []
-    if len(numbers) != len(COLUMNS) or not all(abs(number) < FARTHEST_MM for number in numbers):
+    if len(numbers) != len(COLUMNS) or not all(abs(number) < _FARTHEST_MM for number in numbers):
         raise _invalid(f"line {line} of the landmarks {name} does not hold six finite numbers in mm")
     return numbers
 

@@ -28,16 +28,16 @@ from service.commands.registration_report import refused_report, registered_repo
 FIELD_FILE: Final = "displacement.nii.gz"
 REPORT_FILE: Final = "registration.json"
 
-STORED_OFFSET_HU: Final = 1024
-LEAST_AIR_SHARE: Final = 0.005
-LEAST_WATER_SHARE: Final = 0.05
+_STORED_OFFSET_HU: Final = 1024
+_LEAST_AIR_SHARE: Final = 0.005
+_LEAST_WATER_SHARE: Final = 0.05
 """Without its rescale intercept a CT has next to nothing between air and fat, and its soft tissue where only
 dense bone can be: no CT in HU has a twentieth of its voxels there."""
 
-WARM_UP_VOXELS: Final = 60
-WARM_UP_SPACING_MM: Final = 2.0
+_WARM_UP_VOXELS: Final = 60
+_WARM_UP_SPACING_MM: Final = 2.0
 
-RIGID_FIELD_SPACING_MM: Final = 10.0
+_RIGID_FIELD_SPACING_MM: Final = 10.0
 """Linear interpolation gives a rigid motion back exactly, however wide the grid."""
 
 
@@ -137,11 +137,11 @@ def warm_up(*, with_zone: bool, with_tumor: bool) -> None:
 def _warm_up_pair() -> tuple[CtVolume, CtVolume, LabelMask, LabelMask]:
     """Smooth structure with a tumor in it, and the same moved by one voxel."""
     rng = np.random.default_rng(0)
-    noise = ndimage.gaussian_filter(rng.standard_normal((WARM_UP_VOXELS,) * 3), 2.0)
+    noise = ndimage.gaussian_filter(rng.standard_normal((_WARM_UP_VOXELS,) * 3), 2.0)
     hu = (-800.0 + 200.0 * noise / noise.std()).astype(np.int16)
-    geometry = VolumeGeometry(hu.shape, (WARM_UP_SPACING_MM,) * 3)
-    away = np.indices(hu.shape) - WARM_UP_VOXELS // 2
-    radius_mm = WARM_UP_SPACING_MM * np.sqrt((away**2).sum(axis=0))
+    geometry = VolumeGeometry(hu.shape, (_WARM_UP_SPACING_MM,) * 3)
+    away = np.indices(hu.shape) - _WARM_UP_VOXELS // 2
+    radius_mm = _WARM_UP_SPACING_MM * np.sqrt((away**2).sum(axis=0))
     tumor, zone = radius_mm <= 6.0, radius_mm <= 12.0
     hu[tumor] = 40
     return (
@@ -159,13 +159,11 @@ def in_hounsfield_units(ct: CtVolume) -> CtVolume:
     """
     hu = ct.voxels_hu
     air = np.count_nonzero((hu > -1000) & (hu < -200)) / hu.size
-    water = np.count_nonzero((hu >= STORED_OFFSET_HU - 50) & (hu <= STORED_OFFSET_HU + 100)) / hu.size
-    if air >= LEAST_AIR_SHARE or water < LEAST_WATER_SHARE:
+    water = np.count_nonzero((hu >= _STORED_OFFSET_HU - 50) & (hu <= _STORED_OFFSET_HU + 100)) / hu.size
+    if air >= _LEAST_AIR_SHARE or water < _LEAST_WATER_SHARE:
         return ct
-    shifted = np.maximum(hu.astype(np.int32) - STORED_OFFSET_HU, np.iinfo(np.int16).min).astype(np.int16)
-    warning = (
-        f"its values look like HU + {STORED_OFFSET_HU} (no rescale intercept): {STORED_OFFSET_HU} subtracted"
-    )
+    shifted = np.maximum(hu.astype(np.int32) - _STORED_OFFSET_HU, np.iinfo(np.int16).min).astype(np.int16)
+    warning = f"its values look like HU + {_STORED_OFFSET_HU} (no rescale intercept): {_STORED_OFFSET_HU} subtracted"
     acquisition = replace(ct.acquisition, warnings=(*ct.acquisition.warnings, warning))
     return CtVolume(shifted, ct.geometry, acquisition)
 
@@ -174,7 +172,7 @@ def rigid_field(found: Registration, fixed: VolumeGeometry) -> DisplacementField
     """Return the displacement of a rigid alignment on a wide grid that covers the fixed CT."""
     corners = fixed.corners_lps_mm()
     low, high = corners.min(axis=0), corners.max(axis=0)
-    grid = fixed.around(low, np.maximum(high, low + 1.0), RIGID_FIELD_SPACING_MM)
+    grid = fixed.around(low, np.maximum(high, low + 1.0), _RIGID_FIELD_SPACING_MM)
     points = grid.to_lps(np.moveaxis(np.indices(grid.shape_zyx), 0, -1))
     displacement = apply_affine(found.planning_from_verification, points) - points
     return DisplacementField(displacement.astype(np.float32), grid)

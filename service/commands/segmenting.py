@@ -21,7 +21,7 @@ from service import DISCLAIMER
 from service.commands.terminal import NOT_GIVEN, number
 
 PRECISIONS: Final[tuple[Precision, ...]] = get_args(Precision)
-SUFFIXES: Final = (".nii.gz", ".nii")
+_SUFFIXES: Final = (".nii.gz", ".nii")
 DEMO: Final = "DEMO MODEL, never for a patient"
 
 
@@ -73,8 +73,8 @@ def segment_file(request: SegmentationRequest, tell: Callable[[str], None]) -> d
     InputError, ModelError, BackendError
     """
     _clear(request)
-    precision = precision_named(request.precision)
-    box = None if request.region is None else parse_region(request.region)
+    precision = _precision_named(request.precision)
+    box = None if request.region is None else _parse_region(request.region)
     tell("reading")
     ct = read_ct(request.image)
     tell("opening the model")
@@ -93,7 +93,7 @@ def segment_file(request: SegmentationRequest, tell: Callable[[str], None]) -> d
         return _report(request, segmenter, found, box, duration_s, ct.acquisition.warnings)
 
 
-def parse_region(text: str) -> Box:
+def _parse_region(text: str) -> Box:
     """Return the box that ``x,y,z,half_width`` or two corners describe.
 
     Raises
@@ -116,7 +116,7 @@ def parse_region(text: str) -> Box:
     )
 
 
-def precision_named(text: str) -> Precision:
+def _precision_named(text: str) -> Precision:
     """Return the precision of that name.
 
     Raises
@@ -153,9 +153,9 @@ def segmentation_table(report: dict[str, Any]) -> Table:
 def _clear(request: SegmentationRequest) -> None:
     """Make room for the result: an older one must not pass for this one's."""
     out = request.out
-    if not out.name.lower().endswith(SUFFIXES):
+    if not out.name.lower().endswith(_SUFFIXES):
         raise InvalidRequestError(
-            f"{out} must end in {' or '.join(SUFFIXES)}: labels are written as NIfTI", "out"
+            f"{out} must end in {' or '.join(_SUFFIXES)}: labels are written as NIfTI", "out"
         )
     try:
         if out.exists() and request.image.exists() and out.samefile(request.image):

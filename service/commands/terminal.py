@@ -81,7 +81,7 @@ def _rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
             yield f"Candidate {rank}", f"{number(candidate['volume_ml'], 2)} mL at LPS ({place}) mm"
     coverage, margin = report["coverage"], report["margin"]
     yield from _contour_rows(report)
-    mark = drawn_mark(report["lesion"]["source"], coverage["zone_source"])
+    mark = _drawn_mark(report["lesion"]["source"], coverage["zone_source"])
     yield "Target coverage (TCR)", with_interval(coverage["tcr"], coverage["tcr_interval_90"], 3) + mark
     yield (
         "Complete",
@@ -135,11 +135,11 @@ def _contour_rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
             coverage["zone_contour_sd_mm"],
         ),
     ):
-        if drawn_mark(source):
+        if _drawn_mark(source):
             yield name, f"{source}; {number(volume_ml, 2)} mL, contour ± {number(sd_mm, 1)} mm"
 
 
-def drawn_mark(*sources: str | None) -> str:
+def _drawn_mark(*sources: str | None) -> str:
     """What stands beside a figure that rests on a model's contours; empty where all were supplied."""
     drawn = [source for source in sources if source and source.startswith(SEGMENTED)]
     if not drawn:

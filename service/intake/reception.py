@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from service.wire.upload import Part
 
 
-LAST_WORDS: Final = 2
+_LAST_WORDS: Final = 2
 """Messages still read of an upload that has failed."""
 
 
@@ -108,6 +108,6 @@ def _hear_out(parts: Iterator[Part]) -> None:
     A call that ends while the client's last message is on its way can reach it as CANCELLED instead of the
     status that says what was wrong.
     """
-    for _ in range(LAST_WORDS):
+    for _ in range(_LAST_WORDS):
         if next(parts, None) is None:
             return

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from service.wire.upload import Part
 
 LARGEST_CHUNK: Final = 1 << 20
-SHA256_BYTES: Final = 32
-RETRY_WHEN_DISK_IS_FULL_S: Final = 60.0
+_SHA256_BYTES: Final = 32
+_RETRY_WHEN_DISK_IS_FULL_S: Final = 60.0
 
 PIECE_BYTES: Final = 4 << 20
 """Hashed and written at once, beside what arrives."""
@@ -58,7 +58,7 @@ def check_header(header: service_pb2.UploadHeader, settings: Settings) -> None:
     """
     if header.role not in CT_ROLES and header.role not in MASK_NAMES:
         raise InvalidRequestError("the header must say what the series is (role)", "header.role")
-    if len(header.sha256) != SHA256_BYTES:
+    if len(header.sha256) != _SHA256_BYTES:
         raise InvalidRequestError("sha256 must be the 32 bytes of the digest of the content", "header.sha256")
     if not 0 < header.total_bytes <= settings.max_series_bytes:
         raise InvalidRequestError(
@@ -196,5 +196,5 @@ def full_disk_is_no_room() -> Iterator[None]:
 
 def _disk_is_full() -> CapacityError:
     return CapacityError(
-        "the disk of the service is full; delete cases that are no longer needed", RETRY_WHEN_DISK_IS_FULL_S
+        "the disk of the service is full; delete cases that are no longer needed", _RETRY_WHEN_DISK_IS_FULL_S
     )

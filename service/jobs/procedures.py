@@ -46,13 +46,13 @@ if TYPE_CHECKING:
     from service.pipeline.protocol import Pipeline
     from service.record.artifacts import ArtifactShelf
 
-PREPARED_KEPT: Final = 4
+_PREPARED_KEPT: Final = 4
 """Prepared planning sides kept in memory; others are prepared again when they are needed."""
 
-PrepareJob = Job[service_pb2.Prepared]
-AssessJob = Job[assessment_pb2.Assessment]
+_PrepareJob = Job[service_pb2.Prepared]
+_AssessJob = Job[assessment_pb2.Assessment]
 
-News = TypeVar("News")
+_News = TypeVar("_News")
 
 _log = get_logger()
 
@@ -83,21 +83,21 @@ class Procedures:
         self._lock = threading.Lock()
         self._prepared: OrderedDict[tuple[str, str, Vector3 | None], PreparedPlanning] = OrderedDict()
 
-    def prepare(self, request: service_pb2.PrepareRequest, time_left_s: float | None) -> PrepareJob:
+    def prepare(self, request: service_pb2.PrepareRequest, time_left_s: float | None) -> _PrepareJob:
         """Put the preparation of a planning CT into the line; its one event is ``Prepared``."""
         case_id = request.case_id
         series = self._store.series(case_id)
         target = convert.target_point(request) or self._target_of(case_id)
         before = planning_side(series, request.planning_series_id, request.tumor_series_id, target)
 
-        def work(job: PrepareJob) -> None:
+        def work(job: _PrepareJob) -> None:
             prepared = self._prepare(case_id, before, JobListener(job, self._metrics.stage_ended))
             job.emit(convert.prepared_message(prepared))
 
         place = self._admission.admit()
         return self._submitted(Job(work, time_left_s, lambda _: place.release()))
 
-    def assess(self, request: service_pb2.AssessRequest, time_left_s: float | None) -> AssessJob:
+    def assess(self, request: service_pb2.AssessRequest, time_left_s: float | None) -> _AssessJob:
         """Put the assessment of a verification CT into the line.
 
         Its events are a preliminary and a final assessment; the final one is stored before it is told.
@@ -113,11 +113,11 @@ class Procedures:
         def end(error: BaseException | None) -> None:
             place.release()
             if error is not None:
-                self._metrics.assessment_ended(outcome_of(error))
+                self._metrics.assessment_ended(_outcome_of(error))
 
         return self._submitted(Job(lambda job: self._assess(job, request, after), time_left_s, end))
 
-    def cancel(self, job: PrepareJob | AssessJob, *, by_deadline: bool) -> None:
+    def cancel(self, job: _PrepareJob | _AssessJob, *, by_deadline: bool) -> None:
         """Stop work that nobody waits for any more."""
         reason: InterruptedAssessmentError
         if by_deadline:
@@ -132,7 +132,7 @@ class Procedures:
             for key in [key for key in self._prepared if key[0] in planning_series_ids]:
                 del self._prepared[key]
 
-    def _submitted(self, job: Job[News]) -> Job[News]:
+    def _submitted(self, job: Job[_News]) -> Job[_News]:
         try:
             self._worker.submit(job)
         except ColdspotError as error:
@@ -152,7 +152,7 @@ class Procedures:
         prepared.timings_s.update(clock.timings_s)
         with self._lock:
             self._prepared[before.key] = prepared
-            while len(self._prepared) > PREPARED_KEPT:
+            while len(self._prepared) > _PREPARED_KEPT:
                 self._prepared.popitem(last=False)
         planning_id, tumor_id, target = before.key
         told = "" if target is None else " ".join(map(repr, target))
@@ -194,7 +194,7 @@ class Procedures:
         prepared = self._prepare(case_id, before, listener)
         return prepared, dict(prepared.timings_s)
 
-    def _assess(self, job: AssessJob, request: service_pb2.AssessRequest, after: VerificationSide) -> None:
+    def _assess(self, job: _AssessJob, request: service_pb2.AssessRequest, after: VerificationSide) -> None:
         began = time.monotonic()
         self._metrics.began(began - job.submitted_at)
         listener = JobListener(job, self._metrics.stage_ended)
@@ -251,7 +251,7 @@ class Procedures:
                 provenance.case_id, provenance.assessment_id, message.SerializeToString(deterministic=True)
             )
 
-    def _count_final(self, job: AssessJob, message: assessment_pb2.Assessment) -> None:
+    def _count_final(self, job: _AssessJob, message: assessment_pb2.Assessment) -> None:
         latency_s = message.latency_s if message.HasField("latency_s") else None
         outcome = "refused" if message.HasField("refusal") else "measured"
         self._metrics.answered("final", time.monotonic() - job.submitted_at, latency_s)
@@ -265,7 +265,7 @@ class Procedures:
         )
 
 
-def outcome_of(error: BaseException) -> str:
+def _outcome_of(error: BaseException) -> str:
     """Return how a failed assessment is counted."""
     if isinstance(error, ClientCancelledError):
         return "cancelled"

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 ENGINES: Final = "engines"
 """Below the state directory: compiled engines of the device's models."""
 
-AUTO: Final = "auto"
+_AUTO: Final = "auto"
 """As the name of a backend: the fastest one here."""
 
 NO_MODEL: Final = "none"
@@ -33,35 +33,35 @@ NO_MODEL: Final = "none"
 
 
 @dataclass(frozen=True)
-class InstalledBundle:
+class _InstalledBundle:
     """The newest version of a bundle."""
 
     folder: Path
     manifest: ModelManifest
 
 
-def installed_bundles(models_dir: Path) -> tuple[InstalledBundle, ...]:
+def installed_bundles(models_dir: Path) -> tuple[_InstalledBundle, ...]:
     """Return the newest version of every bundle below ``models_dir``.
 
     Raises
     ------
     ManifestError
     """
-    newest: dict[str, tuple[tuple[int, ...], InstalledBundle]] = {}
+    newest: dict[str, tuple[tuple[int, ...], _InstalledBundle]] = {}
     for path in sorted(models_dir.glob("*/*/manifest.json")):
         manifest = read_manifest(path.parent)
         version = tuple(int(part) for part in manifest.version.split("."))
         if manifest.id not in newest or newest[manifest.id][0] < version:
-            newest[manifest.id] = version, InstalledBundle(path.parent, manifest)
+            newest[manifest.id] = version, _InstalledBundle(path.parent, manifest)
     return tuple(bundle for _, bundle in newest.values())
 
 
 def choose_bundle(
-    bundles: tuple[InstalledBundle, ...],
+    bundles: tuple[_InstalledBundle, ...],
     setting: str,
     name: str | None,
     wanted: Callable[[ModelManifest], bool],
-) -> InstalledBundle | None:
+) -> _InstalledBundle | None:
     """Return the bundle of a purpose: the named one, or the only one there is.
 
     Raises
@@ -80,7 +80,7 @@ def choose_bundle(
     return fitting[chosen]
 
 
-def load_risk_model(settings: Settings, bundles: tuple[InstalledBundle, ...]) -> SurvivalModel | None:
+def load_risk_model(settings: Settings, bundles: tuple[_InstalledBundle, ...]) -> SurvivalModel | None:
     """Return the newest version of the risk model that may be used here, if there is one.
 
     Raises
@@ -103,7 +103,7 @@ def load_risk_model(settings: Settings, bundles: tuple[InstalledBundle, ...]) ->
 
 
 def find_segmenter(
-    settings: Settings, bundles: tuple[InstalledBundle, ...], setting: str, name: str | None, purpose: str
+    settings: Settings, bundles: tuple[_InstalledBundle, ...], setting: str, name: str | None, purpose: str
 ) -> InstalledSegmenter | None:
     """Return the segmentation model of a purpose (``tumor``, ``ablation_zone``) that may be used here.
 
@@ -128,14 +128,14 @@ class InstalledSegmenter:
 
     Parameters
     ----------
-    bundle : InstalledBundle
+    bundle : _InstalledBundle
     backend : str
         As :func:`engine.segmentation.open_segmenter` takes it.
     plan_folder : Path, optional
         Where compiled engines are kept.
     """
 
-    def __init__(self, bundle: InstalledBundle, backend: str, plan_folder: Path | None = None) -> None:
+    def __init__(self, bundle: _InstalledBundle, backend: str, plan_folder: Path | None = None) -> None:
         self._bundle, self._backend, self._plan_folder = bundle, backend, plan_folder
         self._choices = None if plan_folder is None else ChoiceShelf(plan_folder / CHOICES)
         self._choice: RecordedChoice | None = None
@@ -184,7 +184,7 @@ class InstalledSegmenter:
 
     def is_to_be_measured(self) -> bool:
         """Whether opening it times all backends first, for which nothing else should run."""
-        if self._opened is not None or self._backend != AUTO:
+        if self._opened is not None or self._backend != _AUTO:
             return False
         return self._choices is None or self._choices.find(self._bundle.manifest.files[MODEL_FILE]) is None
 
@@ -196,7 +196,7 @@ class InstalledSegmenter:
         ModelError, BackendError
         """
         if self._opened is None:
-            if self._backend == AUTO and self._choices is not None:
+            if self._backend == _AUTO and self._choices is not None:
                 self._opened = self._open_fastest(self._choices)
             else:
                 self._opened = self._open(self._backend)
@@ -208,7 +208,7 @@ class InstalledSegmenter:
         self._choice = choices.find(digest)
         if self._choice is not None:
             return self._open(self._choice.backend)
-        opened = self._open(AUTO)
+        opened = self._open(_AUTO)
         self._choice = choices.keep(digest, opened)
         return opened
 
@@ -218,7 +218,7 @@ class InstalledSegmenter:
         return open_segmenter(self._bundle.folder, backend=backend, plan_folder=self._plan_folder)
 
 
-class InterruptibleSegmenter:
+class _InterruptibleSegmenter:
     """An installed model for one job, which may end between two patches.
 
     Parameters
@@ -255,6 +255,6 @@ class InterruptibleSegmenter:
 
 def interruptible(
     segmenter: InstalledSegmenter | None, listener: StageListener
-) -> InterruptibleSegmenter | None:
+) -> _InterruptibleSegmenter | None:
     """Return a model that stops where its job does; None where there is none."""
-    return None if segmenter is None else InterruptibleSegmenter(segmenter, listener)
+    return None if segmenter is None else _InterruptibleSegmenter(segmenter, listener)

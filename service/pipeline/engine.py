@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 AROUND_REGISTRATION_S: Final = 4.0
 """Of a deadline this much is kept for the stages before and after the registration, on two cores of 2026."""
 
-SEGMENTATION_S: Final = 6.0
+_SEGMENTATION_S: Final = 6.0
 """Kept on top where the zone has to be segmented: patches of a box of about 11 cm."""
 
 REGISTRATION: Final = (
@@ -213,7 +213,7 @@ class EnginePipeline:
             settings=within(
                 self.assessment_settings,
                 time_left_s,
-                AROUND_REGISTRATION_S + (SEGMENTATION_S if zone is None else 0.0),
+                AROUND_REGISTRATION_S + (_SEGMENTATION_S if zone is None else 0.0),
             ),
             include_risk_if_complete=include_risk_if_complete,
             on_preliminary=on_preliminary,
@@ -224,7 +224,7 @@ class EnginePipeline:
         """Write masks, margin map and sheet of an assessment into ``folder``."""
         if assessment.maps is None:
             return
-        write_maps(assessment.maps, folder)
+        _write_maps(assessment.maps, folder)
         from service.pipeline.sheet import draw_sheet  # noqa: PLC0415 - matplotlib loads only where a sheet is drawn
 
         draw_sheet(assessment, folder / "sheet.png")
@@ -246,7 +246,7 @@ def within(
     return replace(settings, registration_deadline_s=left_s if chosen_s is None else min(left_s, chosen_s))
 
 
-def write_maps(maps: AssessmentMaps, folder: Path) -> None:
+def _write_maps(maps: AssessmentMaps, folder: Path) -> None:
     """Write the masks, the margin map and the CT of the measurement grid as NIfTI."""
     masks = {"tumor": maps.tumor, "target": maps.target, "zone": maps.zone, "uncovered": maps.uncovered}
     for name, voxels in masks.items():

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from service.pipeline.backend_choice import RecordedChoice
     from service.settings import Settings
 
-TELL_EVERY_S: Final = 2.0
+_TELL_EVERY_S: Final = 2.0
 """A builder reports thousands of steps."""
 
 _log = get_logger()
@@ -159,7 +159,7 @@ class BuildProgress:
     def __call__(self, phase: str, done: int, total: int) -> None:
         """Tell a phase of the builder, its steps done, and its steps in all."""
         now = time.monotonic()
-        if phase in self._phases and now - self._told_s < TELL_EVERY_S:
+        if phase in self._phases and now - self._told_s < _TELL_EVERY_S:
             return
         self._phases.add(phase)
         self._told_s = now
@@ -201,7 +201,7 @@ def require_reference_answer(folder: Path, opened: Segmenter, choice: RecordedCh
                 return 0.0
             ct = _made_up_ct(opened.section)
             measured = float(np.abs(opened.logits(ct) - reference.logits(ct)).max())
-    tolerance = recorded_tolerance(opened.manifest)
+    tolerance = _recorded_tolerance(opened.manifest)
     if not measured <= tolerance:  # so that NaN is refused too
         raise ParityError(
             f"{opened.name} with {opened.backend} differs from {REFERENCE} by {measured:g}, and its bundle allows "
@@ -213,7 +213,7 @@ def require_reference_answer(folder: Path, opened: Segmenter, choice: RecordedCh
     return measured
 
 
-def recorded_tolerance(manifest: ModelManifest) -> float:
+def _recorded_tolerance(manifest: ModelManifest) -> float:
     """Return what the single-precision network of a bundle was allowed to differ from its source."""
     reports = [one for one in manifest.parity_reports if "fp32" in one.candidate] or manifest.parity_reports
     return min(report.tolerance for report in reports)

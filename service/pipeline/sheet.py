@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 
     from engine.assessment.verification import AblationAssessment, AssessmentMaps
 
-LUNG_WINDOW_HU = (-1250.0, 250.0)
+_LUNG_WINDOW_HU = (-1250.0, 250.0)
 """Level -500, width 1500: the usual lung window."""
 
-TUMOR_COLOR = "#ffd400"
-TARGET_COLOR = "#ffffff"
-ZONE_COLOR = "#35c4ff"
-UNCOVERED_COLOR = "#ff2d55"
-BACKGROUND = "#101418"
+_TUMOR_COLOR = "#ffd400"
+_TARGET_COLOR = "#ffffff"
+_ZONE_COLOR = "#35c4ff"
+_UNCOVERED_COLOR = "#ff2d55"
+_BACKGROUND = "#101418"
 
-MOST_SPOTS = 2
-LEAST_DRAWN_ML = 0.05
+_MOST_SPOTS = 2
+_LEAST_DRAWN_ML = 0.05
 
 _PLANES = (("axial", 0), ("coronal", 1), ("sagittal", 2))
 
@@ -51,8 +51,8 @@ def draw_sheet(assessment: AblationAssessment, path: Path | BinaryIO) -> None:
     if maps is None:
         raise ValueError("an assessment without maps has nothing to draw")
     rows = [("through the tumor", _tumor_center(maps))]
-    for spot in [s for s in assessment.uncovered if s.rank == 1 or s.volume_ml >= LEAST_DRAWN_ML][
-        :MOST_SPOTS
+    for spot in [s for s in assessment.uncovered if s.rank == 1 or s.volume_ml >= _LEAST_DRAWN_ML][
+        :_MOST_SPOTS
     ]:
         deepest = maps.geometry.to_index(np.array(spot.deepest_lps_mm))
         rows.append(
@@ -62,7 +62,7 @@ def draw_sheet(assessment: AblationAssessment, path: Path | BinaryIO) -> None:
             )
         )
     with mpl.rc_context({"font.size": 9, "text.color": "white", "axes.labelcolor": "white"}):
-        figure = Figure(figsize=(10.5, 1.1 + 3.4 * len(rows)), facecolor=BACKGROUND, layout="constrained")
+        figure = Figure(figsize=(10.5, 1.1 + 3.4 * len(rows)), facecolor=_BACKGROUND, layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots(len(rows), 3, squeeze=False)
         for row, (title, index) in zip(axes, rows, strict=True):
@@ -76,7 +76,7 @@ def draw_sheet(assessment: AblationAssessment, path: Path | BinaryIO) -> None:
             frameon=False,
             labelcolor="white",
         )
-        figure.savefig(path, dpi=110, facecolor=BACKGROUND)
+        figure.savefig(path, dpi=110, facecolor=_BACKGROUND)
 
 
 def _draw_slice(axis: Axes, maps: AssessmentMaps, index: npt.NDArray[Any], normal: int, title: str) -> None:
@@ -86,14 +86,14 @@ def _draw_slice(axis: Axes, maps: AssessmentMaps, index: npt.NDArray[Any], norma
         return np.asarray(plane if normal == 0 else plane[::-1])
 
     hu = cut(maps.ct_hu)
-    axis.imshow(hu, cmap="gray", vmin=LUNG_WINDOW_HU[0], vmax=LUNG_WINDOW_HU[1], interpolation="bilinear")
+    axis.imshow(hu, cmap="gray", vmin=_LUNG_WINDOW_HU[0], vmax=_LUNG_WINDOW_HU[1], interpolation="bilinear")
     shade = np.zeros((*hu.shape, 4))
-    shade[cut(maps.uncovered)] = (*mpl.colors.to_rgb(UNCOVERED_COLOR), 0.55)
+    shade[cut(maps.uncovered)] = (*mpl.colors.to_rgb(_UNCOVERED_COLOR), 0.55)
     axis.imshow(shade, interpolation="nearest")
     for volume, color, style in (
-        (maps.zone, ZONE_COLOR, "solid"),
-        (maps.target, TARGET_COLOR, "dashed"),
-        (maps.tumor, TUMOR_COLOR, "solid"),
+        (maps.zone, _ZONE_COLOR, "solid"),
+        (maps.target, _TARGET_COLOR, "dashed"),
+        (maps.tumor, _TUMOR_COLOR, "solid"),
     ):
         outline = cut(volume).astype(float)
         if outline.any() and not outline.all():
@@ -148,10 +148,10 @@ def _legend(assessment: AblationAssessment) -> list[Any]:
     tumor = _by_demo(assessment.lesion.source)
     zone = _by_demo(assessment.coverage.zone_source)
     return [
-        Line2D([], [], color=TUMOR_COLOR, label=f"tumor{tumor}"),
-        Line2D([], [], color=TARGET_COLOR, linestyle="dashed", label="target (tumor + margin)"),
-        Line2D([], [], color=ZONE_COLOR, label=f"ablation zone{zone}"),
-        Patch(facecolor=UNCOVERED_COLOR, alpha=0.55, label="uncovered in lung, for review"),
+        Line2D([], [], color=_TUMOR_COLOR, label=f"tumor{tumor}"),
+        Line2D([], [], color=_TARGET_COLOR, linestyle="dashed", label="target (tumor + margin)"),
+        Line2D([], [], color=_ZONE_COLOR, label=f"ablation zone{zone}"),
+        Patch(facecolor=_UNCOVERED_COLOR, alpha=0.55, label="uncovered in lung, for review"),
     ]
 
 

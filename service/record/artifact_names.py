@@ -7,7 +7,7 @@ from typing import Final
 from engine.errors import InvalidRequestError
 
 ASSESSMENT_JSON: Final = "assessment.json"
-DRAWN_NAMES: Final = (
+_DRAWN_NAMES: Final = (
     "tumor.nii.gz",
     "target.nii.gz",
     "zone.nii.gz",
@@ -16,7 +16,7 @@ DRAWN_NAMES: Final = (
     "verification_region.nii.gz",
     "sheet.png",
 )
-ARTIFACT_NAMES: Final = (*DRAWN_NAMES, ASSESSMENT_JSON)
+ARTIFACT_NAMES: Final = (*_DRAWN_NAMES, ASSESSMENT_JSON)
 
 
 def check_artifact_name(name: str) -> None:

@@ -12,7 +12,7 @@ from coldspot.v1 import assessment_pb2, geometry_pb2
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-NULLED_AS_A_WHOLE: Final = frozenset(
+_NULLED_AS_A_WHOLE: Final = frozenset(
     {
         assessment_pb2.Refusal.DESCRIPTOR.full_name,
         assessment_pb2.MarginShares.DESCRIPTOR.full_name,
@@ -51,7 +51,7 @@ def _field(message: Message, field: Any, *, present: bool) -> Any:
         return [_leaf(field, item) for item in content]
     if field.type == FieldDescriptor.TYPE_MESSAGE:
         there = present and message.HasField(field.name)
-        if not there and field.message_type.full_name in NULLED_AS_A_WHOLE:
+        if not there and field.message_type.full_name in _NULLED_AS_A_WHOLE:
             return None
         return _leaf(field, content, present=there)
     if not present or (field.has_presence and not message.HasField(field.name)) or content == "":

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from service.settings import Settings
     from service.wire.upload import Part
 
-DEADLINE_TOLERANCE_S: Final = 0.05
+_DEADLINE_TOLERANCE_S: Final = 0.05
 """A call that ends with no more than this left has ended by its deadline: clocks and rounding differ."""
 
 
@@ -154,7 +154,7 @@ class ColdspotServicer(service_pb2_grpc.ColdspotServiceServicer):
 
         def stop() -> None:
             left_s = context.time_remaining()
-            self._procedures.cancel(job, by_deadline=left_s is not None and left_s <= DEADLINE_TOLERANCE_S)
+            self._procedures.cancel(job, by_deadline=left_s is not None and left_s <= _DEADLINE_TOLERANCE_S)
 
         if not context.add_callback(stop):
             stop()

@@ -82,7 +82,7 @@ def geometry_message(grid: VolumeGeometry) -> geometry_pb2.VolumeGeometry:
         shape_zyx=grid.shape_zyx,
         spacing_zyx_mm=grid.spacing_zyx_mm,
         directions_zyx_lps=[component for axis in grid.directions_zyx_lps for component in axis],
-        origin_lps_mm=point_message(grid.origin_lps_mm),
+        origin_lps_mm=_point_message(grid.origin_lps_mm),
         frame_of_reference_uid=grid.frame_of_reference_uid,
     )
 
@@ -92,7 +92,7 @@ def point(message: geometry_pb2.Point) -> Vector3:
     return (message.x, message.y, message.z)
 
 
-def point_message(position_lps_mm: Vector3 | None) -> geometry_pb2.Point | None:
+def _point_message(position_lps_mm: Vector3 | None) -> geometry_pb2.Point | None:
     """Return a position, LPS mm, as a message."""
     if position_lps_mm is None:
         return None
@@ -100,7 +100,7 @@ def point_message(position_lps_mm: Vector3 | None) -> geometry_pb2.Point | None:
     return geometry_pb2.Point(x=x, y=y, z=z)
 
 
-def interval_message(interval: tuple[float, float] | None) -> geometry_pb2.Interval | None:
+def _interval_message(interval: tuple[float, float] | None) -> geometry_pb2.Interval | None:
     """Return a closed range as a message."""
     return (
         None if interval is None else geometry_pb2.Interval(low=float(interval[0]), high=float(interval[1]))
@@ -183,7 +183,7 @@ def _withhold(message: assessment_pb2.Assessment) -> None:
 def _coverage(found: CoverageFinding) -> assessment_pb2.Coverage:
     return assessment_pb2.Coverage(
         tcr=found.tcr,
-        tcr_interval_90=interval_message(found.tcr_interval_90),
+        tcr_interval_90=_interval_message(found.tcr_interval_90),
         complete=found.complete,
         probability_complete=found.probability_complete,
         lung_clipped=assessment_pb2.LungClippedCoverage(
@@ -207,7 +207,7 @@ def _margin(found: MarginFinding) -> assessment_pb2.Margin:
         )
     return assessment_pb2.Margin(
         minimal_mm=found.minimal_mm,
-        minimal_interval_90_mm=interval_message(found.minimal_interval_90_mm),
+        minimal_interval_90_mm=_interval_message(found.minimal_interval_90_mm),
         shares=shares,
         lung_clipped=assessment_pb2.LungClippedMargin(minimal_mm=found.lung_clipped_minimal_mm),
         core=assessment_pb2.CoreMargin(minimal_mm=found.core_minimal_mm),
@@ -218,8 +218,8 @@ def _uncovered(spot: ColdSpot) -> assessment_pb2.UncoveredRegion:
     return assessment_pb2.UncoveredRegion(
         rank=spot.rank,
         volume_ml=spot.volume_ml,
-        centroid_lps_mm=point_message(spot.centroid_lps_mm),
-        deepest_lps_mm=point_message(spot.deepest_lps_mm),
+        centroid_lps_mm=_point_message(spot.centroid_lps_mm),
+        deepest_lps_mm=_point_message(spot.deepest_lps_mm),
         deepest_mm=spot.deepest_mm,
         direction=spot.direction,
         distance_to_pleura_mm=spot.distance_to_pleura_mm,
@@ -251,8 +251,8 @@ def _quality(found: RegistrationQuality | None) -> assessment_pb2.RegistrationQu
 def _lesion(found: LesionFinding) -> assessment_pb2.LesionFinding:
     return assessment_pb2.LesionFinding(
         volume_ml=found.volume_ml,
-        centroid_lps_mm=point_message(found.centroid_lps_mm),
-        verification_centroid_lps_mm=point_message(found.verification_centroid_lps_mm),
+        centroid_lps_mm=_point_message(found.centroid_lps_mm),
+        verification_centroid_lps_mm=_point_message(found.verification_centroid_lps_mm),
         source=found.source,
         longest_diameter_mm=found.longest_diameter_mm,
         contour_sd_mm=found.contour_sd_mm,
@@ -294,7 +294,7 @@ def _refusal(refusal: Refusal | None) -> assessment_pb2.Refusal | None:
     if refusal is None:
         return None
     candidates = [
-        assessment_pb2.LesionCandidate(volume_ml=one.volume_ml, place_lps_mm=point_message(one.place_lps_mm))
+        assessment_pb2.LesionCandidate(volume_ml=one.volume_ml, place_lps_mm=_point_message(one.place_lps_mm))
         for one in refusal.candidates
     ]
     return assessment_pb2.Refusal(code=refusal.code.value, reason=refusal.reason, candidates=candidates)

@@ -18,7 +18,7 @@ from grpc_status import rpc_status
 from engine import errors
 from engine.errors import ColdspotError
 
-DOMAIN: Final = "coldspot"
+_DOMAIN: Final = "coldspot"
 LONGEST_MESSAGE: Final = 1500
 """Characters of a message that travel: all details together must fit into 8 KiB of trailers."""
 
@@ -105,7 +105,7 @@ def rich_status(error: ColdspotError) -> status_pb2.Status:
     if len(message) > LONGEST_MESSAGE:
         message = message[:LONGEST_MESSAGE] + "…"
     status = status_pb2.Status(code=code, message=message)
-    _attach(status, error_details_pb2.ErrorInfo(reason=error.code, domain=DOMAIN))
+    _attach(status, error_details_pb2.ErrorInfo(reason=error.code, domain=_DOMAIN))
     if isinstance(error, errors.InvalidRequestError) and error.field:
         violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=message[:200])
         _attach(status, error_details_pb2.BadRequest(field_violations=[violation]))
@@ -139,7 +139,7 @@ def _error_from_status(status: status_pb2.Status) -> ColdspotError:
         info = error_details_pb2.ErrorInfo()
         bad_request = error_details_pb2.BadRequest()
         retry = error_details_pb2.RetryInfo()
-        if detail.Unpack(info) and info.domain == DOMAIN:
+        if detail.Unpack(info) and info.domain == _DOMAIN:
             reason = info.reason
         elif detail.Unpack(bad_request) and bad_request.field_violations:
             field = bad_request.field_violations[0].field

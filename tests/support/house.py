@@ -1,3 +1,4 @@
+# ruff: noqa: T201 - a report for the terminal
 """Measures of the tree that the layout promises: folders, lengths, suppressions, names, circles.
 
 ``python -m tests.support.house`` prints where the tree stands.

@@ -22,10 +22,10 @@ from engine.kernels.arguments import DoubleArray
 RIDGE = 6.0 * 3 + 2.0 * 4.0 * 3
 """Diagonal of R: six for each axis, four for each mixed term; less near borders, which only slows down."""
 
-RING = 4
+_RING = 4
 """Planes of the Laplacian that are kept: three are in use, and one is being written."""
 
-SINGLE_ENOUGH = 1e-3
+_SINGLE_ENOUGH = 1e-3
 """From this tolerance on single precision does: half the bytes, and a rounding of a ten-thousandth of it."""
 
 REORDER = {"reassoc", "contract", "nsz"}
@@ -37,7 +37,7 @@ def solve_bending(
 ) -> DoubleArray:
     """Solve by preconditioned conjugate gradients, everything in units of the stiffness."""
     _, ny, nx, _ = right.shape
-    precision = np.float32 if tolerance >= SINGLE_ENOUGH else np.float64
+    precision = np.float32 if tolerance >= _SINGLE_ENOUGH else np.float64
     unit = float(np.abs(right).max()) or 1.0  # keeps single precision within its range
     blocks = _with_border(tensor / stiffness, precision)
     inverse = _with_border(_inverse_blocks(tensor / stiffness), precision)
@@ -201,16 +201,16 @@ def _turn(along: Any, share: float, scaled: Any) -> None:
 @njit(cache=True, nogil=True, fastmath=REORDER)
 def _bend(u: Any, ny: int, nx: int, out: Any) -> None:
     """``out = R u``."""
-    nz, curved = u.shape[0] - 2, np.zeros((RING, *u.shape[1:]), dtype=u.dtype)
+    nz, curved = u.shape[0] - 2, np.zeros((_RING, *u.shape[1:]), dtype=u.dtype)
     for z in range(1, nz + 3):
         if z <= nz:
             _close(u, z, nz, ny, nx, u.shape[0])
         if 1 < z <= nz + 1:
-            _laplace(u[z - 2], u[z - 1], u[z], nx + 2, curved[(z - 1) % RING])
-            _close(curved, z - 1, nz, ny, nx, RING)
+            _laplace(u[z - 2], u[z - 1], u[z], nx + 2, curved[(z - 1) % _RING])
+            _close(curved, z - 1, nz, ny, nx, _RING)
         if z > 2:
             _laplace(
-                curved[(z - 3) % RING], curved[(z - 2) % RING], curved[(z - 1) % RING], nx + 2, out[z - 2]
+                curved[(z - 3) % _RING], curved[(z - 2) % _RING], curved[(z - 1) % _RING], nx + 2, out[z - 2]
             )
             _mend_ends(u, z - 2, ny, nx, out[z - 2])
 
@@ -229,11 +229,11 @@ def _multiply(
             _turn(along[z], along.dtype.type(share), scaled[z])
             _close(along, z, nz, ny, nx, along.shape[0])
         if 1 < z <= nz + 1:
-            _laplace(along[z - 2], along[z - 1], along[z], nx + 2, curved[(z - 1) % RING])
-            _close(curved, z - 1, nz, ny, nx, RING)
+            _laplace(along[z - 2], along[z - 1], along[z], nx + 2, curved[(z - 1) % _RING])
+            _close(curved, z - 1, nz, ny, nx, _RING)
         if z > 2:
             to = out[z - 2]
-            _laplace(curved[(z - 3) % RING], curved[(z - 2) % RING], curved[(z - 1) % RING], nx + 2, to)
+            _laplace(curved[(z - 3) % _RING], curved[(z - 2) % _RING], curved[(z - 1) % _RING], nx + 2, to)
             _blocks(blocks[z - 2], along[z - 2], to, True)
             _mend_ends(along, z - 2, ny, nx, to)
             curvature += _dot(along[z - 2], to)
@@ -246,7 +246,7 @@ def _solve(
 ) -> None:
     nz, number = rest.shape[0] - 2, rest.dtype.type
     scaled, along, product = np.zeros_like(rest), np.zeros_like(rest), np.zeros_like(rest)
-    curved = np.zeros((RING, *rest.shape[1:]), dtype=rest.dtype)
+    curved = np.zeros((_RING, *rest.shape[1:]), dtype=rest.dtype)
     size = 0.0
     for z in range(1, nz + 1):
         _blocks(inverse[z], rest[z], scaled[z], False)

@@ -112,6 +112,6 @@ def is_inside(at: DoubleArray, x: int, size: IntArray) -> bool:
 
 
 @njit(nogil=True, cache=True)
-def is_inside_zy(at: DoubleArray, size: IntArray) -> bool:
+def _is_inside_zy(at: DoubleArray, size: IntArray) -> bool:
     """Whether a row along x of the input runs within its faces along z and y."""
     return bool(-0.5 <= at[0, 0] < size[0] - 0.5 and -0.5 <= at[1, 0] < size[1] - 0.5)

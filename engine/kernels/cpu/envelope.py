@@ -19,10 +19,10 @@ from engine.kernels.arguments import ByteArray, DoubleArray, FloatArray
 BLOCK = 64
 """Columns in a block: 256 bytes of each row, and 512 rows still fit a core's cache."""
 
-SEARCH_STEPS = 8
+_SEARCH_STEPS = 8
 """Mean steps of outward search per row after which the stack of parabolas is cheaper."""
 
-SHORT_REACH = 16
+_SHORT_REACH = 16
 """Rows within which a bound ends every search: then no stack of parabolas is cheaper."""
 
 
@@ -111,11 +111,11 @@ def _search_outward(
 ) -> bool:
     """Fill ``g`` by searching outward from each row; False if that takes too long."""
     n_out, width = g.shape
-    budget = SEARCH_STEPS * n_out // 8  # given up early: an eighth is the most that is wasted
-    if math.sqrt(limit) <= SHORT_REACH * step:
-        budget = n_out * (SHORT_REACH + 2)
+    budget = _SEARCH_STEPS * n_out // 8  # given up early: an eighth is the most that is wasted
+    if math.sqrt(limit) <= _SHORT_REACH * step:
+        budget = n_out * (_SHORT_REACH + 2)
     for i in range(n_out):
-        budget += SEARCH_STEPS
+        budget += _SEARCH_STEPS
         at = i + shift
         row = g[i]
         for x in range(width):

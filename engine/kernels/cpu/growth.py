@@ -20,7 +20,7 @@ from engine.kernels.cpu.occupied_box import occupied_box, uncovered_box
 from engine.kernels.cpu.threads import over
 from engine.kernels.outward import Counts, count_outward
 
-CellArray: TypeAlias = npt.NDArray[np.uint16]
+_CellArray: TypeAlias = npt.NDArray[np.uint16]
 
 SCRATCH_VOXELS = 1 << 22
 """Squared distances within slices that exist at one time: 16 MiB."""
@@ -130,7 +130,7 @@ def _any_below(mm: FloatArray, bound: np.float32) -> bool:
 
 @njit(nogil=True, cache=True, inline="always")
 def _find_cells(
-    mm: FloatArray, is_covered: ByteArray, is_counted: ByteArray, edges: FloatArray, cells: CellArray
+    mm: FloatArray, is_covered: ByteArray, is_counted: ByteArray, edges: FloatArray, cells: _CellArray
 ) -> None:
     """Cell of each voxel in a histogram of band x counted x covered."""
     for x in range(mm.size):
@@ -142,7 +142,7 @@ def _find_cells(
 
 
 @njit(nogil=True, cache=True, inline="always")
-def _count_runs(cells: CellArray, counts: IntArray) -> None:
+def _count_runs(cells: _CellArray, counts: IntArray) -> None:
     """Neighbors share a cell: one addition per run of them."""
     begin = 0
     for x in range(1, cells.size):

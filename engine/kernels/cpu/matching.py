@@ -17,7 +17,7 @@ from numba import njit
 from engine.kernels.arguments import DoubleArray, FloatArray, IntArray, node_shape
 from engine.kernels.cpu import threads
 
-LANES = 16
+_LANES = 16
 """Rows are padded to a multiple of this: as many numbers as a vectorised loop takes at once."""
 
 MOMENT_FACTORS = np.array([(0, 0), (0, 1), (0, 2), (1, 1), (2, 2), (1, 2)])
@@ -91,7 +91,7 @@ def _axis(size: int, cell: float) -> _Axis:
 def _padded(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Rows with a voxel before and at least one behind, for neighbors and whole vectors."""
     depth, height, width = image.shape
-    rows = np.zeros((depth, height, -(-width // LANES) * LANES + 2), dtype=image.dtype)
+    rows = np.zeros((depth, height, -(-width // _LANES) * _LANES + 2), dtype=image.dtype)
     rows[:, :, 1 : width + 1] = image
     return rows
 

@@ -15,14 +15,14 @@ from numba import njit
 from engine.kernels.arguments import BoolArray, ByteArray, Index3, IntArray
 from engine.kernels.cpu.threads import over
 
-WORD = 8
+_WORD = 8
 BLOCK = 512
 """Words that are joined before one test: 4 KiB, a loop that vectorizes."""
 
-ONES = np.uint64(0x0101010101010101)
-NO_BYTES = np.zeros(0, dtype=np.uint8)
+_ONES = np.uint64(0x0101010101010101)
+_NO_BYTES = np.zeros(0, dtype=np.uint8)
 
-WordArray: TypeAlias = npt.NDArray[np.uint64]
+_WordArray: TypeAlias = npt.NDArray[np.uint64]
 
 
 def occupied_box(mask: BoolArray) -> tuple[Index3, Index3] | None:
@@ -32,16 +32,16 @@ def occupied_box(mask: BoolArray) -> tuple[Index3, Index3] | None:
 
 def uncovered_box(covered: BoolArray, counted: BoolArray | None) -> tuple[Index3, Index3] | None:
     """Box of the voxels that are not covered (and counted, where that is given); None if there are none."""
-    return _box_of(covered, counted, ONES)
+    return _box_of(covered, counted, _ONES)
 
 
 def _box_of(mask: BoolArray, also: BoolArray | None, flip: np.uint64) -> tuple[Index3, Index3] | None:
     marks, words = _as_words(mask)
-    other, other_words = (NO_BYTES.view(), NO_BYTES.view(np.uint64)) if also is None else _as_words(also)
+    other, other_words = (_NO_BYTES.view(), _NO_BYTES.view(np.uint64)) if also is None else _as_words(also)
     for array in (other, other_words):
         array.flags.writeable = False  # one compiled type, whoever owns the array
     size = np.array(mask.shape)
-    parts = over(len(mask), mask[0].size // WORD, _extent, size, marks, words, other, other_words, flip)
+    parts = over(len(mask), mask[0].size // _WORD, _extent, size, marks, words, other, other_words, flip)
     low = np.min([part[0] for part in parts], axis=0)
     high = np.max([part[1] for part in parts], axis=0)
     if high[0] == 0:
@@ -49,12 +49,12 @@ def _box_of(mask: BoolArray, also: BoolArray | None, flip: np.uint64) -> tuple[I
     return (int(low[0]), int(low[1]), int(low[2])), (int(high[0]), int(high[1]), int(high[2]))
 
 
-def _as_words(mask: BoolArray) -> tuple[ByteArray, WordArray]:
+def _as_words(mask: BoolArray) -> tuple[ByteArray, _WordArray]:
     """Flat bytes of a mask, and the whole 64-bit words among them."""
     marks = mask.reshape(-1).view(np.uint8)
-    if marks.ctypes.data % WORD:
+    if marks.ctypes.data % _WORD:
         marks = marks.copy()
-    words = marks[: marks.size // WORD * WORD].view(np.uint64)
+    words = marks[: marks.size // _WORD * _WORD].view(np.uint64)
     marks.flags.writeable = words.flags.writeable = False
     return marks, words
 
@@ -65,9 +65,9 @@ def _extent(
     z_last: int,
     size: IntArray,
     marks: ByteArray,
-    words: WordArray,
+    words: _WordArray,
     other: ByteArray,
-    other_words: WordArray,
+    other_words: _WordArray,
     flip: np.uint64,
 ) -> tuple[IntArray, IntArray]:
     height, width = size[1], size[2]
@@ -99,7 +99,7 @@ def _is_marked(i: int, marks: ByteArray, other: ByteArray, flip: np.uint64) -> b
 
 
 @njit(nogil=True, cache=True)
-def _any_in_words(first: int, last: int, words: WordArray, other_words: WordArray, flip: np.uint64) -> bool:
+def _any_in_words(first: int, last: int, words: _WordArray, other_words: _WordArray, flip: np.uint64) -> bool:
     """Whether one of the words holds a mark; unsigned, as an index that may be negative does not vectorize."""
     found = np.uint64(0)
     if other_words.size:
@@ -116,21 +116,21 @@ def _first_marked(
     begin: int,
     end: int,
     marks: ByteArray,
-    words: WordArray,
+    words: _WordArray,
     other: ByteArray,
-    other_words: WordArray,
+    other_words: _WordArray,
     flip: np.uint64,
 ) -> int:
     """Index of the first mark in ``begin..end``, ``end`` if there is none."""
-    word_first, word_last = -(-begin // WORD), end // WORD
+    word_first, word_last = -(-begin // _WORD), end // _WORD
     if word_first < word_last:
-        for i in range(begin, word_first * WORD):
+        for i in range(begin, word_first * _WORD):
             if _is_marked(i, marks, other, flip):
                 return i
         k = word_first
         while k < word_last and not _any_in_words(k, min(k + BLOCK, word_last), words, other_words, flip):
             k += BLOCK
-        begin = min(k, word_last) * WORD
+        begin = min(k, word_last) * _WORD
     for i in range(begin, end):
         if _is_marked(i, marks, other, flip):
             return i
@@ -142,21 +142,21 @@ def _last_marked(
     begin: int,
     end: int,
     marks: ByteArray,
-    words: WordArray,
+    words: _WordArray,
     other: ByteArray,
-    other_words: WordArray,
+    other_words: _WordArray,
     flip: np.uint64,
 ) -> int:
     """Index of the last mark in ``begin..end``, ``begin - 1`` if there is none."""
-    word_first, word_last = -(-begin // WORD), end // WORD
+    word_first, word_last = -(-begin // _WORD), end // _WORD
     if word_first < word_last:
-        for i in range(end - 1, word_last * WORD - 1, -1):
+        for i in range(end - 1, word_last * _WORD - 1, -1):
             if _is_marked(i, marks, other, flip):
                 return i
         k = word_last
         while k > word_first and not _any_in_words(max(k - BLOCK, word_first), k, words, other_words, flip):
             k -= BLOCK
-        end = max(k, word_first) * WORD
+        end = max(k, word_first) * _WORD
     for i in range(end - 1, begin - 1, -1):
         if _is_marked(i, marks, other, flip):
             return i

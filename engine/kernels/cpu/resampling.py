@@ -27,7 +27,7 @@ from engine.kernels.cpu.separable import is_separable, resample_separable
 from engine.kernels.cpu.spline import cubic_weights, mirrored, prefiltered
 from engine.kernels.cpu.threads import over
 
-SPLINE_HALO = 16
+_SPLINE_HALO = 16
 """Voxels around the sampled part that the prefilter needs: its pole decays to 1e-9 there."""
 
 NO_DISPLACEMENT = np.zeros((0, 0, 0, 3), dtype=np.float32)
@@ -77,8 +77,8 @@ def _sampled_part(
     if field.size:
         low, high = low + field.min(axis=(0, 1, 2)), high + field.max(axis=(0, 1, 2))
     size = np.array(voxels.shape)
-    start = np.clip(np.floor(low) - SPLINE_HALO, 0, size).astype(np.int64)
-    stop = np.clip(np.ceil(high) + SPLINE_HALO + 1, start, size).astype(np.int64)
+    start = np.clip(np.floor(low) - _SPLINE_HALO, 0, size).astype(np.int64)
+    stop = np.clip(np.ceil(high) + _SPLINE_HALO + 1, start, size).astype(np.int64)
     part = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
     return voxels[part], (int(start[0]), int(start[1]), int(start[2]))
 

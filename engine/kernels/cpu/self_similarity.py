@@ -16,8 +16,8 @@ from numba import njit
 from engine.kernels.arguments import FloatArray, IntArray
 from engine.kernels.cpu.threads import over
 
-CodeArray: TypeAlias = npt.NDArray[np.uint64]
-HalfCodes: TypeAlias = npt.NDArray[np.uint32]
+_CodeArray: TypeAlias = npt.NDArray[np.uint64]
+_HalfCodes: TypeAlias = npt.NDArray[np.uint32]
 
 HALF = 6
 """Pairs in each 32-bit half of a code."""
@@ -30,7 +30,7 @@ def encode(
     dilation: int,
     shares: FloatArray,
     least_total: np.float32,
-) -> CodeArray:
+) -> _CodeArray:
     """Code the patch distances that fall below ``shares`` of their sum, itself at least ``least_total``."""
     depth, height, width = hu.shape
     reach = dilation + radius
@@ -69,7 +69,7 @@ def _encode_slices(
     dilation: int,
     shares: FloatArray,
     least_total: np.float32,
-    codes: CodeArray,
+    codes: _CodeArray,
 ) -> None:
     _, height, width = codes.shape
     slots = dilation + 1
@@ -145,7 +145,7 @@ def _encode_slice(
     dilation: int,
     shares: FloatArray,
     least_total: np.float32,
-    codes: CodeArray,
+    codes: _CodeArray,
 ) -> None:
     height, width = codes.shape
     excess = np.empty((len(places), width), dtype=np.float32)
@@ -211,7 +211,7 @@ def _subtract_least(excess: FloatArray, least: FloatArray, total: FloatArray) ->
 
 @njit(nogil=True, cache=True)
 def _add_bars(
-    excess: FloatArray, total: FloatArray, shares: FloatArray, bits: HalfCodes, half: HalfCodes
+    excess: FloatArray, total: FloatArray, shares: FloatArray, bits: _HalfCodes, half: _HalfCodes
 ) -> None:
     """Set a bit for every threshold that a pair's distance stays below."""
     s0, s1, s2, s3, s4 = shares[0], shares[1], shares[2], shares[3], shares[4]

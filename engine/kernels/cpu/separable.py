@@ -24,7 +24,7 @@ from engine.kernels.cpu.spline import (
 from engine.kernels.cpu.threads import over
 
 
-class AxisSamples(NamedTuple):
+class _AxisSamples(NamedTuple):
     """Samples along one axis: the run of outputs inside, their four coefficients and weights."""
 
     first: int
@@ -68,14 +68,14 @@ def resample_separable(
     )
 
 
-def _axis_samples(scale: float, shift: float, count: int, size: int, start: int) -> AxisSamples:
+def _axis_samples(scale: float, shift: float, count: int, size: int, start: int) -> _AxisSamples:
     """Samples of one axis that lie within the outer faces of ``size`` voxels, a single run."""
     at = shift + scale * np.arange(count)
     inside = np.flatnonzero((at >= -0.5) & (at < size - 0.5))
     first, last = (int(inside[0]), int(inside[-1]) + 1) if inside.size else (0, 0)
     taps, weights = np.empty((last - first, 4), dtype=np.int64), np.empty((last - first, 4), dtype=np.float32)
     _fill_samples(at[first:last], size, start, taps, weights)
-    return AxisSamples(first, last, taps, weights)
+    return _AxisSamples(first, last, taps, weights)
 
 
 @njit(nogil=True, cache=True)

@@ -18,17 +18,17 @@ from numba import config
 SMALLEST_TASK = 1 << 15
 """Work (about one per voxel) below which handing a task to a thread costs more than it saves."""
 
-TASKS_PER_THREAD = 4
+_TASKS_PER_THREAD = 4
 
 
-def thread_count() -> int:
+def _thread_count() -> int:
     """Threads the kernels use: the cores of this process, or ``NUMBA_NUM_THREADS``."""
     return int(config.NUMBA_NUM_THREADS)
 
 
 @lru_cache(maxsize=1)
 def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(thread_count() - 1, thread_name_prefix="kernel")  # the caller is one more
+    return ThreadPoolExecutor(_thread_count() - 1, thread_name_prefix="kernel")  # the caller is one more
 
 
 # A forked child has the pool's object but none of its threads.
@@ -41,11 +41,11 @@ def over(count: int, work_per_item: int, loop: Callable[..., Any], *args: Any) -
     The caller takes parts as the pool does: it need not wait for a core to wake, nor for a pool that is busy.
     """
     by_work = count * work_per_item // SMALLEST_TASK
-    tasks = min(count, thread_count() * TASKS_PER_THREAD, by_work)
-    if tasks <= 1 or thread_count() == 1:
+    tasks = min(count, _thread_count() * _TASKS_PER_THREAD, by_work)
+    if tasks <= 1 or _thread_count() == 1:
         return [loop(0, count, *args)]
-    if tasks > thread_count():
-        tasks -= tasks % thread_count()  # as many for each: the last one would be waited for
+    if tasks > _thread_count():
+        tasks -= tasks % _thread_count()  # as many for each: the last one would be waited for
     edges = [count * i // tasks for i in range(tasks + 1)]
     results: list[Any] = [None] * tasks
     waiting = deque(range(tasks))
@@ -58,7 +58,7 @@ def over(count: int, work_per_item: int, loop: Callable[..., Any], *args: Any) -
                 return
             results[part] = loop(edges[part], edges[part + 1], *args)
 
-    helpers = [_pool().submit(take_parts) for _ in range(min(thread_count(), tasks) - 1)]
+    helpers = [_pool().submit(take_parts) for _ in range(min(_thread_count(), tasks) - 1)]
     try:
         take_parts()
     finally:

@@ -27,7 +27,7 @@ from engine.kernels.gpu.device import (
 RIDGE = 6.0 * 3 + 2.0 * 4.0 * 3
 """Diagonal of R far from borders."""
 
-STEPS_AT_ONCE = 8
+_STEPS_AT_ONCE = 8
 """The host waits for the device once in this many steps; the last of them may find nothing to do."""
 
 
@@ -45,7 +45,7 @@ def solve_bending(
         _turn[launch](along, scaled, sizes, tolerance, k)
         _multiply[launch](blocks, along, product, sizes, tolerance, k, curvatures)
         _advance[launch](inverse, along, product, found, rest, scaled, sizes, tolerance, k, curvatures)
-        if k % STEPS_AT_ONCE == STEPS_AT_ONCE - 1 and not _goes_on(sizes, tolerance, k + 1):
+        if k % _STEPS_AT_ONCE == _STEPS_AT_ONCE - 1 and not _goes_on(sizes, tolerance, k + 1):
             break
     return download(found)[0]
 

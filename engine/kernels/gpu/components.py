@@ -14,8 +14,8 @@ from numba import cuda, int32
 from engine.kernels.arguments import BoolArray, DoubleArray, IntArray, LabelArray, read_only
 from engine.kernels.gpu.device import download, empty, greater, lesser, over_items, over_voxels, upload
 
-NEIGHBORS_BEFORE_26 = 13
-NEIGHBORS_BEFORE_6 = 3
+_NEIGHBORS_BEFORE_26 = 13
+_NEIGHBORS_BEFORE_6 = 3
 
 
 def label(mask: BoolArray, connectivity: int) -> tuple[LabelArray, IntArray, DoubleArray, IntArray, IntArray]:
@@ -33,7 +33,7 @@ def label(mask: BoolArray, connectivity: int) -> tuple[LabelArray, IntArray, Dou
 @cache
 def _neighbors_before(connectivity: int) -> LabelArray:
     """Offsets (z, y, x) of the neighbors that come before a voxel in array order."""
-    offsets = [np.array(o) - 1 for o in np.ndindex(3, 3, 3)][:NEIGHBORS_BEFORE_26]
+    offsets = [np.array(o) - 1 for o in np.ndindex(3, 3, 3)][:_NEIGHBORS_BEFORE_26]
     if connectivity == 6:
         offsets = [o for o in offsets if np.abs(o).sum() == 1]
     return read_only(np.array(offsets, dtype=np.int32))

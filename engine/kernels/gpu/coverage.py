@@ -15,7 +15,7 @@ MAX_EDGES = 31
 """Band edges that fit the shared histogram."""
 
 CELLS = 4 * (MAX_EDGES + 1) + 1
-NAN_CELL = CELLS - 1
+_NAN_CELL = CELLS - 1
 
 
 def count(
@@ -42,7 +42,7 @@ def count_on_device(
     found, least = download(cells, nearest)
     found = found.astype(np.int64)
     counts = found[: 4 * edges.size].reshape(-1, 2, 2)
-    return counts, float(least[0]), float(least[1]), int(found[NAN_CELL])
+    return counts, float(least[0]), float(least[1]), int(found[_NAN_CELL])
 
 
 @cuda.jit
@@ -63,7 +63,7 @@ def _count(distance: Any, covered: Any, counted: Any, edges: Any, cells: Any, ne
                 band += 1
         cuda.atomic.add(block_cells, 4 * band + 2 * counted[i] + covered[i], 1)
         if mm != mm:  # noqa: PLR0124 - NaN alone differs from itself
-            cuda.atomic.add(block_cells, NAN_CELL, 1)
+            cuda.atomic.add(block_cells, _NAN_CELL, 1)
         elif not covered[i]:
             cuda.atomic.min(block_nearest, 0, mm)
             if counted[i]:

@@ -13,7 +13,7 @@ from numba.cuda.cudadrv.error import CudaSupportError
 from engine.errors import BackendError
 from engine.kernels.gpu.residency import current
 
-BLOCK_XYZ = (32, 4, 2)
+_BLOCK_XYZ = (32, 4, 2)
 """Threads of a block: a warp lies along x, where voxels are neighbors in memory."""
 
 LINE_BLOCK = 128
@@ -51,7 +51,7 @@ def over_voxels(shape_zyx: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, .
     """
     sizes_xyz = tuple(int(n) for n in reversed(shape_zyx))
     block = (
-        tuple(min(b, n) for b, n in zip(BLOCK_XYZ, sizes_xyz, strict=True)) if is_simulated() else BLOCK_XYZ
+        tuple(min(b, n) for b, n in zip(_BLOCK_XYZ, sizes_xyz, strict=True)) if is_simulated() else _BLOCK_XYZ
     )
     return tuple(-(-n // b) for n, b in zip(sizes_xyz, block, strict=True)), block, stream()
 

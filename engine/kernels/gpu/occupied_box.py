@@ -12,7 +12,7 @@ from engine.kernels.gpu.device import begun_with, download, over_voxels, upload
 
 Box = tuple[Index3, Index3]
 
-NO_MASK = read_only(np.zeros((1, 1, 1), dtype=np.uint8))
+_NO_MASK = read_only(np.zeros((1, 1, 1), dtype=np.uint8))
 
 
 def occupied_box(mask: BoolArray) -> Box | None:
@@ -29,7 +29,7 @@ def uncovered_box(covered: BoolArray, counted: BoolArray | None) -> Box | None:
 def box_on_device(marked: Any, other: Any = None, flip: int = 0) -> Box | None:
     """Box of a mask that is on the device already."""
     box = begun_with(np.array([*marked.shape, 0, 0, 0], dtype=np.int32))
-    also = upload(NO_MASK) if other is None else other
+    also = upload(_NO_MASK) if other is None else other
     _extend_box[over_voxels(marked.shape)](marked, flip, also, int(other is not None), box)
     za, ya, xa, zb, yb, xb = (int(edge) for edge in download(box)[0])
     return None if zb == 0 else ((za, ya, xa), (zb, yb, xb))

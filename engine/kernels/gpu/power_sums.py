@@ -13,7 +13,7 @@ from engine.kernels.gpu.device import begun_with, download, over_items, upload
 THREADS = 1 << 16
 """Enough to fill any GPU; each reads every 65536th voxel, neighbors side by side."""
 
-OFFSET = 1 << 15
+_OFFSET = 1 << 15
 """Added to each voxel: the atomic sum is one of unsigned numbers."""
 
 
@@ -24,7 +24,7 @@ def power_sums(voxels: npt.NDArray[np.int16]) -> tuple[int, int]:
     _add[over_items(min(count, THREADS))](upload(voxels.reshape(-1)), sums)
     (found,) = download(sums)
     shifted, squares = int(found[0]), int(found[1])
-    return shifted - OFFSET * count, squares
+    return shifted - _OFFSET * count, squares
 
 
 @cuda.jit
@@ -37,7 +37,7 @@ def _add(values: Any, sums: Any) -> None:
     shifted, squares = int64(0), int64(0)
     for i in range(cuda.grid(1), values.size, cuda.gridsize(1)):
         value = int64(values[i])
-        shifted += value + OFFSET
+        shifted += value + _OFFSET
         squares += value * value
     cuda.atomic.add(of_block, 0, uint64(shifted))
     cuda.atomic.add(of_block, 1, uint64(squares))

@@ -25,7 +25,7 @@ from engine.kernels.gpu.device import (
 )
 
 POLE = math.sqrt(3.0) - 2.0
-GAIN = (1.0 - POLE) * (1.0 - 1.0 / POLE)
+_GAIN = (1.0 - POLE) * (1.0 - 1.0 / POLE)
 HORIZON = 24
 """Terms of the initial sum: the pole's powers are below 1e-13 past it."""
 
@@ -286,9 +286,9 @@ def _prefilter_lines(spline: Any, axis: Any) -> None:
         power *= POLE
     if terms < HORIZON:
         first /= 1.0 - power
-    line[0] = GAIN * first
+    line[0] = _GAIN * first
     for i in range(1, n):
-        line[i] = GAIN * line[i] + POLE * line[i - 1]
+        line[i] = _GAIN * line[i] + POLE * line[i - 1]
     line[n - 1] = POLE / (POLE * POLE - 1.0) * (line[n - 1] + POLE * line[n - 2])
     for i in range(n - 2, -1, -1):
         line[i] = POLE * (line[i + 1] - line[i])

@@ -20,7 +20,7 @@ from numba import config, cuda
 
 from engine.kernels.arguments import ByteArray
 
-SMALLEST_BUFFER: Final = 1 << 12
+_SMALLEST_BUFFER: Final = 1 << 12
 
 Array = npt.NDArray[Any]
 
@@ -156,7 +156,7 @@ class Residency:
 
     def _take(self, size: int) -> ByteArray:
         """A pinned buffer that nothing is using; they are few, and locking pages is slow."""
-        room = max(SMALLEST_BUFFER, 1 << (size - 1).bit_length())
+        room = max(_SMALLEST_BUFFER, 1 << (size - 1).bit_length())
         fitting = [i for i, buffer in enumerate(self._spare) if size <= buffer.size <= 4 * room]
         if fitting:
             return self._spare.pop(min(fitting, key=lambda i: self._spare[i].size))

@@ -13,8 +13,8 @@ from engine.kernels.arguments import DoubleArray, Index3
 PLACES = ((0, 1, 2), (1, 3, 4), (2, 4, 5))
 """Where the elements of a symmetric 3x3 block stand among its six numbers."""
 
-TIGHT = 1e-13
-ROUNDS = 100
+_TIGHT = 1e-13
+_ROUNDS = 100
 """Iterations for each unknown at most: an exact solution, whatever the caller would be content with."""
 
 
@@ -35,7 +35,7 @@ def solve_bending(
         matrix.shape, matvec=lambda rest: np.einsum("nij,nj->ni", inverse, rest.reshape(-1, 3)).ravel()
     )
     found, _ = cg(
-        matrix.tocsr(), right.ravel(), rtol=TIGHT, atol=0.0, maxiter=ROUNDS * right.size, M=precondition
+        matrix.tocsr(), right.ravel(), rtol=_TIGHT, atol=0.0, maxiter=_ROUNDS * right.size, M=precondition
     )
     return np.asarray(found).reshape(right.shape)
 

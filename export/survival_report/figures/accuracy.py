@@ -23,7 +23,7 @@ from export.survival_report.figures.drawing import (
 from export.survival_report.figures.round_times import round_times
 
 PANELS_ABREAST: Final = 2
-MOST_HORIZONS: Final = 3
+_MOST_HORIZONS: Final = 3
 
 
 def draw_brier(evaluations: Sequence[Evaluation], time_unit: str) -> Figure:
@@ -66,7 +66,7 @@ def _draw_brier_curve(axes: Axes, brier: BrierReport) -> None:
 def draw_calibration(evaluations: Sequence[Evaluation], endpoint: str, time_unit: str) -> Figure:
     """Predicted against observed probability of the endpoint; a row for each cohort, a column for each horizon."""
     shown = [item for item in evaluations if item.calibration]
-    horizons = calibrated_horizons(shown)
+    horizons = _calibrated_horizons(shown)
     figure = new_figure(2.75 * len(horizons) + 0.7, 2.95 * len(shown) + 0.25)
     panels = figure.subplots(len(shown), len(horizons), squeeze=False)
     for row, item in zip(panels, shown, strict=True):
@@ -80,12 +80,12 @@ def draw_calibration(evaluations: Sequence[Evaluation], endpoint: str, time_unit
     return figure
 
 
-def calibrated_horizons(evaluations: Sequence[Evaluation]) -> list[float]:
+def _calibrated_horizons(evaluations: Sequence[Evaluation]) -> list[float]:
     """Horizons that are drawn: all, or three of many, the first and the last among them."""
     horizons = sorted({curve.horizon_months for item in evaluations for curve in item.calibration})
-    if len(horizons) <= MOST_HORIZONS:
+    if len(horizons) <= _MOST_HORIZONS:
         return horizons
-    places = np.linspace(0, len(horizons) - 1, MOST_HORIZONS).round().astype(int)
+    places = np.linspace(0, len(horizons) - 1, _MOST_HORIZONS).round().astype(int)
     return [horizons[place] for place in places]
 
 

@@ -12,12 +12,12 @@ from export.survival_report.explanation import Contribution, ContributionReport,
 from export.survival_report.figures.drawing import BLUE, INK, LIGHT_BLUE, QUIET, WINE, new_figure, quiet_grid
 from export.survival_report.units import WITHOUT_UNIT
 
-MOST_PANELS: Final = 8
+_MOST_PANELS: Final = 8
 
 
 def draw_contributions(report: ContributionReport) -> Figure:
     """Attention, effective signal and permutation loss of every covariate, the strongest on top."""
-    ordered = by_strength(report)
+    ordered = _by_strength(report)
     permuted = all(item.permutation_c_index_loss is not None for item in ordered)
     figure = new_figure(9.2, 1.25 + 0.42 * len(ordered))
     panels = figure.subplots(1, 3 if permuted else 2, sharey=True)
@@ -65,14 +65,14 @@ def draw_dependence(report: ContributionReport) -> Figure:
     return figure
 
 
-def by_strength(report: ContributionReport) -> list[Contribution]:
+def _by_strength(report: ContributionReport) -> list[Contribution]:
     """Covariates by falling mean absolute signal."""
     return sorted(report.covariates, key=lambda item: (-item.mean_absolute_signal, item.covariate))
 
 
 def with_dependence(report: ContributionReport) -> Sequence[Contribution]:
     """Covariates that are drawn by :func:`draw_dependence`, the strongest first."""
-    return [item for item in by_strength(report) if len(item.dependence) > 1][:MOST_PANELS]
+    return [item for item in _by_strength(report) if len(item.dependence) > 1][:_MOST_PANELS]
 
 
 def _draw_spread(axes: Axes, y: float, spread: Quantiles) -> None:

@@ -23,10 +23,10 @@ GRID: Final = "#e3e3e3"
 BLUE, GOLD, WINE = "#004488", "#997700", "#994455"
 LIGHT_BLUE, LIGHT_GOLD, LIGHT_WINE = "#6699cc", "#eecc66", "#ee99aa"
 LINE_STYLES: Final = ("solid", (0, (6, 1.6)), (0, (2, 1.2)), "dashdot")
-DOTS_PER_INCH: Final = 150
-LABEL_STRIP_IN: Final = 0.24
+_DOTS_PER_INCH: Final = 150
+_LABEL_STRIP_IN: Final = 0.24
 
-STYLE: Final[dict[Any, Any]] = {
+_STYLE: Final[dict[Any, Any]] = {
     "font.family": "DejaVu Sans",
     "font.size": 9.5,
     "text.color": INK,
@@ -82,7 +82,7 @@ def report_style() -> Iterator[None]:
     """Draw in the report's style, whatever the caller's matplotlibrc says."""
     with mpl.rc_context():
         mpl.rcdefaults()
-        mpl.rcParams.update(STYLE)
+        mpl.rcParams.update(_STYLE)
         yield
 
 
@@ -102,18 +102,18 @@ def finish(figure: Figure, name: str, caption: str, alternative: str, *, simulat
     figure.set_layout_engine("none")
     svg, png = BytesIO(), BytesIO()
     figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-    figure.savefig(png, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
+    figure.savefig(png, format="png", dpi=_DOTS_PER_INCH, metadata={"Software": None})
     width = round(96 * figure.get_figwidth())
     return DrawnFigure(name, caption, alternative, width, svg.getvalue(), png.getvalue())
 
 
 def _label_simulated(figure: Figure) -> None:
     """Add a strip above everything else that says so."""
-    height = figure.get_figheight() + LABEL_STRIP_IN
+    height = figure.get_figheight() + _LABEL_STRIP_IN
     figure.set_figheight(height)
     engine = figure.get_layout_engine()
     if isinstance(engine, ConstrainedLayoutEngine):
-        engine.set(rect=(0.0, 0.0, 1.0, 1.0 - LABEL_STRIP_IN / height))
+        engine.set(rect=(0.0, 0.0, 1.0, 1.0 - _LABEL_STRIP_IN / height))
     figure.text(
         0.995, 1.0 - 0.04 / height, SIMULATED_COHORT, ha="right", va="top", fontsize=8.5, color=WINE,
         fontweight="bold", in_layout=False,

@@ -20,9 +20,9 @@ from export.survival_report.figures.drawing import (
 )
 from export.survival_report.regression import CoxReport, HazardRatio, Nomogram, NomogramTick
 
-WIDEST_RATIO: Final = 50.0
+_WIDEST_RATIO: Final = 50.0
 """Hazard ratios beyond this, either way, end in an arrow."""
-LABEL_POINTS: Final = 1.25
+_LABEL_POINTS: Final = 1.25
 """Width of one character of a tick's label, in points of a nomogram 100 points wide."""
 
 
@@ -40,15 +40,15 @@ def draw_forest(cox: CoxReport) -> Figure:
             _draw_ratio(axes, univariable[name], place + 0.17, QUIET, "o")
     _dress_forest(axes, names, {**univariable, **multivariable})
     ends = [end for row in (*cox.univariable, *cox.multivariable) for end in row.interval_95]
-    low = max(min([*ends, 0.5]) / 1.25, 1 / WIDEST_RATIO)
-    high = min(max([*ends, 2.0]) * 1.25, WIDEST_RATIO)
+    low = max(min([*ends, 0.5]) / 1.25, 1 / _WIDEST_RATIO)
+    high = min(max([*ends, 2.0]) * 1.25, _WIDEST_RATIO)
     axes.set_xlim(low, high)
     return figure
 
 
 def _draw_ratio(axes: Axes, row: HazardRatio, y: float, color: str, marker: str) -> None:
-    low, high = (min(max(end, 1 / WIDEST_RATIO), WIDEST_RATIO) for end in row.interval_95)
-    middle = min(max(row.hazard_ratio, 1 / WIDEST_RATIO), WIDEST_RATIO)
+    low, high = (min(max(end, 1 / _WIDEST_RATIO), _WIDEST_RATIO) for end in row.interval_95)
+    middle = min(max(row.hazard_ratio, 1 / _WIDEST_RATIO), _WIDEST_RATIO)
     axes.plot([low, high], [y, y], color=color, linewidth=1.5, solid_capstyle="butt")
     axes.plot(
         middle, y, marker, color=color, markersize=5.5, markerfacecolor=color if marker == "s" else "white"
@@ -126,7 +126,7 @@ def _draw_scale(
     taken = {"below": -1e9, "above": -1e9}
     for place, tick in sorted(zip(places, ticks, strict=True), key=lambda pair: pair[0]):
         axes.plot([place, place], [y - 0.09, y + 0.09], color=color, linewidth=0.9)
-        half = 0.5 * LABEL_POINTS * len(tick.label) + 0.5
+        half = 0.5 * _LABEL_POINTS * len(tick.label) + 0.5
         side = next((side for side, end in taken.items() if place - half > end), None)
         if side is None:
             continue  # no room: the tick stands without a label

@@ -31,7 +31,7 @@ from export.survival_report.figures.survival import (
 )
 from export.survival_report.fit_report import FitReport
 
-Drawing = tuple[Figure, str, str]
+_Drawing = tuple[Figure, str, str]
 
 KAPLAN_MEIER: Final = "kaplan-meier"
 BRIER: Final = "brier"
@@ -67,7 +67,7 @@ def draw_figures(report: FitReport) -> dict[str, DrawnFigure]:
     return figures
 
 
-def _kaplan_meier(report: FitReport) -> Drawing | None:
+def _kaplan_meier(report: FitReport) -> _Drawing | None:
     shown = [item for item in report.evaluations if item.risk_groups is not None]
     if not shown:
         return None
@@ -85,7 +85,7 @@ def _kaplan_meier(report: FitReport) -> Drawing | None:
     return draw_risk_groups(shown, report.endpoint, report.time_unit), caption, words
 
 
-def _brier(report: FitReport) -> Drawing | None:
+def _brier(report: FitReport) -> _Drawing | None:
     shown = [item for item in report.evaluations if item.brier is not None]
     if not shown:
         return None
@@ -97,7 +97,7 @@ def _brier(report: FitReport) -> Drawing | None:
     return draw_brier(shown, report.time_unit), caption, brier_alternative(shown)
 
 
-def _calibration(report: FitReport) -> Drawing | None:
+def _calibration(report: FitReport) -> _Drawing | None:
     shown = [item for item in report.evaluations if item.calibration]
     if not shown:
         return None
@@ -118,7 +118,7 @@ def _with_competing(report: FitReport) -> str:
     return f" A case with {event} counts as free of the endpoint for good; observed is Aalen and Johansen's incidence."
 
 
-def _competing_risk(report: FitReport) -> Drawing | None:
+def _competing_risk(report: FitReport) -> _Drawing | None:
     competing = report.competing_risk
     if competing is None:
         return None
@@ -135,14 +135,14 @@ def _competing_risk(report: FitReport) -> Drawing | None:
     return draw_competing_risk(competing, report.endpoint, report.time_unit), caption, alternative
 
 
-def _forest(report: FitReport) -> Drawing | None:
+def _forest(report: FitReport) -> _Drawing | None:
     if report.cox is None or not (report.cox.univariable or report.cox.multivariable):
         return None
     caption = "Hazard ratios of the Cox model with 95 % Wald intervals, on a logarithmic axis."
     return draw_forest(report.cox), caption, forest_alternative(report.cox)
 
 
-def _nomogram(report: FitReport) -> Drawing | None:
+def _nomogram(report: FitReport) -> _Drawing | None:
     if report.nomogram is None:
         return None
     caption = (
@@ -159,7 +159,7 @@ def _nomogram(report: FitReport) -> Drawing | None:
     return figure, caption, nomogram_alternative(report.nomogram)
 
 
-def _contributions(report: FitReport) -> Drawing | None:
+def _contributions(report: FitReport) -> _Drawing | None:
     if report.contributions is None:
         return None
     caption = (
@@ -174,7 +174,7 @@ def _contributions(report: FitReport) -> Drawing | None:
     )
 
 
-def _dependence(report: FitReport) -> Drawing | None:
+def _dependence(report: FitReport) -> _Drawing | None:
     if report.contributions is None or not with_dependence(report.contributions):
         return None
     caption = (
@@ -189,7 +189,7 @@ def _dependence(report: FitReport) -> Drawing | None:
     return draw_dependence(report.contributions), caption, "Log hazard ratio of " + "; ".join(lines) + "."
 
 
-def _signature(report: FitReport) -> Drawing | None:
+def _signature(report: FitReport) -> _Drawing | None:
     signature = report.signature
     if signature is None or not signature.weights:
         return None
@@ -200,7 +200,7 @@ def _signature(report: FitReport) -> Drawing | None:
     return draw_signature(signature), caption, signature_alternative(signature)
 
 
-def _penalty_path(report: FitReport) -> Drawing | None:
+def _penalty_path(report: FitReport) -> _Drawing | None:
     if report.signature is None or report.signature.path is None:
         return None
     path = report.signature.path
@@ -216,7 +216,7 @@ def _penalty_path(report: FitReport) -> Drawing | None:
     return draw_penalty_path(path), caption, alternative
 
 
-DRAWINGS: Final[dict[str, Callable[[FitReport], Drawing | None]]] = {
+DRAWINGS: Final[dict[str, Callable[[FitReport], _Drawing | None]]] = {
     KAPLAN_MEIER: _kaplan_meier,
     BRIER: _brier,
     CALIBRATION: _calibration,

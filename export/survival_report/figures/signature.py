@@ -21,13 +21,13 @@ from export.survival_report.figures.drawing import (
     quiet_grid,
 )
 
-MOST_FEATURES: Final = 25
-MOST_NAMED_LINES: Final = 6
+_MOST_FEATURES: Final = 25
+_MOST_NAMED_LINES: Final = 6
 
 
 def draw_signature(signature: SignatureReport) -> Figure:
     """Coefficient of every chosen feature, and the share of outer folds that chose it."""
-    shown = signature.weights[:MOST_FEATURES]
+    shown = signature.weights[:_MOST_FEATURES]
     figure = new_figure(8.8, 1.1 + 0.27 * len(shown))
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[1.5, 1.0])
     for place, weight in enumerate(shown):
@@ -107,7 +107,7 @@ def _draw_coefficients(axes: Axes, path: PenaltyPath) -> None:
     ordered = sorted(path.coefficients.items(), key=lambda item: (-abs(item[1][at]), item[0]))
     colors = (BLUE, WINE, GOLD)
     for place, (name, coefficients) in enumerate(ordered):
-        named = place < MOST_NAMED_LINES and coefficients[at] != 0.0
+        named = place < _MOST_NAMED_LINES and coefficients[at] != 0.0
         axes.plot(
             path.penalties, coefficients, color=colors[place % 3] if named else "#bbbbbb",
             linestyle=("solid", (0, (5, 1.5)))[place // 3 % 2] if named else "solid",

@@ -27,9 +27,9 @@ from export.survival_report.figures.round_times import round_times
 from export.survival_report.regression import CompetingRisk
 
 PANELS_ABREAST: Final = 2
-TITLE_CHARACTERS: Final = 46
-OTHER_LOOK: Final = (BLUE, LINE_STYLES[0])
-GROUP_LOOKS: Final = {
+_TITLE_CHARACTERS: Final = 46
+_OTHER_LOOK: Final = (BLUE, LINE_STYLES[0])
+_GROUP_LOOKS: Final = {
     "low risk": (BLUE, LINE_STYLES[0]),
     "middle risk": (GOLD, LINE_STYLES[1]),
     "high risk": (WINE, LINE_STYLES[2]),
@@ -52,7 +52,7 @@ def draw_risk_groups(evaluations: Sequence[Evaluation], endpoint: str, time_unit
         _draw_curves(curves, groups)
         curves.tick_params(labelbottom=False)
         title = f"{item.title}, log-rank {p_value_words(groups.log_rank_p)}"
-        curves.set_title(fill(title, TITLE_CHARACTERS), fontsize=9, pad=22)
+        curves.set_title(fill(title, _TITLE_CHARACTERS), fontsize=9, pad=22)
         probability_axis(curves, "y", f"free of {short_name(endpoint)}")
         _draw_numbers_at_risk(numbers, groups, time_unit, first=column == 0)
     return figure
@@ -60,7 +60,7 @@ def draw_risk_groups(evaluations: Sequence[Evaluation], endpoint: str, time_unit
 
 def _draw_curves(axes: Axes, groups: RiskGroups) -> None:
     for group in groups.groups:
-        color, style = GROUP_LOOKS.get(group.label, OTHER_LOOK)
+        color, style = _GROUP_LOOKS.get(group.label, _OTHER_LOOK)
         axes.step(
             group.months, group.survival, where="post", color=color, linestyle=style, linewidth=1.7,
             label=group.label,
@@ -76,7 +76,7 @@ def _draw_curves(axes: Axes, groups: RiskGroups) -> None:
 
 def _draw_numbers_at_risk(axes: Axes, groups: RiskGroups, time_unit: str, *, first: bool) -> None:
     for place, group in enumerate(groups.groups):
-        color, _ = GROUP_LOOKS.get(group.label, OTHER_LOOK)
+        color, _ = _GROUP_LOOKS.get(group.label, _OTHER_LOOK)
         for month, number in zip(groups.at_months, group.at_risk, strict=True):
             axes.text(
                 month, place, str(number), ha="center", va="center", fontsize=8.5,
