@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-
+from engine.arrays import Float64Array
 from engine.geometry import Vector3
 
 
@@ -118,7 +116,7 @@ class AlignmentFinding:
     """
 
     method: str
-    planning_from_verification: npt.NDArray[np.float64] | None = None
+    planning_from_verification: Float64Array | None = None
     similarity: float | None = None
     residual_mm: float | None = None
     pose_sd_mm: float | None = None

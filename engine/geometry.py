@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from engine.arrays import BoolArray, Float64Array
 from engine.errors import InvalidGeometryError
 
 DIRECTION_TOLERANCE = 1e-3
@@ -21,7 +22,6 @@ SAME_GRID_TOLERANCE_MM = 0.05
 """Two grids are one when no corner differs by more: a tenth of the finest CT voxel."""
 
 Vector3 = tuple[float, float, float]
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class VolumeGeometry:
             )
 
     @property
-    def affine_lps_mm(self) -> FloatArray:
+    def affine_lps_mm(self) -> Float64Array:
         """Homogeneous 4x4 matrix from a (z, y, x) index to an LPS position in mm."""
         matrix = np.eye(4)
         matrix[:3, :3] = np.array(self.directions_zyx_lps).T * np.array(self.spacing_zyx_mm)
@@ -86,7 +86,7 @@ class VolumeGeometry:
         return matrix
 
     @property
-    def index_from_lps(self) -> FloatArray:
+    def index_from_lps(self) -> Float64Array:
         """Homogeneous 4x4 matrix from an LPS position in mm to a (z, y, x) index."""
         return np.asarray(np.linalg.inv(self.affine_lps_mm), dtype=np.float64)
 
@@ -95,21 +95,21 @@ class VolumeGeometry:
         """Volume of one voxel, mL."""
         return float(np.prod(self.spacing_zyx_mm)) / 1000.0
 
-    def to_lps(self, index_zyx: npt.ArrayLike) -> FloatArray:
+    def to_lps(self, index_zyx: npt.ArrayLike) -> Float64Array:
         """Positions (..., 3) in LPS mm of indices (..., 3) in (z, y, x) order."""
         return apply_affine(self.affine_lps_mm, index_zyx)
 
-    def to_index(self, position_lps_mm: npt.ArrayLike) -> FloatArray:
+    def to_index(self, position_lps_mm: npt.ArrayLike) -> Float64Array:
         """Fractional (z, y, x) indices (..., 3) of LPS positions (..., 3) in mm."""
         return apply_affine(self.index_from_lps, position_lps_mm)
 
-    def contains(self, position_lps_mm: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+    def contains(self, position_lps_mm: npt.ArrayLike) -> BoolArray:
         """Whether positions lie inside the outer faces of the volume's voxels."""
         index = self.to_index(position_lps_mm)
         inside = (index >= -0.5) & (index <= np.array(self.shape_zyx) - 0.5)
         return np.asarray(inside.all(axis=-1))
 
-    def corners_lps_mm(self) -> FloatArray:
+    def corners_lps_mm(self) -> Float64Array:
         """The eight outermost voxel centers, (8, 3) LPS mm."""
         last = np.array(self.shape_zyx) - 1
         return self.to_lps(np.array(list(np.ndindex(2, 2, 2))) * last)
@@ -149,7 +149,7 @@ class VolumeGeometry:
         )
 
 
-def apply_affine(matrix: npt.ArrayLike, points: npt.ArrayLike) -> FloatArray:
+def apply_affine(matrix: npt.ArrayLike, points: npt.ArrayLike) -> Float64Array:
     """Map points (..., 3) by a homogeneous 4x4 (or 3x4) matrix."""
     m = np.asarray(matrix, dtype=np.float64)
     return np.asarray(points, dtype=np.float64) @ m[:3, :3].T + m[:3, 3]

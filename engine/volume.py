@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
+from engine.arrays import BoolArray, Int16Array
 from engine.errors import EmptyMaskError, GridMismatchError, InvalidGeometryError
 from engine.geometry import VolumeGeometry
 
@@ -45,7 +45,7 @@ class CtVolume:
         If the array and the geometry have different shapes, or the array is not int16.
     """
 
-    voxels_hu: npt.NDArray[np.int16]
+    voxels_hu: Int16Array
     geometry: VolumeGeometry
     acquisition: Acquisition = field(default_factory=Acquisition)
 
@@ -77,7 +77,7 @@ class LabelMask:
         If the array and the geometry have different shapes, or the array is not bool.
     """
 
-    voxels: npt.NDArray[np.bool_]
+    voxels: BoolArray
     geometry: VolumeGeometry
     name: str = "mask"
 

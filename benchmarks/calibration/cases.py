@@ -12,9 +12,10 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
+from engine.arrays import Float64Array
 from engine.errors import InvalidRequestError
 from engine.files.image_file import read_ct_image, read_mask_image
-from engine.geometry import FloatArray, Vector3, VolumeGeometry
+from engine.geometry import Vector3, VolumeGeometry
 from engine.phantoms.chest import Chest, chest_of_ct, procedural_chest, random_place
 from engine.phantoms.deformation import DeformationKind
 from engine.phantoms.procedure import CHEST_BEYOND_SCAN_MM, Course, PhantomProcedure, run_course
@@ -206,7 +207,7 @@ def _inserted(rng: np.random.Generator, said: CaseDescription, real: RealMateria
     chest, own = real.thin_chest, real.thin_nodule
     tumor = _tumor(rng, said, real)
 
-    def depth_in_right_lung(points: FloatArray) -> FloatArray:
+    def depth_in_right_lung(points: Float64Array) -> Float64Array:
         # The CT was cut for its right lung; what it shows of the left one is a sliver at its edge.
         return np.where(points[..., 0] < RIGHT_OF_X_MM, chest.lung_depth_mm(points), -np.inf)
 
@@ -236,7 +237,7 @@ def _tumor(rng: np.random.Generator, said: CaseDescription, real: RealMaterial |
     return SmoothedMask(LabelMask(padded, VolumeGeometry(padded.shape, spacing), "tumor"))
 
 
-def _moved(tumor: TumorShape, center_lps_mm: FloatArray) -> TumorShape:
+def _moved(tumor: TumorShape, center_lps_mm: Float64Array) -> TumorShape:
     if isinstance(tumor, LobulatedTumor):
         return LobulatedTumor(center_lps_mm, tumor.radii_mm, tumor.turn, tumor.bumps)
     assert isinstance(tumor, SmoothedMask)  # noqa: S101 - the only other one made here
@@ -246,7 +247,7 @@ def _moved(tumor: TumorShape, center_lps_mm: FloatArray) -> TumorShape:
     return SmoothedMask(LabelMask(tumor.mask.voxels, geometry, "tumor"))
 
 
-def _cropped(ct: CtVolume, tumor: LabelMask, center_lps_mm: FloatArray) -> tuple[CtVolume, LabelMask]:
+def _cropped(ct: CtVolume, tumor: LabelMask, center_lps_mm: Float64Array) -> tuple[CtVolume, LabelMask]:
     """The part of a real CT that a planning scan of this study would show."""
     index = ct.geometry.to_index(center_lps_mm)
     half = 0.5 * SIZE_MM / np.array(ct.geometry.spacing_zyx_mm)

@@ -15,11 +15,9 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from benchmarks.calibration.results import RESULTS, Row, read_results
-
-FloatArray = npt.NDArray[np.float64]
+from engine.arrays import Float64Array
 
 MISS_MM: Final = 3.0
 """A case with at most this margin must never be called complete."""
@@ -274,7 +272,7 @@ def _correlation(one: Sequence[float], other: Sequence[float]) -> float | None:
     return float(np.corrcoef(one, other)[0, 1])
 
 
-def _median(values: Sequence[float] | FloatArray) -> float | None:
+def _median(values: Sequence[float] | Float64Array) -> float | None:
     return float(np.median(values)) if len(values) else None
 
 

@@ -30,7 +30,7 @@ from benchmarks.registration.cases import Case, all_cases, scores  # noqa: E402 
 from benchmarks.registration.peers import PEERS, Pair  # noqa: E402
 from benchmarks.registration.report import draw, summary, table  # noqa: E402
 from engine import __version__  # noqa: E402
-from engine.geometry import FloatArray  # noqa: E402
+from engine.arrays import Float64Array  # noqa: E402
 from engine.refusal import RefusedError  # noqa: E402
 from engine.registration.field import DisplacementField  # noqa: E402
 
@@ -45,7 +45,7 @@ class Found:
     """What a method returned, and what it says of itself."""
 
     field: DisplacementField
-    moving_from_fixed: FloatArray | None = None
+    moving_from_fixed: Float64Array | None = None
     uncertainty_mm: float | None = None
     method: str = ""
 

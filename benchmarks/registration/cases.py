@@ -14,11 +14,12 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from benchmarks.registration.peers import Pair
-from engine.coverage.grid import Float32Array, lay_out
+from engine.arrays import Float32Array, Float64Array
+from engine.coverage.grid import lay_out
 from engine.coverage.ratio import TARGET_MARGIN_MM, measure_coverage
 from engine.files.displacement_file import read_displacement
 from engine.files.reading import read_ct, read_mask
-from engine.geometry import FloatArray, VolumeGeometry, apply_affine
+from engine.geometry import VolumeGeometry, apply_affine
 from engine.kernels.distance import signed_distance_mm
 from engine.phantoms import make_procedure
 from engine.registration.field import DisplacementField
@@ -130,7 +131,7 @@ def phantom_case(name: str, **chosen: Any) -> Case:
     return Case(name, pair, None, LandmarkPairs(in_fixed, in_moving), None)
 
 
-def scores(case: Case, field: DisplacementField, moving_from_fixed: FloatArray | None = None) -> Score:
+def scores(case: Case, field: DisplacementField, moving_from_fixed: Float64Array | None = None) -> Score:
     """Everything that is measured of one field; ``moving_from_fixed`` is the rigid motion of Coldspot's tumor."""
     found: Score = {"folding_share": float((field.jacobian_determinant() <= 0).mean())}
     if case.landmarks is not None:
@@ -158,7 +159,7 @@ def scores(case: Case, field: DisplacementField, moving_from_fixed: FloatArray |
 
 
 def count_tumor(
-    pair: Pair, displacement: Callable[[FloatArray], FloatArray], near: FloatArray
+    pair: Pair, displacement: Callable[[Float64Array], Float64Array], near: Float64Array
 ) -> tuple[float, float]:
     """Count voxels of 0.5 mm, masks linearly interpolated and their surface where they reach one half.
 
@@ -188,14 +189,14 @@ def count_tumor(
     return covered, float(np.count_nonzero(tumor >= SURFACE_LEVEL)) * grid.voxel_volume_ml
 
 
-def measured_tcr(tumor: LabelMask, zone: LabelMask, moving_from_fixed: FloatArray) -> float:
+def measured_tcr(tumor: LabelMask, zone: LabelMask, moving_from_fixed: Float64Array) -> float:
     """Target coverage ratio as an assessment measures it, from the rigid motion of the tumor."""
     laid_out = lay_out(StructureSurface(tumor), StructureSurface(zone), None, None, moving_from_fixed)
     whole, _ = measure_coverage(laid_out, laid_out.zone, laid_out.distance_to_zone_mm)
     return whole.tcr
 
 
-def rigid_projection(fixed: FloatArray, moving: FloatArray) -> FloatArray:
+def rigid_projection(fixed: Float64Array, moving: Float64Array) -> Float64Array:
     """The rigid motion (4, 4) nearest to point pairs (Arun et al., IEEE PAMI 9:698-700, 1987)."""
     at_fixed, at_moving = fixed.mean(axis=0), moving.mean(axis=0)
     turn, _ = Rotation.align_vectors(moving - at_moving, fixed - at_fixed)
@@ -205,12 +206,12 @@ def rigid_projection(fixed: FloatArray, moving: FloatArray) -> FloatArray:
     return matrix
 
 
-def _counting_grid(frame: VolumeGeometry, points: FloatArray, room_mm: float) -> VolumeGeometry:
+def _counting_grid(frame: VolumeGeometry, points: Float64Array, room_mm: float) -> VolumeGeometry:
     low = points.min(axis=0) - room_mm - OFF_CENTERS_MM
     return frame.around(low, points.max(axis=0) + room_mm, COUNTING_SPACING_MM)
 
 
-def _slabs(grid: VolumeGeometry, thickness: int = 16) -> Iterator[FloatArray]:
+def _slabs(grid: VolumeGeometry, thickness: int = 16) -> Iterator[Float64Array]:
     """Positions of the voxels of a grid, a few slices at a time."""
     for start in range(0, grid.shape_zyx[0], thickness):
         stop = min(start + thickness, grid.shape_zyx[0])
@@ -218,7 +219,7 @@ def _slabs(grid: VolumeGeometry, thickness: int = 16) -> Iterator[FloatArray]:
         yield grid.to_lps(index + np.array([start, 0, 0]))
 
 
-def _share(mask: LabelMask, points: FloatArray) -> Float32Array:
+def _share(mask: LabelMask, points: Float64Array) -> Float32Array:
     """The mask at any places, linearly interpolated."""
     index = np.moveaxis(mask.geometry.to_index(points), -1, 0)
     share = ndimage.map_coordinates(mask.voxels.astype(np.float32), index, order=1, mode="constant")

@@ -20,7 +20,8 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from benchmarks.threads import THREADS
-from engine.geometry import FloatArray, VolumeGeometry, apply_affine
+from engine.arrays import BoolArray, Float32Array, Float64Array
+from engine.geometry import VolumeGeometry, apply_affine
 from engine.kernels.resampling import resample
 from engine.registration.field import DisplacementField
 from engine.volume import CtVolume, LabelMask
@@ -160,7 +161,7 @@ def demons(pair: Pair) -> DisplacementField:
     return _composed(grid, start, shift_mm)
 
 
-def rigid_start(pair: Pair) -> FloatArray:
+def rigid_start(pair: Pair) -> Float64Array:
     """Rigid alignment by mutual information from the centers of mass, the zone masked out; moving from fixed."""
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(THREADS)
     fixed, moving = (sitk_image(windowed(ct) - WINDOW_HU[0], ct.geometry) for ct in _both(pair))
@@ -234,16 +235,16 @@ def _both(pair: Pair) -> tuple[CtVolume, CtVolume]:
     return pair.fixed, pair.moving
 
 
-def windowed(ct: CtVolume) -> npt.NDArray[np.float32]:
+def windowed(ct: CtVolume) -> Float32Array:
     return np.clip(ct.voxels_hu, *WINDOW_HU).astype(np.float32)
 
 
-def _beyond_zone(zone: LabelMask) -> npt.NDArray[np.bool_]:
+def _beyond_zone(zone: LabelMask) -> BoolArray:
     away = ndimage.distance_transform_edt(~zone.voxels, sampling=zone.geometry.spacing_zyx_mm)
     return np.asarray(away > MASKED_AROUND_ZONE_MM)
 
 
-def _on_grid(ct: CtVolume, grid: VolumeGeometry, ct_from_grid: FloatArray) -> npt.NDArray[np.float32]:
+def _on_grid(ct: CtVolume, grid: VolumeGeometry, ct_from_grid: Float64Array) -> Float32Array:
     """Windowed HU on a grid of the fixed frame."""
     hu = resample(
         windowed(ct),
@@ -255,7 +256,7 @@ def _on_grid(ct: CtVolume, grid: VolumeGeometry, ct_from_grid: FloatArray) -> np
     return np.asarray(hu, dtype=np.float32)
 
 
-def _composed(grid: VolumeGeometry, start: FloatArray, shift_mm: FloatArray) -> DisplacementField:
+def _composed(grid: VolumeGeometry, start: Float64Array, shift_mm: Float64Array) -> DisplacementField:
     """The rigid start after a displacement on the grid of the fixed frame."""
     points = grid.to_lps(np.moveaxis(np.indices(grid.shape_zyx), 0, -1))
     displacement = apply_affine(start, points + shift_mm) - points

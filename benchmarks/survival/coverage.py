@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from engine.arrays import Float64Array
 from engine.errors import EstimationError
 from export.risk_model.simulated_cohort import (
     COVARIATES,
@@ -29,7 +30,6 @@ from export.survival.breslow import breslow_cumulative_hazard, survival_curves
 from export.survival.brier import BrierCurve, brier_curve
 from export.survival.concordance import concordance_index
 from export.survival.cox import CoxFit, fit_cox
-from export.survival.follow_up import FloatArray
 
 TRUE_HAZARD_RATIOS = (HAZARD_RATIO_SEX, HAZARD_RATIO_FIBRINOGEN_PER_G_PER_L, HAZARD_RATIO_COMPLETE_COVERAGE)
 COHORTS, CASES, SEED = 200, 217, 1
@@ -128,14 +128,14 @@ def _coverage(index: int, fits: list[CoxFit], cohorts: int) -> Coverage:
     )
 
 
-def _predicted(fit: CoxFit, cohort: SimulatedCohort, fresh: SimulatedCohort) -> FloatArray:
+def _predicted(fit: CoxFit, cohort: SimulatedCohort, fresh: SimulatedCohort) -> Float64Array:
     hazard = breslow_cumulative_hazard(
         cohort.months, cohort.progressed, fit.log_risk(cohort.covariates), SCORED_MONTHS
     )
     return survival_curves(hazard, fit.log_risk(fresh.covariates))
 
 
-def _brier(fresh: SimulatedCohort, survival: FloatArray, reference: SimulatedCohort) -> BrierCurve:
+def _brier(fresh: SimulatedCohort, survival: Float64Array, reference: SimulatedCohort) -> BrierCurve:
     follow_up = (reference.months, reference.progressed)
     return brier_curve(fresh.months, fresh.progressed, survival, SCORED_MONTHS, reference=follow_up)
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from engine.arrays import Float64Array
 from engine.assessment.outcome import AblationAssessment, AssessmentMaps, ClinicalInputs, maps_of
 from engine.assessment.planning import AssessmentSettings, PreparedPlanning, prepare_planning, require_thin
 from engine.assessment.wording import (
@@ -30,7 +31,7 @@ from engine.coverage.ratio import measure_coverage, uncovered_in_lung
 from engine.errors import InvalidRequestError, RadiomicsError
 from engine.files.reading import check_same_patient
 from engine.findings import AlignmentFinding, ColdSpot, CoverageFinding, LesionFinding, MarginFinding
-from engine.geometry import FloatArray, apply_affine
+from engine.geometry import apply_affine
 from engine.kernels.backend import resident
 from engine.radiomics.radscore import Radscore
 from engine.refusal import Refusal, RefusalCode, RefusedError
@@ -412,7 +413,7 @@ class _Run:
             model, self.clinical, probability_complete, radscore, include_if_complete=include_if_complete
         )
 
-    def _tumor_center(self, at: Registration) -> FloatArray:
+    def _tumor_center(self, at: Registration) -> Float64Array:
         inverse = np.linalg.inv(at.planning_from_verification)
         return np.asarray(inverse[:3, :3] @ np.array(self.prepared.lesion.centroid_lps_mm) + inverse[:3, 3])
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
-from engine.geometry import FloatArray
+from engine.arrays import Float64Array
 from engine.kernels.backend import BackendName
 from engine.refusal import RefusalCode, RefusedError
 from engine.registration.comparison import PlanningSide
@@ -86,7 +86,7 @@ def supplied_contour(verification: CtVolume, zone: LabelMask, core: LabelMask | 
 def segmented_contour(
     verification: CtVolume,
     segmenter: StructureSegmenter,
-    tumor_points_lps_mm: FloatArray,
+    tumor_points_lps_mm: Float64Array,
     core: LabelMask | None,
     *,
     backend: BackendName = "cpu",

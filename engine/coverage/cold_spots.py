@@ -8,12 +8,12 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
+from engine.arrays import BoolArray, Float64Array
 from engine.coverage.grid import MeasurementField
 from engine.findings import ColdSpot
-from engine.geometry import FloatArray, Vector3
+from engine.geometry import Vector3
 from engine.kernels.components import find_components
 
 _LEAST_VOLUME_ML: Final = 0.001
@@ -25,7 +25,7 @@ _DIRECTION_SHARE: Final = 0.38
 _AXIS_WORDS = (("left", "right"), ("posterior", "anterior"), ("superior", "inferior"))
 
 
-def find_cold_spots(field: MeasurementField, uncovered: npt.NDArray[np.bool_]) -> tuple[ColdSpot, ...]:
+def find_cold_spots(field: MeasurementField, uncovered: BoolArray) -> tuple[ColdSpot, ...]:
     """Rank the uncovered regions of a target.
 
     Parameters
@@ -69,7 +69,7 @@ def find_cold_spots(field: MeasurementField, uncovered: npt.NDArray[np.bool_]) -
     return tuple(spots)
 
 
-def direction_in_words(offset_lps_mm: FloatArray) -> str:
+def direction_in_words(offset_lps_mm: Float64Array) -> str:
     """Name an LPS direction, for example ``right anterior inferior``; ``central`` for none."""
     length = float(np.linalg.norm(offset_lps_mm))
     if length < 1.0:
@@ -87,5 +87,5 @@ def _finite(distance: float) -> float | None:
     return distance if np.isfinite(distance) else None
 
 
-def _vector(values: FloatArray) -> Vector3:
+def _vector(values: Float64Array) -> Vector3:
     return float(values[0]), float(values[1]), float(values[2])

@@ -11,11 +11,10 @@ from functools import cached_property
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from engine.arrays import BoolArray, Float32Array, Float64Array, Int16Array, read_only
 from engine.errors import InvalidRequestError
-from engine.geometry import FloatArray, VolumeGeometry, apply_affine
-from engine.kernels.arguments import read_only
+from engine.geometry import VolumeGeometry, apply_affine
 from engine.kernels.backend import BackendName
 from engine.kernels.distance import distance_mm, signed_distance_mm, surface_points_mm
 from engine.kernels.resampling import resample
@@ -34,9 +33,6 @@ ROOM_MM: Final = 12.0
 
 MOST_VOXELS: Final = 40_000_000
 """A cube of 17 cm: a mask beyond it is no ablation zone, and would take gigabytes."""
-
-Float32Array = npt.NDArray[np.float32]
-BoolArray = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +97,7 @@ class MeasurementField:
         return None if self.core_occupancy is None else self._distance(self.core_occupancy)
 
     @cached_property
-    def tumor_surface_index(self) -> FloatArray:
+    def tumor_surface_index(self) -> Float64Array:
         """Fractional (z, y, x) indices of points on the tumor's surface, (N, 3)."""
         points = surface_points_mm(self.tumor_occupancy, self.geometry.spacing_zyx_mm, SURFACE_LEVEL)
         return np.asarray(points / np.array(self.geometry.spacing_zyx_mm), dtype=np.float64)
@@ -122,7 +118,7 @@ def lay_out(
     zone: StructureSurface,
     core: StructureSurface | None,
     lung: LabelMask | None,
-    planning_from_verification: FloatArray,
+    planning_from_verification: Float64Array,
     *,
     backend: BackendName = "cpu",
 ) -> MeasurementField:
@@ -156,7 +152,7 @@ def lay_out(
     _require_extent(high - low)
     grid = zone.mask.geometry.around(low, high, MEASUREMENT_SPACING_MM)
 
-    def brought(surface: StructureSurface, to_source: FloatArray) -> Float32Array:
+    def brought(surface: StructureSurface, to_source: Float64Array) -> Float32Array:
         return sample(surface.occupancy, surface.crop.geometry, grid, to_source, backend)
 
     tumor_field = brought(tumor, planning_from_verification)
@@ -171,7 +167,7 @@ def lay_out(
     return MeasurementField(grid, tumor_field, zone_field, core_field, in_lung, backend)
 
 
-def _require_extent(extent_mm: FloatArray) -> None:
+def _require_extent(extent_mm: Float64Array) -> None:
     if np.prod(extent_mm / MEASUREMENT_SPACING_MM) > MOST_VOXELS:
         x, y, z = extent_mm
         raise InvalidRequestError(
@@ -184,7 +180,7 @@ def sample(
     voxels: Float32Array,
     source: VolumeGeometry,
     target: VolumeGeometry,
-    source_from_target: FloatArray,
+    source_from_target: Float64Array,
     backend: BackendName,
     *,
     fill: float = 0.0,
@@ -198,7 +194,7 @@ def sample(
     )
 
 
-def region_hu(verification: CtVolume, grid: VolumeGeometry, backend: BackendName) -> npt.NDArray[np.int16]:
+def region_hu(verification: CtVolume, grid: VolumeGeometry, backend: BackendName) -> Int16Array:
     """The verification CT on the measurement grid, HU; -1024 beyond its field of view."""
     return np.asarray(
         resample(

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 
+from engine.arrays import Float32Array, Float64Array
 from engine.coverage.grid import MeasurementField
 from engine.coverage.ratio import TARGET_MARGIN_MM
-from engine.geometry import FloatArray
 from engine.kernels.pose_draws import evaluate_draws
 
 DRAWS: Final = 1000
@@ -53,7 +52,7 @@ class PoseUncertainty:
         About each axis through the tumor's center.
     """
 
-    translation_covariance_mm2: FloatArray
+    translation_covariance_mm2: Float64Array
     rotation_sd_deg: float
 
     @property
@@ -75,8 +74,8 @@ def coverage_interval(
     field: MeasurementField,
     pose: PoseUncertainty,
     *,
-    planning_slice: tuple[FloatArray, float],
-    verification_slice: tuple[FloatArray, float],
+    planning_slice: tuple[Float64Array, float],
+    verification_slice: tuple[Float64Array, float],
     tumor_contour_sd_mm: float | None = None,
     zone_contour_sd_mm: float | None = None,
     draws: int = DRAWS,
@@ -141,7 +140,7 @@ def coverage_interval(
     )
 
 
-def _target_points(field: MeasurementField, widest_mm: float) -> tuple[FloatArray, FloatArray]:
+def _target_points(field: MeasurementField, widest_mm: float) -> tuple[Float64Array, Float64Array]:
     """Indices and tumor distances of target voxels, thinned to ``_POINT_SPACING_MM``."""
     step = max(1, round(_POINT_SPACING_MM / field.geometry.spacing_zyx_mm[0]))
     thinned = field.distance_to_tumor_mm[::step, ::step, ::step]
@@ -149,7 +148,7 @@ def _target_points(field: MeasurementField, widest_mm: float) -> tuple[FloatArra
     return index.astype(np.float64) * step, thinned[tuple(index.T)].astype(np.float64)
 
 
-def _index_maps(field: MeasurementField, turn: FloatArray, shift: FloatArray) -> FloatArray:
+def _index_maps(field: MeasurementField, turn: Float64Array, shift: Float64Array) -> Float64Array:
     """For each draw, the affine from an undrawn index of the field to the drawn one, (D, 3, 4)."""
     center = field.geometry.to_lps(field.tumor_surface_index.mean(axis=0))
     moved = np.tile(np.eye(4), (len(turn), 1, 1))
@@ -159,13 +158,13 @@ def _index_maps(field: MeasurementField, turn: FloatArray, shift: FloatArray) ->
     return np.ascontiguousarray(maps[:, :3, :])
 
 
-def _finite(distance: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def _finite(distance: Float32Array) -> Float32Array:
     """Distances of a zone without a surface on the grid (all inside, all outside) made finite."""
     if np.isfinite(distance).all():
         return distance  # itself: a device may have it already
     return np.nan_to_num(distance, posinf=1e3, neginf=-1e3)
 
 
-def _range_90(drawn: FloatArray) -> tuple[float, float]:
+def _range_90(drawn: Float64Array) -> tuple[float, float]:
     low, high = np.quantile(drawn, (0.05, 0.95))
     return float(low), float(high)

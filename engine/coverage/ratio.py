@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
-from engine.coverage.grid import BoolArray, Float32Array, MeasurementField
+from engine.arrays import BoolArray, Float32Array
+from engine.coverage.grid import MeasurementField
 from engine.kernels.coverage import count_coverage
 from engine.volume import LabelMask
 
@@ -110,9 +110,7 @@ def margin_shares(field: MeasurementField) -> tuple[float, float, float, float]:
     return float(share[0]), float(share[1]), float(share[2]), float(share[3])
 
 
-def uncovered_in_lung(
-    field: MeasurementField, target_margin_mm: float = TARGET_MARGIN_MM
-) -> npt.NDArray[np.bool_]:
+def uncovered_in_lung(field: MeasurementField, target_margin_mm: float = TARGET_MARGIN_MM) -> BoolArray:
     """Target voxels in lung (or tumor) that the zone does not cover."""
     return np.asarray((field.distance_to_tumor_mm < target_margin_mm) & ~field.zone & field.assessable)
 

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from engine.geometry import FloatArray
+from engine.arrays import Float64Array
 
 
-def rasterize_contours(contours: Iterable[FloatArray], shape_yx: tuple[int, int]) -> npt.NDArray[np.bool_]:
+def rasterize_contours(contours: Iterable[Float64Array], shape_yx: tuple[int, int]) -> npt.NDArray[np.bool_]:
     """Mark the pixels whose centers lie inside an odd number of contours.
 
     Every edge toggles, on each row it crosses, all pixels from its crossing to the end of the row;
@@ -39,7 +39,7 @@ def rasterize_contours(contours: Iterable[FloatArray], shape_yx: tuple[int, int]
 
 
 def _crossings(
-    contour: FloatArray, shape_yx: tuple[int, int]
+    contour: Float64Array, shape_yx: tuple[int, int]
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
     """For each edge and each row it crosses: the row, and the first column at or beyond the crossing."""
     start, stop = contour, np.roll(contour, -1, axis=0)

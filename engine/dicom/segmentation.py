@@ -10,13 +10,14 @@ import numpy as np
 import numpy.typing as npt
 from pydicom.dataset import Dataset
 
+from engine.arrays import Float64Array
 from engine.dicom.attributes import items, numbers, optional_number, text, whole_number
 from engine.dicom.frames import functional_group, vector3
 from engine.dicom.image_shape import slice_shape
 from engine.dicom.instances import DicomInstance, parse_instance, read_instances
 from engine.dicom.stacking import slice_axes
 from engine.errors import GridMismatchError, InvalidGeometryError, InvalidRequestError, UnreadableFileError
-from engine.geometry import FloatArray, VolumeGeometry
+from engine.geometry import VolumeGeometry
 from engine.volume import CtVolume, LabelMask
 
 _ON_GRID_TOLERANCE = 0.1
@@ -183,7 +184,7 @@ def _voxel_indices(
 
 def _frame_plane(
     dataset: Dataset, item: Dataset, where: str
-) -> tuple[FloatArray, FloatArray, FloatArray, float | None]:
+) -> tuple[Float64Array, Float64Array, Float64Array, float | None]:
     """First pixel, step to the next row and column (LPS mm), and the distance between frames if given."""
     groups = {
         keyword: functional_group(dataset, item, keyword, where)
@@ -203,7 +204,7 @@ def _frame_plane(
 
 
 def _is_coarser(
-    step_row_mm: FloatArray, step_column_mm: FloatArray, between_mm: float | None, grid: VolumeGeometry
+    step_row_mm: Float64Array, step_column_mm: Float64Array, between_mm: float | None, grid: VolumeGeometry
 ) -> bool:
     """Whether a step of the segmentation is not one voxel, so that it would leave voxels out."""
     to_index = grid.index_from_lps[:3, :3]

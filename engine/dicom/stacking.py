@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from engine.arrays import Float64Array
 from engine.errors import (
     DuplicateSlicePositionError,
     GantryTiltError,
@@ -15,7 +16,7 @@ from engine.errors import (
     MissingSliceError,
     NonUniformSpacingError,
 )
-from engine.geometry import DIRECTION_TOLERANCE, FloatArray, Vector3, VolumeGeometry
+from engine.geometry import DIRECTION_TOLERANCE, Vector3, VolumeGeometry
 
 _SAME_POSITION_MM = 0.01
 """Slices closer than this are at one position: a hundredth of the thinnest CT slice distance."""
@@ -55,7 +56,7 @@ class SlicePlane:
     shape_yx: tuple[int, int]
 
 
-def slice_axes(orientation: Sequence[float], where: str) -> tuple[FloatArray, FloatArray, FloatArray]:
+def slice_axes(orientation: Sequence[float], where: str) -> tuple[Float64Array, Float64Array, Float64Array]:
     """Orthonormal (normal, column, row) directions in LPS, rounding of the header removed.
 
     Raises
@@ -137,7 +138,7 @@ def _require_size(first: SlicePlane, count: int) -> None:
         )
 
 
-def _require_distinct(sorted_mm: FloatArray, names: list[str]) -> None:
+def _require_distinct(sorted_mm: Float64Array, names: list[str]) -> None:
     same = np.flatnonzero(np.diff(sorted_mm) < _SAME_POSITION_MM)
     if same.size:
         places = _places(f"{names[i]} and {names[i + 1]} at {sorted_mm[i]:.2f} mm" for i in same)
@@ -147,7 +148,7 @@ def _require_distinct(sorted_mm: FloatArray, names: list[str]) -> None:
         )
 
 
-def _stack_axis(positions: FloatArray, normal: FloatArray) -> tuple[float, FloatArray]:
+def _stack_axis(positions: Float64Array, normal: Float64Array) -> tuple[float, Float64Array]:
     """Degrees between the stack and its slice normal, and the direction to use as slice axis."""
     span = positions[-1] - positions[0]
     drift_mm = float(np.linalg.norm(span - (span @ normal) * normal))
@@ -155,7 +156,7 @@ def _stack_axis(positions: FloatArray, normal: FloatArray) -> tuple[float, Float
     return tilt_degrees, normal if drift_mm <= _NEGLIGIBLE_DRIFT_MM else span / np.linalg.norm(span)
 
 
-def _require_uniform(sorted_mm: FloatArray, names: list[str], tilt_degrees: float) -> None:
+def _require_uniform(sorted_mm: Float64Array, names: list[str], tilt_degrees: float) -> None:
     """Compare every slice with its place on a regular grid."""
     gaps = np.diff(sorted_mm)
     regular = np.linspace(sorted_mm[0], sorted_mm[-1], len(names))
@@ -183,7 +184,7 @@ def _require_uniform(sorted_mm: FloatArray, names: list[str], tilt_degrees: floa
 
 
 def _require_upright(
-    positions: FloatArray, names: list[str], normal: FloatArray, tilt_degrees: float
+    positions: Float64Array, names: list[str], normal: Float64Array, tilt_degrees: float
 ) -> None:
     if tilt_degrees > _TILT_TOLERANCE_DEGREES:
         raise GantryTiltError(
@@ -206,6 +207,6 @@ def _places(texts: Iterable[str]) -> str:
     return "; ".join(every[:_NAMED_PLACES]) + (f"; and {more} more" if more > 0 else "")
 
 
-def _vector(values: FloatArray) -> Vector3:
+def _vector(values: Float64Array) -> Vector3:
     x, y, z = (float(v) + 0.0 for v in values)
     return x, y, z

@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 from pydicom.dataset import Dataset
 
+from engine.arrays import Float64Array
 from engine.dicom.attributes import items, numbers, text, whole_number
 from engine.dicom.contours import rasterize_contours
 from engine.dicom.instances import DicomInstance, parse_instance, read_instances
 from engine.errors import GridMismatchError, InvalidRequestError, UnreadableFileError
-from engine.geometry import FloatArray
 from engine.volume import CtVolume, LabelMask
 
 _PLANE_TOLERANCE = 0.25
@@ -101,11 +101,11 @@ def _require_same_frame(region: Dataset, ct: CtVolume, where: str) -> None:
 
 def _contours_by_slice(
     instance: DicomInstance, region: Dataset, ct: CtVolume, name: str
-) -> dict[int, list[FloatArray]]:
+) -> dict[int, list[Float64Array]]:
     """Contours of a region as (row, column) vertices, by slice index."""
     where = instance.name
     number = whole_number(region, "ROINumber", where, UnreadableFileError)
-    by_slice: dict[int, list[FloatArray]] = defaultdict(list)
+    by_slice: dict[int, list[Float64Array]] = defaultdict(list)
     for drawn in items(instance.dataset, "ROIContourSequence", where):
         if whole_number(drawn, "ReferencedROINumber", where, UnreadableFileError) != number:
             continue
@@ -117,7 +117,7 @@ def _contours_by_slice(
     return dict(by_slice)
 
 
-def _vertices(contour: Dataset, ct: CtVolume, name: str, where: str) -> FloatArray:
+def _vertices(contour: Dataset, ct: CtVolume, name: str, where: str) -> Float64Array:
     """Fractional (z, y, x) indices of a contour that lies on one slice of the CT."""
     kind = text(contour, "ContourGeometricType", where)
     values = numbers(contour, "ContourData", None, where, UnreadableFileError)

@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from engine.arrays import Float64Array
 from engine.errors import InvalidGeometryError, InvalidRequestError
 
 Vector3: TypeAlias = tuple[float, float, float]
 Index3: TypeAlias = tuple[int, int, int]
 Region: TypeAlias = tuple[slice, slice, slice]
-BoolArray: TypeAlias = npt.NDArray[np.bool_]
-ByteArray: TypeAlias = npt.NDArray[np.uint8]
-IntArray: TypeAlias = npt.NDArray[np.int64]
-LabelArray: TypeAlias = npt.NDArray[np.int32]
-FloatArray: TypeAlias = npt.NDArray[np.float32]
-DoubleArray: TypeAlias = npt.NDArray[np.float64]
-
-_AnyKind = TypeVar("_AnyKind", bound=np.generic)
 
 MAX_VOXELS = 2**31 - 1
 """Labels and GPU counters are 32 bit."""
@@ -48,12 +41,6 @@ def require_volume(array: Any, name: str, *dtypes: type[np.generic]) -> npt.NDAr
         allowed = " or ".join(np.dtype(d).name for d in dtypes)
         raise InvalidRequestError(f"{name} must be {allowed}, not {array.dtype}; convert it first")
     return np.ascontiguousarray(array)
-
-
-def read_only(array: npt.NDArray[_AnyKind]) -> npt.NDArray[_AnyKind]:
-    """Return an array that nothing writes to from here on, so that a device which has it need not get it again."""
-    array.flags.writeable = False
-    return array
 
 
 def require_spacing(spacing_zyx_mm: Sequence[float]) -> Vector3:
@@ -105,7 +92,7 @@ def require_region(region: Region | None, shape_zyx: Sequence[int]) -> tuple[Ind
     return (starts[0], starts[1], starts[2]), (stops[0], stops[1], stops[2])
 
 
-def require_affine(matrix: npt.ArrayLike, name: str) -> DoubleArray:
+def require_affine(matrix: npt.ArrayLike, name: str) -> Float64Array:
     """Return a finite affine as (3, 4) float64 from a (3, 4) or homogeneous (4, 4) one.
 
     Raises

@@ -6,8 +6,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from engine.arrays import Float64Array
 from engine.errors import InvalidGeometryError, InvalidRequestError
-from engine.kernels.arguments import DoubleArray
 from engine.kernels.backend import Backend, BackendName, select
 
 
@@ -15,21 +15,21 @@ class _BendingTwin(Protocol):
     """What every backend's ``bending`` module offers."""
 
     def solve_bending(
-        self, tensor: DoubleArray, right: DoubleArray, stiffness: float, tolerance: float, iterations: int
-    ) -> DoubleArray: ...
+        self, tensor: Float64Array, right: Float64Array, stiffness: float, tolerance: float, iterations: int
+    ) -> Float64Array: ...
 
-    def bending_force(self, field: DoubleArray) -> DoubleArray: ...
+    def bending_force(self, field: Float64Array) -> Float64Array: ...
 
 
 def solve_bending(
-    tensor: DoubleArray,
-    right: DoubleArray,
+    tensor: Float64Array,
+    right: Float64Array,
     stiffness: float,
     *,
     tolerance: float = 1e-3,
     iterations: int = 400,
     backend: BackendName = Backend.CPU,
-) -> DoubleArray:
+) -> Float64Array:
     """Solve ``(T + stiffness R) u = right`` for a field on nodes.
 
     Parameters
@@ -68,7 +68,7 @@ def solve_bending(
     return twin.solve_bending(blocks, column, float(stiffness), float(tolerance), int(iterations))
 
 
-def bending_force(field: DoubleArray, *, backend: BackendName = Backend.CPU) -> DoubleArray:
+def bending_force(field: Float64Array, *, backend: BackendName = Backend.CPU) -> Float64Array:
     """Gradient of half the bending energy of a field: ``R u``.
 
     Parameters
@@ -88,7 +88,7 @@ def bending_force(field: DoubleArray, *, backend: BackendName = Backend.CPU) -> 
     return twin.bending_force(_require_nodes(field, "field", 3))
 
 
-def _require_nodes(values: Any, name: str, components: int) -> DoubleArray:
+def _require_nodes(values: Any, name: str, components: int) -> Float64Array:
     table = np.ascontiguousarray(values, dtype=np.float64)
     if table.ndim != 4 or table.shape[3] != components or min(table.shape) < 1:
         raise InvalidGeometryError(f"{name} must be (z, y, x, {components}), not {table.shape}")

@@ -8,15 +8,9 @@ from typing import Protocol
 
 import numpy as np
 
+from engine.arrays import BoolArray, Float64Array, Int32Array, Int64Array
 from engine.errors import InvalidRequestError
-from engine.kernels.arguments import (
-    BoolArray,
-    DoubleArray,
-    IntArray,
-    LabelArray,
-    require_spacing,
-    require_volume,
-)
+from engine.kernels.arguments import require_spacing, require_volume
 from engine.kernels.backend import Backend, BackendName, select
 
 
@@ -37,12 +31,12 @@ class Components:
         Bounding boxes; stops are exclusive.
     """
 
-    labels: LabelArray
-    sizes_voxels: IntArray
-    volumes_ml: DoubleArray
-    centroids_index_zyx: DoubleArray
-    starts_zyx: IntArray
-    stops_zyx: IntArray
+    labels: Int32Array
+    sizes_voxels: Int64Array
+    volumes_ml: Float64Array
+    centroids_index_zyx: Float64Array
+    starts_zyx: Int64Array
+    stops_zyx: Int64Array
 
     def __len__(self) -> int:
         """Count the parts."""
@@ -54,7 +48,7 @@ class _ComponentsTwin(Protocol):
 
     def label(
         self, mask: BoolArray, connectivity: int
-    ) -> tuple[LabelArray, IntArray, DoubleArray, IntArray, IntArray]:
+    ) -> tuple[Int32Array, Int64Array, Float64Array, Int64Array, Int64Array]:
         """Labels by size, then sizes, centroids, box starts and box stops."""
 
 

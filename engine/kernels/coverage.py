@@ -9,8 +9,9 @@ from typing import Protocol
 
 import numpy as np
 
+from engine.arrays import BoolArray, Float32Array, Float64Array, Int64Array
 from engine.errors import GridMismatchError, InvalidRequestError
-from engine.kernels.arguments import BoolArray, DoubleArray, FloatArray, IntArray, require_volume
+from engine.kernels.arguments import require_volume
 from engine.kernels.backend import Backend, BackendName, select
 
 
@@ -32,11 +33,11 @@ class CoverageCounts:
         The same over counted voxels only.
     """
 
-    band_edges_mm: DoubleArray
-    voxels: IntArray
-    covered: IntArray
-    counted: IntArray
-    covered_and_counted: IntArray
+    band_edges_mm: Float64Array
+    voxels: Int64Array
+    covered: Int64Array
+    counted: Int64Array
+    covered_and_counted: Int64Array
     nearest_uncovered_mm: float
     nearest_uncovered_counted_mm: float
 
@@ -45,13 +46,13 @@ class _CoverageTwin(Protocol):
     """What every backend's ``coverage`` module offers."""
 
     def count(
-        self, distance: FloatArray, covered: BoolArray, counted: BoolArray, edges: FloatArray
-    ) -> tuple[IntArray, float, float, int]:
+        self, distance: Float32Array, covered: BoolArray, counted: BoolArray, edges: Float32Array
+    ) -> tuple[Int64Array, float, float, int]:
         """Return counts (band, counted, covered), least uncovered distances, number of NaN voxels."""
 
 
 def count_coverage(
-    distance_to_tumor_mm: FloatArray,
+    distance_to_tumor_mm: Float32Array,
     covered: BoolArray,
     counted: BoolArray,
     band_edges_mm: Sequence[float],
@@ -96,7 +97,9 @@ def count_coverage(
     return tabulated(edges, counts, nearest, nearest_counted)
 
 
-def tabulated(edges: FloatArray, counts: IntArray, nearest: float, nearest_counted: float) -> CoverageCounts:
+def tabulated(
+    edges: Float32Array, counts: Int64Array, nearest: float, nearest_counted: float
+) -> CoverageCounts:
     """Coverage counts from a histogram of (band, counted, covered) and the least uncovered distances."""
     return CoverageCounts(
         band_edges_mm=edges.astype(np.float64),
@@ -109,7 +112,7 @@ def tabulated(edges: FloatArray, counts: IntArray, nearest: float, nearest_count
     )
 
 
-def require_edges(band_edges_mm: Sequence[float]) -> FloatArray:
+def require_edges(band_edges_mm: Sequence[float]) -> Float32Array:
     """Return strictly ascending band edges in float32.
 
     Raises

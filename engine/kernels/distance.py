@@ -8,11 +8,9 @@ from typing import Protocol
 
 import numpy as np
 
+from engine.arrays import BoolArray, Float32Array, Float64Array
 from engine.errors import InvalidRequestError
 from engine.kernels.arguments import (
-    BoolArray,
-    DoubleArray,
-    FloatArray,
     Index3,
     Region,
     Vector3,
@@ -33,11 +31,17 @@ class _DistanceTwin(Protocol):
 
     def distance_mm(
         self, mask: BoolArray, spacing: Vector3, bound: float, start: Index3, stop: Index3
-    ) -> FloatArray: ...
+    ) -> Float32Array: ...
 
     def signed_distance_mm(
-        self, occupancy: FloatArray, spacing: Vector3, level: float, bound: float, start: Index3, stop: Index3
-    ) -> FloatArray: ...
+        self,
+        occupancy: Float32Array,
+        spacing: Vector3,
+        level: float,
+        bound: float,
+        start: Index3,
+        stop: Index3,
+    ) -> Float32Array: ...
 
 
 def distance_mm(
@@ -47,7 +51,7 @@ def distance_mm(
     bound_mm: float | None = None,
     region: Region | None = None,
     backend: BackendName = Backend.CPU,
-) -> FloatArray:
+) -> Float32Array:
     """Exact Euclidean distance from each voxel center to the nearest marked voxel center.
 
     Parameters
@@ -84,14 +88,14 @@ def distance_mm(
 
 
 def signed_distance_mm(
-    occupancy: FloatArray,
+    occupancy: Float32Array,
     spacing_zyx_mm: Sequence[float],
     *,
     level: float = 0.5,
     bound_mm: float | None = None,
     region: Region | None = None,
     backend: BackendName = Backend.CPU,
-) -> FloatArray:
+) -> Float32Array:
     """Signed distance from each voxel center to the sub-voxel surface of an occupancy.
 
     The surface is the set of points where the occupancy, linear along every edge between
@@ -126,8 +130,8 @@ def signed_distance_mm(
 
 
 def surface_points_mm(
-    occupancy: FloatArray, spacing_zyx_mm: Sequence[float], level: float = 0.5
-) -> DoubleArray:
+    occupancy: Float32Array, spacing_zyx_mm: Sequence[float], level: float = 0.5
+) -> Float64Array:
     """Points of the sub-voxel surface that :func:`signed_distance_mm` measures to.
 
     Parameters
@@ -148,7 +152,7 @@ def surface_points_mm(
     return definition.surface_points_mm(occupancy, require_spacing(spacing_zyx_mm), level)
 
 
-def _require_occupancy(occupancy: FloatArray, level: float) -> tuple[FloatArray, float]:
+def _require_occupancy(occupancy: Float32Array, level: float) -> tuple[Float32Array, float]:
     checked = require_volume(occupancy, "occupancy", np.float32)
     if not math.isfinite(level):
         raise InvalidRequestError(f"surface level {level} must be a finite number, usually 0.5")

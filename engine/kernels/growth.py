@@ -12,15 +12,9 @@ from typing import Protocol
 
 import numpy as np
 
+from engine.arrays import BoolArray, Float32Array, Int64Array
 from engine.errors import GridMismatchError
-from engine.kernels.arguments import (
-    BoolArray,
-    FloatArray,
-    IntArray,
-    Vector3,
-    require_spacing,
-    require_volume,
-)
+from engine.kernels.arguments import Vector3, require_spacing, require_volume
 from engine.kernels.backend import Backend, BackendName, select
 from engine.kernels.coverage import CoverageCounts, require_edges, tabulated
 
@@ -29,8 +23,8 @@ class _GrowthTwin(Protocol):
     """What every backend's ``growth`` module offers."""
 
     def count(
-        self, tumor: BoolArray, covered: BoolArray, counted: BoolArray, spacing: Vector3, edges: FloatArray
-    ) -> tuple[IntArray, float, float]:
+        self, tumor: BoolArray, covered: BoolArray, counted: BoolArray, spacing: Vector3, edges: Float32Array
+    ) -> tuple[Int64Array, float, float]:
         """Return counts (band, counted, covered) and the least uncovered distances."""
 
 

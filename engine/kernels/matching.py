@@ -11,8 +11,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from engine.arrays import Float32Array, Float64Array
 from engine.errors import InvalidGeometryError, InvalidRequestError
-from engine.kernels.arguments import DoubleArray, FloatArray, node_shape, require_volume
+from engine.kernels.arguments import node_shape, require_volume
 from engine.kernels.backend import Backend, BackendName, select
 
 MODEL = 4
@@ -22,30 +23,30 @@ class _MatchingTwin(Protocol):
     """What every backend's ``matching`` module offers."""
 
     def local_moments(
-        self, fixed: FloatArray, warped: FloatArray, evidence: npt.NDArray[np.bool_], cell: float
-    ) -> DoubleArray: ...
+        self, fixed: Float32Array, warped: Float32Array, evidence: npt.NDArray[np.bool_], cell: float
+    ) -> Float64Array: ...
 
     def match_equations(
         self,
-        fixed: FloatArray,
-        warped: FloatArray,
+        fixed: Float32Array,
+        warped: Float32Array,
         evidence: npt.NDArray[np.bool_],
-        model: DoubleArray,
+        model: Float64Array,
         model_cell: float,
         cell: float,
         spacing_mm: float,
         outlier_ratio: float,
-    ) -> tuple[DoubleArray, DoubleArray]: ...
+    ) -> tuple[Float64Array, Float64Array]: ...
 
 
 def local_moments(
-    fixed: FloatArray,
-    warped: FloatArray,
+    fixed: Float32Array,
+    warped: Float32Array,
     evidence: npt.NDArray[np.bool_],
     cell: float,
     *,
     backend: BackendName = Backend.CPU,
-) -> DoubleArray:
+) -> Float64Array:
     """Sums of both images around every node of a lattice, weighted by the node's hat function.
 
     Parameters
@@ -74,17 +75,17 @@ def local_moments(
 
 
 def match_equations(
-    fixed: FloatArray,
-    warped: FloatArray,
+    fixed: Float32Array,
+    warped: Float32Array,
     evidence: npt.NDArray[np.bool_],
-    model: DoubleArray,
+    model: Float64Array,
     *,
     model_cell: float,
     cell: float,
     spacing_mm: float,
     outlier_ratio: float,
     backend: BackendName = Backend.CPU,
-) -> tuple[DoubleArray, DoubleArray]:
+) -> tuple[Float64Array, Float64Array]:
     """Gauss-Newton equations of a nodal displacement that brings ``warped`` onto ``fixed``.
 
     Parameters

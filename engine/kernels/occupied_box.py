@@ -6,7 +6,8 @@ from typing import Protocol, TypeAlias
 
 import numpy as np
 
-from engine.kernels.arguments import BoolArray, Index3, require_volume
+from engine.arrays import BoolArray
+from engine.kernels.arguments import Index3, require_volume
 from engine.kernels.backend import Backend, BackendName, select
 
 Box: TypeAlias = tuple[Index3, Index3]

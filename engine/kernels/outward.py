@@ -7,10 +7,11 @@ from typing import Protocol
 
 import numpy as np
 
-from engine.kernels.arguments import FloatArray, Index3, IntArray, Vector3
+from engine.arrays import Float32Array, Int64Array
+from engine.kernels.arguments import Index3, Vector3
 
 Box = tuple[Index3, Index3]
-Counts = tuple[IntArray, float, float]
+Counts = tuple[Int64Array, float, float]
 """Counts (band, counted, covered) and the least uncovered distances: of all voxels, of counted ones."""
 
 _FARTHER = 1.5
@@ -28,7 +29,7 @@ class Masks(Protocol):
 
 
 def count_outward(
-    masks: Masks, tumor_box: Box | None, shape_zyx: Index3, spacing: Vector3, edges: FloatArray
+    masks: Masks, tumor_box: Box | None, shape_zyx: Index3, spacing: Vector3, edges: Float32Array
 ) -> Counts:
     """Count within the last edge, then look for the nearest uncovered voxels wherever they are."""
     if tumor_box is None:

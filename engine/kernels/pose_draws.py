@@ -8,8 +8,9 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from engine.arrays import Float32Array, Float64Array, Int64Array
 from engine.errors import InvalidRequestError
-from engine.kernels.arguments import DoubleArray, FloatArray, IntArray, require_volume
+from engine.kernels.arguments import require_volume
 from engine.kernels.backend import Backend, BackendName, select
 
 
@@ -26,9 +27,9 @@ class DrawnCoverage:
         Greatest sampled field over the surface points.
     """
 
-    included: IntArray
-    covered: IntArray
-    greatest: DoubleArray
+    included: Int64Array
+    covered: Int64Array
+    greatest: Float64Array
 
 
 class _PoseDrawsTwin(Protocol):
@@ -36,18 +37,18 @@ class _PoseDrawsTwin(Protocol):
 
     def evaluate(
         self,
-        field: FloatArray,
-        points: DoubleArray,
-        values: DoubleArray,
-        surface: DoubleArray,
-        maps: DoubleArray,
-        value_limits: DoubleArray,
-        field_limits: DoubleArray,
-    ) -> tuple[IntArray, IntArray, DoubleArray]: ...
+        field: Float32Array,
+        points: Float64Array,
+        values: Float64Array,
+        surface: Float64Array,
+        maps: Float64Array,
+        value_limits: Float64Array,
+        field_limits: Float64Array,
+    ) -> tuple[Int64Array, Int64Array, Float64Array]: ...
 
 
 def evaluate_draws(
-    field: FloatArray,
+    field: Float32Array,
     points_index: npt.ArrayLike,
     point_values: npt.ArrayLike,
     surface_index: npt.ArrayLike,
@@ -98,7 +99,7 @@ def evaluate_draws(
     return DrawnCoverage(*twin.evaluate(checked, points, values, surface, maps, limits, field_levels))
 
 
-def _table(numbers: npt.ArrayLike, name: str, shape: tuple[int, ...]) -> DoubleArray:
+def _table(numbers: npt.ArrayLike, name: str, shape: tuple[int, ...]) -> Float64Array:
     table = np.ascontiguousarray(numbers, dtype=np.float64)
     fits = table.ndim == len(shape) and all(n in (-1, m) for n, m in zip(shape, table.shape, strict=True))
     if not fits or table.size == 0 or not np.isfinite(table).all():

@@ -9,15 +9,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from engine.arrays import Float32Array, Float64Array
 from engine.errors import InvalidGeometryError, InvalidRequestError
-from engine.kernels.arguments import (
-    MAX_VOXELS,
-    DoubleArray,
-    FloatArray,
-    Index3,
-    require_affine,
-    require_volume,
-)
+from engine.kernels.arguments import MAX_VOXELS, Index3, require_affine, require_volume
 from engine.kernels.backend import Backend, BackendName, select
 
 _DTYPES_BY_ORDER = {
@@ -33,10 +27,10 @@ class _ResamplingTwin(Protocol):
     def resample(
         self,
         voxels: npt.NDArray[Any],
-        index_map: DoubleArray,
+        index_map: Float64Array,
         shape: Index3,
-        displacement: FloatArray | None,
-        displacement_map: DoubleArray,
+        displacement: Float32Array | None,
+        displacement_map: Float64Array,
         order: int,
         fill: float,
     ) -> npt.NDArray[Any]: ...
@@ -47,7 +41,7 @@ def resample(
     index_map: npt.ArrayLike,
     output_shape_zyx: Sequence[int],
     *,
-    displacement: FloatArray | None = None,
+    displacement: Float32Array | None = None,
     displacement_map: npt.ArrayLike | None = None,
     order: int = 1,
     fill: float = 0,
@@ -113,8 +107,8 @@ def _require_shape(shape_zyx: Sequence[int]) -> Index3:
 
 
 def _require_displacement(
-    displacement: FloatArray | None, displacement_map: npt.ArrayLike | None
-) -> tuple[FloatArray | None, DoubleArray]:
+    displacement: Float32Array | None, displacement_map: npt.ArrayLike | None
+) -> tuple[Float32Array | None, Float64Array]:
     if (displacement is None) != (displacement_map is None):
         raise InvalidRequestError("displacement and displacement_map belong together; pass both or neither")
     if displacement is None or displacement_map is None:

@@ -10,8 +10,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from engine.arrays import Float32Array, Int64Array
 from engine.errors import InvalidRequestError
-from engine.kernels.arguments import FloatArray, IntArray, require_volume
+from engine.kernels.arguments import require_volume
 from engine.kernels.backend import Backend, BackendName, select
 
 _LEVELS = 6
@@ -26,7 +27,7 @@ _LEAST_MEAN_HU2 = 1e-6
 
 # first the neighbors whose pairs step forward along their first axis, then those facing them
 _NEIGHBORS = ((-1, 0, 0), (0, -1, 0), (0, 0, -1), (0, 0, 1), (0, 1, 0), (1, 0, 0))
-PAIRS: IntArray = np.array(
+PAIRS: Int64Array = np.array(
     [pair for pair in combinations(_NEIGHBORS, 2) if any(np.add(*pair))], dtype=np.int64
 )
 """Neighbors (z, y, x) whose patches are compared, (12, 2, 3): all pairs that do not face each other."""
@@ -39,18 +40,18 @@ class _SelfSimilarityTwin(Protocol):
 
     def encode(
         self,
-        hu: FloatArray,
-        pairs: IntArray,
+        hu: Float32Array,
+        pairs: Int64Array,
         radius: int,
         dilation: int,
-        shares: FloatArray,
+        shares: Float32Array,
         least_total: np.float32,
     ) -> npt.NDArray[np.uint64]:
         """Code the patch distances that fall below ``shares`` of their sum, itself at least ``least_total``."""
 
 
 def self_similarity_codes(
-    hu: FloatArray, *, radius: int = 1, dilation: int = 2, backend: BackendName = Backend.CPU
+    hu: Float32Array, *, radius: int = 1, dilation: int = 2, backend: BackendName = Backend.CPU
 ) -> npt.NDArray[np.uint64]:
     """Code the self-similarity context of every voxel in 60 bits.
 

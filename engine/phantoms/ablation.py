@@ -6,9 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 import numpy as np
-import numpy.typing as npt
 
-from engine.geometry import FloatArray
+from engine.arrays import Float64Array
 from engine.phantoms.tumor import evenly_spread
 
 AblationKind = Literal["complete", "miss", "under", "half"]
@@ -39,12 +38,12 @@ class AblationShape:
     """
 
     ample_mm: float
-    waves: tuple[tuple[FloatArray, float, float], ...]
-    worst_direction: FloatArray
+    waves: tuple[tuple[Float64Array, float, float], ...]
+    worst_direction: Float64Array
     dip_mm: float
     dip_sharpness: float
 
-    def margin_mm(self, unit: FloatArray) -> FloatArray:
+    def margin_mm(self, unit: Float64Array) -> Float64Array:
         """Margin along unit directions (..., 3) from the tumor's center."""
         margin = np.full(unit.shape[:-1], self.ample_mm)
         for direction, height, sharpness in self.waves:
@@ -53,13 +52,13 @@ class AblationShape:
             margin - self.dip_mm * np.exp(self.dip_sharpness * (unit @ self.worst_direction - 1.0))
         )
 
-    def depth_mm(self, tumor_distance_mm: FloatArray, offset_from_center: FloatArray) -> FloatArray:
+    def depth_mm(self, tumor_distance_mm: Float64Array, offset_from_center: Float64Array) -> Float64Array:
         """Positive inside the zone: the margin along a point's direction less its distance to the tumor."""
         length = np.linalg.norm(offset_from_center, axis=-1)
         unit = offset_from_center / np.maximum(length, 1e-9)[..., None]
         return np.asarray(self.margin_mm(unit) - tumor_distance_mm)
 
-    def center_and_radius_mm(self, tumor_radius_mm: float) -> tuple[FloatArray, float]:
+    def center_and_radius_mm(self, tumor_radius_mm: float) -> tuple[Float64Array, float]:
         """Center of gravity (3,) from the tumor's and radius, as if the tumor were a ball."""
         unit = evenly_spread(2000)
         radius = np.maximum(tumor_radius_mm + self.margin_mm(unit), 0.0)
@@ -81,13 +80,13 @@ def random_ablation(
     return replace(drawn, ample_mm=ample - lift)
 
 
-def zone_hu(rng: np.random.Generator, depth_mm: FloatArray) -> npt.NDArray[np.float64]:
+def zone_hu(rng: np.random.Generator, depth_mm: Float64Array) -> Float64Array:
     """HU of the zone by depth: ground glass at the rim, coagulated tissue within."""
     inward = np.clip((depth_mm - RIM_MM + 0.7) / 1.4, 0.0, 1.0)
     mottle = rng.normal(0.0, 25.0, depth_mm.shape)
     return np.asarray(_GROUND_GLASS_HU + inward * (_CORE_HU - _GROUND_GLASS_HU) + mottle)
 
 
-def _unit(rng: np.random.Generator) -> FloatArray:
+def _unit(rng: np.random.Generator) -> Float64Array:
     vector = rng.normal(size=3)
     return np.asarray(vector / np.linalg.norm(vector))

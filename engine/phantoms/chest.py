@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
+from engine.arrays import BoolArray, Float32Array, Float64Array
 from engine.errors import InvalidRequestError
-from engine.geometry import FloatArray, VolumeGeometry
+from engine.geometry import VolumeGeometry
 from engine.kernels.resampling import resample
 from engine.phantoms.sliding import Pleura
 from engine.phantoms.thorax import lung_depth_mm, render_thorax
@@ -50,16 +50,16 @@ class Chest:
         Slice thickness it was scanned with.
     """
 
-    hu: npt.NDArray[np.float32]
+    hu: Float32Array
     geometry: VolumeGeometry
     lung_depth_mm: Sampler
     pleura: Pleura
-    low_lps_mm: FloatArray
-    high_lps_mm: FloatArray
+    low_lps_mm: Float64Array
+    high_lps_mm: Float64Array
     slice_mm: float = 0.0
 
 
-def procedural_chest(rng: np.random.Generator, center_lps_mm: FloatArray, half_width_mm: float) -> Chest:
+def procedural_chest(rng: np.random.Generator, center_lps_mm: Float64Array, half_width_mm: float) -> Chest:
     """The part of the procedural thorax around a point."""
     thorax = render_thorax(rng, center_lps_mm, np.full(3, half_width_mm))
     corners = thorax.geometry.corners_lps_mm()
@@ -73,7 +73,7 @@ def procedural_chest(rng: np.random.Generator, center_lps_mm: FloatArray, half_w
     )
 
 
-def chest_of_ct(ct: CtVolume, lesion_lps_mm: FloatArray) -> Chest:
+def chest_of_ct(ct: CtVolume, lesion_lps_mm: Float64Array) -> Chest:
     """The chest of a real CT, with the lung that a lesion lies in.
 
     Parameters
@@ -90,7 +90,7 @@ def chest_of_ct(ct: CtVolume, lesion_lps_mm: FloatArray) -> Chest:
     """
     depth, lattice = _lung_depth(ct)
 
-    def sampled(points: FloatArray) -> FloatArray:
+    def sampled(points: Float64Array) -> Float64Array:
         index = lattice.to_index(points).reshape(-1, 3).T
         found = ndimage.map_coordinates(depth, index, order=1, mode="nearest")
         return np.asarray(found, dtype=np.float64).reshape(points.shape[:-1])
@@ -119,10 +119,10 @@ def chest_of_ct(ct: CtVolume, lesion_lps_mm: FloatArray) -> Chest:
 def random_place(
     rng: np.random.Generator,
     lung_depth_mm: Sampler,
-    low_lps_mm: FloatArray,
-    high_lps_mm: FloatArray,
+    low_lps_mm: Float64Array,
+    high_lps_mm: Float64Array,
     depth_mm: tuple[float, float],
-) -> FloatArray:
+) -> Float64Array:
     """A place in lung at some depth below the pleura, within a box.
 
     Raises
@@ -141,7 +141,7 @@ def random_place(
     return np.asarray(places[fitting[0]])
 
 
-def _lung_of_ct(ct: CtVolume) -> tuple[npt.NDArray[np.bool_], VolumeGeometry]:
+def _lung_of_ct(ct: CtVolume) -> tuple[BoolArray, VolumeGeometry]:
     """All lung of a CT, its vessels and small nodules included, on an upright isotropic grid.
 
     Raises
@@ -163,7 +163,7 @@ def _lung_of_ct(ct: CtVolume) -> tuple[npt.NDArray[np.bool_], VolumeGeometry]:
     raise InvalidRequestError("no lung is found in the CT: nothing large is between air and soft tissue")
 
 
-def _lung_depth(ct: CtVolume) -> tuple[npt.NDArray[np.float32], VolumeGeometry]:
+def _lung_depth(ct: CtVolume) -> tuple[Float32Array, VolumeGeometry]:
     lung, grid = _lung_of_ct(ct)
     padded = np.pad(lung, 1, mode="edge")
     inside = ndimage.distance_transform_edt(padded, sampling=LUNG_SPACING_MM)
@@ -172,7 +172,7 @@ def _lung_depth(ct: CtVolume) -> tuple[npt.NDArray[np.float32], VolumeGeometry]:
     return np.asarray(depth[1:-1, 1:-1, 1:-1]), grid
 
 
-def _closed(marked: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+def _closed(marked: BoolArray) -> BoolArray:
     """Morphological closing with a ball of ``VESSEL_CLOSING_MM``."""
     pad = int(np.ceil(VESSEL_CLOSING_MM / LUNG_SPACING_MM)) + 1
     padded = np.pad(marked, pad, mode="edge")

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
 
-from engine.geometry import FloatArray
+from engine.arrays import Float64Array
 
 _PLANE_MM: Final = 3.0
 """Closer than this, distances are measured to the plane that touches the surface."""
@@ -31,13 +31,13 @@ class Crossings:
 
     inside: _IndexArray
     outside: _IndexArray
-    share: FloatArray
+    share: Float64Array
 
     def __len__(self) -> int:
         """Count the crossings."""
         return len(self.inside)
 
-    def at(self, values: FloatArray) -> FloatArray:
+    def at(self, values: Float64Array) -> Float64Array:
         """Lattice values (n, n, n) or (n, n, n, k) at the crossings, (N,) or (N, k)."""
         flat = values.reshape(-1, *values.shape[3:])
         low, high = flat[self.inside], flat[self.outside]
@@ -45,7 +45,7 @@ class Crossings:
         return np.asarray(low + share * (high - low))
 
 
-def find_crossings(values: FloatArray) -> Crossings:
+def find_crossings(values: Float64Array) -> Crossings:
     """Find the edges of a lattice field (n, n, n) that its zero surface crosses, linear in between.
 
     Parameters
@@ -72,8 +72,8 @@ def find_crossings(values: FloatArray) -> Crossings:
 
 
 def distance_to_samples(
-    points: FloatArray, samples: FloatArray, normals: FloatArray, gap_mm: float
-) -> FloatArray:
+    points: Float64Array, samples: Float64Array, normals: Float64Array, gap_mm: float
+) -> Float64Array:
     """Distance of points to a surface of which samples and their normals are known.
 
     Near the surface the nearest sample lies beside the foot of the perpendicular: the distance is then

@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 import numpy as np
 
-from engine.geometry import FloatArray
+from engine.arrays import Float64Array
 
 DeformationKind = Literal["stiff", "smooth", "sliding"]
 """How the lung deforms: by long waves and a breathing gradient; by bumps of a lobule's width; smoothly, and
@@ -47,11 +47,11 @@ class Contraction:
         The zone's.
     """
 
-    center: FloatArray
+    center: Float64Array
     share: float
     radius_mm: float
 
-    def undone_mm(self, points_lps_mm: FloatArray) -> FloatArray:
+    def undone_mm(self, points_lps_mm: Float64Array) -> Float64Array:
         """What takes verification positions (N, 3) back to where the tissue was, along verification axes."""
         offset = points_lps_mm - self.center
         square = np.einsum("ni,ni->n", offset, offset) / self.radius_mm**2
@@ -76,11 +76,11 @@ class FreeDeformation:
     contraction : Contraction, optional
     """
 
-    turn: FloatArray
-    center: FloatArray
-    landing: FloatArray
-    gradient: FloatArray = field(default_factory=lambda: np.zeros((3, 3)))
-    bumps: tuple[tuple[FloatArray, FloatArray, float], ...] = ()
+    turn: Float64Array
+    center: Float64Array
+    landing: Float64Array
+    gradient: Float64Array = field(default_factory=lambda: np.zeros((3, 3)))
+    bumps: tuple[tuple[Float64Array, Float64Array, float], ...] = ()
     contraction: Contraction | None = None
 
     @property
@@ -88,7 +88,7 @@ class FreeDeformation:
         """Whether nothing deforms."""
         return not self.bumps and not self.gradient.any() and self.contraction is None
 
-    def to_planning(self, points_lps_mm: FloatArray) -> FloatArray:
+    def to_planning(self, points_lps_mm: Float64Array) -> Float64Array:
         """Positions (N, 3) of the verification frame in the planning frame."""
         offset = points_lps_mm - self.center
         mapped = offset @ (self.turn + self.gradient).T + self.landing
@@ -106,7 +106,7 @@ class FreeDeformation:
             self.turn, self.center, self.landing, share * self.gradient, bumps, self.contraction
         )
 
-    def landing_moved(self, by_mm: FloatArray) -> FreeDeformation:
+    def landing_moved(self, by_mm: Float64Array) -> FreeDeformation:
         """The same, landing elsewhere in the planning frame."""
         return FreeDeformation(
             self.turn, self.center, self.landing + by_mm, self.gradient, self.bumps, self.contraction
@@ -114,8 +114,8 @@ class FreeDeformation:
 
 
 def random_bumps(
-    rng: np.random.Generator, center: FloatArray, kind: DeformationKind, greatest_mm: float
-) -> tuple[tuple[FloatArray, FloatArray, float], ...]:
+    rng: np.random.Generator, center: Float64Array, kind: DeformationKind, greatest_mm: float
+) -> tuple[tuple[Float64Array, Float64Array, float], ...]:
     """Bumps around a point, the largest of at most ``greatest_mm``."""
     bumps = []
     for _ in range(_BUMPS):
@@ -126,7 +126,7 @@ def random_bumps(
     return tuple(bumps)
 
 
-def random_gradient(rng: np.random.Generator) -> FloatArray:
+def random_gradient(rng: np.random.Generator) -> Float64Array:
     """A stretch from head to foot, and a little of everything else."""
     gradient = rng.normal(0.0, _OTHER_GRADIENT_SD, (3, 3))
     gradient[2, 2] = rng.uniform(-_BREATHING_GRADIENT, _BREATHING_GRADIENT)

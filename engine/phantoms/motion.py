@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 
+from engine.arrays import Float64Array
 from engine.errors import InvalidRequestError
-from engine.geometry import FloatArray, apply_affine
+from engine.geometry import apply_affine
 from engine.phantoms.deformation import (
     Contraction,
     DeformationKind,
@@ -62,12 +62,12 @@ class Motion:
         Greatest distance of the tumor's surface from its center.
     """
 
-    planning_from_verification: FloatArray
-    planning_center: FloatArray
-    verification_center: FloatArray
+    planning_from_verification: Float64Array
+    planning_center: Float64Array
+    verification_center: Float64Array
     free: FreeDeformation
     slide: PleuralSlide | None
-    tumor_distance_mm: Callable[[FloatArray], FloatArray]
+    tumor_distance_mm: Callable[[Float64Array], Float64Array]
     reach_mm: float
 
     @property
@@ -75,7 +75,7 @@ class Motion:
         """Whether the map is rigid everywhere."""
         return self.free.rigid and self.slide is None
 
-    def to_planning(self, points_lps_mm: FloatArray) -> FloatArray:
+    def to_planning(self, points_lps_mm: Float64Array) -> Float64Array:
         """Map positions of the verification frame to the planning frame.
 
         Parameters
@@ -97,15 +97,15 @@ class Motion:
             mapped[lung] = self._as_lung(points[lung], mapped[lung])
         return mapped.reshape(points_lps_mm.shape)
 
-    def wall_to_planning(self, points_lps_mm: FloatArray) -> FloatArray:
+    def wall_to_planning(self, points_lps_mm: Float64Array) -> Float64Array:
         """Map positions (N, 3) as the chest wall moves; lung moves so too where nothing slides."""
         return self.free.to_planning(points_lps_mm)
 
-    def lung_to_planning(self, points_lps_mm: FloatArray) -> FloatArray:
+    def lung_to_planning(self, points_lps_mm: Float64Array) -> Float64Array:
         """Map positions (N, 3) as the lung and the tumor in it move."""
         return self._as_lung(points_lps_mm, self.free.to_planning(points_lps_mm))
 
-    def _as_lung(self, points_lps_mm: FloatArray, mapped: FloatArray) -> FloatArray:
+    def _as_lung(self, points_lps_mm: Float64Array, mapped: Float64Array) -> Float64Array:
         """From where the chest wall's motion takes points (N, 3) to where the lung's does."""
         if self.slide is not None:
             mapped = self.slide.carried(mapped)
@@ -143,7 +143,7 @@ class Motion:
 
 def random_motion(
     rng: np.random.Generator,
-    planning_center: FloatArray,
+    planning_center: Float64Array,
     tumor_radius_mm: float,
     *,
     rigid_only: bool,
@@ -152,8 +152,8 @@ def random_motion(
     deformation: DeformationKind = "smooth",
     slide_mm: float = 6.0,
     pleura: Pleura | None = None,
-    tumor_distance_mm: Callable[[FloatArray], FloatArray] | None = None,
-    zone: tuple[FloatArray, float] | None = None,
+    tumor_distance_mm: Callable[[Float64Array], Float64Array] | None = None,
+    zone: tuple[Float64Array, float] | None = None,
 ) -> Motion:
     """A breath: up to 18 mm of translation, a few degrees, and unless ``rigid_only`` a deformation.
 
@@ -208,8 +208,8 @@ def random_motion(
 def _without_folds(
     free: FreeDeformation,
     slide: PleuralSlide | None,
-    distance: Callable[[FloatArray], FloatArray],
-    planning_center: FloatArray,
+    distance: Callable[[Float64Array], Float64Array],
+    planning_center: Float64Array,
     reach_mm: float,
 ) -> Motion:
     """The motion of a free deformation, weakened until it folds nothing."""
@@ -227,8 +227,8 @@ def _without_folds(
 def _with_tumor(
     free: FreeDeformation,
     slide: PleuralSlide | None,
-    distance: Callable[[FloatArray], FloatArray],
-    planning_center: FloatArray,
+    distance: Callable[[Float64Array], Float64Array],
+    planning_center: Float64Array,
     reach_mm: float,
 ) -> Motion:
     """Give the tumor the rigid motion nearest to the free deformation where it lies."""
@@ -244,7 +244,7 @@ def _with_tumor(
     return Motion(matrix, planning_center, verification_center, free, slide, distance, reach_mm)
 
 
-def rigid_projection(points: FloatArray, moved: FloatArray) -> FloatArray:
+def rigid_projection(points: Float64Array, moved: Float64Array) -> Float64Array:
     """The rigid motion (4, 4) that takes points (N, 3) nearest to where they moved.
 
     Notes
@@ -261,8 +261,8 @@ def rigid_projection(points: FloatArray, moved: FloatArray) -> FloatArray:
 
 
 def _tumor_points(
-    distance: Callable[[FloatArray], FloatArray], center: FloatArray, reach_mm: float
-) -> FloatArray:
+    distance: Callable[[Float64Array], Float64Array], center: Float64Array, reach_mm: float
+) -> Float64Array:
     """Points evenly spread over the tumor, planning frame."""
     axis = np.linspace(-reach_mm, reach_mm, 13)
     points = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3) + center
@@ -270,15 +270,15 @@ def _tumor_points(
     return np.asarray(points[inside])
 
 
-def _ball(center: FloatArray, radius_mm: float) -> Callable[[FloatArray], FloatArray]:
-    def distance(points: FloatArray) -> FloatArray:
+def _ball(center: Float64Array, radius_mm: float) -> Callable[[Float64Array], Float64Array]:
+    def distance(points: Float64Array) -> Float64Array:
         return np.asarray(np.linalg.norm(points - center, axis=-1) - radius_mm)
 
     return distance
 
 
 def _random_slide(
-    rng: np.random.Generator, pleura: Pleura | None, slide_mm: float, center: FloatArray
+    rng: np.random.Generator, pleura: Pleura | None, slide_mm: float, center: Float64Array
 ) -> PleuralSlide:
     """Mostly from head to foot, either way."""
     if pleura is None:
@@ -288,7 +288,7 @@ def _random_slide(
     return slide_along(pleura, jump, center, _ROOM_FOR_FLOW_MM)
 
 
-def _determinant(mapped: FloatArray) -> npt.NDArray[np.float64]:
+def _determinant(mapped: Float64Array) -> Float64Array:
     derivative = np.stack(
         [np.gradient(mapped, _JACOBIAN_LATTICE_MM, axis=axis) for axis in range(3)], axis=-1
     )

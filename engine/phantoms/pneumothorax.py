@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
-from engine.geometry import FloatArray, VolumeGeometry
+from engine.arrays import BoolArray, Float64Array
+from engine.geometry import VolumeGeometry
 from engine.kernels.resampling import resample
 from engine.volume import CtVolume, LabelMask
 
@@ -52,7 +52,7 @@ class CollapsedLung:
 def collapse_lung(
     ct: CtVolume,
     lung: LabelMask,
-    lesion_lps_mm: FloatArray,
+    lesion_lps_mm: Float64Array,
     *,
     gap_mm: float = 10.0,
     masks: tuple[LabelMask, ...] = (),
@@ -110,7 +110,7 @@ def collapse_lung(
     return CollapsedLung(CtVolume(hu, grid, ct.acquisition), carried, LabelMask(air, grid, "air"))
 
 
-def _nearness(grid: VolumeGeometry, place_lps_mm: FloatArray) -> FloatArray:
+def _nearness(grid: VolumeGeometry, place_lps_mm: Float64Array) -> Float64Array:
     """1 near a place, 0 from ``REACH_MM`` on, smooth in between."""
     at = grid.to_index(place_lps_mm)
     away = [(np.arange(n) - o) * s for n, o, s in zip(grid.shape_zyx, at, grid.spacing_zyx_mm, strict=True)]
@@ -121,7 +121,7 @@ def _nearness(grid: VolumeGeometry, place_lps_mm: FloatArray) -> FloatArray:
     return np.asarray(share * share * (3.0 - 2.0 * share))
 
 
-def _facing_the_wall(depth: FloatArray, grid: VolumeGeometry, lesion_lps_mm: FloatArray) -> FloatArray:
+def _facing_the_wall(depth: Float64Array, grid: VolumeGeometry, lesion_lps_mm: Float64Array) -> Float64Array:
     """1 where the pleura faces the chest wall, 0 where it faces the mediastinum, which holds the lung."""
     outward = _outward(depth, grid.spacing_zyx_mm, _FACING_SMOOTHING_MM)
     to_midline = -np.sign(lesion_lps_mm[0]) * np.array([1.0, 0.0, 0.0])
@@ -131,15 +131,15 @@ def _facing_the_wall(depth: FloatArray, grid: VolumeGeometry, lesion_lps_mm: Flo
 
 
 def _outward(
-    depth: FloatArray, spacing_zyx_mm: tuple[float, float, float], smoothing_mm: float
-) -> FloatArray:
+    depth: Float64Array, spacing_zyx_mm: tuple[float, float, float], smoothing_mm: float
+) -> Float64Array:
     """Unit vectors (z, y, x, 3) in index axes, mm, towards the pleura."""
     smooth = ndimage.gaussian_filter(depth, [smoothing_mm / s for s in spacing_zyx_mm])
     slope = np.stack([np.gradient(smooth, s, axis=axis) for axis, s in enumerate(spacing_zyx_mm)], axis=-1)
     return np.asarray(-slope / np.maximum(np.linalg.norm(slope, axis=-1, keepdims=True), 0.2))
 
 
-def _carried(mask: LabelMask, displacement: FloatArray, air: npt.NDArray[np.bool_]) -> LabelMask:
+def _carried(mask: LabelMask, displacement: Float64Array, air: BoolArray) -> LabelMask:
     moved = resample(
         mask.voxels,
         np.eye(4),

@@ -7,7 +7,8 @@ from typing import Final
 
 import numpy as np
 
-from engine.geometry import FloatArray, Vector3, VolumeGeometry
+from engine.arrays import Float64Array
+from engine.geometry import Vector3, VolumeGeometry
 from engine.phantoms.ablation import AblationKind, random_ablation
 from engine.phantoms.chest import Chest, procedural_chest
 from engine.phantoms.deformation import DeformationKind
@@ -201,7 +202,7 @@ def _draw_scene(
     )
 
 
-def _within(grid: VolumeGeometry, low: FloatArray, high: FloatArray) -> VolumeGeometry:
+def _within(grid: VolumeGeometry, low: Float64Array, high: Float64Array) -> VolumeGeometry:
     """The part of an upright grid whose voxel centers lie in a box."""
     index = grid.to_index(np.stack([low, high]))
     start = np.maximum(np.ceil(index[0] - 1e-6), 0).astype(int)

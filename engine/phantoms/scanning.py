@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from engine.geometry import FloatArray, Vector3, VolumeGeometry, apply_affine
+from engine.arrays import Float32Array, Float64Array
+from engine.geometry import Vector3, VolumeGeometry, apply_affine
 from engine.kernels.resampling import resample
 from engine.phantoms.ablation import RIM_MM, AblationShape, zone_hu
 from engine.phantoms.motion import Motion
@@ -45,7 +46,7 @@ _IndexArrays = tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.
 class Scene:
     """Everything that is scanned: the chest (HU in the planning frame), tumor, motion and ablation."""
 
-    chest_hu: npt.NDArray[np.float32]
+    chest_hu: Float32Array
     chest_geometry: VolumeGeometry
     lung_depth_mm: Sampler
     tumor: TumorShape
@@ -60,7 +61,7 @@ class Scene:
 
 
 def grid_around(
-    center_lps_mm: FloatArray, size_mm: float, spacing_zyx_mm: Vector3, frame: str
+    center_lps_mm: Float64Array, size_mm: float, spacing_zyx_mm: Vector3, frame: str
 ) -> VolumeGeometry:
     """A grid of a cube of ``size_mm`` around a point."""
     nz, ny, nx = (max(8, round(size_mm / s)) for s in spacing_zyx_mm)
@@ -72,7 +73,7 @@ def grid_around(
 def scan_planning(rng: np.random.Generator, scene: Scene, grid: VolumeGeometry) -> tuple[CtVolume, LabelMask]:
     """The planning CT and its tumor mask."""
 
-    def tissue(at: VolumeGeometry) -> FloatArray:
+    def tissue(at: VolumeGeometry) -> Float64Array:
         hu = _chest_on(scene, at, None)
         if not scene.tumor_in_chest:
             near, points = voxels_within(at, scene.tumor.center_lps_mm, scene.tumor_reach_mm + 3.0)
@@ -93,7 +94,7 @@ def scan_verification(
     moved = _sample_motion(scene, grid)
 
     @lru_cache(maxsize=1)  # the only profile of a slice one millimeter thick is the grid itself
-    def burn(at: VolumeGeometry) -> tuple[_IndexArrays, FloatArray, FloatArray, FloatArray]:
+    def burn(at: VolumeGeometry) -> tuple[_IndexArrays, Float64Array, Float64Array, Float64Array]:
         near, points = voxels_within(at, scene.motion.verification_center, reach)
         tumor_distance = _tumor_distance_mm(scene, points)
         depth = scene.ablation.depth_mm(tumor_distance, points - scene.motion.verification_center)
@@ -102,7 +103,7 @@ def scan_verification(
         allowed = np.maximum(lung_depth, -tumor_distance)
         return near, np.minimum(depth, allowed), np.minimum(depth - RIM_MM, allowed), tumor_distance
 
-    def tissue(at: VolumeGeometry) -> FloatArray:
+    def tissue(at: VolumeGeometry) -> Float64Array:
         hu = _chest_on(scene, at, moved)
         near, zone_depth, _, tumor_distance = burn(at)
         if not scene.tumor_in_chest:
@@ -144,7 +145,7 @@ def _truth_within(scene: Scene, room_mm: float, least_jacobian: float) -> Phanto
     )
 
 
-def _lattice_around_tumor(scene: Scene, room_mm: float) -> FloatArray:
+def _lattice_around_tumor(scene: Scene, room_mm: float) -> Float64Array:
     """The smallest box of the truth's lattice that holds every point within ``room_mm`` of the tumor."""
     half = np.arange(0.0, scene.tumor_reach_mm + room_mm + _COARSE_MM, _COARSE_MM)
     axis = np.concatenate([-half[:0:-1], half])
@@ -155,7 +156,7 @@ def _lattice_around_tumor(scene: Scene, room_mm: float) -> FloatArray:
     return truth_lattice(close.min(axis=0), close.max(axis=0))
 
 
-def _lung_depth_on(scene: Scene, points: FloatArray) -> FloatArray:
+def _lung_depth_on(scene: Scene, points: Float64Array) -> Float64Array:
     """Lung depth on a lattice (nz, ny, nx, 3): smooth, so taken on every fourth point and in between."""
     step = _LUNG_DEPTH_STEP
     shape = points.shape[:3]
@@ -167,7 +168,7 @@ def _lung_depth_on(scene: Scene, points: FloatArray) -> FloatArray:
     return depth
 
 
-def _stretched(values: FloatArray, axis: int, at: npt.NDArray[np.intp], count: int) -> FloatArray:
+def _stretched(values: Float64Array, axis: int, at: npt.NDArray[np.intp], count: int) -> Float64Array:
     """Linear interpolation along one axis from the indices ``at`` to all of ``range(count)``."""
     index = np.arange(count)
     left = np.minimum(np.searchsorted(at, index, side="right") - 1, len(at) - 2)
@@ -177,7 +178,7 @@ def _stretched(values: FloatArray, axis: int, at: npt.NDArray[np.intp], count: i
     return np.asarray(np.take(values, left, axis) * (1.0 - share) + np.take(values, left + 1, axis) * share)
 
 
-def _tumor_distance_mm(scene: Scene, points: FloatArray) -> FloatArray:
+def _tumor_distance_mm(scene: Scene, points: Float64Array) -> Float64Array:
     """Signed distance of verification positions (N, 3) to the tumor where it lies in that frame."""
     # The tumor moves rigidly: distances to it are the same in both frames.
     return scene.tumor.signed_distance_mm(apply_affine(scene.motion.planning_from_verification, points))
@@ -200,12 +201,12 @@ class _SampledMotion:
     """
 
     lattice: VolumeGeometry
-    lung_depth_mm: npt.NDArray[np.float32]
-    lung: npt.NDArray[np.float32]
-    wall: npt.NDArray[np.float32] | None = None
-    wall_lung_depth_mm: npt.NDArray[np.float32] | None = None
+    lung_depth_mm: Float32Array
+    lung: Float32Array
+    wall: Float32Array | None = None
+    wall_lung_depth_mm: Float32Array | None = None
 
-    def lung_depth_at(self, points_lps_mm: FloatArray) -> FloatArray:
+    def lung_depth_at(self, points_lps_mm: Float64Array) -> Float64Array:
         """Depth below the pleura at verification positions (N, 3)."""
         index = self.lattice.to_index(points_lps_mm).T
         found = ndimage.map_coordinates(self.lung_depth_mm, index, order=1, mode="nearest")
@@ -222,11 +223,11 @@ def _sample_motion(scene: Scene, grid: VolumeGeometry) -> _SampledMotion:
     with_tumor = apply_affine(motion.planning_from_verification, points)
     to_index = scene.chest_geometry.index_from_lps[:3, :3]
 
-    def beyond(mapped: FloatArray) -> npt.NDArray[np.float32]:
+    def beyond(mapped: Float64Array) -> Float32Array:
         displacement = (mapped - with_tumor) @ to_index.T
         return np.ascontiguousarray(displacement.reshape(*lattice.shape_zyx, 3), dtype=np.float32)
 
-    def depth_of(mapped: FloatArray) -> npt.NDArray[np.float32]:
+    def depth_of(mapped: Float64Array) -> Float32Array:
         return scene.lung_depth_mm(mapped).reshape(lattice.shape_zyx).astype(np.float32)
 
     lung = motion.lung_to_planning(points)
@@ -238,7 +239,7 @@ def _sample_motion(scene: Scene, grid: VolumeGeometry) -> _SampledMotion:
     return _SampledMotion(lattice, depth, beyond(lung), beyond(wall), wall_depth)
 
 
-def _chest_on(scene: Scene, grid: VolumeGeometry, moved: _SampledMotion | None) -> FloatArray:
+def _chest_on(scene: Scene, grid: VolumeGeometry, moved: _SampledMotion | None) -> Float64Array:
     """The chest on a grid of the planning frame, or of the verification frame (``moved``)."""
     to_index = scene.chest_geometry.index_from_lps
     if moved is None:
@@ -255,11 +256,11 @@ def _chest_on(scene: Scene, grid: VolumeGeometry, moved: _SampledMotion | None) 
 
 def _resampled(
     scene: Scene,
-    index_map: FloatArray,
+    index_map: Float64Array,
     grid: VolumeGeometry,
-    displacement: npt.NDArray[np.float32] | None = None,
-    displacement_map: FloatArray | None = None,
-) -> FloatArray:
+    displacement: Float32Array | None = None,
+    displacement_map: Float64Array | None = None,
+) -> Float64Array:
     hu = resample(
         scene.chest_hu,
         index_map,
@@ -273,7 +274,7 @@ def _resampled(
 
 
 def _blend(
-    hu: FloatArray, near: _IndexArrays, distance_mm: FloatArray, inside_hu: float | FloatArray
+    hu: Float64Array, near: _IndexArrays, distance_mm: Float64Array, inside_hu: float | Float64Array
 ) -> None:
     """Mix in what lies inside a surface, with a partial-volume edge."""
     share = np.clip(0.5 - distance_mm / (2.0 * EDGE_MM), 0.0, 1.0)
@@ -282,7 +283,7 @@ def _blend(
 
 def _acquire(
     rng: np.random.Generator,
-    tissue: Callable[[VolumeGeometry], FloatArray],
+    tissue: Callable[[VolumeGeometry], Float64Array],
     grid: VolumeGeometry,
     scene: Scene,
 ) -> CtVolume:
@@ -306,8 +307,8 @@ def _acquire(
 
 
 def voxels_within(
-    grid: VolumeGeometry, center_lps_mm: FloatArray, radius_mm: float
-) -> tuple[_IndexArrays, FloatArray]:
+    grid: VolumeGeometry, center_lps_mm: Float64Array, radius_mm: float
+) -> tuple[_IndexArrays, Float64Array]:
     """Indices of the voxels within a radius of a point, as NumPy takes them, and their positions (N, 3)."""
     room = radius_mm / np.array(grid.spacing_zyx_mm)
     at = grid.to_index(center_lps_mm)

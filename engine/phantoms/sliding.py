@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
-from engine.geometry import FloatArray
+from engine.arrays import BoolArray, Float32Array, Float64Array
 
 FLOW_LATTICE_MM: Final = 4.0
 _FLOW_STEPS: Final = 3
@@ -43,7 +42,7 @@ class Pleura:
         The mediastinum holds the lung at the first x; from the second on, laterally, it slides fully.
     """
 
-    lung_depth_mm: Callable[[FloatArray], FloatArray]
+    lung_depth_mm: Callable[[Float64Array], Float64Array]
     still_at_x_mm: float
     free_at_x_mm: float
 
@@ -61,16 +60,16 @@ class PleuralSlide:
     origin : ndarray, (3,)
     """
 
-    lung_depth_mm: Callable[[FloatArray], FloatArray]
-    flow_mm: npt.NDArray[np.float32]
-    normal: npt.NDArray[np.float32]
-    origin: FloatArray
+    lung_depth_mm: Callable[[Float64Array], Float64Array]
+    flow_mm: Float32Array
+    normal: Float32Array
+    origin: Float64Array
 
-    def in_lung(self, points_lps_mm: FloatArray) -> npt.NDArray[np.bool_]:
+    def in_lung(self, points_lps_mm: Float64Array) -> BoolArray:
         """Whether planning positions (N, 3) lie in lung."""
         return np.asarray(self.lung_depth_mm(points_lps_mm) >= 0.0)
 
-    def carried(self, points_lps_mm: FloatArray) -> FloatArray:
+    def carried(self, points_lps_mm: Float64Array) -> Float64Array:
         """Planning positions (N, 3) at the end of the flow."""
         at = points_lps_mm
         step = 1.0 / _FLOW_STEPS
@@ -79,7 +78,7 @@ class PleuralSlide:
             at = at + step * self._at(self.flow_mm, halfway)
         return self._as_deep(at, self.lung_depth_mm(points_lps_mm))
 
-    def _as_deep(self, points: FloatArray, depth_mm: FloatArray) -> FloatArray:
+    def _as_deep(self, points: Float64Array, depth_mm: Float64Array) -> Float64Array:
         """Near the pleura, take points back to the depth they came from: the flow's steps are not exact."""
         near = np.flatnonzero(depth_mm < FREE_MM)
         parallel = 1.0 - _smooth_step((depth_mm[near] - _PARALLEL_MM) / (FREE_MM - _PARALLEL_MM))
@@ -88,7 +87,7 @@ class PleuralSlide:
         corrected[near] += (parallel * missing)[:, None] * self._at(self.normal, points[near])
         return corrected
 
-    def _at(self, lattice: npt.NDArray[np.float32], points: FloatArray) -> FloatArray:
+    def _at(self, lattice: Float32Array, points: Float64Array) -> Float64Array:
         index = ((points - self.origin) / FLOW_LATTICE_MM).T
         along = [
             ndimage.map_coordinates(lattice[..., axis], index, order=1, mode="nearest") for axis in range(3)
@@ -101,7 +100,7 @@ class PleuralSlide:
 
 
 def slide_along(
-    pleura: Pleura, jump_lps_mm: FloatArray, center_lps_mm: FloatArray, half_width_mm: float
+    pleura: Pleura, jump_lps_mm: Float64Array, center_lps_mm: Float64Array, half_width_mm: float
 ) -> PleuralSlide:
     """A slide by ``jump_lps_mm`` where the lung is free, parallel to the pleura where it is near.
 
@@ -131,6 +130,6 @@ def slide_along(
     return PleuralSlide(pleura.lung_depth_mm, flow.astype(np.float32), normal.astype(np.float32), origin)
 
 
-def _smooth_step(share: FloatArray) -> FloatArray:
+def _smooth_step(share: Float64Array) -> Float64Array:
     clipped = np.clip(share, 0.0, 1.0)
     return np.asarray(clipped * clipped * (3.0 - 2.0 * clipped))

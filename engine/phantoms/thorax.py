@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from engine.geometry import FloatArray, VolumeGeometry
+from engine.arrays import Float32Array, Float64Array
+from engine.geometry import VolumeGeometry
 
 _FINE_SPACING_MM: Final = 1.0
 """The chest is rendered once on this grid; scans are cubic samples of it."""
@@ -45,26 +46,28 @@ class _Thorax:
     geometry : VolumeGeometry
     """
 
-    hu: npt.NDArray[np.float32]
+    hu: Float32Array
     geometry: VolumeGeometry
 
 
-def lung_depth_mm(points_lps_mm: FloatArray) -> FloatArray:
+def lung_depth_mm(points_lps_mm: Float64Array) -> Float64Array:
     """Depth below the pleura of the right lung, approximate away from it; negative outside."""
     return _lung_depth_mm(_lung_powers(points_lps_mm, slice(None)).sum(axis=-1))
 
 
-def _lung_powers(at: FloatArray, axis: int | slice) -> FloatArray:
+def _lung_powers(at: Float64Array, axis: int | slice) -> Float64Array:
     """Terms of the superellipsoid along x, y or z (an index), or along all."""
     return np.asarray(np.abs((at - _LUNG_CENTER[axis]) / _LUNG_RADII[axis]) ** _LUNG_SQUARENESS)
 
 
-def _lung_depth_mm(sum_of_powers: FloatArray) -> FloatArray:
+def _lung_depth_mm(sum_of_powers: Float64Array) -> Float64Array:
     # First-order distance: the level's excess over its slope, taken along the nearest axis.
     return np.asarray((1.0 - sum_of_powers ** (1.0 / _LUNG_SQUARENESS)) * np.min(_LUNG_RADII))
 
 
-def render_thorax(rng: np.random.Generator, center_lps_mm: FloatArray, half_width_mm: FloatArray) -> _Thorax:
+def render_thorax(
+    rng: np.random.Generator, center_lps_mm: Float64Array, half_width_mm: Float64Array
+) -> _Thorax:
     """Render the part of the chest around a point.
 
     Parameters
@@ -94,7 +97,7 @@ def render_thorax(rng: np.random.Generator, center_lps_mm: FloatArray, half_widt
     return _Thorax(hu, grid)
 
 
-def _axes_lps_mm(grid: VolumeGeometry) -> tuple[FloatArray, FloatArray, FloatArray]:
+def _axes_lps_mm(grid: VolumeGeometry) -> tuple[Float64Array, Float64Array, Float64Array]:
     """Coordinates x, y, z of an upright grid, each along its own array axis."""
     along = [
         start + spacing * np.arange(count)
@@ -107,9 +110,9 @@ def _axes_lps_mm(grid: VolumeGeometry) -> tuple[FloatArray, FloatArray, FloatArr
 
 
 def _wall(
-    hu: npt.NDArray[np.float32],
-    axes: tuple[FloatArray, FloatArray, FloatArray],
-    depth: npt.NDArray[np.float32],
+    hu: Float32Array,
+    axes: tuple[Float64Array, Float64Array, Float64Array],
+    depth: Float32Array,
 ) -> None:
     """Fat, ribs and outside air beyond the pleura, on the lateral side only."""
     x, y, z = axes
@@ -123,9 +126,9 @@ def _wall(
     hu[lateral & (depth < -30.0)] = -1000.0
 
 
-def _vessel_tree(rng: np.random.Generator) -> list[tuple[FloatArray, FloatArray, float]]:
+def _vessel_tree(rng: np.random.Generator) -> list[tuple[Float64Array, Float64Array, float]]:
     """Segments of a tree from the hilum, each branch thinner and shorter than its parent."""
-    segments: list[tuple[FloatArray, FloatArray, float]] = []
+    segments: list[tuple[Float64Array, Float64Array, float]] = []
     front = []
     for _ in range(14):
         direction = rng.normal(size=3) * np.array([0.5, 1.0, 1.2]) + np.array([-1.3, 0.0, 0.0])
@@ -145,7 +148,7 @@ def _vessel_tree(rng: np.random.Generator) -> list[tuple[FloatArray, FloatArray,
     return segments
 
 
-def _vessels(rng: np.random.Generator, grid: VolumeGeometry) -> npt.NDArray[np.float32]:
+def _vessels(rng: np.random.Generator, grid: VolumeGeometry) -> Float32Array:
     """Contrast of the vessel tree on an upright isotropic grid: 0 none, 1 full."""
     vessels = np.zeros(grid.shape_zyx, dtype=np.float32)
     tree = _vessel_tree(rng)
@@ -160,10 +163,10 @@ def _vessels(rng: np.random.Generator, grid: VolumeGeometry) -> npt.NDArray[np.f
 
 
 def _paint_capsule(
-    vessels: npt.NDArray[np.float32],
+    vessels: Float32Array,
     first: npt.NDArray[np.int_],
     last: npt.NDArray[np.int_],
-    ends: tuple[FloatArray, FloatArray],
+    ends: tuple[Float64Array, Float64Array],
     radius: float,
 ) -> None:
     """Paint one segment between two fractional indices into its box."""
@@ -188,7 +191,7 @@ def _edge(depth_mm: npt.NDArray[_Real]) -> npt.NDArray[_Real]:
     return share
 
 
-def _texture(rng: np.random.Generator, shape: tuple[int, ...], sigma: float) -> npt.NDArray[np.float32]:
+def _texture(rng: np.random.Generator, shape: tuple[int, ...], sigma: float) -> Float32Array:
     """Smooth noise of unit standard deviation."""
     step = max(1, int(sigma / 2.0))
     small = [n // step + 2 for n in shape]
@@ -201,7 +204,7 @@ def _texture(rng: np.random.Generator, shape: tuple[int, ...], sigma: float) -> 
     return np.asarray(noise / noise.std())
 
 
-def _stretch(count: int, step: int, kept: int) -> npt.NDArray[np.float32]:
+def _stretch(count: int, step: int, kept: int) -> Float32Array:
     """Matrix (kept, count) that interpolates between ``count`` samples, ``step`` times as finely."""
     at = np.linspace(0.0, count - 1.0, count * step)[:kept, None]
     apart = np.abs(at - np.arange(count, dtype=np.float64))

@@ -13,10 +13,10 @@ from functools import cached_property
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
-from engine.geometry import FloatArray, Vector3
+from engine.arrays import BoolArray, Float64Array
+from engine.geometry import Vector3
 from engine.phantoms.crossings import Crossings, distance_to_samples, find_crossings
 
 _TRUTH_SPACING_MM: Final = 0.4
@@ -106,19 +106,19 @@ class TruthField:
         Width of the ground-glass rim.
     """
 
-    points_lps_mm: FloatArray
-    tumor_distance_mm: FloatArray
-    burn_depth_mm: FloatArray
-    lung_depth_mm: FloatArray
+    points_lps_mm: Float64Array
+    tumor_distance_mm: Float64Array
+    burn_depth_mm: Float64Array
+    lung_depth_mm: Float64Array
     rim_mm: float
 
     @cached_property
-    def allowed_mm(self) -> FloatArray:
+    def allowed_mm(self) -> Float64Array:
         """Positive in lung and tumor."""
         return np.maximum(self.lung_depth_mm, -self.tumor_distance_mm)
 
 
-def truth_lattice(low_lps_mm: FloatArray, high_lps_mm: FloatArray) -> FloatArray:
+def truth_lattice(low_lps_mm: Float64Array, high_lps_mm: Float64Array) -> Float64Array:
     """Points of a lattice with ``_TRUTH_SPACING_MM`` that covers a box.
 
     Parameters
@@ -142,7 +142,7 @@ def find_truth(
     field: TruthField,
     *,
     tumor_volume_ml: float,
-    planning_from_verification: FloatArray,
+    planning_from_verification: Float64Array,
     least_jacobian: float,
     rigid: bool,
 ) -> PhantomTruth:
@@ -181,7 +181,7 @@ def find_truth(
     )
 
 
-def _coverage(field: TruthField, burn_mm: FloatArray) -> tuple[TrueCoverage, TrueCoverage]:
+def _coverage(field: TruthField, burn_mm: Float64Array) -> tuple[TrueCoverage, TrueCoverage]:
     """Coverage by a zone or core, over all and over lung alone."""
     in_lung = field.allowed_mm >= 0.0
     depth_mm = np.minimum(burn_mm, field.allowed_mm)
@@ -201,13 +201,11 @@ def _coverage(field: TruthField, burn_mm: FloatArray) -> tuple[TrueCoverage, Tru
     )
 
 
-def _least(margins_mm: FloatArray) -> float:
+def _least(margins_mm: Float64Array) -> float:
     return float(margins_mm.min(initial=np.inf))
 
 
-def _tcr(
-    field: TruthField, depth_mm: FloatArray, counted: npt.NDArray[np.bool_], minimal_margin_mm: float
-) -> float:
+def _tcr(field: TruthField, depth_mm: Float64Array, counted: BoolArray, minimal_margin_mm: float) -> float:
     """Covered share of the target; 1 if and only if the margin says so, however thin the sliver."""
     if minimal_margin_mm >= TARGET_MARGIN_MM:
         return 1.0
@@ -216,13 +214,13 @@ def _tcr(
     return float(min(share, np.nextafter(1.0, 0.0)))
 
 
-def _cell_share(depth_mm: FloatArray) -> FloatArray:
+def _cell_share(depth_mm: Float64Array) -> Float64Array:
     """Share of a lattice cell that lies inside a surface at some depth from its center."""
     return np.clip(0.5 + depth_mm / _TRUTH_SPACING_MM, 0.0, 1.0)
 
 
 def _farthest_missed_mm(
-    field: TruthField, burn_mm: FloatArray, depth_mm: FloatArray, surface: Crossings
+    field: TruthField, burn_mm: Float64Array, depth_mm: Float64Array, surface: Crossings
 ) -> float | None:
     """Greatest distance from a missed place in the tumor to the zone; None if the zone holds the tumor."""
     edge = find_crossings(-field.tumor_distance_mm)
@@ -251,14 +249,14 @@ def _farthest_missed_mm(
     )
 
 
-def _normals(depth_mm: FloatArray, surface: Crossings) -> FloatArray:
+def _normals(depth_mm: Float64Array, surface: Crossings) -> Float64Array:
     """Unit normals (N, 3) in LPS of the zone's surface where it crosses lattice edges."""
     slope_zyx = np.gradient(depth_mm)
     slope = np.stack([surface.at(along) for along in slope_zyx[::-1]], axis=-1)
     return np.asarray(slope / np.maximum(np.linalg.norm(slope, axis=-1, keepdims=True), 1e-9))
 
 
-def _regions(field: TruthField, uncovered: npt.NDArray[np.bool_]) -> tuple[TrueRegion, ...]:
+def _regions(field: TruthField, uncovered: BoolArray) -> tuple[TrueRegion, ...]:
     labels, _ = ndimage.label(uncovered, structure=np.ones((3, 3, 3)))
     volumes_ml = np.bincount(labels.ravel()) * _TRUTH_SPACING_MM**3 / 1000.0
     regions = []
@@ -268,5 +266,5 @@ def _regions(field: TruthField, uncovered: npt.NDArray[np.bool_]) -> tuple[TrueR
     return tuple(sorted(regions, key=lambda region: -region.volume_ml))
 
 
-Sampler = Callable[[FloatArray], FloatArray]
+Sampler = Callable[[Float64Array], Float64Array]
 """Values at positions (..., 3) in LPS mm of the planning frame."""

@@ -13,7 +13,7 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
-from engine.geometry import FloatArray
+from engine.arrays import Float32Array, Float64Array
 from engine.phantoms.crossings import distance_to_samples
 from engine.structures.surface import SURFACE_LEVEL, occupancy, tight_crop
 from engine.volume import LabelMask
@@ -38,14 +38,12 @@ _LATTICE_MM: Final = 1.25
 ROOM_MM: Final = 15.0
 """How far beyond the tumor's reach distances are known."""
 
-_Vector = npt.NDArray[np.float64]
-
 
 class TumorShape(Protocol):
     """A closed surface in the planning frame."""
 
     @property
-    def center_lps_mm(self) -> _Vector:
+    def center_lps_mm(self) -> Float64Array:
         """A point inside."""
 
     @property
@@ -56,7 +54,7 @@ class TumorShape(Protocol):
     def volume_ml(self) -> float:
         """Volume, mL."""
 
-    def signed_distance_mm(self, points_lps_mm: FloatArray) -> FloatArray:
+    def signed_distance_mm(self, points_lps_mm: Float64Array) -> Float64Array:
         """Distance of points (..., 3) to the surface, negative inside; at least ``ROOM_MM`` far out."""
 
 
@@ -64,12 +62,12 @@ class TumorShape(Protocol):
 class _DistanceLattice:
     """Signed distances on a cubic lattice, read off by cubic interpolation."""
 
-    coefficients: npt.NDArray[np.float64]
-    origin_lps_mm: _Vector
+    coefficients: Float64Array
+    origin_lps_mm: Float64Array
 
     @staticmethod
     def around(
-        center: _Vector, half_width_mm: float, signed: Callable[[FloatArray], FloatArray]
+        center: Float64Array, half_width_mm: float, signed: Callable[[Float64Array], Float64Array]
     ) -> _DistanceLattice:
         """Fill a lattice from a function of positions (N, 3)."""
         axis = np.arange(-half_width_mm, half_width_mm + _LATTICE_MM, _LATTICE_MM)
@@ -80,7 +78,7 @@ class _DistanceLattice:
             ndimage.spline_filter(values, order=3, mode="nearest"), center - half_width_mm
         )
 
-    def at(self, points_lps_mm: FloatArray) -> FloatArray:
+    def at(self, points_lps_mm: Float64Array) -> Float64Array:
         """Values at positions (..., 3); the border's beyond it."""
         index = np.moveaxis((points_lps_mm - self.origin_lps_mm) / _LATTICE_MM, -1, 0)
         return np.asarray(
@@ -101,13 +99,13 @@ class LobulatedTumor:
     bumps : sequence of (direction (3,), relative height, sharpness)
     """
 
-    center: _Vector
-    radii_mm: _Vector
-    turn: FloatArray
-    bumps: Sequence[tuple[_Vector, float, float]] = field(default_factory=tuple)
+    center: Float64Array
+    radii_mm: Float64Array
+    turn: Float64Array
+    bumps: Sequence[tuple[Float64Array, float, float]] = field(default_factory=tuple)
 
     @property
-    def center_lps_mm(self) -> _Vector:
+    def center_lps_mm(self) -> Float64Array:
         """Center of the star."""
         return self.center
 
@@ -121,11 +119,11 @@ class LobulatedTumor:
         """Volume from the radius over evenly spread directions."""
         return float(4.0 / 3.0 * np.pi * (self._radius(evenly_spread(20_000)) ** 3).mean()) / 1000.0
 
-    def signed_distance_mm(self, points_lps_mm: FloatArray) -> FloatArray:
+    def signed_distance_mm(self, points_lps_mm: Float64Array) -> Float64Array:
         """See :class:`TumorShape`."""
         return self._lattice.at(points_lps_mm)
 
-    def _radius(self, unit: FloatArray) -> FloatArray:
+    def _radius(self, unit: Float64Array) -> Float64Array:
         turned = unit @ self.turn
         radius = 1.0 / np.sqrt(((turned / self.radii_mm) ** 2).sum(axis=-1))
         swell = np.ones(radius.shape)
@@ -133,13 +131,13 @@ class LobulatedTumor:
             swell += height * np.exp(sharpness * (unit @ direction - 1.0))
         return np.asarray(radius * swell)
 
-    def _beyond(self, offset: FloatArray) -> FloatArray:
+    def _beyond(self, offset: Float64Array) -> Float64Array:
         """How far offsets (N, 3) from the center lie beyond the surface along their ray."""
         length = np.linalg.norm(offset, axis=-1)
         unit = np.where(length[:, None] > 0, offset / np.maximum(length, 1e-9)[:, None], [1.0, 0.0, 0.0])
         return np.asarray(length - self._radius(unit))
 
-    def _normals(self, offset: FloatArray) -> FloatArray:
+    def _normals(self, offset: Float64Array) -> Float64Array:
         """Outward unit normals at offsets (N, 3) on the surface, by central differences."""
         steps = 1e-4 * np.eye(3)
         slope = np.stack([self._beyond(offset + s) - self._beyond(offset - s) for s in steps], axis=-1)
@@ -151,7 +149,7 @@ class LobulatedTumor:
         samples = unit * self._radius(unit)[:, None]
         normals = self._normals(samples)
 
-        def signed(points: FloatArray) -> FloatArray:
+        def signed(points: Float64Array) -> Float64Array:
             offset = points - self.center
             beyond = self._beyond(offset)
             # Farther out than anybody asks: the search is slow there, the distance along the ray will do.
@@ -170,7 +168,7 @@ class SmoothedMask:
     mask: LabelMask
 
     @cached_property
-    def center_lps_mm(self) -> _Vector:
+    def center_lps_mm(self) -> Float64Array:
         """Center of gravity."""
         return self.mask.geometry.to_lps(np.array(ndimage.center_of_mass(self.mask.voxels)))
 
@@ -185,7 +183,7 @@ class SmoothedMask:
         """Volume of the marked voxels."""
         return self.mask.volume_ml
 
-    def signed_distance_mm(self, points_lps_mm: FloatArray) -> FloatArray:
+    def signed_distance_mm(self, points_lps_mm: Float64Array) -> Float64Array:
         """See :class:`TumorShape`."""
         return self._lattice.at(points_lps_mm)
 
@@ -195,7 +193,7 @@ class SmoothedMask:
         field = occupancy(cropped)
         surface = cKDTree(_surface_points(field, cropped))
 
-        def signed(points: FloatArray) -> FloatArray:
+        def signed(points: Float64Array) -> Float64Array:
             distance, _ = surface.query(points, workers=-1)
             index = cropped.geometry.to_index(points)
             value = ndimage.map_coordinates(field, index.T, order=1, mode="constant")
@@ -204,7 +202,7 @@ class SmoothedMask:
         return _DistanceLattice.around(self.center_lps_mm, self.reach_mm + ROOM_MM, signed)
 
 
-def _surface_points(field: npt.NDArray[np.float32], on: LabelMask) -> FloatArray:
+def _surface_points(field: Float32Array, on: LabelMask) -> Float64Array:
     """LPS positions where a line between neighboring fine samples crosses the surface."""
     fine = ndimage.zoom(field, 2, order=1, grid_mode=True, mode="nearest")
     points = []
@@ -233,12 +231,12 @@ def random_tumor(
     return LobulatedTumor(shape.center, shape.radii_mm * scale, turn, tuple(bumps))
 
 
-def _unit(rng: np.random.Generator) -> _Vector:
+def _unit(rng: np.random.Generator) -> Float64Array:
     vector = rng.normal(size=3)
     return np.asarray(vector / np.linalg.norm(vector))
 
 
-def evenly_spread(count: int) -> FloatArray:
+def evenly_spread(count: int) -> Float64Array:
     """Unit vectors (count, 3) spread evenly: a Fibonacci sphere."""
     i = np.arange(count) + 0.5
     z = 1.0 - 2.0 * i / count

@@ -14,8 +14,8 @@ from typing import Any, Final
 import numpy as np
 import SimpleITK as sitk
 
+from engine.arrays import Float64Array
 from engine.errors import CollapsedTextureError, RadiomicsError
-from engine.geometry import FloatArray
 from engine.manifest.signature import RadiomicsSettings
 from engine.radiomics.feature_names import (
     SHAPE,
@@ -122,7 +122,7 @@ def measure_zone(
     return ZoneRadiomics({str(name): found[str(name)] for name in wanted}, gray_levels)
 
 
-def _count_gray_levels(values: FloatArray, settings: RadiomicsSettings) -> int:
+def _count_gray_levels(values: Float64Array, settings: RadiomicsSettings) -> int:
     """Number of bins of ``bin_width``, counted from zero, that hold a voxel."""
     return len(np.unique(np.floor(values / settings.bin_width)))
 
@@ -139,7 +139,7 @@ def _require_texture(zone: ZoneImage, settings: RadiomicsSettings) -> None:
         )
 
 
-def _within(zone: ZoneImage, voxels: FloatArray) -> Any:
+def _within(zone: ZoneImage, voxels: Float64Array) -> Any:
     """The zone's bounding box of an image on its grid."""
     return itk_image(np.ascontiguousarray(voxels[zone.box]), zone.spacing_zyx_mm)
 

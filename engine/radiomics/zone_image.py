@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
 
+from engine.arrays import Float64Array
 from engine.errors import EmptyMaskError, RadiomicsError
-from engine.geometry import FloatArray, Vector3, VolumeGeometry
+from engine.geometry import Vector3, VolumeGeometry
 from engine.kernels.power_sums import power_sums
 from engine.manifest.signature import RadiomicsSettings
 from engine.volume import CtVolume, LabelMask
@@ -43,7 +44,7 @@ class ZoneImage:
         The zone's bounding box.
     """
 
-    voxels: FloatArray
+    voxels: Float64Array
     inside: npt.NDArray[np.bool_]
     spacing_zyx_mm: Vector3
     box: tuple[slice, slice, slice]
@@ -204,7 +205,7 @@ def _nearest(marked: npt.NDArray[np.bool_], axes: Sequence[_Axis]) -> npt.NDArra
     return np.asarray(inside & z[:, None, None] & y[:, None] & x)
 
 
-def _interpolated(normalized: FloatArray, axes: Sequence[_Axis], interpolator: str) -> FloatArray:
+def _interpolated(normalized: Float64Array, axes: Sequence[_Axis], interpolator: str) -> Float64Array:
     """The image on the new grid; 0 beyond the CT, as in PyRadiomics."""
     if all(axis.spacing_mm == axis.new_spacing_mm for axis in axes):
         inner = [slice(a.first - a.support.start, a.first - a.support.start + a.count) for a in axes]
@@ -218,7 +219,7 @@ def _interpolated(normalized: FloatArray, axes: Sequence[_Axis], interpolator: s
     return np.ascontiguousarray(voxels)
 
 
-def _linear_operator(axis: _Axis) -> FloatArray:
+def _linear_operator(axis: _Axis) -> Float64Array:
     """New voxels from old ones along one axis by linear interpolation, (new, old)."""
     low, beyond, old = _sampled(axis)
     weights, rows = np.zeros((axis.count, old)), np.arange(axis.count)
@@ -227,7 +228,7 @@ def _linear_operator(axis: _Axis) -> FloatArray:
     return weights
 
 
-def _spline_operator(axis: _Axis) -> FloatArray:
+def _spline_operator(axis: _Axis) -> Float64Array:
     """New voxels from old ones along one axis by the interpolating cubic B-spline, (new, old).
 
     As a matrix, three products of it resample a volume at the speed of BLAS.
@@ -243,7 +244,7 @@ def _spline_operator(axis: _Axis) -> FloatArray:
     return np.asarray(weights @ _prefilter(old))
 
 
-def _prefilter(size: int) -> FloatArray:
+def _prefilter(size: int) -> Float64Array:
     """Coefficients (times 1/6) of the interpolating cubic B-spline from samples, (size, size).
 
     Unser, IEEE Signal Process Mag 16(6):22-38, 1999, box 2: a causal and an anticausal recursion, the ends
@@ -268,7 +269,7 @@ def _prefilter(size: int) -> FloatArray:
     return coefficients
 
 
-def _sampled(axis: _Axis) -> tuple[npt.NDArray[np.intp], FloatArray, int]:
+def _sampled(axis: _Axis) -> tuple[npt.NDArray[np.intp], Float64Array, int]:
     """The old voxel below each new center, how far beyond it that lies, and the number of old voxels."""
     new = np.arange(axis.first, axis.first + axis.count)
     at = (new + 0.5) * axis.new_spacing_mm / axis.spacing_mm - 0.5 - axis.support.start

@@ -8,11 +8,10 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
-from engine.geometry import FloatArray, VolumeGeometry, apply_affine
-from engine.kernels.arguments import read_only
+from engine.arrays import BoolArray, Float32Array, Float64Array, read_only
+from engine.geometry import VolumeGeometry, apply_affine
 from engine.kernels.backend import BackendName
 from engine.kernels.distance import distance_mm
 from engine.kernels.resampling import resample
@@ -74,9 +73,9 @@ class PlanningSide:
     """
 
     ct: CtVolume
-    tumor_center_lps_mm: FloatArray
+    tumor_center_lps_mm: Float64Array
     tumor_radius_mm: float
-    tumor_points_lps_mm: FloatArray
+    tumor_points_lps_mm: Float64Array
     _prepared: dict[float, SourceRegion] = field(default_factory=dict, repr=False)
     _patterns: dict[float, Pattern] = field(default_factory=dict, repr=False)
 
@@ -148,8 +147,8 @@ class _Resolution:
 
     fixed: ComparisonRegion
     moving: SourceRegion
-    evidence: npt.NDArray[np.bool_]
-    lung_evidence: npt.NDArray[np.bool_]
+    evidence: BoolArray
+    lung_evidence: BoolArray
 
     def __post_init__(self) -> None:
         read_only(self.evidence)
@@ -175,8 +174,8 @@ class Comparison:
 
     coarse: _Resolution
     fine: _Resolution
-    start: FloatArray
-    zone_distance_mm: npt.NDArray[np.float32] | None
+    start: Float64Array
+    zone_distance_mm: Float32Array | None
 
     @property
     def has_lung(self) -> bool:
@@ -206,7 +205,7 @@ def compare_lesion(
     planning: PlanningSide,
     fixed: CtVolume,
     zone: LabelMask | None,
-    start: FloatArray,
+    start: Float64Array,
     *,
     backend: BackendName = "cpu",
 ) -> Comparison:
@@ -241,7 +240,7 @@ def compare_whole(
     moving: CtVolume,
     fixed: CtVolume,
     zone: LabelMask | None,
-    start: FloatArray,
+    start: Float64Array,
     *,
     backend: BackendName = "cpu",
 ) -> Comparison:
@@ -273,7 +272,7 @@ def match_slice_mm(moving: CtVolume, fixed: CtVolume) -> float:
     return thicker if thicker > THICK_SLICE_MM else 0.0
 
 
-def distance_from(mask: LabelMask, grid: VolumeGeometry, backend: BackendName) -> npt.NDArray[np.float32]:
+def distance_from(mask: LabelMask, grid: VolumeGeometry, backend: BackendName) -> Float32Array:
     """Distance from every voxel of ``grid`` to a mask, mm; infinite where the mask is not on the grid.
 
     Parameters
@@ -301,9 +300,9 @@ def _compare(
     fixed: CtVolume,
     moving: Callable[[], SourceRegion],
     zone: LabelMask | None,
-    start: FloatArray,
-    low: FloatArray,
-    high: FloatArray,
+    start: Float64Array,
+    low: Float64Array,
+    high: Float64Array,
     grid_mm: float,
     match_mm: float,
     backend: BackendName,
@@ -337,7 +336,7 @@ def _compare(
     )
 
 
-def _metal(ct: CtVolume, grid: VolumeGeometry) -> npt.NDArray[np.bool_]:
+def _metal(ct: CtVolume, grid: VolumeGeometry) -> BoolArray:
     """Voxels of ``grid`` at or near metal."""
     near = np.zeros(grid.shape_zyx, dtype=np.bool_)
     corners = ct.geometry.to_index(grid.corners_lps_mm())

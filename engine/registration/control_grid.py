@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from engine.geometry import FloatArray, VolumeGeometry
+from engine.arrays import Float64Array, Int64Array
+from engine.geometry import VolumeGeometry
 
 
 def coarser(lattice: VolumeGeometry) -> VolumeGeometry:
@@ -17,13 +18,13 @@ def coarser(lattice: VolumeGeometry) -> VolumeGeometry:
     return replace(lattice, shape_zyx=(nz, ny, nx), spacing_zyx_mm=(z, y, x))
 
 
-def positions(lattice: VolumeGeometry) -> FloatArray:
+def positions(lattice: VolumeGeometry) -> Float64Array:
     """Places of all nodes or voxels, (z, y, x, 3) LPS mm."""
     axes = (np.arange(n, dtype=np.float64) for n in lattice.shape_zyx)
     return lattice.to_lps(np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1))
 
 
-def thinned(values: FloatArray) -> FloatArray:
+def thinned(values: Float64Array) -> Float64Array:
     """Gather nodal sums (z, y, x, k) onto every second node by its hat function.
 
     A tensor comes out lumped: couplings between nodes inside one hat are counted at its node.
@@ -33,7 +34,7 @@ def thinned(values: FloatArray) -> FloatArray:
     return values
 
 
-def _thinned_along(values: FloatArray, axis: int) -> FloatArray:
+def _thinned_along(values: Float64Array, axis: int) -> Float64Array:
     count = values.shape[axis]
     if count == 1:
         return values
@@ -60,21 +61,21 @@ class _Interpolation:
     shape : (z, y, x)
     """
 
-    index: npt.NDArray[np.int64]
-    weight: FloatArray
-    offset_zyx_mm: FloatArray
+    index: Int64Array
+    weight: Float64Array
+    offset_zyx_mm: Float64Array
     shape: tuple[int, int, int]
 
-    def at(self, field: npt.NDArray[np.floating]) -> FloatArray:
+    def at(self, field: npt.NDArray[np.floating]) -> Float64Array:
         """Values at the places, (N, k)."""
         z, y, x = np.moveaxis(self.index, -1, 0)
         return np.asarray((self.weight[..., None] * field[z, y, x]).sum(axis=0), dtype=np.float64)
 
-    def mean_of(self, field: FloatArray) -> FloatArray:
+    def mean_of(self, field: Float64Array) -> Float64Array:
         """Mean over the places, (k,)."""
         return np.asarray(self.at(field).mean(axis=0))
 
-    def rigid_rows(self) -> FloatArray:
+    def rigid_rows(self) -> Float64Array:
         """Rows that read translation and rotation vector of the best rigid motion off a field.
 
         Returns
@@ -97,7 +98,7 @@ class _Interpolation:
         return rows
 
 
-def interpolation(lattice: VolumeGeometry, points_lps_mm: FloatArray) -> _Interpolation:
+def interpolation(lattice: VolumeGeometry, points_lps_mm: Float64Array) -> _Interpolation:
     """Weights that read nodal values at places; beyond the lattice its border holds.
 
     Parameters

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from engine.geometry import FloatArray, VolumeGeometry
+from engine.arrays import BoolArray, Float32Array, Float64Array
+from engine.geometry import VolumeGeometry
 from engine.kernels.arguments import node_shape
 from engine.kernels.backend import BackendName
 from engine.kernels.bending import bending_force, solve_bending
@@ -77,28 +77,28 @@ class Deformation:
         Of their nodes.
     """
 
-    start: FloatArray
-    nodes_mm: FloatArray
+    start: Float64Array
+    nodes_mm: Float64Array
     lattice: VolumeGeometry
-    tensor: FloatArray
-    force: FloatArray
+    tensor: Float64Array
+    force: Float64Array
     stiffness: float
-    warped: npt.NDArray[np.float32]
-    moments: FloatArray
+    warped: Float32Array
+    moments: Float64Array
     model_lattice: VolumeGeometry
 
-    def displacement_mm(self, points_lps_mm: FloatArray) -> FloatArray:
+    def displacement_mm(self, points_lps_mm: Float64Array) -> Float64Array:
         """Nodal displacement u at any places, (..., 3) along LPS x, y, z."""
         nodes = DisplacementField(self.nodes_mm[..., ::-1].astype(np.float32), self.lattice)
         return nodes.at(points_lps_mm)
 
-    def to_moving(self, points_lps_mm: FloatArray) -> FloatArray:
+    def to_moving(self, points_lps_mm: Float64Array) -> Float64Array:
         """Map positions of the fixed frame to the moving frame."""
         moved = points_lps_mm + self.displacement_mm(points_lps_mm)
         return np.asarray(moved @ self.start[:3, :3].T + self.start[:3, 3])
 
     @property
-    def data_optimum(self) -> FloatArray:
+    def data_optimum(self) -> Float64Array:
         """Right side ``T u + force`` of the data term: its solution without a prior."""
         t, u = self.tensor, self.nodes_mm
         product = np.stack(
@@ -115,8 +115,8 @@ class Deformation:
 def deform(
     fixed: ComparisonRegion,
     moving: SourceRegion,
-    evidence: npt.NDArray[np.bool_],
-    start: FloatArray,
+    evidence: BoolArray,
+    start: Float64Array,
     levels: tuple[Level, ...],
     *,
     before: Deformation | None = None,
@@ -153,8 +153,8 @@ def deform(
 def _at_level(
     fixed: ComparisonRegion,
     moving: SourceRegion,
-    evidence: npt.NDArray[np.bool_],
-    start: FloatArray,
+    evidence: BoolArray,
+    start: Float64Array,
     level: Level,
     before: Deformation | None,
     backend: BackendName,
@@ -199,8 +199,8 @@ def _at_level(
 
 
 def local_statistics(
-    moments: FloatArray,
-) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray, FloatArray]:
+    moments: Float64Array,
+) -> tuple[Float64Array, Float64Array, Float64Array, Float64Array, Float64Array]:
     """Means, variances and covariance of the fixed and the warped image around every model node."""
     count = np.maximum(moments[..., 0], 1e-6)
     f, w = moments[..., 1] / count, moments[..., 2] / count
@@ -209,7 +209,7 @@ def local_statistics(
     return f, w, f_variance, w_variance, moments[..., 5] / count - f * w
 
 
-def local_model(moments: FloatArray) -> FloatArray:
+def local_model(moments: Float64Array) -> Float64Array:
     """Means, gain and noise variance at every node from the sums around it, (*nodes, 4)."""
     f, w, f_variance, w_variance, covariance = local_statistics(moments)
     floor = _CONTRAST_FLOOR_HU**2
@@ -223,13 +223,13 @@ def local_model(moments: FloatArray) -> FloatArray:
 
 def _warp(
     moving: SourceRegion,
-    to_moving: FloatArray,
-    nodes_mm: FloatArray,
+    to_moving: Float64Array,
+    nodes_mm: Float64Array,
     spacing_mm: float,
     cell: float,
     grid: VolumeGeometry,
     backend: BackendName,
-) -> npt.NDArray[np.float32]:
+) -> Float32Array:
     in_moving = np.ascontiguousarray((nodes_mm / spacing_mm) @ to_moving[:3, :3].T, dtype=np.float32)
     return np.asarray(
         resample(

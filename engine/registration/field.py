@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import numpy.typing as npt
 
-from engine.geometry import FloatArray, VolumeGeometry, apply_affine
+from engine.arrays import Float32Array, Float64Array
+from engine.geometry import VolumeGeometry, apply_affine
 from engine.kernels.backend import BackendName
 from engine.kernels.distance import distance_mm
 from engine.kernels.resampling import resample
@@ -37,10 +37,10 @@ class DisplacementField:
         Axis-aligned grid in the frame of the fixed CT.
     """
 
-    displacement_lps_mm: npt.NDArray[np.float32]
+    displacement_lps_mm: Float32Array
     geometry: VolumeGeometry
 
-    def at(self, points_lps_mm: FloatArray) -> FloatArray:
+    def at(self, points_lps_mm: Float64Array) -> Float64Array:
         """Displacement at any places, linearly interpolated; beyond the grid the nearest holds.
 
         Parameters
@@ -54,7 +54,7 @@ class DisplacementField:
         places = points_lps_mm.reshape(-1, 3)
         return interpolation(self.geometry, places).at(self.displacement_lps_mm).reshape(points_lps_mm.shape)
 
-    def jacobian_determinant(self) -> FloatArray:
+    def jacobian_determinant(self) -> Float64Array:
         """Determinant of the derivative of ``p + displacement(p)`` at every voxel; not positive where it folds."""
         spacing = self.geometry.spacing_zyx_mm
         derivative = np.empty((*self.geometry.shape_zyx, 3, 3))
@@ -103,7 +103,7 @@ def field_of(found: Deformation, grid: VolumeGeometry, *, backend: BackendName =
 def field_with_rigid_tumor(
     found: Deformation,
     grid: VolumeGeometry,
-    planning_from_verification: FloatArray,
+    planning_from_verification: Float64Array,
     tumor: LabelMask,
     *,
     backend: BackendName = "cpu",

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from engine.geometry import FloatArray, VolumeGeometry
+from engine.arrays import BoolArray, Float64Array
+from engine.geometry import VolumeGeometry
 from engine.kernels.backend import BackendName, beside
 from engine.kernels.bending import solve_bending
 from engine.registration.control_grid import coarser, interpolation, positions, thinned
@@ -57,8 +57,8 @@ class LesionMotion:
         Root mean square error of predicting across the holes.
     """
 
-    moving_from_fixed: FloatArray
-    covariance_mm2: FloatArray
+    moving_from_fixed: Float64Array
+    covariance_mm2: Float64Array
     rotation_sd_deg: float
     stiffness: float
     hole_error_mm: float
@@ -68,20 +68,20 @@ class LesionMotion:
 class _System:
     """Data term on a thinned lattice."""
 
-    tensor: FloatArray
-    right: FloatArray
+    tensor: Float64Array
+    right: Float64Array
     lattice: VolumeGeometry
     backend: BackendName
 
-    def solve(self, stiffness: float, *, without: npt.NDArray[np.bool_] | None = None) -> FloatArray:
+    def solve(self, stiffness: float, *, without: BoolArray | None = None) -> Float64Array:
         keep = 1.0 if without is None else (~without)[..., None]
         return solve_bending(
             self.tensor * keep, self.right * keep, stiffness, tolerance=TOLERANCE, backend=self.backend
         )
 
     def covariance(
-        self, projection: FloatArray, stiffness: float, *, without: npt.NDArray[np.bool_] | None = None
-    ) -> FloatArray:
+        self, projection: Float64Array, stiffness: float, *, without: BoolArray | None = None
+    ) -> Float64Array:
         """Posterior covariance of linear functions (k, *nodes, 3) of the field."""
         tensor = self.tensor if without is None else self.tensor * (~without)[..., None]
         solved = [
@@ -93,7 +93,7 @@ class _System:
 
 def predict_lesion_motion(
     found: Deformation,
-    tumor_points_lps_mm: FloatArray,
+    tumor_points_lps_mm: Float64Array,
     void_radius_mm: float,
     *,
     backend: BackendName = "cpu",
@@ -122,14 +122,14 @@ def predict_lesion_motion(
     holes = _place_holes(system, center, void_radius_mm, radius)
     ball = tumor_points_lps_mm - center
 
-    def solved(factor: float) -> FloatArray:
+    def solved(factor: float) -> Float64Array:
         return system.solve(factor * scale)
 
     with ThreadPoolExecutor(2) as pool:
         whole = dict(zip(STIFFNESS_FACTORS, pool.map(beside(solved), STIFFNESS_FACTORS), strict=True))
         trials = [(s, k) for s in STIFFNESS_FACTORS for k in range(len(holes))]
 
-        def miss(trial: tuple[float, int]) -> FloatArray:
+        def miss(trial: tuple[float, int]) -> Float64Array:
             factor, k = trial
             at, hole = holes[k]
             mean = interpolation(lattice, at + ball).mean_of
@@ -170,7 +170,7 @@ def predict_lesion_motion(
     )
 
 
-def rigid_part(source: FloatArray, moved: FloatArray) -> FloatArray:
+def rigid_part(source: Float64Array, moved: Float64Array) -> Float64Array:
     """Least-squares rigid transform of paired points, (4, 4).
 
     Parameters
@@ -194,8 +194,8 @@ def rigid_part(source: FloatArray, moved: FloatArray) -> FloatArray:
 
 
 def _place_holes(
-    system: _System, center: FloatArray, void_radius_mm: float, radius_mm: float
-) -> list[tuple[FloatArray, npt.NDArray[np.bool_]]]:
+    system: _System, center: Float64Array, void_radius_mm: float, radius_mm: float
+) -> list[tuple[Float64Array, BoolArray]]:
     """Centers spread around the lesion where tissue with evidence fills a hole, and each hole's nodes."""
     nodes = positions(system.lattice)
     strength = system.tensor[..., [0, 3, 5]].sum(axis=-1)
@@ -207,7 +207,7 @@ def _place_holes(
         & (away <= void_radius_mm + _FARTHEST_HOLE_MM)
     )
     left = np.argwhere(possible)
-    holes: list[tuple[FloatArray, npt.NDArray[np.bool_]]] = []
+    holes: list[tuple[Float64Array, BoolArray]] = []
     nearest = np.full(len(left), np.inf)
     while len(holes) < HOLES and len(left):
         # The next is the one farthest from all so far; the first is the nearest to the lesion.

@@ -6,9 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from engine.geometry import FloatArray
+from engine.arrays import BoolArray, Float64Array
 from engine.kernels.backend import BackendName
 from engine.refusal import RefusalCode, RefusedError
 from engine.registration.comparison import (
@@ -41,7 +40,7 @@ _MIRRORED_CORRELATION: Final = 0.85
 
 def find_lesion(
     planning: PlanningSide, fixed: CtVolume, zone: LabelMask | None, *, backend: BackendName = "cpu"
-) -> tuple[list[FloatArray], float]:
+) -> tuple[list[Float64Array], float]:
     """Find the surroundings of the tumor in the fixed CT by translation.
 
     Ribs repeat every 2 to 3 cm and slide along the lung, so the whole picture can fit best one rib off.
@@ -94,7 +93,7 @@ def find_lesion(
 
 def find_translation(
     moving: CtVolume, fixed: CtVolume, zone: LabelMask | None, *, backend: BackendName = "cpu"
-) -> tuple[FloatArray, float]:
+) -> tuple[Float64Array, float]:
     """Find the translation between two whole scans.
 
     Parameters
@@ -123,9 +122,7 @@ def find_translation(
     return _best(ours, theirs, _known(theirs, zone, backend))
 
 
-def _best(
-    ours: ComparisonRegion, theirs: ComparisonRegion, known: npt.NDArray[np.bool_]
-) -> tuple[FloatArray, float]:
+def _best(ours: ComparisonRegion, theirs: ComparisonRegion, known: BoolArray) -> tuple[Float64Array, float]:
     found = translation_candidates(ours, theirs, ours.inside, known, count=1)
     best = found[0].correlation if found else 0.0
     if best < _LEAST_CORRELATION:
@@ -135,14 +132,14 @@ def _best(
     return matrix, best
 
 
-def _known(theirs: ComparisonRegion, zone: LabelMask | None, backend: BackendName) -> npt.NDArray[np.bool_]:
+def _known(theirs: ComparisonRegion, zone: LabelMask | None, backend: BackendName) -> BoolArray:
     if zone is None:
         return theirs.inside
     return theirs.inside & (distance_from(zone, theirs.geometry, backend) > ZONE_HALO_MM)
 
 
 def _refuse_dissimilar(
-    ours: ComparisonRegion, theirs: ComparisonRegion, known: npt.NDArray[np.bool_], best: float
+    ours: ComparisonRegion, theirs: ComparisonRegion, known: BoolArray, best: float
 ) -> None:
     """Refuse, and say so if the mirror image would have fitted."""
     mirrored = masked_correlation(ours.hu[:, :, ::-1], ours.inside[:, :, ::-1], theirs.hu, known).max()
@@ -160,7 +157,7 @@ def _refuse_dissimilar(
     )
 
 
-def _box_lps_mm(of: CtVolume | LabelMask) -> tuple[FloatArray, FloatArray]:
+def _box_lps_mm(of: CtVolume | LabelMask) -> tuple[Float64Array, Float64Array]:
     """Low and high corner of a mask's structure, or of a whole CT."""
     if isinstance(of, LabelMask):
         start, stop = of.bounding_box()

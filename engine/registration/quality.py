@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
+from engine.arrays import BoolArray, Float32Array, Float64Array, read_only
 from engine.findings import RegistrationQuality
-from engine.geometry import FloatArray, VolumeGeometry, apply_affine
-from engine.kernels.arguments import read_only
+from engine.geometry import VolumeGeometry, apply_affine
 from engine.kernels.backend import BackendName
 from engine.kernels.bending import solve_bending
 from engine.kernels.resampling import resample
@@ -94,9 +93,7 @@ def judge(
     )
 
 
-def correlation(
-    one: npt.NDArray[np.float32], other: npt.NDArray[np.float32], where: npt.NDArray[np.bool_]
-) -> float:
+def correlation(one: Float32Array, other: Float32Array, where: BoolArray) -> float:
     """Normalised correlation of two images over ``where``; 0 where either is constant."""
     if np.count_nonzero(where) < 2:
         return 0.0
@@ -106,7 +103,7 @@ def correlation(
     return float(a @ b) / norm if norm > 0 else 0.0
 
 
-def jacobian_of_nodes(found: Deformation) -> FloatArray:
+def jacobian_of_nodes(found: Deformation) -> Float64Array:
     """Determinant of the deformation's derivative at every node, (z, y, x)."""
     derivative = np.empty((*found.lattice.shape_zyx, 3, 3))
     spacing = found.lattice.spacing_zyx_mm
@@ -118,7 +115,7 @@ def jacobian_of_nodes(found: Deformation) -> FloatArray:
     return np.asarray(np.linalg.det(derivative + np.eye(3)))
 
 
-def local_correlation(found: Deformation) -> tuple[FloatArray, FloatArray]:
+def local_correlation(found: Deformation) -> tuple[Float64Array, Float64Array]:
     """Correlation of the aligned scans around every model node, and the weight of those with structure."""
     moments = found.moments
     _, _, f_variance, w_variance, covariance = local_statistics(moments)
@@ -127,7 +124,7 @@ def local_correlation(found: Deformation) -> tuple[FloatArray, FloatArray]:
     return np.clip(correlated, -1.0, 1.0), np.where(structured, moments[..., 0], 0.0)
 
 
-def _convergence(jacobian: FloatArray, zone_distance_mm: FloatArray) -> float:
+def _convergence(jacobian: Float64Array, zone_distance_mm: Float64Array) -> float:
     """Mean shortening of the zone with its halo, less what breathing does farther out.
 
     Around a shrinking ball tissue moves by the inverse square of the distance and keeps its volume: only what
@@ -141,24 +138,24 @@ def _convergence(jacobian: FloatArray, zone_distance_mm: FloatArray) -> float:
     return float(stretch[within].mean() - stretch[beyond].mean())
 
 
-def _near(comparison: Comparison, grid: VolumeGeometry) -> npt.NDArray[np.bool_]:
+def _near(comparison: Comparison, grid: VolumeGeometry) -> BoolArray:
     if comparison.zone_distance_mm is None:
         return np.ones(grid.shape_zyx, dtype=np.bool_)
     return _on(comparison, grid) <= _NEAR_MM
 
 
-def _beyond(comparison: Comparison, grid: VolumeGeometry, distance: float) -> npt.NDArray[np.bool_]:
+def _beyond(comparison: Comparison, grid: VolumeGeometry, distance: float) -> BoolArray:
     return _on(comparison, grid) > distance
 
 
-def _on(comparison: Comparison, grid: VolumeGeometry) -> npt.NDArray[np.float32]:
+def _on(comparison: Comparison, grid: VolumeGeometry) -> Float32Array:
     """Distance to the zone on the fine grid or on every second voxel of it."""
     assert comparison.zone_distance_mm is not None  # noqa: S101 - asked for by both callers
     whole = comparison.zone_distance_mm
     return whole if whole.shape == grid.shape_zyx else whole[::2, ::2, ::2]
 
 
-def _at_nodes(comparison: Comparison, lattice: VolumeGeometry) -> FloatArray:
+def _at_nodes(comparison: Comparison, lattice: VolumeGeometry) -> Float64Array:
     """Distance to the zone at nodes; 0 without a zone, so that all count."""
     if comparison.zone_distance_mm is None:
         return np.zeros(lattice.shape_zyx)
@@ -167,7 +164,7 @@ def _at_nodes(comparison: Comparison, lattice: VolumeGeometry) -> FloatArray:
     return np.asarray(resample(finite, to_grid, lattice.shape_zyx, order=1, fill=1e4), dtype=np.float64)
 
 
-def _still_asked_mm(found: Deformation, around: npt.NDArray[np.bool_], backend: BackendName) -> float:
+def _still_asked_mm(found: Deformation, around: BoolArray, backend: BackendName) -> float:
     """Displacement that the images would still have under a weak prior, root mean square."""
     tensor = thinned(found.tensor)
     lattice = coarser(found.lattice)
@@ -184,9 +181,9 @@ def _still_asked_mm(found: Deformation, around: npt.NDArray[np.bool_], backend: 
 
 
 def _descriptor_residual(
-    fixed: npt.NDArray[np.float32],
-    warped: npt.NDArray[np.float32],
-    counted: npt.NDArray[np.bool_],
+    fixed: Float32Array,
+    warped: Float32Array,
+    counted: BoolArray,
     backend: BackendName,
 ) -> float:
     if not counted.any():
@@ -196,7 +193,7 @@ def _descriptor_residual(
     return float(np.bitwise_count(one[counted] ^ other[counted]).mean()) / CODE_BITS
 
 
-def _new_air_ml(fixed: ComparisonRegion, warped: npt.NDArray[np.float32]) -> float:
+def _new_air_ml(fixed: ComparisonRegion, warped: Float32Array) -> float:
     """Volume of the largest part that is air now and, at the place it came from, was not."""
     air = (fixed.hu < AIR_HU) & fixed.inside & (warped - fixed.hu > _DENSER_HU)  # NaN compares false
     labels, count = ndimage.label(air)

@@ -6,11 +6,10 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
-from engine.geometry import FloatArray, VolumeGeometry
-from engine.kernels.arguments import read_only
+from engine.arrays import BoolArray, Float32Array, Float64Array, Int16Array, read_only
+from engine.geometry import VolumeGeometry
 from engine.kernels.backend import BackendName
 from engine.kernels.resampling import resample
 from engine.volume import CtVolume
@@ -41,8 +40,8 @@ class ComparisonRegion:
     geometry : VolumeGeometry
     """
 
-    hu: npt.NDArray[np.float32]
-    inside: npt.NDArray[np.bool_]
+    hu: Float32Array
+    inside: BoolArray
     geometry: VolumeGeometry
 
     def __post_init__(self) -> None:
@@ -74,7 +73,7 @@ class SourceRegion:
     geometry : VolumeGeometry
     """
 
-    hu: npt.NDArray[np.float32]
+    hu: Float32Array
     geometry: VolumeGeometry
 
     def __post_init__(self) -> None:
@@ -100,8 +99,8 @@ class SourceRegion:
 
 def source_region(
     ct: CtVolume,
-    low_lps_mm: FloatArray,
-    high_lps_mm: FloatArray,
+    low_lps_mm: Float64Array,
+    high_lps_mm: Float64Array,
     spacing_mm: float,
     *,
     match_slice_mm: float = 0.0,
@@ -139,8 +138,8 @@ def source_region(
 
 def comparison_region(
     ct: CtVolume,
-    center_lps_mm: FloatArray,
-    half_width_mm: FloatArray | float,
+    center_lps_mm: Float64Array,
+    half_width_mm: Float64Array | float,
     spacing_mm: float,
     *,
     match_slice_mm: float = 0.0,
@@ -179,8 +178,8 @@ def comparison_region(
 
 
 def _averaged(
-    hu: npt.NDArray[np.float32], geometry: VolumeGeometry, factors: list[int]
-) -> tuple[npt.NDArray[np.float32], VolumeGeometry]:
+    hu: Float32Array, geometry: VolumeGeometry, factors: list[int]
+) -> tuple[Float32Array, VolumeGeometry]:
     """Means of blocks of voxels; a last block that is not full is left out."""
     for axis, factor in enumerate(factors):
         count = hu.shape[axis] // factor
@@ -209,8 +208,8 @@ def _averaged(
 
 
 def _crop_around(
-    ct: CtVolume, low_lps_mm: FloatArray, high_lps_mm: FloatArray
-) -> tuple[npt.NDArray[np.int16], VolumeGeometry]:
+    ct: CtVolume, low_lps_mm: Float64Array, high_lps_mm: Float64Array
+) -> tuple[Int16Array, VolumeGeometry]:
     """The part of the CT that a box touches, with room for blurring."""
     ends = np.array(list(np.ndindex(2, 2, 2)), dtype=bool)
     corners = ct.geometry.to_index(np.where(ends, high_lps_mm, low_lps_mm))

@@ -9,8 +9,9 @@ from typing import Final
 
 import numpy as np
 
+from engine.arrays import Float64Array
 from engine.findings import RegistrationQuality
-from engine.geometry import FloatArray, apply_affine
+from engine.geometry import apply_affine
 from engine.kernels.backend import BackendName, beside
 from engine.refusal import RefusalCode, RefusedError
 from engine.registration.acceptance import require_trustworthy
@@ -92,9 +93,9 @@ class Registration:
     """
 
     method: str
-    planning_from_verification: FloatArray
+    planning_from_verification: Float64Array
     similarity: float
-    translation_covariance_mm2: FloatArray
+    translation_covariance_mm2: Float64Array
     rotation_sd_deg: float
     quality: RegistrationQuality | None = None
     deformation: Deformation | None = None
@@ -247,7 +248,7 @@ def refine(
 
 def _with_and_without_wall(
     planning: PlanningSide, comparison: Comparison, coarse: Deformation, backend: BackendName
-) -> tuple[Deformation, float, FloatArray]:
+) -> tuple[Deformation, float, Float64Array]:
     """Deform with lung alone and with all tissue; where they disagree in lung, the wall slides.
 
     Returns
@@ -393,7 +394,7 @@ def _fine_duration_s(comparison: Comparison) -> float:
     return _FINE_NS_PER_VOXEL * 1e-9 * comparison.fine.evidence.size
 
 
-def _tumor_in_fixed(planning: PlanningSide, found: Deformation) -> FloatArray:
+def _tumor_in_fixed(planning: PlanningSide, found: Deformation) -> Float64Array:
     """The tumor's points in the fixed frame, carried back by the deformation at their center."""
     points = apply_affine(np.linalg.inv(found.start), planning.tumor_points_lps_mm)
     center = points.mean(axis=0)
@@ -403,12 +404,12 @@ def _tumor_in_fixed(planning: PlanningSide, found: Deformation) -> FloatArray:
     return np.asarray(points - center + place)
 
 
-def _covariance(motion: LesionMotion, quality: RegistrationQuality, doubt_mm2: FloatArray) -> FloatArray:
+def _covariance(motion: LesionMotion, quality: RegistrationQuality, doubt_mm2: Float64Array) -> Float64Array:
     variance = _LEAST_SD_MM**2 + (_CONVERGENCE_SD_MM * quality.convergence) ** 2
     return np.asarray(motion.covariance_mm2 + doubt_mm2 + variance * np.eye(3))
 
 
-def _require_in_view(planning: PlanningSide, verification: CtVolume, matrix: FloatArray) -> None:
+def _require_in_view(planning: PlanningSide, verification: CtVolume, matrix: Float64Array) -> None:
     if not verification.geometry.contains(apply_affine(np.linalg.inv(matrix), planning.tumor_center_lps_mm)):
         raise RefusedError(
             RefusalCode.LESION_OUTSIDE_OVERLAP,

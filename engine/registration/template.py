@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
+from engine.arrays import BoolArray
 from engine.registration.region import ComparisonRegion
 
 PATTERN_SPACING_MM: Final = 3.0
@@ -35,7 +35,7 @@ class Pattern:
     """
 
     region: ComparisonRegion
-    lung: npt.NDArray[np.bool_]
+    lung: BoolArray
     vessels: ComparisonRegion
 
 
@@ -45,7 +45,7 @@ def pattern_of(region: ComparisonRegion) -> Pattern:
     return Pattern(region, lung, _vessels(lung, region))
 
 
-def lung_of(region: ComparisonRegion) -> npt.NDArray[np.bool_]:
+def lung_of(region: ComparisonRegion) -> BoolArray:
     """Aerated lung with the vessels in it, (z, y, x); plain air, inside or outside the body, is none.
 
     Parameters
@@ -66,7 +66,7 @@ def lung_of(region: ComparisonRegion) -> npt.NDArray[np.bool_]:
     return np.asarray(closed[inner], dtype=np.bool_)
 
 
-def _vessels(lung: npt.NDArray[np.bool_], region: ComparisonRegion) -> ComparisonRegion:
+def _vessels(lung: BoolArray, region: ComparisonRegion) -> ComparisonRegion:
     """Vessels and fissures alone: what is left without the local mean."""
     sigma = _LOCAL_MEAN_MM / region.geometry.spacing_zyx_mm[0]
     weight = lung.astype(np.float32)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import fft, ndimage
 
-from engine.geometry import FloatArray
+from engine.arrays import BoolArray, Float32Array, Float64Array, Int64Array
 from engine.registration.region import ComparisonRegion
 
 _LEAST_OVERLAP_SHARE: Final = 0.3
@@ -23,15 +23,15 @@ _PEAK_DISTANCE_MM: Final = 8.0
 class _TranslationCandidate:
     """A translation from the verification to the planning frame, LPS mm, with its correlation."""
 
-    planning_from_verification_mm: FloatArray
+    planning_from_verification_mm: Float64Array
     correlation: float
 
 
 def translation_candidates(
     planning: ComparisonRegion,
     verification: ComparisonRegion,
-    planning_known: npt.NDArray[np.bool_],
-    verification_known: npt.NDArray[np.bool_],
+    planning_known: BoolArray,
+    verification_known: BoolArray,
     *,
     count: int = 3,
 ) -> list[_TranslationCandidate]:
@@ -73,11 +73,11 @@ def translation_candidates(
 
 
 def masked_correlation(
-    fixed: npt.NDArray[np.float32],
-    fixed_known: npt.NDArray[np.bool_],
-    moving: npt.NDArray[np.float32],
-    moving_known: npt.NDArray[np.bool_],
-) -> FloatArray:
+    fixed: Float32Array,
+    fixed_known: BoolArray,
+    moving: Float32Array,
+    moving_known: BoolArray,
+) -> Float64Array:
     """Normalised correlation at every shift; index ``moving.shape - 1`` is no shift, 0 where undefined.
 
     In single precision: about a common mean no sum loses more than a few of its digits.
@@ -85,10 +85,10 @@ def masked_correlation(
     shape = [fft.next_fast_len(a + b - 1, real=True) for a, b in zip(fixed.shape, moving.shape, strict=True)]
     full = tuple(slice(0, a + b - 1) for a, b in zip(fixed.shape, moving.shape, strict=True))
 
-    def forward(values: npt.NDArray[np.float32]) -> npt.NDArray[np.complex64]:
+    def forward(values: Float32Array) -> npt.NDArray[np.complex64]:
         return np.asarray(fft.rfftn(values, shape, workers=2))
 
-    def back(values: npt.NDArray[np.complex64]) -> npt.NDArray[np.float32]:
+    def back(values: npt.NDArray[np.complex64]) -> Float32Array:
         return np.asarray(fft.irfftn(values, shape, workers=2))[full]
 
     scale, zero = np.float32(1.0 / 500.0), np.float32(0.0)
@@ -111,7 +111,7 @@ def masked_correlation(
     return np.where(defined, share, 0.0).astype(np.float64)
 
 
-def _subvoxel(values: FloatArray, peak: npt.NDArray[np.int64]) -> FloatArray:
+def _subvoxel(values: Float64Array, peak: Int64Array) -> Float64Array:
     """Offset of the peak within its voxel, by a parabola along each axis."""
     offset = np.zeros(3)
     for axis in range(3):

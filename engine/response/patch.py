@@ -13,13 +13,12 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from engine.arrays import Float64Array
 from engine.errors import EmptyMaskError, InvalidRequestError
 from engine.kernels.components import find_components
 from engine.manifest import FeatureSection
 from engine.manifest.features import Recipe
 from engine.volume import CtVolume, LabelMask
-
-FloatArray = npt.NDArray[np.float64]
 
 _SMALLEST_DIVISOR: Final = 1e-8
 """Added to standard deviation and range, as published."""
@@ -81,7 +80,7 @@ def lesion_patch(ct: CtVolume, lesion: LabelMask, section: FeatureSection) -> np
     return _normalized(patch, section.recipe).astype(np.float32)
 
 
-def area_resize(values: FloatArray, shape: Sequence[int]) -> FloatArray:
+def area_resize(values: Float64Array, shape: Sequence[int]) -> Float64Array:
     """Resize by averaging: each new voxel is the mean of all old ones that it touches.
 
     Parameters
@@ -109,7 +108,7 @@ def area_resize(values: FloatArray, shape: Sequence[int]) -> FloatArray:
     return resized
 
 
-def _touched(old: int, new: int) -> FloatArray:
+def _touched(old: int, new: int) -> Float64Array:
     """Which of the old voxels each new one touches, (new, old), 0 or 1."""
     index = np.arange(new)
     start, stop = index * old // new, -(-(index + 1) * old // new)
@@ -117,7 +116,7 @@ def _touched(old: int, new: int) -> FloatArray:
     return np.asarray((place >= start[:, None]) & (place < stop[:, None]), dtype=np.float64)
 
 
-def _normalized(patch: FloatArray, recipe: Recipe) -> FloatArray:
+def _normalized(patch: Float64Array, recipe: Recipe) -> Float64Array:
     """Last step of a recipe."""
     if recipe == "zscore_patch":
         return np.asarray((patch - patch.mean()) / (patch.std(ddof=1) + _SMALLEST_DIVISOR))

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
+from engine.arrays import Float64Array
 
 _CASES_AT_ONCE = 256
 
 
 def cumulative_incidence(
-    relative_hazard: FloatArray,
-    months: FloatArray,
-    cumulative_hazard: FloatArray,
-    at_months: FloatArray,
-    competing_hazard: FloatArray | None = None,
-) -> FloatArray:
+    relative_hazard: Float64Array,
+    months: Float64Array,
+    cumulative_hazard: Float64Array,
+    at_months: Float64Array,
+    competing_hazard: Float64Array | None = None,
+) -> Float64Array:
     """Risk of the endpoint by given times, in cases whom a competing event may take first.
 
     Without a competing event it is ``1 - exp(-H0(t) exp(log_risk))``. With one, the probability of leaving
@@ -56,12 +55,12 @@ def cumulative_incidence(
 
 
 def mean_survival(
-    log_risk: FloatArray,
-    months: FloatArray,
-    cumulative_hazard: FloatArray,
-    at_months: FloatArray,
-    competing_hazard: FloatArray | None = None,
-) -> FloatArray:
+    log_risk: Float64Array,
+    months: Float64Array,
+    cumulative_hazard: Float64Array,
+    at_months: Float64Array,
+    competing_hazard: Float64Array | None = None,
+) -> Float64Array:
     """Probability (case, time) of no endpoint by given times, the mean over the members.
 
     Parameters

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal, Self
 import numpy as np
 import numpy.typing as npt
 
+from engine.arrays import Float64Array
 from engine.errors import InvalidRequestError, ManifestError, ModelError, ModelInputError
 from engine.manifest import Bernoulli, Bundle, Covariate, LogNormal, Normal, load_bundle
 from engine.risk.incidence import cumulative_incidence, mean_survival
@@ -33,8 +34,6 @@ within 0.001 of a much finer rule."""
 _BAND = (0.05, 0.95)
 _MOST_ROWS = 1 << 16
 _FROM_THE_REQUEST = ("sex", "fibrinogen_g_per_l")
-
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -62,17 +61,17 @@ class _CovariateExplanation:
     standardized covariate.
     """
 
-    log_risk: FloatArray
-    attention: FloatArray
-    effective_signal: FloatArray
+    log_risk: Float64Array
+    attention: Float64Array
+    effective_signal: Float64Array
 
 
 @dataclass(frozen=True, eq=False)
 class _Nodes:
     """Values that stand for one covariate, with weights that add up to 1."""
 
-    values: FloatArray
-    weights: FloatArray
+    values: Float64Array
+    weights: Float64Array
 
 
 class SurvivalModel:
@@ -225,7 +224,7 @@ class SurvivalModel:
             probability_if_complete=tuple(float(p) for p in if_complete),
         )
 
-    def survival(self, covariates: npt.ArrayLike, at_months: Sequence[float]) -> FloatArray:
+    def survival(self, covariates: npt.ArrayLike, at_months: Sequence[float]) -> Float64Array:
         """Probability of no endpoint by given times, the mean over the members; for any purpose.
 
         Parameters
@@ -298,7 +297,7 @@ class SurvivalModel:
             return None
         return coding["female" if sex == "f" else "male"]
 
-    def _grid(self, given: dict[str, float | None], flags: list[str]) -> tuple[FloatArray, FloatArray]:
+    def _grid(self, given: dict[str, float | None], flags: list[str]) -> tuple[Float64Array, Float64Array]:
         """Covariate rows (node, covariate) with their weights; coverage is filled in later."""
         nodes = [
             _Nodes(np.zeros(1), np.ones(1))
@@ -340,7 +339,7 @@ class SurvivalModel:
             )
         return _Nodes(np.array([clamped]), np.ones(1))
 
-    def _risks(self, rows: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def _risks(self, rows: Float64Array) -> tuple[Float64Array, Float64Array]:
         """Risk (node, member, horizon) under incomplete and under complete coverage."""
         column = [c.name for c in self._section.covariates].index("complete_coverage")
         both = np.concatenate([rows, rows])
@@ -348,7 +347,7 @@ class SurvivalModel:
         risks = self._incidence(self._run(both)["log_risk"], self._section.horizons_months)
         return risks[: len(rows)], risks[len(rows) :]
 
-    def _incidence(self, log_risk: FloatArray, at_months: Sequence[float]) -> FloatArray:
+    def _incidence(self, log_risk: Float64Array, at_months: Sequence[float]) -> Float64Array:
         """Risk (row, member, time) of log-risks (row, member)."""
         risks = cumulative_incidence(
             np.exp(log_risk),
@@ -361,7 +360,7 @@ class SurvivalModel:
             raise ModelError(f"{self.name} gave a risk that is not a number; do not use this bundle")
         return risks
 
-    def _run(self, covariates: FloatArray) -> dict[str, FloatArray]:
+    def _run(self, covariates: Float64Array) -> dict[str, Float64Array]:
         """Outputs of the network for covariates (row, covariate) in a caller's units."""
         mean = np.array([c.mean for c in self._section.covariates])
         sd = np.array([c.sd for c in self._section.covariates])
@@ -369,7 +368,7 @@ class SurvivalModel:
         outputs = self._session.run({self.manifest.inputs[0].name: standardized})
         return {name: np.asarray(value, dtype=np.float64) for name, value in outputs.items()}
 
-    def _clamped(self, covariates: FloatArray) -> FloatArray:
+    def _clamped(self, covariates: Float64Array) -> Float64Array:
         """Covariates (row, covariate) inside the training ranges; refuses what is no such table."""
         expected = len(self._section.covariates)
         if covariates.ndim != 2 or covariates.shape[1] != expected or not np.isfinite(covariates).all():
@@ -400,7 +399,11 @@ class SurvivalModel:
             )
 
     def _statements(
-        self, probability_complete: float, estimate: FloatArray, band: FloatArray, if_complete: FloatArray
+        self,
+        probability_complete: float,
+        estimate: Float64Array,
+        band: Float64Array,
+        if_complete: Float64Array,
     ) -> tuple[str, ...]:
         """Put the figures into words; every percentage has its source in the same sentence."""
         months = self._section.horizons_months
@@ -437,12 +440,12 @@ def _distribution_nodes(covariate: Covariate, distribution: Bernoulli | LogNorma
     return _Nodes(values, np.full(_QUADRATURE_NODES, 1 / _QUADRATURE_NODES))
 
 
-def _estimate(risks: FloatArray, weights: FloatArray) -> FloatArray:
+def _estimate(risks: Float64Array, weights: Float64Array) -> Float64Array:
     """Mean risk for each horizon of risks (node, member, horizon)."""
     return np.asarray(np.clip(np.einsum("j,jkt->t", weights, risks) / risks.shape[1], 0.0, 1.0))
 
 
-def _band(risks: FloatArray, weights: FloatArray) -> FloatArray:
+def _band(risks: Float64Array, weights: Float64Array) -> Float64Array:
     """5th and 95th weighted percentile (2, horizon) over nodes and members together."""
     spread = risks.reshape(-1, risks.shape[2])
     share = np.repeat(weights / risks.shape[1], risks.shape[1])

@@ -13,17 +13,15 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from engine.arrays import BoolArray, Float32Array, Int16Array
 from engine.errors import NotCtError
 from engine.geometry import Vector3
-from engine.kernels.arguments import BoolArray, FloatArray
 from engine.manifest import Channel, SegmentationSection
 from engine.segmentation.region import Crop, Index3, index3, whole
 from engine.segmentation.resampling import Resizing, data_resizing, logits_resizing, resize_volume
 
 _LEAST_SD: Final = 1e-8
 """nnU-Net's guard against an image of one value."""
-
-HuArray = npt.NDArray[np.int16]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,13 +40,13 @@ class NetworkImage:
         How outputs return to that part.
     """
 
-    voxels: FloatArray
+    voxels: Float32Array
     inside: Crop
     nonzero: Crop
     back: Resizing
 
 
-def network_image(hu: HuArray, spacing_zyx_mm: Vector3, section: SegmentationSection) -> NetworkImage:
+def network_image(hu: Int16Array, spacing_zyx_mm: Vector3, section: SegmentationSection) -> NetworkImage:
     """Prepare a CT for a network.
 
     Parameters
@@ -81,7 +79,7 @@ def network_image(hu: HuArray, spacing_zyx_mm: Vector3, section: SegmentationSec
     return NetworkImage(padded, inside, nonzero, logits_resizing(section, nonzero.shape, spacing_mm))
 
 
-def _nonzero_crop(voxels: HuArray) -> Crop:
+def _nonzero_crop(voxels: Int16Array) -> Crop:
     """The bounding box of what is not zero; looks at slices from each end until one is not empty.
 
     Raises
@@ -100,7 +98,7 @@ def _nonzero_crop(voxels: HuArray) -> Crop:
     return Crop(index3(start), index3(stop))
 
 
-def _padded(shape: Index3, patch: Index3) -> tuple[FloatArray, Crop]:
+def _padded(shape: Index3, patch: Index3) -> tuple[Float32Array, Crop]:
     """Zeros of at least a patch, and where an image of ``shape`` is centered in them."""
     size = np.maximum(shape, patch)
     start = (size - shape) // 2
@@ -116,7 +114,7 @@ class _Scaling:
     low: float | None = None
     high: float | None = None
 
-    def apply(self, voxels: FloatArray) -> FloatArray:
+    def apply(self, voxels: Float32Array) -> Float32Array:
         """Normalize in place, in float32 as nnU-Net does."""
         if self.low is not None or self.high is not None:
             np.clip(voxels, self.low, self.high, out=voxels)
@@ -139,12 +137,12 @@ def _scaling(channel: Channel, voxels: npt.NDArray[np.generic], mask: BoolArray 
     return _Scaling()
 
 
-def _normalize_then_resample(hu: HuArray, channel: Channel, plan: Resizing, out: FloatArray) -> None:
+def _normalize_then_resample(hu: Int16Array, channel: Channel, plan: Resizing, out: Float32Array) -> None:
     masked = channel.masked and channel.scheme == "zscore"
     mask = ndimage.binary_fill_holes(hu != 0) if masked else None
     scaling = _scaling(channel, hu, mask)
 
-    def slab(axis: int, start: int, stop: int) -> FloatArray:
+    def slab(axis: int, start: int, stop: int) -> Float32Array:
         values = np.moveaxis(hu, axis, 0)[start:stop].astype(np.float32, order="C")
         if mask is None:
             return scaling.apply(values)
@@ -155,8 +153,8 @@ def _normalize_then_resample(hu: HuArray, channel: Channel, plan: Resizing, out:
     resize_volume(slab, plan, out)
 
 
-def _resample_then_normalize(hu: HuArray, channel: Channel, plan: Resizing, out: FloatArray) -> None:
-    def slab(axis: int, start: int, stop: int) -> FloatArray:
+def _resample_then_normalize(hu: Int16Array, channel: Channel, plan: Resizing, out: Float32Array) -> None:
+    def slab(axis: int, start: int, stop: int) -> Float32Array:
         return np.moveaxis(hu, axis, 0)[start:stop].astype(np.float32, order="C")
 
     resize_volume(slab, plan, out)

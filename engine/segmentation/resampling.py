@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from engine.arrays import Float32Array
 from engine.errors import InvalidGeometryError
 from engine.geometry import Vector3
-from engine.kernels.arguments import FloatArray
 from engine.manifest import SegmentationSection
 from engine.segmentation.region import Index3, index3
 
@@ -31,7 +31,7 @@ _NEGLIGIBLE: Final = 1e-9
 SLAB_VOXELS: Final = 1 << 21
 """Voxels that are in float32 at a time: 8 MiB."""
 
-_SlabSource = Callable[[int, int, int], FloatArray]
+_SlabSource = Callable[[int, int, int], Float32Array]
 """``source(axis, start, stop)``: slices of a volume with ``axis`` first, float32, C-contiguous."""
 
 
@@ -139,7 +139,7 @@ def nearest_index(source: int, target: int) -> npt.NDArray[np.intp]:
     return index
 
 
-def resize_volume(source: _SlabSource, plan: Resizing, out: FloatArray) -> None:
+def resize_volume(source: _SlabSource, plan: Resizing, out: Float32Array) -> None:
     """Resample a volume into ``out``, reading it in slabs.
 
     Parameters
@@ -166,7 +166,7 @@ def resize_volume(source: _SlabSource, plan: Resizing, out: FloatArray) -> None:
 
 
 @lru_cache(maxsize=8)
-def _axis_matrix(source: int, target: int, order: int) -> FloatArray:
+def _axis_matrix(source: int, target: int, order: int) -> Float32Array:
     """Interpolation along one axis as a matrix (target, source): SciPy's, of every unit vector.
 
     Source: ``scipy.ndimage.zoom`` with the mode ``nearest`` and voxel faces that coincide, as skimage's
@@ -179,12 +179,12 @@ def _axis_matrix(source: int, target: int, order: int) -> FloatArray:
         unit = np.eye(source)
         degree: Literal[1, 3] = 3 if order == 3 else 1
         matrix = ndimage.zoom(unit, (target / source, 1.0), order=degree, mode="nearest", grid_mode=True)
-    rounded: FloatArray = matrix.astype(np.float32)
+    rounded: Float32Array = matrix.astype(np.float32)
     rounded.flags.writeable = False
     return rounded
 
 
-def _in_plane(slab: FloatArray, rows: FloatArray, columns: FloatArray) -> FloatArray:
+def _in_plane(slab: Float32Array, rows: Float32Array, columns: Float32Array) -> Float32Array:
     """Slices (n, y, x) with their new rows and columns."""
     depth, height, width = slab.shape
     if len(columns) != width:
@@ -192,7 +192,7 @@ def _in_plane(slab: FloatArray, rows: FloatArray, columns: FloatArray) -> FloatA
     return slab if len(rows) == height else np.matmul(rows, slab)
 
 
-def _resize_together(source: _SlabSource, plan: Resizing, out: FloatArray) -> None:
+def _resize_together(source: _SlabSource, plan: Resizing, out: Float32Array) -> None:
     """All three axes; the coarser plane is kept whole, and its slices mixed at the end."""
     along, rows, columns = (
         _axis_matrix(n, m, plan.order) for n, m in zip(plan.source, plan.target, strict=True)
@@ -212,7 +212,7 @@ def _resize_together(source: _SlabSource, plan: Resizing, out: FloatArray) -> No
         out[first:last] = mixed.reshape(out[first:last].shape)
 
 
-def _resize_apart(source: _SlabSource, plan: Resizing, axis: int, out: FloatArray) -> None:
+def _resize_apart(source: _SlabSource, plan: Resizing, axis: int, out: Float32Array) -> None:
     """Slice by slice across ``axis``, each clipped to its own range, then along it."""
     rows, columns = (
         _axis_matrix(plan.source[other], plan.target[other], plan.order)
@@ -221,7 +221,7 @@ def _resize_apart(source: _SlabSource, plan: Resizing, axis: int, out: FloatArra
     )
     depth, target = plan.source[axis], plan.target[axis]
     lower, upper, weight = neighbors(depth, target, plan.order_apart)
-    slices: dict[int, FloatArray] = {}
+    slices: dict[int, Float32Array] = {}
     turned = np.moveaxis(out, axis, 0)
     for i in range(target):
         for z in {int(lower[i]), int(upper[i])} - slices.keys():
@@ -246,7 +246,7 @@ def index_map(plan: Resizing, first: int, start: int) -> npt.NDArray[np.float64]
 
 def neighbors(
     source: int, target: int, order: int
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], FloatArray]:
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Float32Array]:
     """Input indices on both sides of every output voxel along one axis, and the upper one's weight."""
     if order == 0 or source == target:
         nearest = nearest_index(source, target)

@@ -9,9 +9,8 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from engine.kernels.arguments import ByteArray, FloatArray
+from engine.arrays import Float16Array, Float32Array, UInt8Array
 from engine.kernels.resampling import resample
 from engine.manifest import SegmentationSection
 from engine.segmentation.region import Crop
@@ -20,8 +19,6 @@ from engine.segmentation.sliding_window import Slab
 
 _CHUNK_VOXELS: Final = 1 << 20
 """CT voxels that are restored at a time: what a core's cache holds."""
-
-HalfArray = npt.NDArray[np.float16]
 
 
 class Restorer:
@@ -45,8 +42,8 @@ class Restorer:
         section: SegmentationSection,
         plan: Resizing,
         inside: Crop,
-        labels: ByteArray,
-        foreground: HalfArray | None,
+        labels: UInt8Array,
+        foreground: Float16Array | None,
     ) -> None:
         self._section = section
         self._is_v2 = section.framework == "nnunet_v2"
@@ -56,7 +53,7 @@ class Restorer:
         self._labels, self._foreground = labels, foreground
         self._lower, self._upper, _ = neighbors(plan.source[0], plan.target[0], plan.axis_order(0))
         self._next = 0
-        self._held: FloatArray | None = None
+        self._held: Float32Array | None = None
         self._held_start = 0
 
     def take(self, slab: Slab) -> None:
@@ -82,7 +79,7 @@ class Restorer:
         for first in range(self._next, ready, step):
             yield first, min(first + step, ready)
 
-    def _restore(self, outputs: FloatArray, start: int, first: int, last: int) -> None:
+    def _restore(self, outputs: Float32Array, start: int, first: int, last: int) -> None:
         """Decide the labels of slices ``first`` to ``last`` from outputs that begin at ``start``."""
         low, high = int(self._lower[first]), int(self._upper[last - 1]) + 1
         block = outputs[:, low - start : high - start]
@@ -102,7 +99,7 @@ class Restorer:
             self._foreground[first:last] = probability
 
 
-def unpadded(slab: Slab, inside: Crop) -> tuple[int, FloatArray] | None:
+def unpadded(slab: Slab, inside: Crop) -> tuple[int, Float32Array] | None:
     """The part of a slab that lies in the image, and its first slice there."""
     first, last = max(slab.start, inside.start[0]), min(slab.start + slab.outputs.shape[1], inside.stop[0])
     if first >= last:
@@ -111,7 +108,7 @@ def unpadded(slab: Slab, inside: Crop) -> tuple[int, FloatArray] | None:
     return first - inside.start[0], slab.outputs[:, first - slab.start : last - slab.start, y, x]
 
 
-def _resized(channel: FloatArray, low: int, first: int, last: int, plan: Resizing) -> FloatArray:
+def _resized(channel: Float32Array, low: int, first: int, last: int, plan: Resizing) -> Float32Array:
     """One output on slices ``first`` to ``last`` of the CT; ``channel`` begins at slice ``low``."""
     if plan.is_identity:
         return channel
@@ -131,8 +128,8 @@ def _resized(channel: FloatArray, low: int, first: int, last: int, plan: Resizin
 
 
 def _largest(
-    channels: Iterator[FloatArray], labels: ByteArray, section: SegmentationSection, *, want: bool
-) -> FloatArray | None:
+    channels: Iterator[Float32Array], labels: UInt8Array, section: SegmentationSection, *, want: bool
+) -> Float32Array | None:
     """Write the number of the largest output (the first of equals), output by output."""
     background = next(channels)
     best = background.copy()
@@ -150,13 +147,13 @@ def _largest(
 
 
 def _regions(
-    channels: Iterator[FloatArray], labels: ByteArray, order: Sequence[int], even: float, *, want: bool
-) -> FloatArray | None:
+    channels: Iterator[Float32Array], labels: UInt8Array, order: Sequence[int], even: float, *, want: bool
+) -> Float32Array | None:
     """Write each region's label where its output is above ``even``; later ones win.
 
     Returns the largest probability: outputs are logits where they are ``even`` at 0, else probabilities.
     """
-    best: FloatArray | None = None
+    best: Float32Array | None = None
     for written, channel in zip(order, channels, strict=True):
         labels[channel > even] = written
         if want:

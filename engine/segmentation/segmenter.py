@@ -11,9 +11,9 @@ from typing import Self
 
 import numpy as np
 
+from engine.arrays import Float16Array, Float32Array, UInt8Array
 from engine.errors import InvalidRequestError, ManifestError, PreconditionError
 from engine.geometry import VolumeGeometry
-from engine.kernels.arguments import ByteArray, FloatArray
 from engine.manifest import (
     IMAGE,
     LOGITS,
@@ -28,7 +28,7 @@ from engine.runtime.session import InferenceSession
 from engine.segmentation.orientation import Turn
 from engine.segmentation.preprocessing import NetworkImage, network_image
 from engine.segmentation.region import Box, Crop, crop_to, whole, with_context
-from engine.segmentation.restoring import HalfArray, Restorer, unpadded
+from engine.segmentation.restoring import Restorer, unpadded
 from engine.segmentation.sliding_window import ProgressListener, SlidingWindow
 from engine.volume import CtVolume, LabelMask
 
@@ -55,16 +55,16 @@ class Segmentation:
         See :attr:`foreground_probability`.
     """
 
-    labels: ByteArray
+    labels: UInt8Array
     geometry: VolumeGeometry
     section: SegmentationSection
     model: str
     backend: str
     patches: int
-    probability: HalfArray | None = None
+    probability: Float16Array | None = None
 
     @property
-    def foreground_probability(self) -> HalfArray:
+    def foreground_probability(self) -> Float16Array:
         """Probability of anything but background, (z, y, x).
 
         Raises
@@ -238,7 +238,7 @@ class Segmenter:
             None if foreground is None else np.ascontiguousarray(foreground[inner]),
         )
 
-    def logits(self, ct: CtVolume, *, around: Box | None = None, mirror: bool = False) -> FloatArray:
+    def logits(self, ct: CtVolume, *, around: Box | None = None, mirror: bool = False) -> Float32Array:
         """Outputs before they return to the CT, for comparisons; holds all of them.
 
         Returns

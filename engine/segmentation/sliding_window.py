@@ -17,8 +17,8 @@ from typing import Final, Protocol
 import numpy as np
 from scipy import ndimage
 
+from engine.arrays import Float32Array
 from engine.errors import ModelError
-from engine.kernels.arguments import FloatArray
 from engine.manifest import IMAGE, LOGITS, SegmentationSection
 from engine.runtime.session import InferenceSession
 from engine.segmentation.region import Index3
@@ -39,7 +39,7 @@ class Slab:
     """Finished outputs: slices from ``start`` on, (output, z, y, x)."""
 
     start: int
-    outputs: FloatArray
+    outputs: Float32Array
 
 
 def patch_starts(size: int, patch: int, step_share: float) -> list[int]:
@@ -50,7 +50,7 @@ def patch_starts(size: int, patch: int, step_share: float) -> list[int]:
 
 
 @lru_cache(maxsize=4)
-def patch_weights(patch: Index3, framework: str) -> FloatArray:
+def patch_weights(patch: Index3, framework: str) -> Float32Array:
     """How much each voxel of a patch counts: a Gaussian about its center, nowhere zero.
 
     Version 2 keeps it in half precision with a peak of 10, version 1 in single with a peak of 1.
@@ -97,7 +97,7 @@ class SlidingWindow:
         return [patch_starts(n, p, share) for n, p in zip(shape, patch, strict=True)]
 
     def slabs(
-        self, image: FloatArray, *, mirror: bool, on_progress: ProgressListener | None = None
+        self, image: Float32Array, *, mirror: bool, on_progress: ProgressListener | None = None
     ) -> Iterator[Slab]:
         """Outputs of the whole volume, in slabs of rising slices.
 
@@ -137,11 +137,11 @@ class SlidingWindow:
                     on_progress(done, total)
             yield Slab(start, blend.finished(following - start))
 
-    def _run(self, image: FloatArray, corners: list[Index3], flips: list[tuple[int, ...]]) -> FloatArray:
+    def _run(self, image: Float32Array, corners: list[Index3], flips: list[tuple[int, ...]]) -> Float32Array:
         """Outputs (patch, output, z, y, x) summed over mirrorings and folds."""
         section = self._section
         buffer = np.zeros((self._fill(len(corners)), image.shape[0], *section.patch_shape), dtype=np.float32)
-        summed: FloatArray | None = None
+        summed: Float32Array | None = None
         for axes in flips:
             turn = tuple(slice(None, None, -1) if axis in axes else slice(None) for axis in range(3))
             for i, corner in enumerate(corners):
@@ -162,7 +162,7 @@ class SlidingWindow:
         fixed = self._sessions[0].inputs[0].shape[0]
         return fixed if isinstance(fixed, int) else patches
 
-    def _outputs(self, session: InferenceSession, patches: FloatArray) -> FloatArray:
+    def _outputs(self, session: InferenceSession, patches: Float32Array) -> Float32Array:
         """Outputs of one network; version 1 averages probabilities."""
         outputs = session.run({IMAGE: patches})[LOGITS]
         expected = (len(patches), self._section.output_count, *self._section.patch_shape)
@@ -173,11 +173,11 @@ class SlidingWindow:
         return outputs if self._section.framework == "nnunet_v2" else probabilities(outputs, self._section)
 
 
-def probabilities(logits: FloatArray, section: SegmentationSection) -> FloatArray:
+def probabilities(logits: Float32Array, section: SegmentationSection) -> Float32Array:
     """Softmax over the outputs (axis 1), or the sigmoid of each region."""
     if not section.uses_softmax:
         return np.asarray(1 / (1 + np.exp(-logits.astype(np.float32))), dtype=np.float32)
-    exponentials: FloatArray = np.exp(logits - logits.max(axis=1, keepdims=True), dtype=np.float32)
+    exponentials: Float32Array = np.exp(logits - logits.max(axis=1, keepdims=True), dtype=np.float32)
     exponentials /= exponentials.sum(axis=1, keepdims=True)
     return exponentials
 
@@ -193,7 +193,7 @@ class _Blend:
         self._share = self._weights * np.float32(summands)
         self._product = np.empty(section.patch_shape, dtype=np.float32)
 
-    def add(self, outputs: FloatArray, y: int, x: int) -> None:
+    def add(self, outputs: Float32Array, y: int, x: int) -> None:
         """Add a patch (output, z, y, x) whose first slice is the first one held."""
         _, height, width = self._weights.shape
         cut = (slice(None), slice(y, y + height), slice(x, x + width))
@@ -201,7 +201,7 @@ class _Blend:
             summed[cut] += np.multiply(output, self._weights, out=self._product)
         self._total[cut] += self._share
 
-    def finished(self, slices: int) -> FloatArray:
+    def finished(self, slices: int) -> Float32Array:
         """Averages of the first slices, which are then forgotten."""
         outputs = self._summed[:, :slices] / self._total[:slices]
         if not np.isfinite(outputs).all():

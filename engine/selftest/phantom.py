@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from engine.arrays import Float64Array
 from engine.assessment.verification import (
     AblationAssessment,
     AssessmentSettings,
@@ -21,7 +22,7 @@ from engine.assessment.verification import (
     prepare_planning,
 )
 from engine.errors import SelfTestError
-from engine.geometry import FloatArray, VolumeGeometry
+from engine.geometry import VolumeGeometry
 from engine.kernels.backend import BackendName
 from engine.kernels.resampling import resample
 from engine.phantoms.closed_form import rasterize_sphere, sphere_minimal_margin_mm, sphere_overlap_tcr
@@ -136,7 +137,7 @@ def _measured(backend: BackendName) -> AblationAssessment:
     )
 
 
-def _texture() -> tuple[FloatArray, VolumeGeometry]:
+def _texture() -> tuple[Float64Array, VolumeGeometry]:
     """Lung-like density with structure of 4 to 12 mm, on a block larger than both scans."""
     rng = np.random.default_rng(20260101)
     n = 64
@@ -147,7 +148,7 @@ def _texture() -> tuple[FloatArray, VolumeGeometry]:
 
 
 def _scan(
-    texture: FloatArray, block: VolumeGeometry, grid: VolumeGeometry, shift_lps_mm: FloatArray
+    texture: Float64Array, block: VolumeGeometry, grid: VolumeGeometry, shift_lps_mm: Float64Array
 ) -> npt.NDArray[np.int16]:
     moved = np.eye(4)
     moved[:3, 3] = -shift_lps_mm

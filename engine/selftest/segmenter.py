@@ -12,8 +12,9 @@ from typing import Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from engine.arrays import Float64Array
 from engine.errors import SelfTestError
-from engine.geometry import FloatArray, Vector3
+from engine.geometry import Vector3
 from engine.manifest import SegmentationSection
 from engine.phantoms import PhantomProcedure, make_procedure
 from engine.segmentation import Box
@@ -106,7 +107,7 @@ def prepare_phantom() -> None:
     _phantom()
 
 
-def _dice(marked: npt.NDArray[np.bool_], first_lps_mm: FloatArray, ct: CtVolume, truth: LabelMask) -> float:
+def _dice(marked: npt.NDArray[np.bool_], first_lps_mm: Float64Array, ct: CtVolume, truth: LabelMask) -> float:
     """Dice coefficient; what of the truth lies outside the box is missed."""
     start = np.rint(ct.geometry.to_index(first_lps_mm)).astype(int)
     box = tuple(slice(int(a), int(a) + n) for a, n in zip(start, marked.shape, strict=True))

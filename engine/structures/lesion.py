@@ -10,9 +10,10 @@ from scipy import ndimage
 from scipy.spatial import ConvexHull, QhullError
 from scipy.spatial.distance import pdist
 
+from engine.arrays import Float64Array
 from engine.errors import InvalidRequestError
 from engine.findings import LesionFinding
-from engine.geometry import FloatArray, Vector3, VolumeGeometry
+from engine.geometry import Vector3, VolumeGeometry
 from engine.kernels.components import find_components
 from engine.structures.surface import tight_crop
 from engine.volume import CtVolume, LabelMask
@@ -128,13 +129,13 @@ def grown_box_inside(mask: LabelMask, margin_mm: float, geometry: VolumeGeometry
     """Whether the box of a mask grown by ``margin_mm`` lies within a field of view."""
     start, stop = mask.bounding_box()
     room = margin_mm / np.array(mask.geometry.spacing_zyx_mm)
-    low: FloatArray = np.array(start) - 0.5 - room
-    high: FloatArray = np.array(stop) - 0.5 + room
+    low: Float64Array = np.array(start) - 0.5 - room
+    high: Float64Array = np.array(stop) - 0.5 + room
     ends = np.array(list(np.ndindex(2, 2, 2)), dtype=float)
     return bool(geometry.contains(mask.geometry.to_lps(low + ends * (high - low))).all())
 
 
-def _hull(points: FloatArray) -> npt.NDArray[np.int64]:
+def _hull(points: Float64Array) -> npt.NDArray[np.int64]:
     try:
         return np.asarray(ConvexHull(points).vertices, dtype=np.int64)
     except QhullError:  # voxel corners always span a volume; kept for degenerate rounding

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from engine.geometry import FloatArray, Vector3, VolumeGeometry
+from engine.arrays import Float64Array
+from engine.geometry import Vector3, VolumeGeometry
 from engine.kernels.backend import BackendName
 from engine.kernels.components import Components, find_components
 from engine.kernels.distance import signed_distance_mm, surface_points_mm
@@ -136,7 +137,7 @@ class Parts:
         """Voxels of a part, counted from 0, on the grid of the labels."""
         return np.asarray(self.components.labels == part + 1)
 
-    def index(self, part: int) -> FloatArray:
+    def index(self, part: int) -> Float64Array:
         """Indices of a part's voxels, (N, 3)."""
         start, stop = self.components.starts_zyx[part], self.components.stops_zyx[part]
         box = tuple(slice(int(a), int(b)) for a, b in zip(start, stop, strict=True))

@@ -17,8 +17,8 @@ import numpy.typing as npt
 from scipy import ndimage
 from scipy.special import ndtri
 
-from engine.geometry import FloatArray, VolumeGeometry
-from engine.kernels.arguments import read_only
+from engine.arrays import Float64Array, read_only
+from engine.geometry import VolumeGeometry
 from engine.volume import LabelMask
 
 SURFACE_LEVEL: Final = 0.5
@@ -91,7 +91,7 @@ class StructureSurface:
         return read_only(occupancy(self.crop))
 
     @cached_property
-    def corners_lps_mm(self) -> FloatArray:
+    def corners_lps_mm(self) -> Float64Array:
         """Outer corners of the box of marked voxels, (8, 3) LPS mm."""
         start, stop = self.crop.bounding_box()
         ends = np.array(list(np.ndindex(2, 2, 2)), dtype=float)

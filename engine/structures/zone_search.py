@@ -15,7 +15,7 @@ import numpy.typing as npt
 from scipy import ndimage
 from scipy.spatial import KDTree
 
-from engine.geometry import FloatArray
+from engine.arrays import Float64Array
 from engine.kernels.backend import BackendName
 from engine.kernels.components import find_components
 from engine.refusal import LesionCandidate, RefusalCode, RefusedError
@@ -62,7 +62,7 @@ class FoundZone:
 def find_zone(
     verification: CtVolume,
     segmenter: StructureSegmenter,
-    tumor_points_lps_mm: FloatArray,
+    tumor_points_lps_mm: Float64Array,
     *,
     backend: BackendName = "cpu",
 ) -> FoundZone:
@@ -137,7 +137,7 @@ def _found(
     return FoundZone(contour, core, "segmented")
 
 
-def _at_lesion(parts: Parts, tumor_points_lps_mm: FloatArray) -> tuple[list[int], list[float]]:
+def _at_lesion(parts: Parts, tumor_points_lps_mm: Float64Array) -> tuple[list[int], list[float]]:
     """Parts at the lesion, the one with the most tissue there first; distances of all that are large enough."""
     ranked, distances_mm = [], []
     for part, volume_ml in enumerate(parts.components.volumes_ml):
@@ -201,7 +201,7 @@ def _bridged(parts: Parts, backend: BackendName) -> Parts:
     )
 
 
-def _closed(marked: npt.NDArray[np.bool_], spacing: FloatArray, radius_mm: float) -> npt.NDArray[np.bool_]:
+def _closed(marked: npt.NDArray[np.bool_], spacing: Float64Array, radius_mm: float) -> npt.NDArray[np.bool_]:
     """Closing with a ball; beyond the grid nothing is marked."""
     grown = ndimage.distance_transform_edt(~marked, sampling=spacing) <= radius_mm
     away = ndimage.distance_transform_edt(grown, sampling=spacing)

@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 
+from engine.arrays import Float64Array
 from export.cohort.model_names import ModelNames
 from export.cohort.radscore_stage import RadscoreStage
 from export.cohort.simulation import ASSUMPTIONS, TRUE_LOG_RISK, baseline_hazard_per_month
@@ -14,7 +15,6 @@ from export.cohort.table import CohortTable
 from export.cohort.usable import LeftOut, UsableCases
 from export.deepsurv.fitted import FittedSurvival
 from export.risk_model.covariates import describe_covariates
-from export.survival.follow_up import FloatArray
 from export.survival_report.build import TRAINING, Truth, build_fit_report
 from export.survival_report.fit_report import FitReport
 from export.survival_report.fitted_model import reported_model
@@ -104,7 +104,7 @@ def _truth(cases: UsableCases) -> Truth:
     log_risk = _column(cases, TRUE_LOG_RISK)
     assert log_risk is not None  # noqa: S101 - it was looked for
 
-    def survival(at_months: FloatArray) -> FloatArray:
+    def survival(at_months: Float64Array) -> Float64Array:
         return np.asarray(
             np.exp(-baseline_hazard_per_month() * np.exp(log_risk)[:, None] * np.asarray(at_months))
         )
@@ -136,7 +136,7 @@ def _with_described(
     return comparison.model_copy(update={"rows": (*comparison.rows, *more.rows)})
 
 
-def _column(cases: UsableCases, name: str) -> FloatArray | None:
+def _column(cases: UsableCases, name: str) -> Float64Array | None:
     """Numbers of a further column (case,); none if one is missing or no number."""
     try:
         values = np.array([float(case.described[name]) for case in cases.cases], dtype=np.float64)

@@ -14,8 +14,8 @@ from functools import cache
 from typing import Final, Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from engine.arrays import BoolArray, Float64Array, Int64Array
 from engine.errors import InvalidRequestError
 from engine.geometry import Vector3
 from export.risk_model import simulated_cohort as published
@@ -30,9 +30,6 @@ _DIAMETER_RANGE_MM: Final = (8.0, 32.0)
 _LONGEST_MONTHS: Final = 120.0
 _CALIBRATION_CASES: Final = 100_000
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int_]
-BoolArray = npt.NDArray[np.bool_]
 
 ASSUMPTIONS: Final = (
     *published.ASSUMPTIONS[:-1],
@@ -163,8 +160,8 @@ def baseline_hazard_per_month() -> float:
 
 
 def _traits(
-    rng: np.random.Generator, center: IntArray, complete: BoolArray
-) -> tuple[BoolArray, FloatArray, FloatArray, FloatArray]:
+    rng: np.random.Generator, center: Int64Array, complete: BoolArray
+) -> tuple[BoolArray, Float64Array, Float64Array, Float64Array]:
     """Sex, fibrinogen, grain and log-risk (case,)."""
     cases = center.size
     male = rng.random(cases) < published.MALE_SHARE
@@ -176,13 +173,13 @@ def _traits(
     return male, fibrinogen, grain, log_risk + np.log([c.hazard_factor for c in CENTERS])[center]
 
 
-def _ends_of_follow_up(rng: np.random.Generator, cases: int) -> FloatArray:
+def _ends_of_follow_up(rng: np.random.Generator, cases: int) -> Float64Array:
     """Censoring times, months."""
     drawn = rng.lognormal(math.log(published.FOLLOW_UP_MEDIAN_MONTHS), published.FOLLOW_UP_LOG_SD, cases)
     return np.minimum(drawn, _LONGEST_MONTHS)
 
 
-def _apportioned(cases: int, shares: Sequence[int]) -> IntArray:
+def _apportioned(cases: int, shares: Sequence[int]) -> Int64Array:
     """Index of a share for each case, as evenly as whole cases allow."""
     ends = np.rint(np.cumsum(shares) / sum(shares) * cases).astype(int)
     return np.searchsorted(ends, np.arange(cases), side="right")

@@ -9,10 +9,10 @@ from typing import Final
 
 import numpy as np
 
+from engine.arrays import BoolArray, Float64Array
 from engine.errors import EstimationError
 from export.cohort.case_result import CaseResult
 from export.cohort.table import CohortCase, CohortTable
-from export.survival.follow_up import BoolArray, FloatArray
 from export.survival.table import SurvivalTable
 
 COMPLETE_COVERAGE: Final = "complete_coverage"
@@ -44,7 +44,7 @@ class UsableCases:
     results: tuple[CaseResult, ...]
 
     @property
-    def months(self) -> FloatArray:
+    def months(self) -> Float64Array:
         """Follow-up (case,)."""
         return np.array([case.months for case in self.cases], dtype=np.float64)
 
@@ -53,12 +53,12 @@ class UsableCases:
         """Whether local tumor progression was seen (case,)."""
         return np.array([case.event == _PROGRESSION for case in self.cases], dtype=np.bool_)
 
-    def features(self, names: Sequence[str]) -> FloatArray:
+    def features(self, names: Sequence[str]) -> Float64Array:
         """Radiomics (case, feature)."""
         rows = [[result.features[name] for name in names] for result in self.results]
         return np.array(rows, dtype=np.float64).reshape(len(rows), len(names))
 
-    def table(self, names: Sequence[str] = (), columns: FloatArray | None = None) -> SurvivalTable:
+    def table(self, names: Sequence[str] = (), columns: Float64Array | None = None) -> SurvivalTable:
         """The clinical covariates, with further named columns (case, column)."""
         clinical = [
             (MALE if case.sex == "m" else 0.0, case.fibrinogen_g_per_l, float(bool(result.complete_coverage)))

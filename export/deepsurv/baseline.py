@@ -8,10 +8,11 @@ from typing import Final
 
 import numpy as np
 
+from engine.arrays import BoolArray, Float64Array
 from engine.errors import EstimationError
 from export.survival.breslow import breslow_cumulative_hazard
 from export.survival.calibration import CalibrationSlope, calibration_slope
-from export.survival.follow_up import LEAST_AT_RISK, BoolArray, FloatArray
+from export.survival.follow_up import LEAST_AT_RISK
 from export.survival.kaplan_meier import number_at_risk
 from export.survival.table import SurvivalTable
 
@@ -39,7 +40,9 @@ class Recalibration:
     applied: float
 
 
-def choose_horizons(months: FloatArray, requested: tuple[int | float, ...] | None) -> tuple[int | float, ...]:
+def choose_horizons(
+    months: Float64Array, requested: tuple[int | float, ...] | None
+) -> tuple[int | float, ...]:
     """Times at which a risk may be said: 15 cases or more are under observation.
 
     Parameters
@@ -69,7 +72,7 @@ def choose_horizons(months: FloatArray, requested: tuple[int | float, ...] | Non
     return enough
 
 
-def recalibrate(table: SurvivalTable, out_of_fold_log_risk: FloatArray) -> Recalibration:
+def recalibrate(table: SurvivalTable, out_of_fold_log_risk: Float64Array) -> Recalibration:
     """Slope by which the log-risk (case,) is to be stretched so that it is neither too sure nor too timid."""
     try:
         slope = calibration_slope(table.months, table.event, out_of_fold_log_risk)
@@ -78,7 +81,7 @@ def recalibrate(table: SurvivalTable, out_of_fold_log_risk: FloatArray) -> Recal
     return Recalibration(slope, float(np.clip(slope.slope, *_SLOPES_APPLIED)))
 
 
-def baseline_times(table: SurvivalTable, horizons: tuple[int | float, ...]) -> FloatArray:
+def baseline_times(table: SurvivalTable, horizons: tuple[int | float, ...]) -> Float64Array:
     """Times of the baseline's table: 0, the event times (thinned if they are many), and the horizons."""
     ended = table.event if table.competing is None else table.event | table.competing
     times = np.unique(table.months[ended])
@@ -88,8 +91,8 @@ def baseline_times(table: SurvivalTable, horizons: tuple[int | float, ...]) -> F
 
 
 def member_baselines(
-    table: SurvivalTable, log_risk: FloatArray, weights: FloatArray, times: FloatArray
-) -> FloatArray:
+    table: SurvivalTable, log_risk: Float64Array, weights: Float64Array, times: Float64Array
+) -> Float64Array:
     """Breslow's cumulative hazard (member, time) of out-of-fold log-risks (case, k), each with its weights.
 
     Member m takes the log-risks of the k-th of every fold, m modulo k: of single members, as the bedside
@@ -104,7 +107,7 @@ def member_baselines(
     )
 
 
-def competing_baseline(table: SurvivalTable, times: FloatArray) -> FloatArray | None:
+def competing_baseline(table: SurvivalTable, times: Float64Array) -> Float64Array | None:
     """Cumulative hazard (time,) of the competing event in all cases (Nelson–Aalen); none without one."""
     if table.competing is None or not table.competing.any():
         return None
@@ -112,8 +115,8 @@ def competing_baseline(table: SurvivalTable, times: FloatArray) -> FloatArray | 
 
 
 def _cumulative(
-    months: FloatArray, event: BoolArray, log_risk: FloatArray, times: FloatArray, weights: FloatArray
-) -> FloatArray:
+    months: Float64Array, event: BoolArray, log_risk: Float64Array, times: Float64Array, weights: Float64Array
+) -> Float64Array:
     """Rounded to six digits, as a manifest holds it."""
     hazard = breslow_cumulative_hazard(months, event, log_risk, times, weights)
     return np.array([float(f"{value:.6g}") for value in hazard])

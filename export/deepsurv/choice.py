@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from engine.arrays import BoolArray, Float64Array, Int64Array
 from export.deepsurv.ensemble import MemberCases, draw_member_cases
 from export.deepsurv.network import evaluate
 from export.deepsurv.settings import FitSettings
 from export.deepsurv.training import NetworkSettings, train
 from export.survival.concordance import concordance_index
-from export.survival.follow_up import BoolArray, FloatArray, IntArray
 from export.survival.lasso_cox import event_stratified_folds
 
 Progress = Callable[[str, float], None]
@@ -32,13 +32,13 @@ class Candidate:
     """
 
     settings: NetworkSettings
-    out_of_fold_log_risk: FloatArray
+    out_of_fold_log_risk: Float64Array
     c_index: float
 
 
 def choose_settings(
-    standardized: FloatArray,
-    months: FloatArray,
+    standardized: Float64Array,
+    months: Float64Array,
     event: BoolArray,
     settings: FitSettings,
     *,
@@ -88,7 +88,7 @@ def choose_settings(
     return max(tried, key=lambda one: one.c_index), tuple(tried)
 
 
-def _cases_by_fold(event: BoolArray, folds: IntArray, settings: FitSettings, seed: int) -> MemberCases:
+def _cases_by_fold(event: BoolArray, folds: Int64Array, settings: FitSettings, seed: int) -> MemberCases:
     """Cases of ``members_per_fold`` members for every fold, which never see that fold."""
     shape = (settings.folds * settings.members_per_fold, event.size)
     training, held_out, weights = np.zeros(shape), np.zeros(shape), np.zeros(shape)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from export.survival.follow_up import BoolArray, FloatArray
+from engine.arrays import BoolArray, Float64Array
 from export.survival.lasso_cox import event_stratified_folds
 
 
@@ -14,9 +14,9 @@ from export.survival.lasso_cox import event_stratified_folds
 class MemberCases:
     """Weights of the cases (member, case): those that train, those that stop it, and all as it counts them."""
 
-    training: FloatArray
-    held_out: FloatArray
-    weights: FloatArray
+    training: Float64Array
+    held_out: Float64Array
+    weights: Float64Array
 
 
 def draw_member_cases(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from engine.arrays import Float64Array
 from engine.risk.incidence import mean_survival
 from export.deepsurv.baseline import Recalibration
 from export.deepsurv.choice import Candidate
@@ -15,7 +16,6 @@ from export.deepsurv.network import evaluate
 from export.deepsurv.settings import FitSettings
 from export.deepsurv.standardization import Standardization
 from export.deepsurv.training import Ensemble
-from export.survival.follow_up import FloatArray
 from export.survival.table import SurvivalTable
 
 
@@ -59,10 +59,10 @@ class FittedSurvival:
     standardization: Standardization
     weights: Ensemble
     recalibration: Recalibration
-    out_of_fold_log_risk: FloatArray
-    baseline_times: FloatArray
-    baseline_hazard: FloatArray
-    competing_hazard: FloatArray | None
+    out_of_fold_log_risk: Float64Array
+    baseline_times: Float64Array
+    baseline_hazard: Float64Array
+    competing_hazard: Float64Array | None
     horizons: tuple[int | float, ...]
 
     @property
@@ -75,7 +75,7 @@ class FittedSurvival:
         """Number of networks."""
         return int(self.baseline_hazard.shape[0])
 
-    def outputs(self, covariates: npt.ArrayLike) -> dict[str, FloatArray]:
+    def outputs(self, covariates: npt.ArrayLike) -> dict[str, Float64Array]:
         """``log_risk`` (case, member), ``attention`` and ``effective_signal`` (case, member, covariate).
 
         Parameters
@@ -86,24 +86,24 @@ class FittedSurvival:
         given = evaluate(self.weights, self.standardization.standardized(covariates))
         return {name: np.asarray(value, dtype=np.float64) for name, value in given.items()}
 
-    def log_risk(self, covariates: npt.ArrayLike) -> FloatArray:
+    def log_risk(self, covariates: npt.ArrayLike) -> Float64Array:
         """Mean log-risk (case,) of the members: what cases are ranked by."""
         return np.asarray(self.outputs(covariates)["log_risk"].mean(axis=1))
 
-    def survival(self, covariates: npt.ArrayLike, at_times: Sequence[float] | FloatArray) -> FloatArray:
+    def survival(self, covariates: npt.ArrayLike, at_times: Sequence[float] | Float64Array) -> Float64Array:
         """Probability (case, time) of no endpoint by given times, the mean over the members.
 
         With a competing event, a case that had it counts as without the endpoint.
         """
         return self._survival(self.outputs(covariates)["log_risk"], at_times)
 
-    def out_of_fold_survival(self, at_times: Sequence[float] | FloatArray) -> FloatArray:
+    def out_of_fold_survival(self, at_times: Sequence[float] | Float64Array) -> Float64Array:
         """Likewise for the training cases, each by members that did not see it."""
         columns = self.out_of_fold_log_risk.shape[1]
         by_member = self.out_of_fold_log_risk[:, np.arange(self.members) % columns]
         return self._survival(by_member, at_times)
 
-    def _survival(self, log_risk: FloatArray, at_times: Sequence[float] | FloatArray) -> FloatArray:
+    def _survival(self, log_risk: Float64Array, at_times: Sequence[float] | Float64Array) -> Float64Array:
         return mean_survival(
             log_risk,
             self.baseline_times,

@@ -8,8 +8,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from engine.arrays import Float64Array
 from engine.errors import EstimationError
-from export.survival.follow_up import FloatArray
 from export.survival.table import SurvivalTable
 
 _RANGE_PERCENTILES: Final = (0.5, 99.5)
@@ -34,10 +34,10 @@ class Standardization:
     """
 
     names: tuple[str, ...]
-    low: FloatArray
-    high: FloatArray
-    mean: FloatArray
-    sd: FloatArray
+    low: Float64Array
+    high: Float64Array
+    mean: Float64Array
+    sd: Float64Array
     left_out: tuple[str, ...] = ()
 
     def standardized(self, covariates: npt.ArrayLike) -> npt.NDArray[np.float32]:
@@ -72,7 +72,7 @@ def fit_standardization(table: SurvivalTable) -> Standardization:
     )
 
 
-def _training_range(values: FloatArray) -> tuple[float, float]:
+def _training_range(values: Float64Array) -> tuple[float, float]:
     """Range that holds 99 of 100 cases, or all where there are few levels or one holds nearly all."""
     if np.unique(values).size > MOST_LEVELS:
         low, high = np.percentile(values, _RANGE_PERCENTILES)

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import torch  # type: ignore[import-not-found,unused-ignore]  # only the workshop has it
 
+from engine.arrays import Float64Array
 from export.deepsurv.network import Parameters, forward, initial_parameters
 from export.deepsurv.partial_likelihood import WeightedRiskSets, log_partial_likelihood, weighted_risk_sets
 
-FloatArray = npt.NDArray[np.float64]
 Ensemble = dict[str, npt.NDArray[np.float32]]
 Progress = Callable[[float], None]
 
@@ -47,11 +47,11 @@ class NetworkSettings:
 
 
 def train(
-    covariates: FloatArray,
-    months: FloatArray,
+    covariates: Float64Array,
+    months: Float64Array,
     event: npt.NDArray[np.bool_],
-    training_weights: FloatArray,
-    held_out: FloatArray,
+    training_weights: Float64Array,
+    held_out: Float64Array,
     settings: NetworkSettings,
     *,
     seed: int,

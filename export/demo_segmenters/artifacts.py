@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
-from engine.geometry import FloatArray, VolumeGeometry
+from engine.arrays import Float32Array, Float64Array
+from engine.geometry import VolumeGeometry
 
-HuArray = npt.NDArray[np.float32]
 
-
-def add_needle(rng: np.random.Generator, hu: HuArray, grid: VolumeGeometry, place: FloatArray) -> None:
+def add_needle(rng: np.random.Generator, hu: Float32Array, grid: VolumeGeometry, place: Float64Array) -> None:
     """Put a needle from far outside to near the place, with bright and dark streaks beside it.
 
     ``hu`` is changed in place; the grid is upright.
@@ -40,8 +38,8 @@ def add_needle(rng: np.random.Generator, hu: HuArray, grid: VolumeGeometry, plac
 
 
 def scanned(
-    rng: np.random.Generator, hu: HuArray, grid: VolumeGeometry, together: int
-) -> tuple[HuArray, VolumeGeometry]:
+    rng: np.random.Generator, hu: Float32Array, grid: VolumeGeometry, together: int
+) -> tuple[Float32Array, VolumeGeometry]:
     """Average slices in groups and add the kernel's sharpness and correlated noise."""
     whole = len(hu) // together * together
     thick = hu[:whole].reshape(-1, together, *hu.shape[1:]).mean(axis=1)

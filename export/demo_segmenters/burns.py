@@ -10,11 +10,11 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from engine.geometry import FloatArray
+from engine.arrays import Float64Array
 from engine.phantoms.ablation import random_ablation
 from engine.phantoms.thorax import LUNG_HU
 
-Depth = Callable[[FloatArray], FloatArray]
+Depth = Callable[[Float64Array], Float64Array]
 """Positions (N, 3) to millimeters below a surface, negative outside."""
 
 _BRIGHTEST_HU: Final = 60.0
@@ -56,7 +56,7 @@ class Burn:
     shines_through: float
     darkens_hu: float
 
-    def hu(self, depth_mm: FloatArray, before: FloatArray, mottle: FloatArray) -> FloatArray:
+    def hu(self, depth_mm: Float64Array, before: Float64Array, mottle: Float64Array) -> Float64Array:
         """HU of positions at a depth, where there was other tissue before."""
         inward = np.clip((depth_mm - self.rim_mm) / self.edge_mm + 0.5, 0.0, 1.0)
         burnt = self.rim_hu + inward * (self.core_hu - self.rim_hu)
@@ -66,7 +66,11 @@ class Burn:
 
 
 def draw_burn(
-    rng: np.random.Generator, place: FloatArray, tumor_distance_mm: Depth, radius_mm: float, lung_depth: Depth
+    rng: np.random.Generator,
+    place: Float64Array,
+    tumor_distance_mm: Depth,
+    radius_mm: float,
+    lung_depth: Depth,
 ) -> Burn:
     """Draw a zone around a tumor; a third of them do not follow its shape."""
     if rng.random() < 0.45:
@@ -75,7 +79,7 @@ def draw_burn(
         surface, reach = _ellipsoids(rng, place, radius_mm)
     rough = _roughness(rng, place, reach + 4.0)
 
-    def depth(points: FloatArray) -> FloatArray:
+    def depth(points: Float64Array) -> Float64Array:
         own = surface(points) + rough(points)
         return np.minimum(own, np.maximum(lung_depth(points), -tumor_distance_mm(points)))
 
@@ -94,19 +98,19 @@ def draw_burn(
 
 
 def _shell(
-    rng: np.random.Generator, place: FloatArray, tumor_distance_mm: Depth, radius_mm: float
+    rng: np.random.Generator, place: Float64Array, tumor_distance_mm: Depth, radius_mm: float
 ) -> tuple[Depth, float]:
     """A margin around the tumor that depends on the direction, as in the phantom procedures."""
     least = float(rng.choice([rng.uniform(3.0, 11.0), rng.uniform(-4.0, 3.0), rng.uniform(-14.0, -6.0)]))
     shape = random_ablation(rng, "half" if least < -6.0 else "miss", least)
 
-    def depth(points: FloatArray) -> FloatArray:
+    def depth(points: Float64Array) -> Float64Array:
         return shape.depth_mm(tumor_distance_mm(points), points - place)
 
     return depth, radius_mm + float(shape.ample_mm) + 4.0
 
 
-def _ellipsoids(rng: np.random.Generator, place: FloatArray, radius_mm: float) -> tuple[Depth, float]:
+def _ellipsoids(rng: np.random.Generator, place: Float64Array, radius_mm: float) -> tuple[Depth, float]:
     """One ellipsoid or two that overlap, beside the tumor's center."""
     turn = Rotation.random(random_state=rng).as_matrix()
     count = 1 if rng.random() < 0.65 else 2
@@ -121,7 +125,7 @@ def _ellipsoids(rng: np.random.Generator, place: FloatArray, radius_mm: float) -
             * np.array([1.0, rng.uniform(0.75, 1.0), rng.uniform(0.7, 1.0)])
         )
 
-    def depth(points: FloatArray) -> FloatArray:
+    def depth(points: Float64Array) -> Float64Array:
         deepest = np.full(points.shape[:-1], -np.inf)
         for center, axes in zip(centers, radii, strict=True):
             offset = points - center
@@ -138,7 +142,7 @@ def _ellipsoids(rng: np.random.Generator, place: FloatArray, radius_mm: float) -
     return depth, reach
 
 
-def _roughness(rng: np.random.Generator, place: FloatArray, half_mm: float) -> Depth:
+def _roughness(rng: np.random.Generator, place: Float64Array, half_mm: float) -> Depth:
     """Smooth noise in millimeters on a lattice around the place."""
     step = 2.0
     count = int(np.ceil(2.0 * half_mm / step)) + 2
@@ -146,7 +150,7 @@ def _roughness(rng: np.random.Generator, place: FloatArray, half_mm: float) -> D
     noise *= rng.uniform(0.0, _ROUGH_MM) / noise.std()
     low = place - half_mm
 
-    def at(points: FloatArray) -> FloatArray:
+    def at(points: Float64Array) -> Float64Array:
         index = ((points - low) / step).T
         return np.asarray(ndimage.map_coordinates(noise, index, order=1, mode="nearest"))
 

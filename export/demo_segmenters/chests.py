@@ -7,9 +7,9 @@ from typing import Final
 
 import numpy as np
 
+from engine.arrays import Float64Array
 from engine.errors import InvalidRequestError
 from engine.files.image_file import read_ct_image
-from engine.geometry import FloatArray
 from engine.phantoms.chest import Chest, chest_of_ct, procedural_chest, random_place
 from engine.phantoms.thorax import lung_depth_mm
 from export.demo_segmenters.tasks import TaskName
@@ -55,7 +55,9 @@ def read_real_chests(folder: Path | None, task: TaskName) -> list[Chest]:
     return [chest_of_ct(ct, ct.geometry.corners_lps_mm().mean(axis=0)) for ct in cts]
 
 
-def draw_chest(rng: np.random.Generator, real: list[Chest], half_width_mm: float) -> tuple[Chest, FloatArray]:
+def draw_chest(
+    rng: np.random.Generator, real: list[Chest], half_width_mm: float
+) -> tuple[Chest, Float64Array]:
     """Draw a chest and a place in its lung, LPS mm (3,).
 
     A procedural chest is rendered ``half_width_mm`` around the place and no farther: scans end somewhere.

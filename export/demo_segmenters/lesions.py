@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.geometry import FloatArray
+from engine.arrays import Float64Array
 from engine.phantoms.tumor import LobulatedTumor, random_tumor
 
 _LARGE_SHARE = 0.25
@@ -33,7 +33,7 @@ class PaintedTumor:
     halo_hu: float
     edge_mm: float
 
-    def paint(self, before: FloatArray, distance_mm: FloatArray) -> FloatArray:
+    def paint(self, before: Float64Array, distance_mm: Float64Array) -> Float64Array:
         """HU where the distance to its surface is known, negative inside."""
         solid = np.clip(0.5 - (distance_mm + self.halo_mm) / (2.0 * self.edge_mm), 0.0, 1.0)
         inside = np.clip(0.5 - distance_mm / (2.0 * self.edge_mm), 0.0, 1.0)
@@ -42,7 +42,7 @@ class PaintedTumor:
         return before + inside * np.maximum(tissue - before, np.minimum(self.hu - before, 0.0))
 
 
-def draw_tumor(rng: np.random.Generator, place: FloatArray, *, part_solid: bool) -> PaintedTumor:
+def draw_tumor(rng: np.random.Generator, place: Float64Array, *, part_solid: bool) -> PaintedTumor:
     """Draw a tumor at a place, shaped like real nodules; some are larger than most nodules are."""
     shape = random_tumor(
         rng, place, volume_ml=float(rng.uniform(4.0, 22.0)) if rng.random() < _LARGE_SHARE else None
@@ -58,7 +58,7 @@ def draw_tumor(rng: np.random.Generator, place: FloatArray, *, part_solid: bool)
 
 
 def add_consolidation(
-    rng: np.random.Generator, hu: FloatArray, points: FloatArray, lung_depth_mm: FloatArray
+    rng: np.random.Generator, hu: Float64Array, points: Float64Array, lung_depth_mm: Float64Array
 ) -> None:
     """Turn a wedge of lung at the pleura into consolidated or ground-glass tissue, in place.
 

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from engine.geometry import FloatArray, VolumeGeometry
+from engine.arrays import Float64Array
+from engine.geometry import VolumeGeometry
 from engine.kernels.resampling import resample
 from engine.phantoms.chest import Chest
 from engine.phantoms.scanning import voxels_within
@@ -80,7 +81,7 @@ def draw_scene(rng: np.random.Generator, task: DemoTask, real: list[Chest]) -> P
     return Patch(_resampled(image, on, grid), _labels(task, grid, tumors, burn, place))
 
 
-def _draw_tumors(rng: np.random.Generator, chest: Chest, place: FloatArray) -> list[PaintedTumor]:
+def _draw_tumors(rng: np.random.Generator, chest: Chest, place: Float64Array) -> list[PaintedTumor]:
     """None, one, or several of which the first lies at the place."""
     if rng.random() < _NO_LESION_SHARE:
         return []
@@ -94,7 +95,7 @@ def _draw_tumors(rng: np.random.Generator, chest: Chest, place: FloatArray) -> l
     return drawn
 
 
-def _fine_grid(rng: np.random.Generator, middle: FloatArray, half_mm: float) -> VolumeGeometry:
+def _fine_grid(rng: np.random.Generator, middle: Float64Array, half_mm: float) -> VolumeGeometry:
     """The scanner's grid before slices are put together."""
     dz, across = float(rng.uniform(0.7, 1.3)), float(rng.uniform(0.6, 0.95))
     nz, nyx = (int(2.0 * half_mm / s) + 1 for s in (dz, across))
@@ -126,7 +127,7 @@ def _paint_burn(
     hu: npt.NDArray[np.float32],
     grid: VolumeGeometry,
     burn: Burn,
-    place: FloatArray,
+    place: Float64Array,
 ) -> None:
     near, points = voxels_within(grid, place, burn.reach_mm + 1.0)
     if not len(points):
@@ -146,7 +147,7 @@ def _labels(
     grid: VolumeGeometry,
     tumors: list[PaintedTumor],
     burn: Burn | None,
-    place: FloatArray,
+    place: Float64Array,
 ) -> npt.NDArray[np.uint8]:
     """Labels on the network's own grid, from the surfaces and not from any mask."""
     labels = np.zeros(grid.shape_zyx, dtype=np.uint8)

@@ -14,6 +14,7 @@ from typing import Any, Final, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from engine.arrays import FloatingArray
 from engine.errors import BlankOutputError, NonFiniteOutputError, ParityError
 from engine.manifest import ParityReport
 from export.parity.measures import (
@@ -29,7 +30,6 @@ overlapping regions; one vector for each case (N, F)."""
 MAX_FLIP_SHARE: Final = 1e-4
 """Share of voxels that may have another label, near ties apart."""
 
-FloatArray = npt.NDArray[np.floating[Any]]
 Outputs = Mapping[str, npt.NDArray[Any]]
 
 
@@ -225,8 +225,8 @@ class Comparison:
         _require_finite(name, found, self.candidate)
         # Half-precision outputs are subtracted in single precision; doubles stay doubles.
         wide = np.result_type(expected, found, np.float32)
-        one: FloatArray = expected.astype(wide, copy=False)
-        other: FloatArray = found.astype(wide, copy=False)
+        one: FloatingArray = expected.astype(wide, copy=False)
+        other: FloatingArray = found.astype(wide, copy=False)
         self._differences.append(np.abs(one - other).ravel().astype(np.float32, copy=False))
         self._spread.setdefault(name, OutputSpread()).add(one, other)
         if self.kind == "features":

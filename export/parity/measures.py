@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+
+from engine.arrays import AnyArray, BoolArray
 
 NEAR_TIE: Final = 0.01
 """Gap between the two best logits below which rounding may decide the label."""
@@ -14,11 +16,8 @@ NEAR_TIE: Final = 0.01
 _BLANK_SHARE: Final = 1e-4
 """An output whose values spread over less than this share of the reference's spread says nothing."""
 
-FloatArray = npt.NDArray[Any]
-BoolArray = npt.NDArray[np.bool_]
 
-
-def cosine_distances(expected: FloatArray, found: FloatArray) -> npt.NDArray[np.float64]:
+def cosine_distances(expected: AnyArray, found: AnyArray) -> npt.NDArray[np.float64]:
     """One minus the cosine between the vectors of each case.
 
     Parameters
@@ -51,7 +50,7 @@ class OutputSpread:
     _per_channel: int = 0
     _single: tuple[float, float] = (0.0, 0.0)
 
-    def add(self, expected: FloatArray, found: FloatArray) -> None:
+    def add(self, expected: AnyArray, found: AnyArray) -> None:
         """Widen the ranges by one call's outputs, (N, channel, …) or (N,)."""
         low, high = [], []
         for value in (expected, found):
@@ -105,12 +104,12 @@ class LabelAgreement:
         """Whether the candidate finds nothing where the reference is sure of something."""
         return self.decided_foreground > 0 and self.found_foreground == 0
 
-    def add(self, expected: FloatArray, found: FloatArray) -> None:
+    def add(self, expected: AnyArray, found: AnyArray) -> None:
         """Count one call's labels."""
         for one, other in zip(expected, found, strict=True):
             self._add_case(one, other)
 
-    def _add_case(self, expected: FloatArray, found: FloatArray) -> None:
+    def _add_case(self, expected: AnyArray, found: AnyArray) -> None:
         near = _is_near_tie(expected, self.exclusive)
         one, other = _structures(expected, self.exclusive), _structures(found, self.exclusive)
         flipped = (one != other).any(axis=0)
@@ -125,7 +124,7 @@ class LabelAgreement:
                 self.least_dice = min(self.least_dice, 2 * int(np.count_nonzero(mask & twin)) / total)
 
 
-def _structures(logits: FloatArray, exclusive: bool) -> BoolArray:
+def _structures(logits: AnyArray, exclusive: bool) -> BoolArray:
     """Masks of all labels but the background, or of all regions, (structure, z, y, x)."""
     if not exclusive:
         return np.asarray(logits > 0)
@@ -133,7 +132,7 @@ def _structures(logits: FloatArray, exclusive: bool) -> BoolArray:
     return np.stack([labels == label for label in range(1, len(logits))])
 
 
-def _is_near_tie(logits: FloatArray, exclusive: bool) -> BoolArray:
+def _is_near_tie(logits: AnyArray, exclusive: bool) -> BoolArray:
     """Voxels whose label hangs on less than ``NEAR_TIE``."""
     if not exclusive:
         return np.asarray((np.abs(logits) < NEAR_TIE).any(axis=0))

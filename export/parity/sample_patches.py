@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from engine.arrays import Float32Array
 from engine.errors import SourceModelError
 from engine.files.reading import read_ct
 from engine.manifest.segmentation import IMAGE, SegmentationSection
@@ -31,8 +31,6 @@ _PHANTOM_CENTER_LPS_MM = (-75.0, 20.0, 0.0)
 _PHANTOM_HALF_WIDTH_MM = 40.0
 _PHANTOM_SEED = 4
 
-FloatArray = npt.NDArray[np.float32]
-
 
 @dataclass(frozen=True, eq=False)
 class SamplePatches:
@@ -46,7 +44,7 @@ class SamplePatches:
         The images in words, for a report.
     """
 
-    inputs: tuple[dict[str, FloatArray], ...]
+    inputs: tuple[dict[str, Float32Array], ...]
     measured_on: str
 
 
@@ -91,7 +89,7 @@ def sample_patches(
     )
 
 
-def _patches(ct: CtVolume, section: SegmentationSection, count: int) -> list[FloatArray]:
+def _patches(ct: CtVolume, section: SegmentationSection, count: int) -> list[Float32Array]:
     """The patches of a CT that vary most, from a lattice that steps by half a patch."""
     image = network_image(ct.voxels_hu, ct.geometry.spacing_zyx_mm, section).voxels
     size = np.array(section.patch_shape)
@@ -110,7 +108,7 @@ def _patches(ct: CtVolume, section: SegmentationSection, count: int) -> list[Flo
     return [patch[None].copy() for _, _, patch in found[:count]]
 
 
-def _with_needle(patch: FloatArray) -> FloatArray:
+def _with_needle(patch: Float32Array) -> Float32Array:
     """A copy with a line along the last axis as bright as the patch's brightest voxel."""
     needle = patch.copy()
     z, y = patch.shape[2] // 2, patch.shape[3] // 2

@@ -8,10 +8,10 @@ from typing import Final, TypeAlias
 
 import numpy as np
 
+from engine.arrays import Float64Array
 from engine.manifest import Bernoulli, Covariate, LogNormal, Normal
 from export.deepsurv.fitted import FittedSurvival
 from export.deepsurv.standardization import MOST_LEVELS
-from export.survival.follow_up import FloatArray
 
 Distribution: TypeAlias = Bernoulli | LogNormal | Normal
 
@@ -79,7 +79,7 @@ def _described(fitted: FittedSurvival, column: int, *, averaged: bool) -> Covari
     )
 
 
-def _accepted(name: str, values: FloatArray, low: float, high: float) -> tuple[float, float]:
+def _accepted(name: str, values: Float64Array, low: float, high: float) -> tuple[float, float]:
     """Range of values that are believed."""
     if name == "fibrinogen_g_per_l":
         return min(_FIBRINOGEN_G_PER_L[0], low), max(_FIBRINOGEN_G_PER_L[1], high)
@@ -91,7 +91,7 @@ def _accepted(name: str, values: FloatArray, low: float, high: float) -> tuple[f
     return (max(least, 0.0) if values.min() >= 0 else least), max(high + reach, float(values.max()))
 
 
-def _distribution(values: FloatArray, low: float, high: float) -> Distribution:
+def _distribution(values: Float64Array, low: float, high: float) -> Distribution:
     """Over which a missing value is averaged."""
     levels = np.unique(values)
     if set(levels) <= {0.0, 1.0}:
@@ -105,7 +105,7 @@ def _distribution(values: FloatArray, low: float, high: float) -> Distribution:
     return Normal(mean=_digits(inside.mean()), sd=_digits(inside.std()))
 
 
-def _skew(values: FloatArray) -> float:
+def _skew(values: Float64Array) -> float:
     """Size of the third standardized moment."""
     return abs(float((((values - values.mean()) / values.std()) ** 3).mean()))
 

@@ -13,10 +13,8 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
+from engine.arrays import BoolArray, Float64Array
 
 COVARIATES = ("sex", "fibrinogen_g_per_l", "complete_coverage")
 
@@ -72,16 +70,16 @@ class SimulatedCohort:
     """
 
     male: BoolArray
-    fibrinogen_g_per_l: FloatArray
+    fibrinogen_g_per_l: Float64Array
     complete_coverage: BoolArray
-    age_years: FloatArray
-    lesion_diameter_mm: FloatArray
-    months: FloatArray
+    age_years: Float64Array
+    lesion_diameter_mm: Float64Array
+    months: Float64Array
     progressed: BoolArray
-    true_log_risk: FloatArray
+    true_log_risk: Float64Array
 
     @property
-    def covariates(self) -> FloatArray:
+    def covariates(self) -> Float64Array:
         """Covariates (case, covariate) in the order of :data:`COVARIATES`; male and complete are 1."""
         return np.stack(
             [self.male.astype(float), self.fibrinogen_g_per_l, self.complete_coverage.astype(float)], axis=1
@@ -122,8 +120,8 @@ def simulate_cohort(cases: int, seed: int) -> SimulatedCohort:
 
 
 def true_log_risk(
-    male: BoolArray, fibrinogen_g_per_l: FloatArray, complete_coverage: BoolArray
-) -> FloatArray:
+    male: BoolArray, fibrinogen_g_per_l: Float64Array, complete_coverage: BoolArray
+) -> Float64Array:
     """Log hazard against a woman with median fibrinogen and incomplete coverage (section 2.3)."""
     log_risk = (
         math.log(HAZARD_RATIO_SEX) * male
@@ -151,6 +149,6 @@ def baseline_hazard_per_month() -> float:
     return math.sqrt(low * high)
 
 
-def _censoring_months(rng: np.random.Generator, cases: int) -> FloatArray:
+def _censoring_months(rng: np.random.Generator, cases: int) -> Float64Array:
     """Draw ends of follow-up, months."""
     return rng.lognormal(math.log(FOLLOW_UP_MEDIAN_MONTHS), FOLLOW_UP_LOG_SD, cases)

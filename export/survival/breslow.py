@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from engine.arrays import Float64Array
 from engine.errors import InvalidRequestError
-from export.survival.follow_up import FloatArray, checked_follow_up, checked_values, finite_array
+from export.survival.follow_up import checked_follow_up, checked_values, finite_array
 
 
 def breslow_cumulative_hazard(
@@ -15,7 +16,7 @@ def breslow_cumulative_hazard(
     log_risk: npt.ArrayLike,
     at_months: npt.ArrayLike,
     weights: npt.ArrayLike | None = None,
-) -> FloatArray:
+) -> Float64Array:
     """Cumulative baseline hazard, that of log-risk 0, at given times.
 
     Parameters
@@ -58,7 +59,7 @@ def breslow_cumulative_hazard(
     return np.asarray(cumulative[np.searchsorted(times, at, side="right")])
 
 
-def survival_curves(cumulative_hazard: npt.ArrayLike, log_risk: npt.ArrayLike) -> FloatArray:
+def survival_curves(cumulative_hazard: npt.ArrayLike, log_risk: npt.ArrayLike) -> Float64Array:
     """Survival (case, time) of cases under proportional hazards: exp(-H0(t) exp(log-risk)).
 
     Parameters

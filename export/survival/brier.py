@@ -7,14 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from engine.arrays import BoolArray, Float64Array
 from engine.errors import EstimationError, InvalidRequestError
-from export.survival.follow_up import (
-    LEAST_AT_RISK,
-    BoolArray,
-    FloatArray,
-    checked_follow_up,
-    finite_array,
-)
+from export.survival.follow_up import LEAST_AT_RISK, checked_follow_up, finite_array
 from export.survival.kaplan_meier import kaplan_meier
 
 _EVALUATION_TIMES = 100
@@ -32,9 +27,9 @@ class BrierCurve:
         Means over the time that the curve spans.
     """
 
-    months: FloatArray
-    scores: FloatArray
-    null_scores: FloatArray
+    months: Float64Array
+    scores: Float64Array
+    null_scores: Float64Array
     integrated: float
     null_integrated: float
 
@@ -51,7 +46,7 @@ def brier_scores(
     at_months: npt.ArrayLike,
     *,
     censoring: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
-) -> FloatArray:
+) -> Float64Array:
     """Brier score at given times, weighted by the inverse probability of being uncensored.
 
     At time t a case with an event until t counts with 1 / G(T-), one known to have lived longer with
@@ -147,7 +142,7 @@ def evaluation_months(
     *,
     count: int = _EVALUATION_TIMES,
     least_at_risk: int = LEAST_AT_RISK,
-) -> FloatArray:
+) -> Float64Array:
     """Times (count,) from 0 to the last one with enough cases at risk, evenly spaced.
 
     Raises
@@ -165,12 +160,12 @@ def evaluation_months(
 
 
 def _weighted_squares(
-    times: FloatArray,
+    times: Float64Array,
     events: BoolArray,
-    predicted: FloatArray,
-    at: FloatArray,
-    reference: tuple[FloatArray, BoolArray],
-) -> FloatArray:
+    predicted: Float64Array,
+    at: Float64Array,
+    reference: tuple[Float64Array, BoolArray],
+) -> Float64Array:
     """Weigh the squared errors (case, time) and average them over the cases."""
     uncensored = censoring_curve(*reference)
     until = np.concatenate([[1.0], uncensored[1]])[np.searchsorted(uncensored[0], times, side="left")]
@@ -190,7 +185,7 @@ def _weighted_squares(
     return np.asarray((weights * (lives - predicted) ** 2).mean(axis=0))
 
 
-def censoring_curve(months: FloatArray, event: BoolArray) -> tuple[FloatArray, FloatArray]:
+def censoring_curve(months: Float64Array, event: BoolArray) -> tuple[Float64Array, Float64Array]:
     """Distinct times (time,) and the probability (time,) of being uncensored after each of them.
 
     Kaplan–Meier with the roles exchanged: at a time where both happen, those with an event have left

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from engine.arrays import Float64Array, Int64Array
 from engine.errors import EstimationError, InvalidRequestError
 from export.survival.cox import fit_cox
-from export.survival.follow_up import LEAST_AT_RISK, FloatArray, IntArray, checked_follow_up, checked_values
+from export.survival.follow_up import LEAST_AT_RISK, checked_follow_up, checked_values
 from export.survival.kaplan_meier import kaplan_meier, number_at_risk
 
 GROUPS = 5
@@ -33,12 +34,12 @@ class _CalibrationCurve:
     """
 
     horizon_months: float
-    predicted: FloatArray
-    observed: FloatArray
-    lower_95: FloatArray
-    upper_95: FloatArray
-    cases: IntArray
-    at_risk: IntArray
+    predicted: Float64Array
+    observed: Float64Array
+    lower_95: Float64Array
+    upper_95: Float64Array
+    cases: Int64Array
+    at_risk: Int64Array
     observed_to_expected: float
 
 
@@ -137,13 +138,13 @@ def calibration_slope(
     )
 
 
-def _groups(risk: FloatArray, groups: int) -> IntArray:
+def _groups(risk: Float64Array, groups: int) -> Int64Array:
     """Group (case,) by ascending risk, of about equal size; equal risks stay together."""
     edges = np.quantile(risk, np.arange(1, groups) / groups, method="inverted_cdf")
     return np.unique(np.searchsorted(edges, risk, side="left"), return_inverse=True)[1]
 
 
-def _observed(times: FloatArray, events: npt.NDArray[np.bool_], horizon: float) -> tuple[float, ...]:
+def _observed(times: Float64Array, events: npt.NDArray[np.bool_], horizon: float) -> tuple[float, ...]:
     """Observed risk, its interval and the number at risk at a horizon."""
     curve = kaplan_meier(times, events)
     at_risk = int(number_at_risk(times, [horizon])[0])

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from engine.arrays import BoolArray, Float64Array, Int64Array
 from engine.errors import EstimationError
 from export.survival.compiled import compiled
-from export.survival.follow_up import BoolArray, FloatArray, IntArray, checked_follow_up, checked_values
+from export.survival.follow_up import checked_follow_up, checked_values
 
 _BOOTSTRAPS = 1000
 
@@ -106,18 +107,18 @@ def concordance_interval(
     return _ConcordanceInterval(c_index, (float(low), float(high)), len(indices))
 
 
-def _ranks(risk: FloatArray) -> IntArray:
+def _ranks(risk: Float64Array) -> Int64Array:
     """Dense ranks from 1; equal risks share one."""
     return np.unique(risk, return_inverse=True)[1].astype(np.int64) + 1
 
 
-def _by_time(months: FloatArray, event: BoolArray) -> IntArray:
+def _by_time(months: Float64Array, event: BoolArray) -> Int64Array:
     """Order by time, events before ends of follow-up at the same time."""
     return np.lexsort((~event, months))
 
 
 @compiled
-def _count_pairs(months: FloatArray, event: BoolArray, ranks: IntArray) -> tuple[int, int]:
+def _count_pairs(months: Float64Array, event: BoolArray, ranks: Int64Array) -> tuple[int, int]:
     """Count twice the concordant pairs, and the comparable ones.
 
     Cases are entered from the latest time on into a Fenwick tree over the ranks, so that each event
@@ -148,7 +149,7 @@ def _count_pairs(months: FloatArray, event: BoolArray, ranks: IntArray) -> tuple
 
 
 @compiled
-def _enter(tree: IntArray, rank: int) -> None:
+def _enter(tree: Int64Array, rank: int) -> None:
     """Count one more case of a rank."""
     while rank < tree.size:
         tree[rank] += 1
@@ -156,7 +157,7 @@ def _enter(tree: IntArray, rank: int) -> None:
 
 
 @compiled
-def _entered_up_to(tree: IntArray, rank: int) -> int:
+def _entered_up_to(tree: Int64Array, rank: int) -> int:
     """How many cases of this rank or a lower one were entered."""
     count = 0
     while rank > 0:

@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import chi2, norm
 
+from engine.arrays import Float64Array
 from engine.errors import CollinearityError, EstimationError, InvalidRequestError, SeparationError
-from export.survival.follow_up import FloatArray, checked_covariates, checked_follow_up
+from export.survival.follow_up import checked_covariates, checked_follow_up
 from export.survival.partial_likelihood import (
     Derivatives,
     RiskSets,
@@ -51,10 +52,10 @@ class CoxFit:
     ties : str
     """
 
-    coefficients: FloatArray
-    standard_errors: FloatArray
-    covariance: FloatArray
-    means: FloatArray
+    coefficients: Float64Array
+    standard_errors: Float64Array
+    covariance: Float64Array
+    means: Float64Array
     log_likelihood: float
     null_log_likelihood: float
     iterations: int
@@ -63,23 +64,23 @@ class CoxFit:
     ties: Ties
 
     @property
-    def hazard_ratios(self) -> FloatArray:
+    def hazard_ratios(self) -> Float64Array:
         """Hazard ratio per unit (p,)."""
         return np.asarray(np.exp(self.coefficients))
 
     @property
-    def intervals_95(self) -> FloatArray:
+    def intervals_95(self) -> Float64Array:
         """Lower and upper end (p, 2) of the hazard ratios' Wald intervals."""
         half = Z_95 * self.standard_errors
         return np.exp(np.stack([self.coefficients - half, self.coefficients + half], axis=1))
 
     @property
-    def z_scores(self) -> FloatArray:
+    def z_scores(self) -> Float64Array:
         """Coefficients in their standard errors (p,)."""
         return np.asarray(self.coefficients / self.standard_errors)
 
     @property
-    def p_values(self) -> FloatArray:
+    def p_values(self) -> Float64Array:
         """Two-sided Wald p-values (p,)."""
         return np.asarray(2.0 * norm.sf(np.abs(self.z_scores)))
 
@@ -89,7 +90,7 @@ class CoxFit:
         statistic = 2.0 * (self.log_likelihood - self.null_log_likelihood)
         return float(chi2.sf(max(statistic, 0.0), self.coefficients.size))
 
-    def log_risk(self, covariates: npt.ArrayLike) -> FloatArray:
+    def log_risk(self, covariates: npt.ArrayLike) -> Float64Array:
         """Log-risk (case,) of covariates (case, p) against a case with the fitted cohort's means."""
         return np.asarray((np.asarray(covariates, dtype=np.float64) - self.means) @ self.coefficients)
 
@@ -161,8 +162,8 @@ def fit_cox(
 
 
 def _newton(
-    sets: tuple[RiskSets, ...], x: FloatArray, current: Derivatives, called: Sequence[str]
-) -> tuple[FloatArray, Derivatives, int]:
+    sets: tuple[RiskSets, ...], x: Float64Array, current: Derivatives, called: Sequence[str]
+) -> tuple[Float64Array, Derivatives, int]:
     """Climb from 0 to the maximum: coefficients, derivatives there, and steps taken."""
     coefficients = np.zeros(x.shape[1])
     for iteration in range(1, MOST_ITERATIONS + 1):
@@ -179,7 +180,7 @@ def _newton(
     raise _separation(step, coefficients, called)
 
 
-def _solve(current: Derivatives, coefficients: FloatArray, called: Sequence[str]) -> FloatArray:
+def _solve(current: Derivatives, coefficients: Float64Array, called: Sequence[str]) -> Float64Array:
     """Newton's step; an information that has vanished on the way is the mark of a separation."""
     spread = np.sqrt(np.diag(current.information).clip(0.0))
     if spread.min() <= 1e-7 * spread.max() or spread.max() < 1e-7:
@@ -191,8 +192,8 @@ def _solve(current: Derivatives, coefficients: FloatArray, called: Sequence[str]
 
 
 def _halved(
-    sets: tuple[RiskSets, ...], x: FloatArray, coefficients: FloatArray, step: FloatArray, least: float
-) -> FloatArray:
+    sets: tuple[RiskSets, ...], x: Float64Array, coefficients: Float64Array, step: Float64Array, least: float
+) -> Float64Array:
     """Shorten a step until it does not lose likelihood (a rounding of it is forgiven)."""
     forgiven = 1e-12 * (1.0 + abs(least))
     for _ in range(_MOST_HALVINGS):
@@ -205,7 +206,7 @@ def _halved(
     )
 
 
-def _refuse_collinear(information: FloatArray, called: Sequence[str]) -> None:
+def _refuse_collinear(information: Float64Array, called: Sequence[str]) -> None:
     """Refuse covariates that have no information of their own at the start."""
     own = np.diag(information)
     silent = own <= 1e-12
@@ -222,7 +223,7 @@ def _refuse_collinear(information: FloatArray, called: Sequence[str]) -> None:
         )
 
 
-def _separation(step: FloatArray, coefficients: FloatArray, called: Sequence[str]) -> SeparationError:
+def _separation(step: Float64Array, coefficients: Float64Array, called: Sequence[str]) -> SeparationError:
     """Name the covariates that still move."""
     moving = np.abs(step) >= 0.1 * np.abs(step).max()
     direction = ", ".join("+" if value > 0 else "-" for value in coefficients[moving])

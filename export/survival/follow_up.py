@@ -7,17 +7,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from engine.arrays import BoolArray, Float64Array
 from engine.errors import InvalidRequestError
-
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
-IntArray = npt.NDArray[np.int64]
 
 LEAST_AT_RISK = 15
 """Nothing is said about a time at which fewer cases than these are still under observation."""
 
 
-def checked_follow_up(months: npt.ArrayLike, event: npt.ArrayLike) -> tuple[FloatArray, BoolArray]:
+def checked_follow_up(months: npt.ArrayLike, event: npt.ArrayLike) -> tuple[Float64Array, BoolArray]:
     """Times and events as arrays, or a refusal.
 
     Parameters
@@ -47,7 +44,7 @@ def checked_follow_up(months: npt.ArrayLike, event: npt.ArrayLike) -> tuple[Floa
     return times, events.astype(bool)
 
 
-def checked_values(values: npt.ArrayLike, cases: int, field: str) -> FloatArray:
+def checked_values(values: npt.ArrayLike, cases: int, field: str) -> Float64Array:
     """One finite number per case as an array, or a refusal that names the field.
 
     Raises
@@ -63,7 +60,7 @@ def checked_values(values: npt.ArrayLike, cases: int, field: str) -> FloatArray:
     return array
 
 
-def checked_covariates(covariates: npt.ArrayLike, cases: int) -> FloatArray:
+def checked_covariates(covariates: npt.ArrayLike, cases: int) -> Float64Array:
     """Covariates (case, covariate) as an array, or a refusal.
 
     Raises
@@ -79,7 +76,7 @@ def checked_covariates(covariates: npt.ArrayLike, cases: int) -> FloatArray:
     return array
 
 
-def finite_array(values: Any, field: str, dimensions: int) -> FloatArray:
+def finite_array(values: Any, field: str, dimensions: int) -> Float64Array:
     """Numbers in double precision; refuses another number of dimensions, NaN and infinity."""
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != dimensions:

@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from engine.arrays import Float64Array
 from engine.errors import EstimationError, InvalidRequestError
-from export.survival.follow_up import FloatArray, checked_values
+from export.survival.follow_up import checked_values
 
 _LEAST_EXPECTED = 5.0
 """Below this expected count the chi-square distribution is no good approximation (Cochran's rule)."""
@@ -143,7 +144,7 @@ def _categorical_test(counts: npt.NDArray[np.int64]) -> tuple[str, float | None]
     return "chi-square (an expected count is below 5)", p_value
 
 
-def _parts(values: npt.ArrayLike, groups: npt.ArrayLike) -> list[FloatArray]:
+def _parts(values: npt.ArrayLike, groups: npt.ArrayLike) -> list[Float64Array]:
     """Values of each group, in the order of the labels."""
     labels = np.asarray(groups)
     array = checked_values(values, labels.size, "values")
@@ -153,7 +154,7 @@ def _parts(values: npt.ArrayLike, groups: npt.ArrayLike) -> list[FloatArray]:
     return [array[labels == name] for name in names]
 
 
-def _quartiles(values: FloatArray) -> _Quartiles:
+def _quartiles(values: Float64Array) -> _Quartiles:
     """Describe one group."""
     q1, median, q3 = np.percentile(values, [25, 50, 75])
     return _Quartiles(values.size, float(median), float(q1), float(q3))

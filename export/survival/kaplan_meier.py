@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import chi2, norm
 
+from engine.arrays import Float64Array, Int64Array
 from engine.errors import EstimationError, InvalidRequestError
-from export.survival.follow_up import FloatArray, IntArray, checked_follow_up, finite_array
+from export.survival.follow_up import checked_follow_up, finite_array
 
 Z_95 = float(norm.ppf(0.975))
 
@@ -28,19 +29,19 @@ class KaplanMeier:
         Under observation just before each time; events and ends of follow-up at it.
     """
 
-    months: FloatArray
-    survival: FloatArray
-    lower_95: FloatArray
-    upper_95: FloatArray
-    at_risk: IntArray
-    events: IntArray
-    censored: IntArray
+    months: Float64Array
+    survival: Float64Array
+    lower_95: Float64Array
+    upper_95: Float64Array
+    at_risk: Int64Array
+    events: Int64Array
+    censored: Int64Array
 
-    def at(self, months: npt.ArrayLike) -> FloatArray:
+    def at(self, months: npt.ArrayLike) -> Float64Array:
         """Survival at given times; after the last one it keeps the last value."""
         return np.asarray(self.survival[self._steps(months)])
 
-    def interval_at(self, months: npt.ArrayLike) -> FloatArray:
+    def interval_at(self, months: npt.ArrayLike) -> Float64Array:
         """Lower and upper end (time, 2) of the 95 % interval at given times."""
         steps = self._steps(months)
         return np.stack([self.lower_95[steps], self.upper_95[steps]], axis=-1)
@@ -50,7 +51,7 @@ class KaplanMeier:
         reached = np.flatnonzero(self.survival <= 0.5 + 1e-12)  # a half that rounding left above a half
         return float(self.months[reached[0]]) if reached.size else float("inf")
 
-    def _steps(self, months: npt.ArrayLike) -> IntArray:
+    def _steps(self, months: npt.ArrayLike) -> Int64Array:
         at = np.asarray(months, dtype=np.float64)
         return np.maximum(np.searchsorted(self.months, at, side="right") - 1, 0)
 
@@ -70,14 +71,14 @@ class _CumulativeIncidence:
     at_risk : ndarray of int, (time,)
     """
 
-    months: FloatArray
-    incidence: FloatArray
-    lower_95: FloatArray
-    upper_95: FloatArray
-    event_free: FloatArray
-    at_risk: IntArray
+    months: Float64Array
+    incidence: Float64Array
+    lower_95: Float64Array
+    upper_95: Float64Array
+    event_free: Float64Array
+    at_risk: Int64Array
 
-    def at(self, months: npt.ArrayLike) -> FloatArray:
+    def at(self, months: npt.ArrayLike) -> Float64Array:
         """Incidence (cause, time) at given times; after the last one it keeps the last value."""
         steps = np.searchsorted(self.months, np.asarray(months, dtype=np.float64), side="right") - 1
         return np.asarray(self.incidence[:, np.maximum(steps, 0)])
@@ -135,7 +136,7 @@ def kaplan_meier(months: npt.ArrayLike, event: npt.ArrayLike) -> KaplanMeier:
     return KaplanMeier(distinct, survival, lower, upper, at_risk, dying, leaving)
 
 
-def number_at_risk(months: npt.ArrayLike, at_months: npt.ArrayLike) -> IntArray:
+def number_at_risk(months: npt.ArrayLike, at_months: npt.ArrayLike) -> Int64Array:
     """Cases under observation just before given times (time,), as written below a survival plot."""
     times = np.sort(finite_array(months, "months", dimensions=1))
     at = np.asarray(at_months, dtype=np.float64)
@@ -238,8 +239,12 @@ def aalen_johansen(months: npt.ArrayLike, cause: npt.ArrayLike) -> _CumulativeIn
 
 
 def _incidence_variance(
-    incidence: FloatArray, before: FloatArray, dying: IntArray, of_cause: IntArray, at_risk: IntArray
-) -> FloatArray:
+    incidence: Float64Array,
+    before: Float64Array,
+    dying: Int64Array,
+    of_cause: Int64Array,
+    at_risk: Int64Array,
+) -> Float64Array:
     """Variance (time,) of a cumulative incidence; sums over earlier times, expanded about its square."""
     n, d, own = np.maximum(at_risk, 1).astype(float), dying.astype(float), of_cause.astype(float)
     greenwood = np.divide(d, n * (n - d), out=np.zeros(n.size), where=n > d)
@@ -255,8 +260,8 @@ def _incidence_variance(
 
 
 def _counts(
-    months: FloatArray, event: npt.NDArray[np.bool_]
-) -> tuple[FloatArray, IntArray, IntArray, IntArray]:
+    months: Float64Array, event: npt.NDArray[np.bool_]
+) -> tuple[Float64Array, Int64Array, Int64Array, Int64Array]:
     """Distinct times with 0 in front; events, ends of follow-up and numbers at risk there."""
     distinct = np.unique(np.concatenate([[0.0], months]))
     step = np.searchsorted(distinct, months)

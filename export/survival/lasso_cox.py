@@ -9,15 +9,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from engine.arrays import BoolArray, Float64Array, Int64Array
 from engine.errors import EstimationError, InvalidRequestError
-from export.survival.follow_up import (
-    BoolArray,
-    FloatArray,
-    IntArray,
-    checked_covariates,
-    checked_follow_up,
-    finite_array,
-)
+from export.survival.follow_up import checked_covariates, checked_follow_up, finite_array
 from export.survival.lasso_loops import fit_path, gradient
 from export.survival.partial_likelihood import (
     Ties,
@@ -37,7 +31,7 @@ _MOST_FEATURES_PER_EVENT = 0.5
 """Where a path ends: with more features than this nothing that generalizes is ever fitted."""
 
 Rule = Literal["one_standard_error", "minimum"]
-Prepare = Callable[[FloatArray], Preparation]
+Prepare = Callable[[Float64Array], Preparation]
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,9 +45,9 @@ class LassoPath:
     coefficients : ndarray of float, (penalty, feature)
     """
 
-    penalties: FloatArray
-    coefficients: FloatArray
-    log_likelihoods: FloatArray
+    penalties: Float64Array
+    coefficients: Float64Array
+    log_likelihoods: Float64Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,9 +63,9 @@ class CrossValidation:
     folds, repeats : int
     """
 
-    penalties: FloatArray
-    deviance: FloatArray
-    standard_error: FloatArray
+    penalties: Float64Array
+    deviance: Float64Array
+    standard_error: Float64Array
     at_minimum: int
     at_one_standard_error: int
     folds: int
@@ -95,14 +89,14 @@ class LassoCoxFit:
         Features that took part, with means and standard deviations.
     """
 
-    coefficients: FloatArray
+    coefficients: Float64Array
     chosen: int
     path: LassoPath
     validation: CrossValidation
     preparation: Preparation
 
 
-def standardize(features: FloatArray) -> Preparation:
+def standardize(features: Float64Array) -> Preparation:
     """Keep all that vary: the preparation of features that need no filter."""
     return prepare(features, correlation_limit=1.0)
 
@@ -210,7 +204,7 @@ def fit_lasso_cox(
     return LassoCoxFit(coefficients, chosen, path, validation, prepared)
 
 
-def event_stratified_folds(event: npt.ArrayLike, folds: int, rng: np.random.Generator) -> IntArray:
+def event_stratified_folds(event: npt.ArrayLike, folds: int, rng: np.random.Generator) -> Int64Array:
     """Assign every case to a fold (case,), events and others each spread evenly and at random.
 
     Raises
@@ -236,8 +230,8 @@ def event_stratified_folds(event: npt.ArrayLike, folds: int, rng: np.random.Gene
 
 
 def _default_penalties(
-    x: FloatArray, months: FloatArray, event: BoolArray, ties: Ties, length: int, ratio: float
-) -> FloatArray:
+    x: Float64Array, months: Float64Array, event: BoolArray, ties: Ties, length: int, ratio: float
+) -> Float64Array:
     """Penalties from the least that lets nothing in, evenly in the logarithm."""
     residual = martingale_residuals(risk_sets(months, event, ties), np.zeros(months.size))
     largest = gradient(np.asfortranarray(x), residual, np.empty(x.shape[1]))
@@ -247,10 +241,10 @@ def _default_penalties(
 
 
 def _cross_validate(
-    features: FloatArray,
-    months: FloatArray,
+    features: Float64Array,
+    months: Float64Array,
     event: BoolArray,
-    penalties: FloatArray,
+    penalties: Float64Array,
     folds: int,
     repeats: int,
     seed: int,
@@ -279,14 +273,14 @@ def _cross_validate(
 
 
 def _fold_deviances(
-    features: FloatArray,
-    months: FloatArray,
+    features: Float64Array,
+    months: Float64Array,
     event: BoolArray,
-    penalties: FloatArray,
-    assigned: IntArray,
+    penalties: Float64Array,
+    assigned: Int64Array,
     preparation: Prepare,
     ties: Ties,
-) -> Iterator[FloatArray]:
+) -> Iterator[Float64Array]:
     """Of each fold, the deviance that its cases add to the likelihood of the others."""
     everybody = risk_sets(months, event, ties)
     for fold in range(int(assigned.max()) + 1):

@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from engine.arrays import BoolArray, Float64Array, Int64Array
 from export.survival.compiled import compiled
-from export.survival.follow_up import BoolArray, FloatArray, IntArray
 
 _NEWTON_STEPS = 50
 _SWEEPS = 2000
@@ -28,15 +28,15 @@ _KKT_SLACK = 1e-7
 RIDGE = 1e-9
 """Added to the curvature, so that two equal features have one minimum."""
 
-_Sets = tuple[BoolArray, IntArray, IntArray, FloatArray, IntArray]
+_Sets = tuple[BoolArray, Int64Array, Int64Array, Float64Array, Int64Array]
 """Of cases sorted by time: event, begin, group, share and last_group of a
 :class:`export.survival.partial_likelihood.RiskSets`."""
 
 
 @compiled
 def fit_path(
-    x: FloatArray, sets: _Sets, penalties: FloatArray, most_active: int
-) -> tuple[FloatArray, FloatArray, int]:
+    x: Float64Array, sets: _Sets, penalties: Float64Array, most_active: int
+) -> tuple[Float64Array, Float64Array, int]:
     """Coefficients (penalty, feature) and log-likelihoods (penalty,) from the largest penalty down.
 
     Also how many penalties were fitted: the path ends before more than ``most_active`` features enter.
@@ -72,7 +72,7 @@ def fit_path(
 
 
 @compiled
-def gradient(x: FloatArray, residual: FloatArray, pull: FloatArray) -> float:
+def gradient(x: Float64Array, residual: Float64Array, pull: Float64Array) -> float:
     """Fill the derivative of the log-likelihood per case by every feature; returns the largest size."""
     largest = 0.0
     for feature in range(x.shape[1]):
@@ -86,13 +86,13 @@ def gradient(x: FloatArray, residual: FloatArray, pull: FloatArray) -> float:
 
 @compiled
 def _fit_inside(
-    x: FloatArray,
+    x: Float64Array,
     sets: _Sets,
     inside: BoolArray,
     penalty: float,
-    coefficients: FloatArray,
-    log_risk: FloatArray,
-    residual: FloatArray,
+    coefficients: Float64Array,
+    log_risk: Float64Array,
+    residual: Float64Array,
 ) -> float:
     """Fit the features inside in place; returns the log-likelihood.
 
@@ -134,15 +134,15 @@ def _fit_inside(
 
 @compiled
 def _step_towards(
-    columns: FloatArray,
+    columns: Float64Array,
     sets: _Sets,
-    start: FloatArray,
-    target: FloatArray,
+    start: Float64Array,
+    target: Float64Array,
     penalty: float,
     value: float,
-    log_risk: FloatArray,
-    relative: FloatArray,
-    denominator: FloatArray,
+    log_risk: Float64Array,
+    relative: Float64Array,
+    denominator: Float64Array,
 ) -> tuple[float, float]:
     """Go to the target, or so far towards it that the objective does not rise; the target moves along.
 
@@ -173,7 +173,7 @@ def _step_towards(
 
 @compiled
 def _quadratic_minimum(
-    curvature: FloatArray, slope: FloatArray, solution: FloatArray, penalty: float
+    curvature: Float64Array, slope: Float64Array, solution: Float64Array, penalty: float
 ) -> None:
     """Move the solution to the minimum of ``-slope.d + d.curvature.d / 2 + penalty sum |start + d|``."""
     width = solution.size
@@ -207,7 +207,9 @@ def _soft_threshold(value: float, penalty: float) -> float:
 
 
 @compiled
-def likelihood(log_risk: FloatArray, sets: _Sets, relative: FloatArray, denominator: FloatArray) -> float:
+def likelihood(
+    log_risk: Float64Array, sets: _Sets, relative: Float64Array, denominator: Float64Array
+) -> float:
     """Log partial likelihood; fills the relative risks (case,) and their sums over risk sets (event,)."""
     event, begin, group, share, _ = sets
     cases, events = log_risk.size, begin.size
@@ -232,7 +234,11 @@ def likelihood(log_risk: FloatArray, sets: _Sets, relative: FloatArray, denomina
 
 @compiled
 def _expected_events(
-    sets: _Sets, relative: FloatArray, denominator: FloatArray, expected: FloatArray, residual: FloatArray
+    sets: _Sets,
+    relative: Float64Array,
+    denominator: Float64Array,
+    expected: Float64Array,
+    residual: Float64Array,
 ) -> None:
     """Fill the events expected of each case until it leaves, and the events less those (case,)."""
     event, _, group, share, last_group = sets
@@ -255,8 +261,12 @@ def _expected_events(
 
 @compiled
 def information(
-    columns: FloatArray, sets: _Sets, relative: FloatArray, denominator: FloatArray, expected: FloatArray
-) -> FloatArray:
+    columns: Float64Array,
+    sets: _Sets,
+    relative: Float64Array,
+    denominator: Float64Array,
+    expected: Float64Array,
+) -> Float64Array:
     """Negative second derivative of the log-likelihood per case by the columns (feature, case)."""
     event, begin, group, share, _ = sets
     width, cases = columns.shape
@@ -286,7 +296,7 @@ def information(
 
 
 @compiled
-def _dot(left: FloatArray, right: FloatArray) -> float:
+def _dot(left: Float64Array, right: Float64Array) -> float:
     """Sum of products."""
     total = 0.0
     for place in range(left.size):
@@ -295,7 +305,7 @@ def _dot(left: FloatArray, right: FloatArray) -> float:
 
 
 @compiled
-def _absolute_sum(values: FloatArray) -> float:
+def _absolute_sum(values: Float64Array) -> float:
     """Sum of absolute values."""
     total = 0.0
     for place in range(values.size):

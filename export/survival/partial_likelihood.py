@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from engine.arrays import BoolArray, Float64Array, Int64Array
 from engine.errors import EstimationError, InvalidRequestError
-from export.survival.follow_up import BoolArray, FloatArray, IntArray
 
 Ties = Literal["efron", "breslow"]
 
@@ -33,12 +33,12 @@ class RiskSets:
         Of each case, how many distinct event times it reached.
     """
 
-    order: IntArray
+    order: Int64Array
     event: BoolArray
-    begin: IntArray
-    group: IntArray
-    share: FloatArray
-    last_group: IntArray
+    begin: Int64Array
+    group: Int64Array
+    share: Float64Array
+    last_group: Int64Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,12 +46,12 @@ class Derivatives:
     """Log partial likelihood at some coefficients, with gradient (p,) and information (p, p)."""
 
     log_likelihood: float
-    gradient: FloatArray
-    information: FloatArray
+    gradient: Float64Array
+    information: Float64Array
 
 
 def risk_sets(
-    months: FloatArray, event: BoolArray, ties: Ties, strata: npt.ArrayLike | None = None
+    months: Float64Array, event: BoolArray, ties: Ties, strata: npt.ArrayLike | None = None
 ) -> tuple[RiskSets, ...]:
     """Risk sets of every stratum that has an event.
 
@@ -78,12 +78,12 @@ def risk_sets(
     return tuple(_of_stratum(months, event, ties, members) for members in cases if event[members].any())
 
 
-def log_partial_likelihood(sets: tuple[RiskSets, ...], log_risk: FloatArray) -> float:
+def log_partial_likelihood(sets: tuple[RiskSets, ...], log_risk: Float64Array) -> float:
     """Log partial likelihood of log-risks (case,)."""
     return sum(_log_likelihood(one, log_risk[one.order])[0] for one in sets)
 
 
-def derivatives(sets: tuple[RiskSets, ...], covariates: FloatArray, log_risk: FloatArray) -> Derivatives:
+def derivatives(sets: tuple[RiskSets, ...], covariates: Float64Array, log_risk: Float64Array) -> Derivatives:
     """Log partial likelihood of log-risks (case,) with its derivatives by the coefficients of covariates."""
     width = covariates.shape[1]
     value, gradient, information = 0.0, np.zeros(width), np.zeros((width, width))
@@ -98,7 +98,7 @@ def derivatives(sets: tuple[RiskSets, ...], covariates: FloatArray, log_risk: Fl
     return Derivatives(value, gradient, information)
 
 
-def martingale_residuals(sets: tuple[RiskSets, ...], log_risk: FloatArray) -> FloatArray:
+def martingale_residuals(sets: tuple[RiskSets, ...], log_risk: Float64Array) -> Float64Array:
     """Events less expected events of each case (case,): the gradient by the log-risk.
 
     Cases of a stratum without an event have 0.
@@ -111,8 +111,8 @@ def martingale_residuals(sets: tuple[RiskSets, ...], log_risk: FloatArray) -> Fl
 
 
 def schoenfeld_residuals(
-    sets: tuple[RiskSets, ...], covariates: FloatArray, log_risk: FloatArray
-) -> tuple[FloatArray, IntArray]:
+    sets: tuple[RiskSets, ...], covariates: Float64Array, log_risk: Float64Array
+) -> tuple[Float64Array, Int64Array]:
     """Covariates of each event less their mean over its risk set (event, p); and the events' cases.
 
     Tied events share the mean of Efron's risk sets, so that their residuals do not depend on the order.
@@ -130,8 +130,8 @@ def schoenfeld_residuals(
 
 
 def _risk_set_means(
-    one: RiskSets, covariates: FloatArray, relative: FloatArray, denominator: FloatArray
-) -> FloatArray:
+    one: RiskSets, covariates: Float64Array, relative: Float64Array, denominator: Float64Array
+) -> Float64Array:
     """Weighted mean (event, p) of the covariates over the risk set of each event."""
     weighted = covariates * relative[:, None]
     at_risk = np.cumsum(weighted[::-1], axis=0)[::-1][one.begin]
@@ -139,7 +139,7 @@ def _risk_set_means(
     return np.asarray((at_risk - one.share[:, None] * tied) / denominator[:, None])
 
 
-def _of_stratum(months: FloatArray, event: BoolArray, ties: Ties, members: IntArray) -> RiskSets:
+def _of_stratum(months: Float64Array, event: BoolArray, ties: Ties, members: Int64Array) -> RiskSets:
     """Sort the cases of a stratum by time and number its event times."""
     order = members[np.argsort(months[members], kind="stable")]
     time, dying = months[order], event[order]
@@ -156,7 +156,7 @@ def _of_stratum(months: FloatArray, event: BoolArray, ties: Ties, members: IntAr
     )
 
 
-def _log_likelihood(one: RiskSets, log_risk: FloatArray) -> tuple[float, FloatArray, FloatArray]:
+def _log_likelihood(one: RiskSets, log_risk: Float64Array) -> tuple[float, Float64Array, Float64Array]:
     """Log-likelihood, risks relative to the largest (at risk,) and their sums over risk sets (event,)."""
     shifted = log_risk - log_risk.max()
     relative = np.exp(shifted)
@@ -168,7 +168,7 @@ def _log_likelihood(one: RiskSets, log_risk: FloatArray) -> tuple[float, FloatAr
     return value, relative, denominator
 
 
-def _expected_events(one: RiskSets, relative: FloatArray, denominator: FloatArray) -> FloatArray:
+def _expected_events(one: RiskSets, relative: Float64Array, denominator: Float64Array) -> Float64Array:
     """Events expected of each case until it leaves: its risk times the cumulative hazard."""
     first = _first_of_group(one)
     hazard = np.concatenate([[0.0], np.cumsum(np.add.reduceat(1.0 / denominator, first))])
@@ -178,6 +178,6 @@ def _expected_events(one: RiskSets, relative: FloatArray, denominator: FloatArra
     return np.asarray(expected)
 
 
-def _first_of_group(one: RiskSets) -> IntArray:
+def _first_of_group(one: RiskSets) -> Int64Array:
     """Where each distinct event time begins among the events."""
     return np.searchsorted(one.group, np.arange(one.group[-1] + 1))

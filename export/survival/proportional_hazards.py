@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import chi2, rankdata
 
+from engine.arrays import BoolArray, Float64Array
 from engine.errors import EstimationError, InvalidRequestError
 from export.survival.cox import CoxFit
-from export.survival.follow_up import BoolArray, FloatArray, checked_covariates, checked_follow_up
+from export.survival.follow_up import checked_covariates, checked_follow_up
 from export.survival.kaplan_meier import kaplan_meier
 from export.survival.partial_likelihood import risk_sets, schoenfeld_residuals
 
@@ -34,12 +35,12 @@ class _ProportionalHazards:
     time_scale : str
     """
 
-    statistics: FloatArray
-    p_values: FloatArray
+    statistics: Float64Array
+    p_values: Float64Array
     global_statistic: float
     global_p_value: float
-    event_months: FloatArray
-    scaled_residuals: FloatArray
+    event_months: Float64Array
+    scaled_residuals: Float64Array
     time_scale: TimeScale
 
 
@@ -101,7 +102,7 @@ def proportional_hazards_test(
     )
 
 
-def _scaled_time(months: FloatArray, event: BoolArray, scale: TimeScale) -> FloatArray:
+def _scaled_time(months: Float64Array, event: BoolArray, scale: TimeScale) -> Float64Array:
     """Time of each case on the scale of the test."""
     if scale == "identity":
         return months

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from engine.arrays import BoolArray, Float64Array, Int64Array
 from engine.errors import EstimationError, InvalidRequestError
 from export.survival.compiled import compiled
-from export.survival.follow_up import BoolArray, FloatArray, IntArray, finite_array
+from export.survival.follow_up import finite_array
 
 CORRELATION_LIMIT = 0.9
 FLAT = 1e-9
@@ -28,11 +29,11 @@ class Preparation:
         Population standard deviation (divided by n).
     """
 
-    columns: IntArray
-    means: FloatArray
-    sds: FloatArray
+    columns: Int64Array
+    means: Float64Array
+    sds: Float64Array
 
-    def apply(self, features: FloatArray) -> FloatArray:
+    def apply(self, features: Float64Array) -> Float64Array:
         """Z-scores (case, kept) of features (case, feature), contiguous by feature."""
         return np.asfortranarray((features[:, self.columns] - self.means) / self.sds)
 
@@ -73,7 +74,7 @@ def prepare(features: npt.ArrayLike, correlation_limit: float = CORRELATION_LIMI
     return Preparation(kept, means[kept], sds[kept])
 
 
-def _independent(correlation: FloatArray, limit: float) -> IntArray:
+def _independent(correlation: Float64Array, limit: float) -> Int64Array:
     """Choose features (ascending) from their absolute correlations (feature, feature)."""
     # Rounded, so that the last bits of a sum cannot change the order; then by number.
     order = np.argsort(np.round(correlation.mean(axis=1), 9), kind="stable")
@@ -81,7 +82,7 @@ def _independent(correlation: FloatArray, limit: float) -> IntArray:
 
 
 @compiled
-def _keep(correlation: FloatArray, order: IntArray, limit: float) -> BoolArray:
+def _keep(correlation: Float64Array, order: Int64Array, limit: float) -> BoolArray:
     """Walk through the features and keep each that repeats none of the kept."""
     chosen = np.zeros(order.size, dtype=np.int64)
     count = 0

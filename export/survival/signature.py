@@ -10,8 +10,9 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
+from engine.arrays import Float64Array
 from engine.errors import InvalidRequestError
-from export.survival.follow_up import FloatArray, checked_covariates, checked_follow_up
+from export.survival.follow_up import checked_covariates, checked_follow_up
 from export.survival.lasso_cox import (
     FOLDS,
     CrossValidation,
@@ -61,14 +62,14 @@ class SignatureFit:
     """
 
     names: tuple[str, ...]
-    coefficients: FloatArray
-    means: FloatArray
-    sds: FloatArray
-    reference_low: FloatArray
-    reference_high: FloatArray
+    coefficients: Float64Array
+    means: Float64Array
+    sds: Float64Array
+    reference_low: Float64Array
+    reference_high: Float64Array
     intercept: float
-    radscore: FloatArray
-    out_of_fold_radscore: FloatArray
+    radscore: Float64Array
+    out_of_fold_radscore: Float64Array
     stability: Mapping[str, float]
     kept_names: tuple[str, ...]
     path: LassoPath
@@ -147,7 +148,7 @@ def fit_signature(
     return _described(final, raw, names, out_of_fold, stability, folds)
 
 
-def _checked_features(features: npt.ArrayLike, names: Sequence[str], cases: int) -> FloatArray:
+def _checked_features(features: npt.ArrayLike, names: Sequence[str], cases: int) -> Float64Array:
     """Features as an array; names the feature that holds something that is no number."""
     raw = np.asarray(features, dtype=np.float64)
     if raw.ndim == 2 and raw.shape[1] != len(names):
@@ -164,7 +165,7 @@ def _checked_features(features: npt.ArrayLike, names: Sequence[str], cases: int)
     return checked_covariates(raw, cases)
 
 
-def _radscore(fit: LassoCoxFit, raw: FloatArray) -> FloatArray:
+def _radscore(fit: LassoCoxFit, raw: Float64Array) -> Float64Array:
     """Radscore (case,) of features in the extractor's units."""
     prepared = fit.preparation
     weights = fit.coefficients[prepared.columns]
@@ -178,9 +179,9 @@ def _radscore(fit: LassoCoxFit, raw: FloatArray) -> FloatArray:
 
 def _described(
     final: LassoCoxFit,
-    raw: FloatArray,
+    raw: Float64Array,
     names: Sequence[str],
-    out_of_fold: FloatArray,
+    out_of_fold: Float64Array,
     stability: Mapping[str, float],
     folds: int,
 ) -> SignatureFit:

@@ -10,9 +10,10 @@ from typing import Final
 
 import numpy as np
 
+from engine.arrays import BoolArray, Float64Array
 from engine.errors import InvalidRequestError
 from export.csv_table import header_faults, read_rows
-from export.survival.follow_up import BoolArray, FloatArray, checked_covariates, checked_follow_up
+from export.survival.follow_up import checked_covariates, checked_follow_up
 
 _COMPETING: Final = 2.0
 """Code of an event that rules the endpoint out: death without it."""
@@ -46,8 +47,8 @@ class SurvivalTable:
     """
 
     names: tuple[str, ...]
-    covariates: FloatArray
-    months: FloatArray
+    covariates: Float64Array
+    months: Float64Array
     event: BoolArray
     competing: BoolArray | None = None
 
@@ -101,7 +102,7 @@ class SurvivalTable:
             tuple(names), self.covariates[:, columns], self.months, self.event, self.competing
         )
 
-    def rows(self, chosen: FloatArray | BoolArray) -> SurvivalTable:
+    def rows(self, chosen: Float64Array | BoolArray) -> SurvivalTable:
         """Some of the cases, by mask or index (case,)."""
         competing = None if self.competing is None else self.competing[chosen]
         return SurvivalTable(
@@ -167,7 +168,9 @@ def _require_columns(path: Path, header: Sequence[str], needed: Sequence[str]) -
         raise InvalidRequestError(f"{path}: {_joined(faults)}; its columns are {', '.join(header)}", "table")
 
 
-def _numbers(name: str, column: int, lines: Sequence[tuple[int, list[str]]]) -> tuple[FloatArray, list[str]]:
+def _numbers(
+    name: str, column: int, lines: Sequence[tuple[int, list[str]]]
+) -> tuple[Float64Array, list[str]]:
     """Numbers of one column, and what is wrong with it."""
     values = np.full(len(lines), np.nan)
     missing, other = [], []
@@ -202,7 +205,7 @@ def _number(text: str) -> float | None:
 
 
 def _follow_up_faults(
-    times: FloatArray, codes: FloatArray, time: str, event: str, lines: Sequence[int]
+    times: Float64Array, codes: Float64Array, time: str, event: str, lines: Sequence[int]
 ) -> list[str]:
     """What no follow-up can be."""
     numbers = np.array(lines)

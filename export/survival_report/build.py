@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from engine.arrays import Float64Array
 from engine.manifest import Covariate
 from export.survival.cox import CoxFit
-from export.survival.follow_up import FloatArray
 from export.survival.kaplan_meier import aalen_johansen, kaplan_meier
 from export.survival.table import SurvivalTable
 from export.survival_report.cautions import RADSCORE, find_cautions
@@ -84,8 +84,8 @@ class ReportedModel:
     horizons_months: tuple[float, ...]
     covariates: tuple[Covariate, ...]
     explain: Explain
-    survival: Callable[[FloatArray, FloatArray], FloatArray]
-    out_of_fold_log_risk: FloatArray | None = None
+    survival: Callable[[Float64Array, Float64Array], Float64Array]
+    out_of_fold_log_risk: Float64Array | None = None
     out_of_fold_survival: SurvivalOfCases | None = None
     out_of_fold_slope: tuple[float, tuple[float, float]] | None = None
     competing_event: str = "death without the endpoint"
@@ -106,7 +106,7 @@ class Truth:
         True survival (case, time) at given times.
     """
 
-    log_risk: FloatArray
+    log_risk: Float64Array
     survival: SurvivalOfCases
 
 
@@ -245,7 +245,7 @@ def _evaluations(
 def _evaluate(
     model: ReportedModel,
     prediction: CohortPrediction,
-    training_log_risk: FloatArray,
+    training_log_risk: Float64Array,
     training: SurvivalTable,
     seed: int,
 ) -> Evaluation:
@@ -267,7 +267,7 @@ def _truth(truth: Truth | None) -> dict[str, Any]:
 
 
 def _survival_of(model: ReportedModel, table: SurvivalTable) -> SurvivalOfCases:
-    def survival(at_months: FloatArray) -> FloatArray:
+    def survival(at_months: Float64Array) -> Float64Array:
         return model.survival(table.covariates, at_months)
 
     return survival

@@ -11,22 +11,23 @@ from typing import Final
 
 import numpy as np
 
+from engine.arrays import BoolArray, Float64Array
 from engine.errors import EstimationError
 from export.survival.brier import censoring_curve
-from export.survival.follow_up import LEAST_AT_RISK, BoolArray, FloatArray
+from export.survival.follow_up import LEAST_AT_RISK
 from export.survival.kaplan_meier import aalen_johansen, number_at_risk
 
 _CALIBRATION_GROUPS: Final = 5
 
 
-def causes(event: BoolArray, competing: BoolArray) -> FloatArray:
+def causes(event: BoolArray, competing: BoolArray) -> Float64Array:
     """Cause (case,) as :func:`export.survival.kaplan_meier.aalen_johansen` takes it."""
     return np.where(event, 1.0, np.where(competing, 2.0, 0.0))
 
 
 def incidence_of_endpoint(
-    months: FloatArray, event: BoolArray, competing: BoolArray, at_months: FloatArray
-) -> FloatArray:
+    months: Float64Array, event: BoolArray, competing: BoolArray, at_months: Float64Array
+) -> Float64Array:
     """Aalen–Johansen incidence (time,) of the endpoint."""
     if not event.any():
         return np.zeros(at_months.size)
@@ -34,12 +35,12 @@ def incidence_of_endpoint(
 
 
 def competing_brier_scores(
-    months: FloatArray,
+    months: Float64Array,
     event: BoolArray,
     competing: BoolArray,
-    without_endpoint: FloatArray,
-    at_months: FloatArray,
-) -> FloatArray:
+    without_endpoint: Float64Array,
+    at_months: Float64Array,
+) -> Float64Array:
     """Brier score (time,) of the predicted probability (case, time) of no endpoint.
 
     Parameters
@@ -76,10 +77,10 @@ def competing_brier_scores(
 
 
 def competing_calibration(
-    months: FloatArray,
+    months: Float64Array,
     event: BoolArray,
     competing: BoolArray,
-    predicted_risk: FloatArray,
+    predicted_risk: Float64Array,
     horizon_months: float,
 ) -> tuple[float, Sequence[tuple[float, float, float, float, int, int]]]:
     """Observed to expected, and of each group predicted, observed, interval, cases and at risk.
@@ -116,7 +117,7 @@ def competing_calibration(
 
 
 def _observed(
-    months: FloatArray, event: BoolArray, competing: BoolArray, horizon: float
+    months: Float64Array, event: BoolArray, competing: BoolArray, horizon: float
 ) -> tuple[float, float, float]:
     """Incidence of the endpoint with its interval; NaN where nobody was followed for so long."""
     decided = (event | competing).all() or months.max() >= horizon

@@ -8,9 +8,9 @@ from typing import Final
 
 import numpy as np
 
+from engine.arrays import BoolArray, Float64Array
 from engine.errors import EstimationError
 from export.survival.concordance import concordance_index
-from export.survival.follow_up import BoolArray, FloatArray
 from export.survival_report.digits import rounded
 from export.survival_report.explanation import Contribution, ContributionReport, DependencePoint, Quantiles
 
@@ -31,12 +31,12 @@ class Explained:
         Means over the members of an ensemble.
     """
 
-    log_risk: FloatArray
-    attention: FloatArray
-    effective_signal: FloatArray
+    log_risk: Float64Array
+    attention: Float64Array
+    effective_signal: Float64Array
 
 
-Explain = Callable[[FloatArray], Explained]
+Explain = Callable[[Float64Array], Explained]
 """From covariates (case, p) in a caller's units."""
 
 
@@ -45,10 +45,10 @@ def report_contributions(
     names: Sequence[str],
     units: Sequence[str],
     codings: Sequence[Mapping[str, float]],
-    covariates: FloatArray,
+    covariates: Float64Array,
     explain: Explain,
     *,
-    follow_up: tuple[FloatArray, BoolArray],
+    follow_up: tuple[Float64Array, BoolArray],
     seed: int = 0,
 ) -> ContributionReport:
     """Summarize attention, effective signals, permutation loss and partial dependence.
@@ -92,11 +92,11 @@ def report_contributions(
 
 
 def _permutation_loss(
-    covariates: FloatArray,
+    covariates: Float64Array,
     at: int,
     explain: Explain,
-    log_risk: FloatArray,
-    follow_up: tuple[FloatArray, BoolArray],
+    log_risk: Float64Array,
+    follow_up: tuple[Float64Array, BoolArray],
     rng: np.random.Generator,
 ) -> float | None:
     """Mean loss of C-index when one covariate is shuffled over the cases."""
@@ -113,7 +113,7 @@ def _permutation_loss(
 
 
 def _dependence(
-    covariates: FloatArray, at: int, coding: Mapping[str, float], explain: Explain, mean_log_risk: float
+    covariates: Float64Array, at: int, coding: Mapping[str, float], explain: Explain, mean_log_risk: float
 ) -> tuple[DependencePoint, ...]:
     """Mean log-risk if every case had a value, for values over the middle 95 % of the cases."""
     values = np.unique(covariates[:, at])
@@ -133,6 +133,6 @@ def _dependence(
     return tuple(points)
 
 
-def _quantiles(values: FloatArray) -> Quantiles:
+def _quantiles(values: Float64Array) -> Quantiles:
     found = [rounded(value) for value in np.quantile(values, [0.05, 0.25, 0.5, 0.75, 0.95])]
     return Quantiles(p05=found[0], p25=found[1], p50=found[2], p75=found[3], p95=found[4])

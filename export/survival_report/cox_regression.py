@@ -9,11 +9,11 @@ from typing import Final
 
 import numpy as np
 
+from engine.arrays import BoolArray, Float64Array
 from engine.errors import EstimationError
 from export.survival.breslow import breslow_cumulative_hazard
 from export.survival.cox import CoxFit, fit_cox
 from export.survival.cox_tables import CoxRow, cox_tables
-from export.survival.follow_up import BoolArray, FloatArray
 from export.survival.lasso_cox import event_stratified_folds
 from export.survival.proportional_hazards import proportional_hazards_test
 from export.survival_report.digits import rounded
@@ -69,8 +69,8 @@ class CoxCohort:
     names: tuple[str, ...]
     units: tuple[str, ...]
     codings: tuple[Mapping[str, float], ...]
-    covariates: FloatArray
-    months: FloatArray
+    covariates: Float64Array
+    months: Float64Array
     event: BoolArray
 
 
@@ -119,7 +119,7 @@ def report_cox(cohort: CoxCohort) -> tuple[CoxReport | None, CoxFit | None]:
     return report, whole
 
 
-def out_of_fold_log_risk(cohort: CoxCohort, seed: int) -> FloatArray | None:
+def out_of_fold_log_risk(cohort: CoxCohort, seed: int) -> Float64Array | None:
     """Log-risk (case,) of each case by a Cox model fitted without it; None where a fold has no fit."""
     try:
         assigned = event_stratified_folds(cohort.event, FOLDS, np.random.default_rng(seed))
@@ -209,7 +209,7 @@ def _horizon(
     return NomogramHorizon(horizon_months=month, ticks=tuple(ticks)) if ticks else None
 
 
-def _scale_values(values: FloatArray, coding: Mapping[str, float]) -> list[tuple[float, str]]:
+def _scale_values(values: Float64Array, coding: Mapping[str, float]) -> list[tuple[float, str]]:
     """Values of a scale with their labels: codes by meaning, else round numbers over the middle 98 %."""
     if coding:
         return sorted((code, meaning) for meaning, code in coding.items())

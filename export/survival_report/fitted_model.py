@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from importlib import metadata
 from typing import TYPE_CHECKING, Final
 
+from engine.arrays import Float64Array
 from engine.manifest import Covariate
-from export.survival.follow_up import FloatArray
 from export.survival_report.build import ReportedModel
 from export.survival_report.contributions import Explained
 
@@ -45,7 +45,7 @@ def reported_model(
     assumptions : tuple of str
     """
 
-    def explain(rows: FloatArray) -> Explained:
+    def explain(rows: Float64Array) -> Explained:
         outputs = fitted.outputs(rows)
         return Explained(
             log_risk=outputs["log_risk"].mean(axis=1),

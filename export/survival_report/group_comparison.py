@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from engine.arrays import Float64Array
 from engine.errors import EstimationError
-from export.survival.follow_up import FloatArray
 from export.survival.groups import compare_categorical, compare_continuous, group_labels
 from export.survival_report.digits import rounded
 from export.survival_report.regression import GroupComparison, GroupComparisonRow
@@ -21,7 +21,7 @@ def compare_groups(
     names: Sequence[str],
     units: Sequence[str],
     codings: Sequence[Mapping[str, float]],
-    covariates: FloatArray,
+    covariates: Float64Array,
     groups: npt.ArrayLike,
 ) -> GroupComparison | None:
     """Compare every covariate over groups of cases.
@@ -57,7 +57,7 @@ def compare_groups(
 
 
 def _rows(
-    name: str, unit: str, coding: Mapping[str, float], values: FloatArray, labels: npt.NDArray[np.str_]
+    name: str, unit: str, coding: Mapping[str, float], values: Float64Array, labels: npt.NDArray[np.str_]
 ) -> list[GroupComparisonRow]:
     words = {code: meaning for meaning, code in coding.items()}
     if not words and np.isin(values, (0.0, 1.0)).all():

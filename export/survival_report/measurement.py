@@ -9,11 +9,11 @@ from typing import TypeGuard
 
 import numpy as np
 
+from engine.arrays import BoolArray, Float64Array
 from engine.errors import EstimationError
 from export.survival.brier import brier_scores, evaluation_months, integrated_brier
 from export.survival.calibration import calibration_curve, calibration_slope
 from export.survival.concordance import concordance_index, concordance_interval
-from export.survival.follow_up import BoolArray, FloatArray
 from export.survival.kaplan_meier import kaplan_meier
 from export.survival.table import SurvivalTable
 from export.survival_report.competing_accuracy import (
@@ -31,7 +31,7 @@ from export.survival_report.evaluation import (
 )
 from export.survival_report.risk_groups import group_by_risk
 
-SurvivalOfCases = Callable[[FloatArray], FloatArray]
+SurvivalOfCases = Callable[[Float64Array], Float64Array]
 """Predicted survival (case, time) at given times."""
 
 
@@ -61,14 +61,14 @@ class CohortPrediction:
 
     cohort: str
     role: Role
-    months: FloatArray
+    months: Float64Array
     event: BoolArray
-    log_risk: FloatArray
+    log_risk: Float64Array
     survival: SurvivalOfCases | None = None
     competing: BoolArray | None = None
     known_slope: tuple[float, tuple[float, float]] | None = None
-    cox_log_risk: FloatArray | None = None
-    true_log_risk: FloatArray | None = None
+    cox_log_risk: Float64Array | None = None
+    true_log_risk: Float64Array | None = None
     true_survival: SurvivalOfCases | None = None
 
 
@@ -76,7 +76,7 @@ def evaluate(
     prediction: CohortPrediction,
     *,
     horizons_months: Sequence[float],
-    cut_offs: FloatArray,
+    cut_offs: Float64Array,
     cut_offs_from: str,
     training: SurvivalTable,
     seed: int = 0,
@@ -125,7 +125,7 @@ def evaluate(
     )
 
 
-def median_follow_up(months: FloatArray, event: BoolArray) -> float | None:
+def median_follow_up(months: Float64Array, event: BoolArray) -> float | None:
     """Median follow-up by the reverse Kaplan–Meier method, in which the end of follow-up is the event."""
     median = kaplan_meier(months, ~event).median()
     return rounded(median) if math.isfinite(median) else None
@@ -145,7 +145,7 @@ def _slope(prediction: CohortPrediction) -> tuple[float, tuple[float, float]] | 
     return rounded(found.slope), (rounded(found.interval_95[0]), rounded(found.interval_95[1]))
 
 
-def _concordance(prediction: CohortPrediction, log_risk: FloatArray | None) -> float | None:
+def _concordance(prediction: CohortPrediction, log_risk: Float64Array | None) -> float | None:
     if log_risk is None:
         return None
     return rounded(concordance_index(prediction.months, prediction.event, log_risk))
@@ -176,7 +176,7 @@ def _brier(prediction: CohortPrediction, training: SurvivalTable) -> BrierReport
     )
 
 
-def _scores(prediction: CohortPrediction, without_endpoint: FloatArray, at: FloatArray) -> FloatArray:
+def _scores(prediction: CohortPrediction, without_endpoint: Float64Array, at: Float64Array) -> Float64Array:
     if not _competes(prediction.competing):
         return brier_scores(prediction.months, prediction.event, without_endpoint, at)
     return competing_brier_scores(
@@ -184,7 +184,7 @@ def _scores(prediction: CohortPrediction, without_endpoint: FloatArray, at: Floa
     )
 
 
-def _null_survival(training: SurvivalTable, at: FloatArray) -> FloatArray:
+def _null_survival(training: SurvivalTable, at: Float64Array) -> Float64Array:
     """Probability (time,) of no endpoint that a model without covariates gives everybody."""
     if not _competes(training.competing):
         return kaplan_meier(training.months, training.event).at(at)
@@ -231,7 +231,7 @@ def _calibration(
 
 
 def _calibrated_groups(
-    prediction: CohortPrediction, risk: FloatArray, horizon: float
+    prediction: CohortPrediction, risk: Float64Array, horizon: float
 ) -> tuple[float, Sequence[tuple[float, float, float, float, int, int]]]:
     """Observed to expected, and the figures of each group of ascending predicted risk."""
     if _competes(prediction.competing):

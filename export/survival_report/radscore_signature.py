@@ -6,9 +6,9 @@ from typing import Final
 
 import numpy as np
 
+from engine.arrays import BoolArray, Float64Array
 from engine.errors import EstimationError
 from export.survival.concordance import concordance_interval
-from export.survival.follow_up import BoolArray, FloatArray
 from export.survival.redundancy import CORRELATION_LIMIT
 from export.survival.signature import SignatureFit
 from export.survival_report.digits import rounded
@@ -22,7 +22,7 @@ def report_signature(
     fitted: SignatureFit,
     *,
     features_offered: int,
-    follow_up: tuple[FloatArray, BoolArray],
+    follow_up: tuple[Float64Array, BoolArray],
     redundancy_threshold: float = CORRELATION_LIMIT,
     seed: int = 0,
 ) -> SignatureReport:

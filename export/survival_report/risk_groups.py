@@ -7,8 +7,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from engine.arrays import BoolArray, Float64Array
 from engine.errors import EstimationError
-from export.survival.follow_up import LEAST_AT_RISK, BoolArray, FloatArray
+from export.survival.follow_up import LEAST_AT_RISK
 from export.survival.kaplan_meier import KaplanMeier, kaplan_meier, log_rank, number_at_risk
 from export.survival_report.digits import rounded, rounded_all, rounded_or_none
 from export.survival_report.evaluation import RiskGroups, SurvivalStep
@@ -24,7 +25,7 @@ MOST_STEPS: Final = 240
 """A longer curve is thinned: a plot has no more room, and a report shall not list a large cohort's times."""
 
 
-def risk_cut_offs(log_risk: FloatArray) -> FloatArray:
+def risk_cut_offs(log_risk: Float64Array) -> Float64Array:
     """Cut-offs (cut,) into thirds, or halves of a small cohort; equal risks share a side.
 
     Fewer where the risks take so few values that a group would be empty.
@@ -42,7 +43,7 @@ def risk_cut_offs(log_risk: FloatArray) -> FloatArray:
 
 
 def group_by_risk(
-    months: FloatArray, event: BoolArray, log_risk: FloatArray, cut_offs: FloatArray, cut_offs_from: str
+    months: Float64Array, event: BoolArray, log_risk: Float64Array, cut_offs: Float64Array, cut_offs_from: str
 ) -> RiskGroups:
     """Kaplan–Meier curves of groups of predicted risk, as far as 15 of the cohort are at risk.
 
@@ -69,7 +70,9 @@ def group_by_risk(
     )
 
 
-def _step(label: str, months: FloatArray, event: BoolArray, table: FloatArray, until: float) -> SurvivalStep:
+def _step(
+    label: str, months: Float64Array, event: BoolArray, table: Float64Array, until: float
+) -> SurvivalStep:
     curve = kaplan_meier(months, event)
     kept = _kept_steps(curve, until)
     # Somebody is still watched when the plot ends: the step goes on until there.
@@ -100,6 +103,6 @@ def _kept_steps(curve: KaplanMeier, until: float) -> npt.NDArray[np.int64]:
     return np.asarray(kept[np.append(np.diff(written) > 0, True)], dtype=np.int64)
 
 
-def watched_until(months: FloatArray) -> float:
+def watched_until(months: Float64Array) -> float:
     """Last time at which 15 of the cohort are at risk; of a smaller cohort, its last time."""
     return float(np.sort(months)[-LEAST_AT_RISK] if months.size > LEAST_AT_RISK else months.max())

@@ -9,8 +9,8 @@ from typing import Final
 
 import numpy as np
 
+from engine.arrays import Float64Array
 from engine.errors import InvalidRequestError, UnreadableFileError
-from engine.geometry import FloatArray
 from engine.registration.field import DisplacementField
 
 COLUMNS: Final = ("fixed_x", "fixed_y", "fixed_z", "moving_x", "moving_y", "moving_z")
@@ -31,8 +31,8 @@ class LandmarkPairs:
     fixed_lps_mm, moving_lps_mm : ndarray, (n, 3)
     """
 
-    fixed_lps_mm: FloatArray
-    moving_lps_mm: FloatArray
+    fixed_lps_mm: Float64Array
+    moving_lps_mm: Float64Array
 
 
 @dataclass(frozen=True)

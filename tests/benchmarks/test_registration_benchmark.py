@@ -25,7 +25,7 @@ from benchmarks.registration.__main__ import (
 from benchmarks.registration.cases import Case, all_cases, count_tumor, scores
 from benchmarks.registration.peers import PEERS, Pair
 from benchmarks.registration.report import paired_ratios, summary, table
-from engine.geometry import FloatArray
+from engine.arrays import Float64Array
 from engine.refusal import RefusalCode, RefusedError
 from engine.registration.field import DisplacementField
 from engine.volume import CtVolume
@@ -48,7 +48,7 @@ def case() -> Case:
     return Case("balls", Pair(ct, ct, zone, tumor), inside, inside, (ZONE_MM / (TUMOR_MM + 5.0)) ** 3)
 
 
-def field(shift: FloatArray, swelling: float = 0.0) -> DisplacementField:
+def field(shift: Float64Array, swelling: float = 0.0) -> DisplacementField:
     """A shift; with ``swelling`` the tumor comes out that much smaller along each axis."""
     points = GRID.to_lps(np.moveaxis(np.indices(GRID.shape_zyx), 0, -1).astype(float))
     return DisplacementField((shift + swelling * points).astype(np.float32), GRID)
@@ -85,7 +85,7 @@ def test_a_tumor_that_is_nowhere_is_not_covered(case: Case) -> None:
     assert count_tumor(case.pair, field(np.full(3, 500.0)).at, CENTER[None]) == (0, 0)
 
 
-def by(shift: FloatArray) -> Any:
+def by(shift: Float64Array) -> Any:
     return lambda _pair: Found(field(shift))
 
 

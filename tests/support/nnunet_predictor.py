@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from engine.arrays import Float32Array, UInt8Array
 from engine.manifest import SegmentationSection
 from engine.volume import CtVolume
-from tests.support.segmentation_models import ByteArray, FloatArray, gap_of
+from tests.support.segmentation_models import gap_of
 
 torch = pytest.importorskip("torch", reason="torch is not installed: make setup-export")
 nnunet = pytest.importorskip(
@@ -28,9 +29,9 @@ from nnunetv2.inference.export_prediction import (  # noqa: E402 - skipped above
 class Reference:
     """What nnU-Net says of a CT: logits on its own grid, labels on the CT, and how clear they are there."""
 
-    logits: FloatArray
-    labels: ByteArray
-    gap: FloatArray
+    logits: Float32Array
+    labels: UInt8Array
+    gap: Float32Array
 
 
 def accumulate_in_single_precision(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,7 +52,7 @@ def open_predictor(folder: Path, folds: Sequence[int | str] = (0,)) -> Any:
     return predictor
 
 
-def arguments(ct: CtVolume) -> tuple[FloatArray, dict[str, Any]]:
+def arguments(ct: CtVolume) -> tuple[Float32Array, dict[str, Any]]:
     """A CT as the predictor takes it."""
     return ct.voxels_hu[None].astype(np.float32), {"spacing": list(ct.geometry.spacing_zyx_mm)}
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from engine.arrays import Float64Array
 from engine.manifest import SIMULATED_COHORT, Covariate
 from export.risk_model.simulated_cohort import SimulatedCohort, baseline_hazard_per_month, simulate_cohort
-from export.survival.follow_up import FloatArray
 from export.survival.table import SurvivalTable
 from export.survival_report.build import ReportedModel, Truth
 from export.survival_report.contributions import Explained
@@ -38,17 +38,17 @@ def table(cohort: SimulatedCohort) -> SurvivalTable:
     return SurvivalTable(NAMES, cohort.covariates, cohort.months, cohort.progressed)
 
 
-def log_risk(covariates: FloatArray) -> FloatArray:
+def log_risk(covariates: Float64Array) -> Float64Array:
     centered = covariates - [0.0, 3.0, 0.0]
     return np.asarray(centered @ COEFFICIENTS)
 
 
-def survival(covariates: FloatArray, at_months: FloatArray) -> FloatArray:
+def survival(covariates: Float64Array, at_months: Float64Array) -> Float64Array:
     hazard = baseline_hazard_per_month() * at_months
     return np.asarray(np.exp(-np.exp(log_risk(covariates))[:, None] * hazard[None, :]))
 
 
-def explain(covariates: FloatArray) -> Explained:
+def explain(covariates: Float64Array) -> Explained:
     attention = np.tile([0.5, 1.0, 1.5], (len(covariates), 1))
     return Explained(log_risk(covariates), attention, attention * (covariates - 0.5) / 0.5)
 
@@ -56,7 +56,7 @@ def explain(covariates: FloatArray) -> Explained:
 def true_model(training: SurvivalTable, **changes: Any) -> ReportedModel:
     """The simulation's own model, with the training cases' risks as if they were out of fold."""
 
-    def out_of_fold(at_months: FloatArray) -> FloatArray:
+    def out_of_fold(at_months: Float64Array) -> Float64Array:
         return survival(training.covariates, at_months)
 
     model = ReportedModel(

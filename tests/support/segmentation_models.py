@@ -10,17 +10,14 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from engine.arrays import Float32Array, UInt8Array
 from engine.files.reading import read_ct
 from engine.manifest import MODEL_FILE, ModelManifest, SegmentationSection, TensorSpec
 from engine.volume import CtVolume
-
-FloatArray = npt.NDArray[np.float32]
-ByteArray = npt.NDArray[np.uint8]
 
 DATA = os.environ.get("COLDSPOT_DATA")
 needs_real_ct = pytest.mark.skipif(not DATA, reason="COLDSPOT_DATA is not set: no real CT to read")
@@ -38,7 +35,7 @@ class TorchSession:
         self.network = network
         self.inputs, self.outputs = tensors(section)
 
-    def run(self, inputs: dict[str, FloatArray]) -> dict[str, FloatArray]:
+    def run(self, inputs: dict[str, Float32Array]) -> dict[str, Float32Array]:
         import torch
 
         with torch.inference_mode():
@@ -176,7 +173,7 @@ def thick() -> CtVolume:
     return real_ct("ct-pyradiomics-lung1/image.nii.gz", (4, 20, 20), (14, 74, 76))
 
 
-def gap_of(values: FloatArray, section: SegmentationSection, *, even: float = 0.0) -> FloatArray:
+def gap_of(values: Float32Array, section: SegmentationSection, *, even: float = 0.0) -> Float32Array:
     """How far each voxel is from a change of label; regions change at ``even``."""
     if section.regions:
         return np.asarray(np.abs(values - even).min(axis=0))
@@ -184,7 +181,7 @@ def gap_of(values: FloatArray, section: SegmentationSection, *, even: float = 0.
     return np.asarray(ordered[-1] - ordered[-2])
 
 
-def require_same_labels(found: ByteArray, reference: ByteArray, gap: FloatArray) -> None:
+def require_same_labels(found: UInt8Array, reference: UInt8Array, gap: Float32Array) -> None:
     """Equal on 99.99 % of voxels; those at a near tie are counted apart and must be few."""
     flipped = found != reference
     near = flipped & (gap < NEAR_TIE)

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
+from engine.arrays import Float64Array
 
 
 @dataclass(frozen=True, eq=False)
 class Cohort:
-    covariates: FloatArray
-    months: FloatArray
+    covariates: Float64Array
+    months: Float64Array
     event: npt.NDArray[np.bool_]
-    log_risk: FloatArray
+    log_risk: Float64Array
 
 
 def draw_cohort(

@@ -8,7 +8,8 @@ from typing import Final
 
 import numpy as np
 
-from engine.geometry import FloatArray, VolumeGeometry
+from engine.arrays import Float64Array
+from engine.geometry import VolumeGeometry
 from engine.registration.region import ComparisonRegion, SourceRegion
 from engine.volume import CtVolume
 from tests.support.spheres import positions
@@ -18,11 +19,11 @@ WAVELENGTHS_MM: Final = (11.0, 45.0)
 MEAN_HU: Final = -700.0
 SPREAD_HU: Final = 85.0
 
-Mapping = Callable[[FloatArray], FloatArray]
+Mapping = Callable[[Float64Array], Float64Array]
 
 
 @cache
-def _waves(seed: int) -> tuple[FloatArray, FloatArray]:
+def _waves(seed: int) -> tuple[Float64Array, Float64Array]:
     rng = np.random.default_rng(seed)
     way = rng.normal(size=(WAVES, 3))
     way /= np.linalg.norm(way, axis=1, keepdims=True)
@@ -30,7 +31,7 @@ def _waves(seed: int) -> tuple[FloatArray, FloatArray]:
     return 2.0 * np.pi * way / length[:, None], rng.uniform(0.0, 2.0 * np.pi, WAVES)
 
 
-def texture_hu(seed: int, points_lps_mm: FloatArray) -> FloatArray:
+def texture_hu(seed: int, points_lps_mm: Float64Array) -> Float64Array:
     """HU at any places (..., 3)."""
     number, phase = _waves(seed)
     flat = points_lps_mm.reshape(-1, 3)
@@ -41,7 +42,7 @@ def texture_hu(seed: int, points_lps_mm: FloatArray) -> FloatArray:
     return np.asarray(MEAN_HU + spread * hu.reshape(points_lps_mm.shape[:-1]), dtype=np.float64)
 
 
-def unmoved(points_lps_mm: FloatArray) -> FloatArray:
+def unmoved(points_lps_mm: Float64Array) -> Float64Array:
     """The identity."""
     return points_lps_mm
 
@@ -63,10 +64,10 @@ def moving_region(seed: int, grid: VolumeGeometry) -> SourceRegion:
     return SourceRegion(texture_hu(seed, positions(grid)).astype(np.float32), grid)
 
 
-def bump(center_lps_mm: FloatArray, way_mm: FloatArray, width_mm: float) -> Mapping:
+def bump(center_lps_mm: Float64Array, way_mm: Float64Array, width_mm: float) -> Mapping:
     """Displacement (not mapping) of a Gaussian bump."""
 
-    def displacement(points: FloatArray) -> FloatArray:
+    def displacement(points: Float64Array) -> Float64Array:
         square = ((points - center_lps_mm) ** 2).sum(axis=-1)
         return np.asarray(way_mm * np.exp(square / (-2.0 * width_mm**2))[..., None])
 

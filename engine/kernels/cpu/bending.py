@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from engine.kernels.arguments import DoubleArray
+from engine.arrays import Float64Array
 
 RIDGE = 6.0 * 3 + 2.0 * 4.0 * 3
 """Diagonal of R: six for each axis, four for each mixed term; less near borders, which only slows down."""
@@ -33,8 +33,8 @@ REORDER = {"reassoc", "contract", "nsz"}
 
 
 def solve_bending(
-    tensor: DoubleArray, right: DoubleArray, stiffness: float, tolerance: float, iterations: int
-) -> DoubleArray:
+    tensor: Float64Array, right: Float64Array, stiffness: float, tolerance: float, iterations: int
+) -> Float64Array:
     """Solve by preconditioned conjugate gradients, everything in units of the stiffness."""
     _, ny, nx, _ = right.shape
     precision = np.float32 if tolerance >= _SINGLE_ENOUGH else np.float64
@@ -47,7 +47,7 @@ def solve_bending(
     return _without_border(found, ny, nx) * (unit / stiffness)
 
 
-def bending_force(field: DoubleArray) -> DoubleArray:
+def bending_force(field: Float64Array) -> Float64Array:
     """Apply the bending operator once."""
     _, ny, nx, _ = field.shape
     u = _with_border(field, np.float64)
@@ -56,14 +56,14 @@ def bending_force(field: DoubleArray) -> DoubleArray:
     return _without_border(out, ny, nx)
 
 
-def _with_border(values: DoubleArray, precision: type[np.floating[Any]]) -> npt.NDArray[Any]:
+def _with_border(values: Float64Array, precision: type[np.floating[Any]]) -> npt.NDArray[Any]:
     nz, ny, nx, n = values.shape
     padded = np.zeros((nz + 2, n, ny + 2, nx + 2), dtype=precision)
     padded[1:-1, :, 1:-1, 1:-1] = np.moveaxis(values, 3, 1)
     return padded.reshape(nz + 2, n, -1)
 
 
-def _without_border(values: npt.NDArray[Any], ny: int, nx: int) -> DoubleArray:
+def _without_border(values: npt.NDArray[Any], ny: int, nx: int) -> Float64Array:
     padded = values.reshape(*values.shape[:2], ny + 2, nx + 2)
     return np.ascontiguousarray(np.moveaxis(padded[1:-1, :, 1:-1, 1:-1], 1, 3), dtype=np.float64)
 

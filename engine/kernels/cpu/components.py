@@ -8,13 +8,15 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from engine.kernels.arguments import BoolArray, ByteArray, DoubleArray, IntArray, LabelArray
+from engine.arrays import BoolArray, Float64Array, Int32Array, Int64Array, UInt8Array
 from engine.kernels.cpu.threads import over
 
 RUN_START, RUN_STOP = 0, 1
 
 
-def label(mask: BoolArray, connectivity: int) -> tuple[LabelArray, IntArray, DoubleArray, IntArray, IntArray]:
+def label(
+    mask: BoolArray, connectivity: int
+) -> tuple[Int32Array, Int64Array, Float64Array, Int64Array, Int64Array]:
     """Labels by size, then sizes, centroids, box starts and box stops."""
     depth, height, width = mask.shape
     voxels = mask.view(np.uint8)
@@ -37,7 +39,7 @@ def label(mask: BoolArray, connectivity: int) -> tuple[LabelArray, IntArray, Dou
 
 
 @njit(nogil=True, cache=True)
-def _count_runs(z_first: int, z_last: int, mask: ByteArray, runs_per_row: IntArray) -> None:
+def _count_runs(z_first: int, z_last: int, mask: UInt8Array, runs_per_row: Int64Array) -> None:
     _, height, width = mask.shape
     for z in range(z_first, z_last):
         for y in range(height):
@@ -48,7 +50,7 @@ def _count_runs(z_first: int, z_last: int, mask: ByteArray, runs_per_row: IntArr
 
 
 @njit(nogil=True, cache=True)
-def _find_runs(z_first: int, z_last: int, mask: ByteArray, first_run: IntArray, runs: IntArray) -> None:
+def _find_runs(z_first: int, z_last: int, mask: UInt8Array, first_run: Int64Array, runs: Int64Array) -> None:
     _, height, width = mask.shape
     for row in range(z_first * height, z_last * height):
         run, end = first_run[row], first_run[row + 1]
@@ -64,7 +66,7 @@ def _find_runs(z_first: int, z_last: int, mask: ByteArray, first_run: IntArray, 
 
 
 @njit(nogil=True, cache=True)
-def _root(parent: IntArray, run: int) -> int:
+def _root(parent: Int64Array, run: int) -> int:
     while parent[run] != run:
         parent[run] = parent[parent[run]]
         run = parent[run]
@@ -72,7 +74,9 @@ def _root(parent: IntArray, run: int) -> int:
 
 
 @njit(nogil=True, cache=True)
-def _join_rows(runs: IntArray, parent: IntArray, a: int, a_end: int, b: int, b_end: int, reach: int) -> None:
+def _join_rows(
+    runs: Int64Array, parent: Int64Array, a: int, a_end: int, b: int, b_end: int, reach: int
+) -> None:
     """Join the runs of two rows that overlap, or with ``reach`` 1 also touch at a corner."""
     while a < a_end and b < b_end:
         if runs[a, RUN_START] < runs[b, RUN_STOP] + reach and runs[b, RUN_START] < runs[a, RUN_STOP] + reach:
@@ -86,8 +90,8 @@ def _join_rows(runs: IntArray, parent: IntArray, a: int, a_end: int, b: int, b_e
 
 @njit(nogil=True, cache=True)
 def _join_runs(
-    runs: IntArray, first_run: IntArray, depth: int, height: int, reach: int
-) -> tuple[IntArray, int]:
+    runs: Int64Array, first_run: Int64Array, depth: int, height: int, reach: int
+) -> tuple[Int64Array, int]:
     """Part that each run belongs to, numbered in order of first runs, and how many there are."""
     parent = np.arange(len(runs))
     for z in range(depth):
@@ -114,8 +118,8 @@ def _join_runs(
 
 @njit(nogil=True, cache=True)
 def _measure(
-    runs: IntArray, first_run: IntArray, part: IntArray, parts: int, height: int
-) -> tuple[IntArray, DoubleArray, IntArray, IntArray]:
+    runs: Int64Array, first_run: Int64Array, part: Int64Array, parts: int, height: int
+) -> tuple[Int64Array, Float64Array, Int64Array, Int64Array]:
     """Size, sum of indices, box start and box stop of every part."""
     sizes = np.zeros(parts, dtype=np.int64)
     sums = np.zeros((parts, 3), dtype=np.float64)
@@ -137,7 +141,12 @@ def _measure(
 
 @njit(nogil=True, cache=True)
 def _write_labels(
-    z_first: int, z_last: int, runs: IntArray, first_run: IntArray, numbers: LabelArray, labels: LabelArray
+    z_first: int,
+    z_last: int,
+    runs: Int64Array,
+    first_run: Int64Array,
+    numbers: Int32Array,
+    labels: Int32Array,
 ) -> None:
     height = labels.shape[1]
     for row in range(z_first * height, z_last * height):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from engine.kernels.arguments import DoubleArray, FloatArray, IntArray
+from engine.arrays import Float32Array, Float64Array, Int64Array
 
 
 @njit(nogil=True, cache=True)
@@ -25,7 +25,7 @@ def _span(base: float, step: float, low: float, high: float, first: int, last: i
 
 
 @njit(nogil=True, cache=True)
-def span_inside(base: DoubleArray, m: DoubleArray, size: IntArray, row: int) -> tuple[int, int]:
+def span_inside(base: Float64Array, m: Float64Array, size: Int64Array, row: int) -> tuple[int, int]:
     """Output x range of an undisplaced row whose samples lie within the voxels' outer faces."""
     first, last = 0, row
     for axis in range(3):
@@ -35,7 +35,7 @@ def span_inside(base: DoubleArray, m: DoubleArray, size: IntArray, row: int) -> 
 
 @njit(nogil=True, cache=True)
 def span_between_centers(
-    base: DoubleArray, m: DoubleArray, size: IntArray, first: int, last: int
+    base: Float64Array, m: Float64Array, size: Int64Array, first: int, last: int
 ) -> tuple[int, int]:
     """Part of the range whose samples have a voxel center on both sides along every axis."""
     for axis in range(3):
@@ -44,7 +44,7 @@ def span_between_centers(
 
 
 @njit(nogil=True, cache=True)
-def row_start(m: DoubleArray, z: int, y: int, base: DoubleArray) -> None:
+def row_start(m: Float64Array, z: int, y: int, base: Float64Array) -> None:
     """Image of the first voxel of an output row."""
     for axis in range(3):
         base[axis] = (m[axis, 0] * z + m[axis, 1] * y) + m[axis, 3]
@@ -52,7 +52,13 @@ def row_start(m: DoubleArray, z: int, y: int, base: DoubleArray) -> None:
 
 @njit(nogil=True, cache=True)
 def coordinates(
-    m: DoubleArray, z: int, y: int, field: FloatArray, fm: DoubleArray, base: DoubleArray, at: DoubleArray
+    m: Float64Array,
+    z: int,
+    y: int,
+    field: Float32Array,
+    fm: Float64Array,
+    base: Float64Array,
+    at: Float64Array,
 ) -> None:
     """Input index of every voxel of an output row, (3, x)."""
     row_start(m, z, y, base)
@@ -73,7 +79,7 @@ def clamped(p: float, size: int) -> tuple[int, int, float]:
 
 
 @njit(nogil=True, cache=True)
-def _add_displacement(field: FloatArray, fm: DoubleArray, base: DoubleArray, at: DoubleArray) -> None:
+def _add_displacement(field: Float32Array, fm: Float64Array, base: Float64Array, at: Float64Array) -> None:
     width = field.shape[2]
     along_x = fm[0, 2] == 0.0 and fm[1, 2] == 0.0
     line = np.empty((width, 3), dtype=np.float64)
@@ -89,7 +95,7 @@ def _add_displacement(field: FloatArray, fm: DoubleArray, base: DoubleArray, at:
 
 @njit(nogil=True, cache=True)
 def _blend_displacement(
-    field: FloatArray, z: float, y: float, first: int, last: int, line: DoubleArray
+    field: Float32Array, z: float, y: float, first: int, last: int, line: Float64Array
 ) -> None:
     """Displacements first..last along x of the field at a fractional (z, y)."""
     z0, z1, wz = clamped(z, field.shape[0])
@@ -102,7 +108,7 @@ def _blend_displacement(
 
 
 @njit(nogil=True, cache=True)
-def is_inside(at: DoubleArray, x: int, size: IntArray) -> bool:
+def is_inside(at: Float64Array, x: int, size: Int64Array) -> bool:
     """Whether a sample lies within the outer faces of the input's voxels."""
     return bool(
         -0.5 <= at[0, x] < size[0] - 0.5
@@ -112,6 +118,6 @@ def is_inside(at: DoubleArray, x: int, size: IntArray) -> bool:
 
 
 @njit(nogil=True, cache=True)
-def _is_inside_zy(at: DoubleArray, size: IntArray) -> bool:
+def _is_inside_zy(at: Float64Array, size: Int64Array) -> bool:
     """Whether a row along x of the input runs within its faces along z and y."""
     return bool(-0.5 <= at[0, 0] < size[0] - 0.5 and -0.5 <= at[1, 0] < size[1] - 0.5)

@@ -8,13 +8,13 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from engine.kernels.arguments import BoolArray, ByteArray, FloatArray, IntArray
+from engine.arrays import BoolArray, Float32Array, Int64Array, UInt8Array
 from engine.kernels.cpu.threads import over
 
 
 def count(
-    distance: FloatArray, covered: BoolArray, counted: BoolArray, edges: FloatArray
-) -> tuple[IntArray, float, float, int]:
+    distance: Float32Array, covered: BoolArray, counted: BoolArray, edges: Float32Array
+) -> tuple[Int64Array, float, float, int]:
     """Return counts (band, counted, covered), least uncovered distances, number of NaN voxels."""
     flat: list[npt.NDArray[Any]] = [
         distance.reshape(-1),
@@ -32,8 +32,13 @@ def count(
 
 @njit(nogil=True, cache=True)
 def _count(
-    first: int, last: int, distance: FloatArray, covered: ByteArray, counted: ByteArray, edges: FloatArray
-) -> tuple[IntArray, np.float32, np.float32, int]:
+    first: int,
+    last: int,
+    distance: Float32Array,
+    covered: UInt8Array,
+    counted: UInt8Array,
+    edges: Float32Array,
+) -> tuple[Int64Array, np.float32, np.float32, int]:
     """Fill one histogram of band x counted x covered; the band past the last edge is dropped later."""
     bands = edges.size
     counts = np.zeros((bands + 1) * 4, dtype=np.int64)

@@ -11,7 +11,8 @@ import math
 import numpy as np
 from numba import njit
 
-from engine.kernels.arguments import BoolArray, ByteArray, FloatArray, Index3, IntArray, Vector3
+from engine.arrays import BoolArray, Float32Array, Int64Array, UInt8Array
+from engine.kernels.arguments import Index3, Vector3
 from engine.kernels.cpu.envelope import lower_envelope
 from engine.kernels.cpu.occupied_box import occupied_box
 from engine.kernels.cpu.threads import over
@@ -22,7 +23,7 @@ SQUARED_TOLERANCE = 4e-6
 Box = tuple[Index3, Index3]
 
 
-def distance_mm(mask: BoolArray, spacing: Vector3, bound: float, start: Index3, stop: Index3) -> FloatArray:
+def distance_mm(mask: BoolArray, spacing: Vector3, bound: float, start: Index3, stop: Index3) -> Float32Array:
     """Rows along x inside each slice, envelopes along y while it is in cache, then along z."""
     voxels = mask.view(np.uint8)
     voxels.flags.writeable = False  # one compiled type, whoever owns the array
@@ -42,8 +43,8 @@ def distance_mm(mask: BoolArray, spacing: Vector3, bound: float, start: Index3, 
 
 
 def signed_distance_mm(
-    occupancy: FloatArray, spacing: Vector3, level: float, bound: float, start: Index3, stop: Index3
-) -> FloatArray:
+    occupancy: Float32Array, spacing: Vector3, level: float, bound: float, start: Index3, stop: Index3
+) -> Float32Array:
     """Crossings on x, y and z edges, each spread from its own axis first.
 
     The x and y families share the pass along z; the z family takes its own two passes.
@@ -116,7 +117,7 @@ def source_and_result(
     return ((za, ya, xa), (zb, yb, xb)), ((zc, yc, xc), (zd, yd, xd))
 
 
-def _output_and_scratch(source: Box, result: Box) -> tuple[FloatArray, FloatArray]:
+def _output_and_scratch(source: Box, result: Box) -> tuple[Float32Array, Float32Array]:
     """Allocate the result, and slices for the source's z extent: inside it where they fit."""
     out = np.empty(box_shape(result), dtype=np.float32)
     first, last = source[0][0] - result[0][0], source[1][0] - result[0][0]
@@ -129,7 +130,7 @@ def _inner(box: Box, outer: Box) -> tuple[slice, ...]:
     return tuple(slice(a - o, b - o) for a, b, o in zip(*box, outer[0], strict=True))
 
 
-def _placed(values: FloatArray, box: Box, outer: Box) -> FloatArray:
+def _placed(values: Float32Array, box: Box, outer: Box) -> Float32Array:
     """``values`` in the larger box, infinite around them."""
     if box == outer:
         return values
@@ -138,7 +139,7 @@ def _placed(values: FloatArray, box: Box, outer: Box) -> FloatArray:
     return out
 
 
-def _surface_box(voxels: FloatArray, level: np.float32) -> Box | None:
+def _surface_box(voxels: Float32Array, level: np.float32) -> Box | None:
     """Bounding box of voxels at or above ``level`` and their neighbors; None if there are none."""
     depth, height, width = voxels.shape
     parts = over(depth, height * width // 4, _occupied, voxels, level)
@@ -151,7 +152,9 @@ def _surface_box(voxels: FloatArray, level: np.float32) -> Box | None:
 
 
 @njit(nogil=True, cache=True)
-def _occupied(z_first: int, z_last: int, voxels: FloatArray, level: np.float32) -> tuple[IntArray, IntArray]:
+def _occupied(
+    z_first: int, z_last: int, voxels: Float32Array, level: np.float32
+) -> tuple[Int64Array, Int64Array]:
     _, height, width = voxels.shape
     low = np.array([voxels.shape[0], height, width])
     high = np.zeros(3, dtype=np.int64)
@@ -176,12 +179,12 @@ def _occupied(z_first: int, z_last: int, voxels: FloatArray, level: np.float32) 
 def mask_slices(
     first: int,
     last: int,
-    mask: ByteArray,
-    source: IntArray,
-    result: IntArray,
-    steps: FloatArray,
+    mask: UInt8Array,
+    source: Int64Array,
+    result: Int64Array,
+    steps: Float32Array,
     limit: float,
-    slices: FloatArray,
+    slices: Float32Array,
 ) -> None:
     """Squared distance within each slice."""
     height, width = slices.shape[1], slices.shape[2]
@@ -196,7 +199,7 @@ def mask_slices(
 
 @njit(nogil=True, cache=True)
 def _nearest_in_row(
-    mask: ByteArray, first: int, last: int, shift: int, step: float, limit: float, out: FloatArray
+    mask: UInt8Array, first: int, last: int, shift: int, step: float, limit: float, out: Float32Array
 ) -> None:
     """Squared distance along x to the nearest marked voxel of ``mask[first:last]``."""
     far = 1 << 30
@@ -222,8 +225,8 @@ def _nearest_in_row(
 def _along_z(
     first: int,
     last: int,
-    slices: FloatArray,
-    out: FloatArray,
+    slices: Float32Array,
+    out: Float32Array,
     shift: int,
     step: float,
     limit: float,
@@ -237,13 +240,13 @@ def _along_z(
 def _in_plane_slices(
     first: int,
     last: int,
-    occupancy: FloatArray,
+    occupancy: Float32Array,
     level: np.float32,
-    source: IntArray,
-    result: IntArray,
-    steps: FloatArray,
+    source: Int64Array,
+    result: Int64Array,
+    steps: Float32Array,
     limit: float,
-    slices: FloatArray,
+    slices: Float32Array,
 ) -> None:
     """Squared distance within each slice to its crossings on x edges and on y edges."""
     height, width = slices.shape[1], slices.shape[2]
@@ -267,13 +270,13 @@ def _in_plane_slices(
 def _z_crossings(
     first: int,
     last: int,
-    occupancy: FloatArray,
+    occupancy: Float32Array,
     level: np.float32,
-    source: IntArray,
-    result: IntArray,
-    steps: FloatArray,
+    source: Int64Array,
+    result: Int64Array,
+    steps: Float32Array,
     limit: float,
-    rows: FloatArray,
+    rows: Float32Array,
 ) -> None:
     """Squared distance along z to the crossings on z edges."""
     for j in range(first, last):
@@ -283,12 +286,12 @@ def _z_crossings(
 
 @njit(nogil=True, cache=True)
 def _spread_crossings(
-    window: FloatArray,
+    window: Float32Array,
     level: np.float32,
     shift: int,
     step: float,
     limit: float,
-    out: FloatArray,
+    out: Float32Array,
     row: int,
 ) -> None:
     """Squared distance along axis 0 of each column of ``window`` to its nearest crossing."""
@@ -319,7 +322,7 @@ def _spread_crossings(
 
 
 @njit(nogil=True, cache=True)
-def _nearer_along_x(rows: FloatArray, plane: FloatArray, shift: int, step: float, limit: float) -> None:
+def _nearer_along_x(rows: Float32Array, plane: Float32Array, shift: int, step: float, limit: float) -> None:
     """Lower ``plane`` to the envelope of ``rows`` along x, taken across the transposed slice."""
     height, _, n_x = rows.shape
     width = plane.shape[2]
@@ -340,15 +343,15 @@ def _nearer_along_x(rows: FloatArray, plane: FloatArray, shift: int, step: float
 def _finish_slices(
     first: int,
     last: int,
-    occupancy: FloatArray,
+    occupancy: Float32Array,
     level: np.float32,
-    rows: FloatArray,
-    source: IntArray,
-    result: IntArray,
-    steps: FloatArray,
+    rows: Float32Array,
+    source: Int64Array,
+    result: Int64Array,
+    steps: Float32Array,
     limit: float,
     root_bound: float,
-    squares: FloatArray,
+    squares: Float32Array,
 ) -> None:
     """Add the z family's passes along y and x; square root, bound and sign."""
     _, height, width = squares.shape

@@ -14,7 +14,7 @@ import math
 import numpy as np
 from numba import njit
 
-from engine.kernels.arguments import ByteArray, DoubleArray, FloatArray
+from engine.arrays import Float32Array, Float64Array, UInt8Array
 
 BLOCK = 64
 """Columns in a block: 256 bytes of each row, and 512 rows still fit a core's cache."""
@@ -28,9 +28,9 @@ _SHORT_REACH = 16
 
 @njit(nogil=True, cache=True)
 def lower_envelope(
-    src: FloatArray,
+    src: Float32Array,
     src_row: int,
-    dst: FloatArray,
+    dst: Float32Array,
     dst_row: int,
     shift: int,
     step: float,
@@ -62,13 +62,13 @@ def lower_envelope(
 
 @njit(nogil=True, cache=True)
 def _load(
-    src: FloatArray,
+    src: Float32Array,
     row: int,
     first: int,
     used: int,
-    f: FloatArray,
-    dead: ByteArray,
-    least: FloatArray,
+    f: Float32Array,
+    dead: UInt8Array,
+    least: Float32Array,
     limit: np.float32,
 ) -> tuple[int, int]:
     """Copy a block, find the rows that hold a source, each column's least, and zero columns without one."""
@@ -100,11 +100,11 @@ def _load(
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _search_outward(
-    f: FloatArray,
-    least: FloatArray,
+    f: Float32Array,
+    least: Float32Array,
     low: int,
     high: int,
-    g: FloatArray,
+    g: Float32Array,
     shift: int,
     step: float,
     limit: np.float32,
@@ -143,7 +143,7 @@ def _search_outward(
 
 
 @njit(nogil=True, cache=True, inline="always")
-def _any_farther(row: FloatArray, least: FloatArray, square: np.float32) -> bool:
+def _any_farther(row: Float32Array, least: Float32Array, square: np.float32) -> bool:
     """Whether a row as far off as ``square`` may still lower a column: its least value there might."""
     found = np.int32(0)
     for x in range(row.size):
@@ -153,14 +153,14 @@ def _any_farther(row: FloatArray, least: FloatArray, square: np.float32) -> bool
 
 @njit(nogil=True, cache=True)
 def _stack_of_parabolas(
-    f: FloatArray,
+    f: Float32Array,
     low: int,
     high: int,
-    g: FloatArray,
+    g: Float32Array,
     shift: int,
     step: float,
     limit: float,
-    dead: ByteArray,
+    dead: UInt8Array,
     used: int,
 ) -> None:
     """Fill ``g`` column by column: Felzenszwalb and Huttenlocher with Maurer's division-free test."""
@@ -185,14 +185,14 @@ def _stack_of_parabolas(
 
 @njit(nogil=True, cache=True)
 def _build_stack(
-    f: FloatArray,
+    f: Float32Array,
     x: int,
     low: int,
     high: int,
     step: float,
     limit: float,
-    position: DoubleArray,
-    height: DoubleArray,
+    position: Float64Array,
+    height: Float64Array,
 ) -> int:
     """Keep the parabolas that are lowest somewhere; return the index of the last."""
     top = -1
@@ -214,12 +214,12 @@ def _build_stack(
 
 @njit(nogil=True, cache=True)
 def _store(
-    g: FloatArray,
-    dst: FloatArray,
+    g: Float32Array,
+    dst: Float32Array,
     row: int,
     first: int,
     used: int,
-    dead: ByteArray,
+    dead: UInt8Array,
     limit: np.float32,
     root_bound: np.float32,
 ) -> None:

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from engine.kernels.arguments import BoolArray, ByteArray, FloatArray, Index3, IntArray, Vector3
+from engine.arrays import BoolArray, Float32Array, Int64Array, UInt8Array
+from engine.kernels.arguments import Index3, Vector3
 from engine.kernels.cpu.distance import Box, box_shape, limits, mask_slices, source_and_result
 from engine.kernels.cpu.envelope import lower_envelope
 from engine.kernels.cpu.occupied_box import occupied_box, uncovered_box
@@ -27,7 +28,7 @@ SCRATCH_VOXELS = 1 << 22
 
 
 def count(
-    tumor: BoolArray, covered: BoolArray, counted: BoolArray, spacing: Vector3, edges: FloatArray
+    tumor: BoolArray, covered: BoolArray, counted: BoolArray, spacing: Vector3, edges: Float32Array
 ) -> Counts:
     """Return counts (band, counted, covered) and the least uncovered distances."""
     box = occupied_box(tumor)
@@ -36,7 +37,7 @@ def count(
     return count_outward(masks, box, (depth, height, width), spacing, edges)
 
 
-def _as_bytes(mask: BoolArray) -> ByteArray:
+def _as_bytes(mask: BoolArray) -> UInt8Array:
     voxels = mask.view(np.uint8)
     voxels.flags.writeable = False  # one compiled type, whoever owns the array
     return voxels
@@ -44,12 +45,12 @@ def _as_bytes(mask: BoolArray) -> ByteArray:
 
 @dataclass(frozen=True)
 class _Masks:
-    tumor: ByteArray
-    covered: ByteArray
-    counted: ByteArray
+    tumor: UInt8Array
+    covered: UInt8Array
+    counted: UInt8Array
     tumor_box: Box | None
     spacing: Vector3
-    edges: FloatArray
+    edges: Float32Array
 
     def uncovered_box(self, *, only_counted: bool) -> Box | None:
         """Box of all voxels that are not covered; None if all are."""
@@ -90,16 +91,16 @@ class _Masks:
 def _count_along_z(
     first: int,
     last: int,
-    slices: FloatArray,
-    result: IntArray,
+    slices: Float32Array,
+    result: Int64Array,
     shift: int,
     step: float,
     limit: float,
     root_bound: float,
-    covered: ByteArray,
-    counted: ByteArray,
-    edges: FloatArray,
-) -> tuple[IntArray, np.float32, np.float32]:
+    covered: UInt8Array,
+    counted: UInt8Array,
+    edges: Float32Array,
+) -> tuple[Int64Array, np.float32, np.float32]:
     """Finish the distances of each (z, x) plane and fill one histogram of band x counted x covered."""
     depth, bands = result[1, 0] - result[0, 0], edges.size
     plane = np.empty((depth, 1, slices.shape[2]), dtype=np.float32)
@@ -121,7 +122,7 @@ def _count_along_z(
 
 
 @njit(nogil=True, cache=True, inline="always")
-def _any_below(mm: FloatArray, bound: np.float32) -> bool:
+def _any_below(mm: Float32Array, bound: np.float32) -> bool:
     found = np.int32(0)
     for x in range(mm.size):
         found |= np.int32(mm[x] < bound)
@@ -130,7 +131,7 @@ def _any_below(mm: FloatArray, bound: np.float32) -> bool:
 
 @njit(nogil=True, cache=True, inline="always")
 def _find_cells(
-    mm: FloatArray, is_covered: ByteArray, is_counted: ByteArray, edges: FloatArray, cells: _CellArray
+    mm: Float32Array, is_covered: UInt8Array, is_counted: UInt8Array, edges: Float32Array, cells: _CellArray
 ) -> None:
     """Cell of each voxel in a histogram of band x counted x covered."""
     for x in range(mm.size):
@@ -142,7 +143,7 @@ def _find_cells(
 
 
 @njit(nogil=True, cache=True, inline="always")
-def _count_runs(cells: _CellArray, counts: IntArray) -> None:
+def _count_runs(cells: _CellArray, counts: Int64Array) -> None:
     """Neighbors share a cell: one addition per run of them."""
     begin = 0
     for x in range(1, cells.size):
@@ -153,7 +154,9 @@ def _count_runs(cells: _CellArray, counts: IntArray) -> None:
 
 
 @njit(nogil=True, cache=True, inline="always")
-def _keep_nearest(mm: FloatArray, is_covered: ByteArray, is_counted: ByteArray, nearest: FloatArray) -> None:
+def _keep_nearest(
+    mm: Float32Array, is_covered: UInt8Array, is_counted: UInt8Array, nearest: Float32Array
+) -> None:
     """Least distance of an uncovered voxel, and of a counted one, which is never less."""
     found = np.int32(0)
     for x in range(mm.size):

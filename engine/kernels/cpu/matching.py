@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from engine.kernels.arguments import DoubleArray, FloatArray, IntArray, node_shape
+from engine.arrays import Float32Array, Float64Array, Int64Array
+from engine.kernels.arguments import node_shape
 from engine.kernels.cpu import threads
 
 _LANES = 16
@@ -30,17 +31,17 @@ EQUATION_FACTORS = np.array([(0, 3), (0, 4), (0, 5), (1, 4), (1, 5), (2, 5), (0,
 class _Axis(NamedTuple):
     """Voxels of an axis between the nodes along it."""
 
-    below: IntArray
+    below: Int64Array
     """Node below each voxel."""
-    share: DoubleArray
+    share: Float64Array
     """What the node above gets of it."""
-    first: IntArray
+    first: Int64Array
     """First voxel above each node, and the number of voxels."""
 
 
 def local_moments(
-    fixed: FloatArray, warped: FloatArray, evidence: npt.NDArray[np.bool_], cell: float
-) -> DoubleArray:
+    fixed: Float32Array, warped: Float32Array, evidence: npt.NDArray[np.bool_], cell: float
+) -> Float64Array:
     """Sum both images around every node."""
     nz, ny, nx = node_shape(fixed.shape, cell)
     axes = tuple(_axis(n, cell) for n in fixed.shape)
@@ -54,15 +55,15 @@ def local_moments(
 
 
 def match_equations(
-    fixed: FloatArray,
-    warped: FloatArray,
+    fixed: Float32Array,
+    warped: Float32Array,
     evidence: npt.NDArray[np.bool_],
-    model: DoubleArray,
+    model: Float64Array,
     model_cell: float,
     cell: float,
     spacing_mm: float,
     outlier_ratio: float,
-) -> tuple[DoubleArray, DoubleArray]:
+) -> tuple[Float64Array, Float64Array]:
     """Sum tensor and force around every node."""
     nz, ny, nx = node_shape(fixed.shape, cell)
     axes = tuple(_axis(n, cell) for n in fixed.shape)
@@ -96,7 +97,7 @@ def _padded(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return rows
 
 
-def _along_x(model: DoubleArray, axis: _Axis, width: int) -> DoubleArray:
+def _along_x(model: Float64Array, axis: _Axis, width: int) -> Float64Array:
     """The model on node rows, read off at every voxel along them: (z, y, 4 width)."""
     low, high = model[:, :, axis.below], model[:, :, axis.below + 1]
     lines = np.ones((*model.shape[:2], 4, width))

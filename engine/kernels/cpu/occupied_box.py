@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from engine.kernels.arguments import BoolArray, ByteArray, Index3, IntArray
+from engine.arrays import BoolArray, Int64Array, UInt8Array
+from engine.kernels.arguments import Index3
 from engine.kernels.cpu.threads import over
 
 _WORD = 8
@@ -49,7 +50,7 @@ def _box_of(mask: BoolArray, also: BoolArray | None, flip: np.uint64) -> tuple[I
     return (int(low[0]), int(low[1]), int(low[2])), (int(high[0]), int(high[1]), int(high[2]))
 
 
-def _as_words(mask: BoolArray) -> tuple[ByteArray, _WordArray]:
+def _as_words(mask: BoolArray) -> tuple[UInt8Array, _WordArray]:
     """Flat bytes of a mask, and the whole 64-bit words among them."""
     marks = mask.reshape(-1).view(np.uint8)
     if marks.ctypes.data % _WORD:
@@ -63,13 +64,13 @@ def _as_words(mask: BoolArray) -> tuple[ByteArray, _WordArray]:
 def _extent(
     z_first: int,
     z_last: int,
-    size: IntArray,
-    marks: ByteArray,
+    size: Int64Array,
+    marks: UInt8Array,
     words: _WordArray,
-    other: ByteArray,
+    other: UInt8Array,
     other_words: _WordArray,
     flip: np.uint64,
-) -> tuple[IntArray, IntArray]:
+) -> tuple[Int64Array, Int64Array]:
     height, width = size[1], size[2]
     low, high = size.copy(), np.zeros(3, dtype=np.int64)
     for z in range(z_first, z_last):
@@ -91,7 +92,7 @@ def _extent(
 
 
 @njit(nogil=True, cache=True, inline="always")
-def _is_marked(i: int, marks: ByteArray, other: ByteArray, flip: np.uint64) -> bool:
+def _is_marked(i: int, marks: UInt8Array, other: UInt8Array, flip: np.uint64) -> bool:
     mark = np.uint64(marks[i]) ^ (flip & np.uint64(1))
     if other.size:
         mark &= np.uint64(other[i])
@@ -115,9 +116,9 @@ def _any_in_words(first: int, last: int, words: _WordArray, other_words: _WordAr
 def _first_marked(
     begin: int,
     end: int,
-    marks: ByteArray,
+    marks: UInt8Array,
     words: _WordArray,
-    other: ByteArray,
+    other: UInt8Array,
     other_words: _WordArray,
     flip: np.uint64,
 ) -> int:
@@ -141,9 +142,9 @@ def _first_marked(
 def _last_marked(
     begin: int,
     end: int,
-    marks: ByteArray,
+    marks: UInt8Array,
     words: _WordArray,
-    other: ByteArray,
+    other: UInt8Array,
     other_words: _WordArray,
     flip: np.uint64,
 ) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from engine.kernels.arguments import DoubleArray, FloatArray, IntArray
+from engine.arrays import Float32Array, Float64Array, Int64Array
 from engine.kernels.cpu import threads
 
 ROUNDING = 1e-6
@@ -20,14 +20,14 @@ ROUNDING = 1e-6
 
 
 def evaluate(
-    field: FloatArray,
-    points: DoubleArray,
-    values: DoubleArray,
-    surface: DoubleArray,
-    maps: DoubleArray,
-    value_limits: DoubleArray,
-    field_limits: DoubleArray,
-) -> tuple[IntArray, IntArray, DoubleArray]:
+    field: Float32Array,
+    points: Float64Array,
+    values: Float64Array,
+    surface: Float64Array,
+    maps: Float64Array,
+    value_limits: Float64Array,
+    field_limits: Float64Array,
+) -> tuple[Int64Array, Int64Array, Float64Array]:
     """Evaluate every draw; points and field stay in cache while the draws change."""
     steepest = np.max(threads.over(len(field), field[0].size, _steepest, field), axis=0)
     at_points, at_surface = _undrawn(field, points), _undrawn(field, surface)
@@ -47,18 +47,18 @@ def evaluate(
     return included, covered, greatest
 
 
-def _undrawn(field: FloatArray, points: DoubleArray) -> DoubleArray:
+def _undrawn(field: Float32Array, points: Float64Array) -> Float64Array:
     samples = np.empty(len(points), dtype=np.float64)
     threads.over(len(points), 8, _sample_all, field, np.eye(4)[:3], points, samples)
     return samples
 
 
-def _reach(points: DoubleArray, maps: DoubleArray, steepest: DoubleArray) -> DoubleArray:
+def _reach(points: Float64Array, maps: Float64Array, steepest: Float64Array) -> Float64Array:
     """For each draw, by how much a sample at any of the points can differ from the undrawn one, (D,)."""
     low, high = points.min(axis=0), points.max(axis=0)
     turn = maps[:, :, :3] - np.eye(3)
     most_moved = np.abs(turn @ (0.5 * (low + high)) + maps[:, :, 3]) + np.abs(turn) @ (0.5 * (high - low))
-    reach: DoubleArray = most_moved @ steepest * (1.0 + ROUNDING) + ROUNDING
+    reach: Float64Array = most_moved @ steepest * (1.0 + ROUNDING) + ROUNDING
     return reach
 
 

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from engine.kernels.arguments import DoubleArray, FloatArray, Index3, IntArray, LabelArray
+from engine.arrays import Float32Array, Float64Array, Int32Array, Int64Array
+from engine.kernels.arguments import Index3
 from engine.kernels.cpu.coordinates import (
     clamped,
     coordinates,
@@ -35,10 +36,10 @@ NO_DISPLACEMENT = np.zeros((0, 0, 0, 3), dtype=np.float32)
 
 def resample(
     voxels: npt.NDArray[Any],
-    index_map: DoubleArray,
+    index_map: Float64Array,
     shape: Index3,
-    displacement: FloatArray | None,
-    displacement_map: DoubleArray,
+    displacement: Float32Array | None,
+    displacement_map: Float64Array,
     order: int,
     fill: float,
 ) -> npt.NDArray[Any]:
@@ -66,7 +67,7 @@ def resample(
 
 
 def _sampled_part(
-    voxels: npt.NDArray[Any], index_map: DoubleArray, shape: Index3, field: FloatArray
+    voxels: npt.NDArray[Any], index_map: Float64Array, shape: Index3, field: Float32Array
 ) -> tuple[npt.NDArray[Any], Index3]:
     """Part of the input that samples can reach, with the prefilter's halo, and its start."""
     corners = np.array(
@@ -84,7 +85,7 @@ def _sampled_part(
 
 
 @njit(nogil=True, cache=True)
-def _store_row(row: FloatArray, rounding: bool, out: npt.NDArray[Any], z: int, y: int) -> None:
+def _store_row(row: Float32Array, rounding: bool, out: npt.NDArray[Any], z: int, y: int) -> None:
     if not rounding:
         for x in range(row.size):
             out[z, y, x] = row[x]
@@ -100,11 +101,11 @@ def _nearest_slices(
     z_first: int,
     z_last: int,
     voxels: npt.NDArray[Any],
-    size: IntArray,
-    start: IntArray,  # noqa: ARG001 - one signature for all orders
-    m: DoubleArray,
-    field: FloatArray,
-    fm: DoubleArray,
+    size: Int64Array,
+    start: Int64Array,  # noqa: ARG001 - one signature for all orders
+    m: Float64Array,
+    field: Float32Array,
+    fm: Float64Array,
     fill: float,
     rounding: bool,  # noqa: ARG001 - likewise
     out: npt.NDArray[Any],
@@ -141,11 +142,11 @@ def _linear_slices(
     z_first: int,
     z_last: int,
     voxels: npt.NDArray[Any],
-    size: IntArray,
-    start: IntArray,  # noqa: ARG001 - one signature for all orders
-    m: DoubleArray,
-    field: FloatArray,
-    fm: DoubleArray,
+    size: Int64Array,
+    start: Int64Array,  # noqa: ARG001 - one signature for all orders
+    m: Float64Array,
+    field: Float32Array,
+    fm: Float64Array,
     fill: float,
     rounding: bool,
     out: npt.NDArray[Any],
@@ -185,9 +186,9 @@ def _samples_along_x(
     first: int,
     last: int,
     size: int,
-    lower: LabelArray,
-    upper: LabelArray,
-    shares: FloatArray,
+    lower: Int32Array,
+    upper: Int32Array,
+    shares: Float32Array,
 ) -> None:
     """Find the neighbors along x of samples ``first..last`` of a row, and the upper one's weight."""
     for x in range(first, last):
@@ -197,14 +198,14 @@ def _samples_along_x(
 @njit(nogil=True, cache=True)
 def _linear_along_x(
     voxels: npt.NDArray[Any],
-    base: DoubleArray,
+    base: Float64Array,
     first: int,
     last: int,
-    lower: LabelArray,
-    upper: LabelArray,
-    shares: FloatArray,
-    line: FloatArray,
-    row: FloatArray,
+    lower: Int32Array,
+    upper: Int32Array,
+    shares: Float32Array,
+    line: Float32Array,
+    row: Float32Array,
 ) -> None:
     """Blend the four input rows around the output row once, then interpolate along x."""
     if first >= last:
@@ -225,7 +226,7 @@ def _linear_along_x(
 
 @njit(nogil=True, cache=True)
 def _linear_border(
-    voxels: npt.NDArray[Any], base: DoubleArray, m: DoubleArray, first: int, last: int, row: FloatArray
+    voxels: npt.NDArray[Any], base: Float64Array, m: Float64Array, first: int, last: int, row: Float32Array
 ) -> None:
     for x in range(first, last):
         row[x] = _linear_clamped(voxels, base[0] + m[0, 2] * x, base[1] + m[1, 2] * x, base[2] + m[2, 2] * x)
@@ -245,7 +246,7 @@ def _linear_clamped(voxels: npt.NDArray[Any], pz: float, py: float, px: float) -
 
 @njit(nogil=True, cache=True)
 def _linear_between(
-    voxels: npt.NDArray[Any], base: DoubleArray, m: DoubleArray, first: int, last: int, row: FloatArray
+    voxels: npt.NDArray[Any], base: Float64Array, m: Float64Array, first: int, last: int, row: Float32Array
 ) -> None:
     """Sample where a voxel lies on both sides along every axis: no test."""
     flat, width = voxels.reshape(-1), np.uint64(voxels.shape[2])
@@ -276,7 +277,9 @@ def _linear_unclamped(
 
 
 @njit(nogil=True, cache=True)
-def _linear_displaced(voxels: npt.NDArray[Any], at: DoubleArray, size: IntArray, row: FloatArray) -> None:
+def _linear_displaced(
+    voxels: npt.NDArray[Any], at: Float64Array, size: Int64Array, row: Float32Array
+) -> None:
     """Sample a row whose positions follow no line."""
     flat, width = voxels.reshape(-1), np.uint64(voxels.shape[2])
     plane = np.uint64(voxels.shape[1] * voxels.shape[2])
@@ -293,12 +296,12 @@ def _linear_displaced(voxels: npt.NDArray[Any], at: DoubleArray, size: IntArray,
 def _cubic_slices(
     z_first: int,
     z_last: int,
-    spline: FloatArray,
-    size: IntArray,
-    start: IntArray,
-    m: DoubleArray,
-    field: FloatArray,
-    fm: DoubleArray,
+    spline: Float32Array,
+    size: Int64Array,
+    start: Int64Array,
+    m: Float64Array,
+    field: Float32Array,
+    fm: Float64Array,
     fill: float,
     rounding: bool,
     out: npt.NDArray[Any],
@@ -341,7 +344,7 @@ def _weights_of_share(t: np.float32) -> tuple[np.float32, np.float32, np.float32
 
 @njit(nogil=True, cache=True, inline="always")
 def _cubic_unmirrored(
-    flat: FloatArray, corner: int, shape: Index3, shares: tuple[np.float32, np.float32, np.float32]
+    flat: Float32Array, corner: int, shape: Index3, shares: tuple[np.float32, np.float32, np.float32]
 ) -> np.float32:
     """Sum of 64 coefficients; the four of each row along x are summed side by side."""
     wz, wy, wx = _weights_of_share(shares[0]), _weights_of_share(shares[1]), _weights_of_share(shares[2])
@@ -364,13 +367,13 @@ def _cubic_unmirrored(
 
 @njit(nogil=True, cache=True)
 def _taps(
-    at: DoubleArray,
+    at: Float64Array,
     x: int,
     axis: int,
-    size: IntArray,
-    start: IntArray,
-    weights: FloatArray,
-    taps: IntArray,
+    size: Int64Array,
+    start: Int64Array,
+    weights: Float32Array,
+    taps: Int64Array,
 ) -> None:
     """Find the four coefficients along one axis that a sample needs, and their weights."""
     low = math.floor(at[axis, x])
@@ -381,7 +384,7 @@ def _taps(
 
 
 @njit(nogil=True, cache=True)
-def _cubic(spline: FloatArray, weights: FloatArray, taps: IntArray) -> np.float32:
+def _cubic(spline: Float32Array, weights: Float32Array, taps: Int64Array) -> np.float32:
     value = np.float32(0.0)
     for j in range(4):
         for k in range(4):

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from engine.kernels.arguments import FloatArray, IntArray
+from engine.arrays import Float32Array, Int64Array
 from engine.kernels.cpu.threads import over
 
 _CodeArray: TypeAlias = npt.NDArray[np.uint64]
@@ -24,11 +24,11 @@ HALF = 6
 
 
 def encode(
-    hu: FloatArray,
-    pairs: IntArray,
+    hu: Float32Array,
+    pairs: Int64Array,
     radius: int,
     dilation: int,
-    shares: FloatArray,
+    shares: Float32Array,
     least_total: np.float32,
 ) -> _CodeArray:
     """Code the patch distances that fall below ``shares`` of their sum, itself at least ``least_total``."""
@@ -47,7 +47,7 @@ def encode(
 
 
 @njit(nogil=True, cache=True)
-def _pad(z_first: int, z_last: int, hu: FloatArray, reach: int, padded: FloatArray) -> None:
+def _pad(z_first: int, z_last: int, hu: Float32Array, reach: int, padded: Float32Array) -> None:
     depth, height, width = hu.shape
     for z in range(z_first, z_last):
         for y in range(padded.shape[1]):
@@ -62,12 +62,12 @@ def _pad(z_first: int, z_last: int, hu: FloatArray, reach: int, padded: FloatArr
 def _encode_slices(
     z_first: int,
     z_last: int,
-    padded: FloatArray,
-    offsets: IntArray,
-    places: IntArray,
+    padded: Float32Array,
+    offsets: Int64Array,
+    places: Int64Array,
     radius: int,
     dilation: int,
-    shares: FloatArray,
+    shares: Float32Array,
     least_total: np.float32,
     codes: _CodeArray,
 ) -> None:
@@ -85,14 +85,14 @@ def _encode_slices(
 
 @njit(nogil=True, cache=True)
 def _patch_distances(
-    padded: FloatArray,
+    padded: Float32Array,
     z: int,
-    offset: IntArray,
+    offset: Int64Array,
     radius: int,
     dilation: int,
     height: int,
     width: int,
-    plane: FloatArray,
+    plane: Float32Array,
 ) -> None:
     """Distances of the patches at every place of slice ``z`` that some pair reads."""
     size = 2 * radius + 1
@@ -121,7 +121,7 @@ def _patch_distances(
 
 
 @njit(nogil=True, cache=True)
-def _box_sum(line: FloatArray, size: int, out: FloatArray) -> None:
+def _box_sum(line: Float32Array, size: int, out: Float32Array) -> None:
     columns = len(line) - size + 1
     out[:columns] = line[:columns]
     for k in range(1, size):
@@ -138,12 +138,12 @@ def _first_place(offset: int, dilation: int) -> int:
 
 @njit(nogil=True, cache=True)
 def _encode_slice(
-    ring: FloatArray,
+    ring: Float32Array,
     z: int,
-    offsets: IntArray,
-    places: IntArray,
+    offsets: Int64Array,
+    places: Int64Array,
     dilation: int,
-    shares: FloatArray,
+    shares: Float32Array,
     least_total: np.float32,
     codes: _CodeArray,
 ) -> None:
@@ -175,14 +175,14 @@ def _encode_slice(
 
 
 @njit(nogil=True, cache=True)
-def _copy(source: FloatArray, row: FloatArray) -> None:
+def _copy(source: Float32Array, row: Float32Array) -> None:
     """Copy by a loop: assigning a slice costs more than a short row."""
     for x in range(len(row)):
         row[x] = source[x]
 
 
 @njit(nogil=True, cache=True)
-def _least_of_half(rows: FloatArray, least: FloatArray) -> None:
+def _least_of_half(rows: Float32Array, least: Float32Array) -> None:
     """Least of six rows in one expression; a running least is not vectorized."""
     a, b, c, d, e, f = rows[0], rows[1], rows[2], rows[3], rows[4], rows[5]
     for x in range(len(least)):
@@ -196,7 +196,7 @@ def _lesser(a: np.float32, b: np.float32) -> np.float32:
 
 
 @njit(nogil=True, cache=True)
-def _subtract_least(excess: FloatArray, least: FloatArray, total: FloatArray) -> None:
+def _subtract_least(excess: Float32Array, least: Float32Array, total: Float32Array) -> None:
     """Leave what a distance has over the least of its voxel, and add that up."""
     first, second = least[0], least[1]
     for x in range(len(total)):
@@ -211,7 +211,7 @@ def _subtract_least(excess: FloatArray, least: FloatArray, total: FloatArray) ->
 
 @njit(nogil=True, cache=True)
 def _add_bars(
-    excess: FloatArray, total: FloatArray, shares: FloatArray, bits: _HalfCodes, half: _HalfCodes
+    excess: Float32Array, total: Float32Array, shares: Float32Array, bits: _HalfCodes, half: _HalfCodes
 ) -> None:
     """Set a bit for every threshold that a pair's distance stays below."""
     s0, s1, s2, s3, s4 = shares[0], shares[1], shares[2], shares[3], shares[4]

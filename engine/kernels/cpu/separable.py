@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from engine.kernels.arguments import DoubleArray, FloatArray, Index3, IntArray
+from engine.arrays import Float32Array, Float64Array, Int64Array
+from engine.kernels.arguments import Index3
 from engine.kernels.cpu.spline import (
     COLUMNS,
     cubic_weights,
@@ -29,17 +30,17 @@ class _AxisSamples(NamedTuple):
 
     first: int
     last: int
-    taps: IntArray
-    weights: FloatArray
+    taps: Int64Array
+    weights: Float32Array
 
 
-def is_separable(index_map: DoubleArray) -> bool:
+def is_separable(index_map: Float64Array) -> bool:
     """Whether a map scales and shifts every axis by itself."""
     return bool(np.count_nonzero(index_map[:, :3] - np.diag(index_map.diagonal())) == 0)
 
 
 def resample_separable(
-    part: npt.NDArray[Any], start: Index3, size: Index3, index_map: DoubleArray, out: npt.NDArray[Any]
+    part: npt.NDArray[Any], start: Index3, size: Index3, index_map: Float64Array, out: npt.NDArray[Any]
 ) -> None:
     """Fill the samples of ``out`` that lie inside an input of ``size``, of which ``part`` begins at ``start``."""
     along_z, along_y, along_x = (
@@ -79,7 +80,7 @@ def _axis_samples(scale: float, shift: float, count: int, size: int, start: int)
 
 
 @njit(nogil=True, cache=True)
-def _fill_samples(at: DoubleArray, size: int, start: int, taps: IntArray, weights: FloatArray) -> None:
+def _fill_samples(at: Float64Array, size: int, start: int, taps: Int64Array, weights: Float32Array) -> None:
     for i in range(at.size):
         low = int(np.floor(at[i]))
         w0, w1, w2, w3 = cubic_weights(at[i] - low)
@@ -89,7 +90,7 @@ def _fill_samples(at: DoubleArray, size: int, start: int, taps: IntArray, weight
 
 
 @njit(nogil=True, cache=True)
-def _blend(block: FloatArray, taps: IntArray, weights: FloatArray, i: int, row: FloatArray) -> None:
+def _blend(block: Float32Array, taps: Int64Array, weights: Float32Array, i: int, row: Float32Array) -> None:
     """Sample ``i`` of all columns of a block."""
     a, b, c, d = block[taps[i, 0]], block[taps[i, 1]], block[taps[i, 2]], block[taps[i, 3]]
     wa, wb, wc, wd = weights[i, 0], weights[i, 1], weights[i, 2], weights[i, 3]
@@ -102,11 +103,11 @@ def _resample_slices(
     first: int,
     last: int,
     source: npt.NDArray[Any],
-    y_taps: IntArray,
-    y_weights: FloatArray,
-    x_taps: IntArray,
-    x_weights: FloatArray,
-    half: FloatArray,
+    y_taps: Int64Array,
+    y_weights: Float32Array,
+    x_taps: Int64Array,
+    x_weights: Float32Array,
+    half: Float32Array,
 ) -> None:
     """Prefilter and sample each slice along y, then along x."""
     _, height, width = half.shape
@@ -136,9 +137,9 @@ def _resample_slices(
 def _resample_along_z(
     first: int,
     last: int,
-    half: FloatArray,
-    taps: IntArray,
-    weights: FloatArray,
+    half: Float32Array,
+    taps: Int64Array,
+    weights: Float32Array,
     rounding: bool,
     out: npt.NDArray[Any],
 ) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from engine.kernels.arguments import FloatArray
+from engine.arrays import Float32Array
 from engine.kernels.cpu.threads import over
 
 POLE = math.sqrt(3.0) - 2.0
@@ -24,7 +24,7 @@ COLUMNS = 64
 """Columns of a block: 512 rows of them are 128 KiB."""
 
 
-def prefiltered(voxels: npt.NDArray[Any]) -> FloatArray:
+def prefiltered(voxels: npt.NDArray[Any]) -> Float32Array:
     """B-spline coefficients of ``voxels`` mirrored about their outermost centers, float32."""
     c = np.array(voxels, dtype=np.float32, order="C")
     depth, height, width = c.shape
@@ -55,7 +55,7 @@ def cubic_weights(t: float) -> tuple[float, float, float, float]:
 
 
 @njit(nogil=True, cache=True)
-def filter_columns(block: FloatArray) -> None:
+def filter_columns(block: Float32Array) -> None:
     """Filter ``COLUMNS`` columns along axis 0 in place."""
     n = block.shape[0]
     if n == 1:
@@ -86,7 +86,7 @@ def filter_columns(block: FloatArray) -> None:
 
 
 @njit(nogil=True, cache=True)
-def load_columns(plane: npt.NDArray[Any], first: int, block: FloatArray) -> None:
+def load_columns(plane: npt.NDArray[Any], first: int, block: Float32Array) -> None:
     """Copy ``COLUMNS`` columns of a plane from ``first`` on; zeros stand beyond its last."""
     used = min(COLUMNS, plane.shape[1] - first)
     for i in range(plane.shape[0]):
@@ -97,7 +97,7 @@ def load_columns(plane: npt.NDArray[Any], first: int, block: FloatArray) -> None
 
 
 @njit(nogil=True, cache=True)
-def load_rows(plane: FloatArray, first: int, block: FloatArray) -> None:
+def load_rows(plane: Float32Array, first: int, block: Float32Array) -> None:
     """Copy ``COLUMNS`` rows of a plane from ``first`` on as columns; zeros stand beyond its last."""
     used = min(COLUMNS, plane.shape[0] - first)
     for x in range(plane.shape[1]):
@@ -108,7 +108,7 @@ def load_rows(plane: FloatArray, first: int, block: FloatArray) -> None:
 
 
 @njit(nogil=True, cache=True)
-def _filter_slices(first: int, last: int, c: FloatArray) -> None:
+def _filter_slices(first: int, last: int, c: Float32Array) -> None:
     """Filter slices along y, then along x."""
     _, height, width = c.shape
     along_y = np.empty((height, COLUMNS), dtype=np.float32)
@@ -129,7 +129,7 @@ def _filter_slices(first: int, last: int, c: FloatArray) -> None:
 
 
 @njit(nogil=True, cache=True)
-def _filter_along_z(first: int, last: int, c: FloatArray) -> None:
+def _filter_along_z(first: int, last: int, c: Float32Array) -> None:
     depth, _, width = c.shape
     block = np.empty((depth, COLUMNS), dtype=np.float32)
     for y in range(first, last):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numba import cuda, float64
 
-from engine.kernels.arguments import DoubleArray
+from engine.arrays import Float64Array
 from engine.kernels.gpu.device import (
     LINE_BLOCK,
     begun_with,
@@ -32,8 +32,8 @@ _STEPS_AT_ONCE = 8
 
 
 def solve_bending(
-    tensor: DoubleArray, right: DoubleArray, stiffness: float, tolerance: float, iterations: int
-) -> DoubleArray:
+    tensor: Float64Array, right: Float64Array, stiffness: float, tolerance: float, iterations: int
+) -> Float64Array:
     """Solve by preconditioned conjugate gradients, everything in units of the stiffness."""
     launch, nodes = _over_nodes(right), right.shape[:3]
     blocks, rest = upload(tensor / stiffness), begun_with(right / stiffness)
@@ -56,14 +56,14 @@ def _goes_on(sizes: Any, tolerance: float, k: int) -> bool:
     return bool(reached[k] > tolerance * tolerance * reached[0])
 
 
-def bending_force(field: DoubleArray) -> DoubleArray:
+def bending_force(field: Float64Array) -> Float64Array:
     """Apply the bending operator once."""
     out = result(field.shape, np.float64)
     _bend[_over_nodes(field)](upload(field), out)
     return download(out)[0]
 
 
-def _over_nodes(field: DoubleArray) -> tuple[int, int, Any]:
+def _over_nodes(field: Float64Array) -> tuple[int, int, Any]:
     """Blocks, threads per block (a power of two for the reduction) and stream."""
     block = 2 if is_simulated() else LINE_BLOCK
     return -(-math.prod(field.shape[:3]) // block), block, stream()

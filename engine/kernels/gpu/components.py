@@ -11,14 +11,16 @@ from typing import Any
 import numpy as np
 from numba import cuda, int32
 
-from engine.kernels.arguments import BoolArray, DoubleArray, IntArray, LabelArray, read_only
+from engine.arrays import BoolArray, Float64Array, Int32Array, Int64Array, read_only
 from engine.kernels.gpu.device import download, empty, greater, lesser, over_items, over_voxels, upload
 
 _NEIGHBORS_BEFORE_26 = 13
 _NEIGHBORS_BEFORE_6 = 3
 
 
-def label(mask: BoolArray, connectivity: int) -> tuple[LabelArray, IntArray, DoubleArray, IntArray, IntArray]:
+def label(
+    mask: BoolArray, connectivity: int
+) -> tuple[Int32Array, Int64Array, Float64Array, Int64Array, Int64Array]:
     """Labels by size, then sizes, centroids, box starts and box stops."""
     marked = upload(mask.view(np.uint8))
     parent = empty((mask.size,), np.int32)
@@ -31,7 +33,7 @@ def label(mask: BoolArray, connectivity: int) -> tuple[LabelArray, IntArray, Dou
 
 
 @cache
-def _neighbors_before(connectivity: int) -> LabelArray:
+def _neighbors_before(connectivity: int) -> Int32Array:
     """Offsets (z, y, x) of the neighbors that come before a voxel in array order."""
     offsets = [np.array(o) - 1 for o in np.ndindex(3, 3, 3)][:_NEIGHBORS_BEFORE_26]
     if connectivity == 6:
@@ -40,8 +42,8 @@ def _neighbors_before(connectivity: int) -> LabelArray:
 
 
 def _ranked(
-    roots: LabelArray, mask: BoolArray
-) -> tuple[LabelArray, IntArray, DoubleArray, IntArray, IntArray]:
+    roots: Int32Array, mask: BoolArray
+) -> tuple[Int32Array, Int64Array, Float64Array, Int64Array, Int64Array]:
     """Turn roots into ranks by size, and measure; on the host, over marked voxels only."""
     index = np.argwhere(mask)
     names, part, sizes = np.unique(roots[mask], return_inverse=True, return_counts=True)

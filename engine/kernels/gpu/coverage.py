@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numba import cuda, float32, uint32
 
+from engine.arrays import BoolArray, Float32Array, Int64Array
 from engine.errors import InvalidRequestError
-from engine.kernels.arguments import BoolArray, FloatArray, IntArray
 from engine.kernels.gpu.device import begun_with, download, over_items, upload
 
 MAX_EDGES = 31
@@ -19,8 +19,8 @@ _NAN_CELL = CELLS - 1
 
 
 def count(
-    distance: FloatArray, covered: BoolArray, counted: BoolArray, edges: FloatArray
-) -> tuple[IntArray, float, float, int]:
+    distance: Float32Array, covered: BoolArray, counted: BoolArray, edges: Float32Array
+) -> tuple[Int64Array, float, float, int]:
     """Return counts (band, counted, covered), least uncovered distances, number of NaN voxels."""
     return count_on_device(
         upload(distance.ravel()),
@@ -31,8 +31,8 @@ def count(
 
 
 def count_on_device(
-    distance: Any, covered: Any, counted: Any, edges: FloatArray
-) -> tuple[IntArray, float, float, int]:
+    distance: Any, covered: Any, counted: Any, edges: Float32Array
+) -> tuple[Int64Array, float, float, int]:
     """Count flat arrays that are on the device already."""
     if edges.size > MAX_EDGES:
         raise InvalidRequestError(f"{edges.size} band edges; the gpu backend takes at most {MAX_EDGES}")

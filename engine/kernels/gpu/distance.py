@@ -13,14 +13,15 @@ from typing import Any
 import numpy as np
 from numba import cuda
 
-from engine.kernels.arguments import BoolArray, FloatArray, Index3, Vector3
+from engine.arrays import BoolArray, Float32Array
+from engine.kernels.arguments import Index3, Vector3
 from engine.kernels.gpu.device import empty, greater, hand_out, lesser, over_voxels, result, upload
 
 BOUND_TOLERANCE = 1e-6
 SQUARED_TOLERANCE = 4e-6
 
 
-def distance_mm(mask: BoolArray, spacing: Vector3, bound: float, start: Index3, stop: Index3) -> FloatArray:
+def distance_mm(mask: BoolArray, spacing: Vector3, bound: float, start: Index3, stop: Index3) -> Float32Array:
     """Nearest voxel along x, then envelopes along y and z."""
     box, first = _window(mask.shape, spacing, bound, start, stop)
     squares, _ = _squares(upload(mask[box].view(np.uint8)), spacing, bound)
@@ -47,8 +48,8 @@ def _squares(marked: Any, spacing: Vector3, bound: float) -> tuple[Any, Any]:
 
 
 def signed_distance_mm(
-    occupancy: FloatArray, spacing: Vector3, level: float, bound: float, start: Index3, stop: Index3
-) -> FloatArray:
+    occupancy: Float32Array, spacing: Vector3, level: float, bound: float, start: Index3, stop: Index3
+) -> Float32Array:
     """Crossings on edges of each axis, spread along it and then along the two others."""
     box, first = _window(occupancy.shape, spacing, bound, start, stop)
     field = upload(occupancy[box])

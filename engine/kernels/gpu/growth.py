@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numba import cuda
 
-from engine.kernels.arguments import BoolArray, FloatArray, Vector3
+from engine.arrays import BoolArray, Float32Array
+from engine.kernels.arguments import Vector3
 from engine.kernels.gpu.coverage import count_on_device
 from engine.kernels.gpu.device import empty, over_voxels, upload
 from engine.kernels.gpu.distance import distance_on_device
@@ -18,7 +19,7 @@ from engine.kernels.outward import Box, Counts, count_outward
 
 
 def count(
-    tumor: BoolArray, covered: BoolArray, counted: BoolArray, spacing: Vector3, edges: FloatArray
+    tumor: BoolArray, covered: BoolArray, counted: BoolArray, spacing: Vector3, edges: Float32Array
 ) -> Counts:
     """Return counts (band, counted, covered) and the least uncovered distances."""
     marked = upload(tumor.view(np.uint8))
@@ -36,7 +37,7 @@ class _Masks:
     counted: BoolArray
     tumor_box: Box | None
     spacing: Vector3
-    edges: FloatArray
+    edges: Float32Array
 
     def uncovered_box(self, *, only_counted: bool) -> Box | None:
         """Box of all voxels that are not covered; None if all are."""

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import cuda, float64
 
-from engine.kernels.arguments import DoubleArray, FloatArray, node_shape, read_only
+from engine.arrays import Float32Array, Float64Array, read_only
+from engine.kernels.arguments import node_shape
 from engine.kernels.gpu.device import (
     download,
     empty,
@@ -34,8 +35,8 @@ EQUATION_FACTORS = read_only(
 
 
 def local_moments(
-    fixed: FloatArray, warped: FloatArray, evidence: npt.NDArray[np.bool_], cell: float
-) -> DoubleArray:
+    fixed: Float32Array, warped: Float32Array, evidence: npt.NDArray[np.bool_], cell: float
+) -> Float64Array:
     """Sum both images around every node."""
     terms = empty((3, *fixed.shape), np.float64)
     _moment_terms[over_voxels(fixed.shape)](
@@ -45,15 +46,15 @@ def local_moments(
 
 
 def match_equations(
-    fixed: FloatArray,
-    warped: FloatArray,
+    fixed: Float32Array,
+    warped: Float32Array,
     evidence: npt.NDArray[np.bool_],
-    model: DoubleArray,
+    model: Float64Array,
     model_cell: float,
     cell: float,
     spacing_mm: float,
     outlier_ratio: float,
-) -> tuple[DoubleArray, DoubleArray]:
+) -> tuple[Float64Array, Float64Array]:
     """Sum tensor and force around every node."""
     terms = empty((7, *fixed.shape), np.float64)
     _equation_terms[over_voxels(fixed.shape)](
@@ -70,7 +71,7 @@ def match_equations(
     return np.ascontiguousarray(sums[..., :6]), np.ascontiguousarray(sums[..., 6:])
 
 
-def _gathered(terms: Any, factors: npt.NDArray[np.int64], cell: float) -> DoubleArray:
+def _gathered(terms: Any, factors: npt.NDArray[np.int64], cell: float) -> Float64Array:
     _, depth, height, width = terms.shape
     sums = result((*node_shape((depth, height, width), cell), len(factors)), np.float64)
     _gather[over_items(sums.size)](terms, upload(factors), cell, sums)

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numba import cuda
 
-from engine.kernels.arguments import BoolArray, Index3, read_only
+from engine.arrays import BoolArray, read_only
+from engine.kernels.arguments import Index3
 from engine.kernels.gpu.device import begun_with, download, over_voxels, upload
 
 Box = tuple[Index3, Index3]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numba import cuda
 
-from engine.kernels.arguments import DoubleArray, FloatArray, IntArray
+from engine.arrays import Float32Array, Float64Array, Int64Array
 from engine.kernels.gpu.device import (
     LINE_BLOCK,
     begun_with,
@@ -21,14 +21,14 @@ from engine.kernels.gpu.device import (
 
 
 def evaluate(
-    field: FloatArray,
-    points: DoubleArray,
-    values: DoubleArray,
-    surface: DoubleArray,
-    maps: DoubleArray,
-    value_limits: DoubleArray,
-    field_limits: DoubleArray,
-) -> tuple[IntArray, IntArray, DoubleArray]:
+    field: Float32Array,
+    points: Float64Array,
+    values: Float64Array,
+    surface: Float64Array,
+    maps: Float64Array,
+    value_limits: Float64Array,
+    field_limits: Float64Array,
+) -> tuple[Int64Array, Int64Array, Float64Array]:
     """Evaluate every draw; a block's threads stride over the points and add up by atomics."""
     draws = len(maps)
     included, covered = (begun_with(np.zeros(draws, dtype=np.int64)) for _ in range(2))

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import cuda, float32, float64, int64
 
-from engine.kernels.arguments import DoubleArray, FloatArray, Index3, read_only
+from engine.arrays import Float32Array, Float64Array, read_only
+from engine.kernels.arguments import Index3
 from engine.kernels.gpu.device import (
     empty,
     greater,
@@ -40,10 +41,10 @@ TO_INPUT, TO_FIELD, SIZE, FIRST = 0, 3, 6, 7
 
 def resample(
     voxels: npt.NDArray[Any],
-    index_map: DoubleArray,
+    index_map: Float64Array,
     shape: Index3,
-    displacement: FloatArray | None,
-    displacement_map: DoubleArray,
+    displacement: Float32Array | None,
+    displacement_map: Float64Array,
     order: int,
     fill: float,
 ) -> npt.NDArray[Any]:
@@ -62,7 +63,7 @@ def resample(
 
 
 def _sampled_part(
-    voxels: npt.NDArray[Any], index_map: DoubleArray, shape: Index3
+    voxels: npt.NDArray[Any], index_map: Float64Array, shape: Index3
 ) -> tuple[npt.NDArray[Any], Index3]:
     """Part of the input that is sampled, with a voxel to spare, and its start; all of it where that is most."""
     corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(shape) - 1)

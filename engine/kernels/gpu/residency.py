@@ -18,11 +18,9 @@ import numpy as np
 import numpy.typing as npt
 from numba import config, cuda
 
-from engine.kernels.arguments import ByteArray
+from engine.arrays import AnyArray, UInt8Array
 
 _SMALLEST_BUFFER: Final = 1 << 12
-
-Array = npt.NDArray[Any]
 
 
 @dataclass
@@ -39,7 +37,7 @@ class Traffic:
 
 
 class _Known(NamedTuple):
-    owner: weakref.ref[Array]
+    owner: weakref.ref[AnyArray]
     on_device: Any
 
 
@@ -52,12 +50,12 @@ class Residency:
         self.is_open = True
         self._shares_memory = shares_memory()
         self._known: dict[tuple[int, int], _Known] = {}
-        self._spare: list[ByteArray] = []
-        self._in_flight: list[ByteArray] = []
+        self._spare: list[UInt8Array] = []
+        self._in_flight: list[UInt8Array] = []
         self._read_in_place: list[Any] = []
         self._lock = RLock()
 
-    def upload(self, array: Array) -> Any:
+    def upload(self, array: AnyArray) -> Any:
         """Voxels on the device; no kernel may write to them, they may be those of an earlier call."""
         with self._lock:
             self._forget_what_the_host_dropped()
@@ -72,7 +70,7 @@ class Residency:
                 self._known[key] = _Known(weakref.ref(owner), on_device)
             return on_device
 
-    def copied(self, array: Array) -> Any:
+    def copied(self, array: AnyArray) -> Any:
         """Voxels on the device, for kernels to write to; over a pinned buffer."""
         with self._lock:
             self._count_upload(array)
@@ -88,7 +86,7 @@ class Residency:
             return cuda.device_array(shape, dtype=dtype, stream=self.stream)
         return _seen_by_both(shape, dtype, self.stream)[0]
 
-    def download(self, arrays: Sequence[Any]) -> list[Array]:
+    def download(self, arrays: Sequence[Any]) -> list[AnyArray]:
         """Arrays on the host, after one wait for the stream."""
         with self._lock:
             buffers = [
@@ -112,7 +110,7 @@ class Residency:
             self._spare += gone_up + [buffer for buffer in buffers if buffer is not None]
         return found
 
-    def hand_out(self, array: Any) -> Array:
+    def hand_out(self, array: Any) -> AnyArray:
         """A volume on the host, read-only; no kernel may write to it any more, the next one finds it here."""
         (found,) = self.download([array])
         _make_read_only(found)
@@ -142,11 +140,11 @@ class Residency:
         self.traffic.waits += 1
         self.stream.synchronize()
 
-    def _count_upload(self, array: Array) -> None:
+    def _count_upload(self, array: AnyArray) -> None:
         self.traffic.uploads += 1
         self.traffic.uploaded_bytes += array.nbytes
 
-    def _mapped_copy(self, array: Array) -> Any:
+    def _mapped_copy(self, array: AnyArray) -> Any:
         """Memory of host and device: what CUDA did not allocate, it cannot see without this."""
         self._count_upload(array)
         on_device, seen_by_host = _seen_by_both(array.shape, array.dtype, self.stream)
@@ -154,13 +152,13 @@ class Residency:
         self._read_in_place.append(on_device)
         return on_device
 
-    def _take(self, size: int) -> ByteArray:
+    def _take(self, size: int) -> UInt8Array:
         """A pinned buffer that nothing is using; they are few, and locking pages is slow."""
         room = max(_SMALLEST_BUFFER, 1 << (size - 1).bit_length())
         fitting = [i for i, buffer in enumerate(self._spare) if size <= buffer.size <= 4 * room]
         if fitting:
             return self._spare.pop(min(fitting, key=lambda i: self._spare[i].size))
-        pinned: ByteArray = cuda.pinned_array(room, dtype=np.uint8)
+        pinned: UInt8Array = cuda.pinned_array(room, dtype=np.uint8)
         return pinned
 
 
@@ -194,7 +192,7 @@ def shares_memory() -> bool:
     return not config.ENABLE_CUDASIM and bool(cuda.get_current_device().INTEGRATED)
 
 
-def _seen_by_both(shape: tuple[int, ...], dtype: npt.DTypeLike, stream: Any) -> tuple[Any, Array]:
+def _seen_by_both(shape: tuple[int, ...], dtype: npt.DTypeLike, stream: Any) -> tuple[Any, AnyArray]:
     """Mapped memory as the device and as the host sees it."""
     mapped = cuda.mapped_array(shape, dtype=dtype, stream=stream)
     on_device = mapped.view(mapped.dtype)  # an array of the device alone, whose views are such again
@@ -202,12 +200,12 @@ def _seen_by_both(shape: tuple[int, ...], dtype: npt.DTypeLike, stream: Any) -> 
     return on_device, on_device.seen_by_host
 
 
-def _as(buffer: ByteArray, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+def _as(buffer: UInt8Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> AnyArray:
     size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
     return buffer[:size].view(dtype).reshape(shape)
 
 
-def _owner(array: Array) -> Array | None:
+def _owner(array: AnyArray) -> AnyArray | None:
     """The array that owns the memory; None where one on the way there may be written to, or the first has gaps."""
     if not array.flags.c_contiguous:
         return None
@@ -218,13 +216,13 @@ def _owner(array: Array) -> Array | None:
     return None
 
 
-def _is_memory_of_python(owner: Array) -> bool:
+def _is_memory_of_python(owner: AnyArray) -> bool:
     """Whether the memory is the array's own, or of bytes; a file's could change under it."""
     base: Any = owner.base
     return base is None or isinstance(base, bytes)
 
 
-def _make_read_only(array: Array) -> None:
+def _make_read_only(array: AnyArray) -> None:
     """An array and those whose memory it is."""
     array.flags.writeable = False
     if isinstance(array.base, np.ndarray):

@@ -12,18 +12,18 @@ import numpy as np
 import numpy.typing as npt
 from numba import cuda, float32, uint64
 
-from engine.kernels.arguments import FloatArray, IntArray
+from engine.arrays import Float32Array, Int64Array
 from engine.kernels.gpu.device import download, empty, greater, lesser, over_voxels, result, upload
 
 PAIRS = 12
 
 
 def encode(
-    hu: FloatArray,
-    pairs: IntArray,
+    hu: Float32Array,
+    pairs: Int64Array,
     radius: int,
     dilation: int,
-    shares: FloatArray,
+    shares: Float32Array,
     least_total: np.float32,
 ) -> npt.NDArray[np.uint64]:
     """Code the patch distances that fall below ``shares`` of their sum, itself at least ``least_total``."""

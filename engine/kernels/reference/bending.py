@@ -8,7 +8,8 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, cg
 
-from engine.kernels.arguments import DoubleArray, Index3
+from engine.arrays import Float64Array
+from engine.kernels.arguments import Index3
 
 PLACES = ((0, 1, 2), (1, 3, 4), (2, 4, 5))
 """Where the elements of a symmetric 3x3 block stand among its six numbers."""
@@ -19,12 +20,12 @@ _ROUNDS = 100
 
 
 def solve_bending(
-    tensor: DoubleArray,
-    right: DoubleArray,
+    tensor: Float64Array,
+    right: Float64Array,
     stiffness: float,
     tolerance: float,  # noqa: ARG001 - solved further than asked
     iterations: int,  # noqa: ARG001 - likewise
-) -> DoubleArray:
+) -> Float64Array:
     """Solve by SciPy's conjugate gradients, preconditioned by the inverse diagonal blocks."""
     shape = _shape(right)
     blocks = tensor.reshape(-1, 6)[:, PLACES]
@@ -40,12 +41,12 @@ def solve_bending(
     return np.asarray(found).reshape(right.shape)
 
 
-def bending_force(field: DoubleArray) -> DoubleArray:
+def bending_force(field: Float64Array) -> Float64Array:
     """Apply the energy's matrix once."""
     return np.asarray(_energy(_shape(field)) @ field.reshape(-1, 3)).reshape(field.shape)
 
 
-def _shape(field: DoubleArray) -> Index3:
+def _shape(field: Float64Array) -> Index3:
     nz, ny, nx, _ = field.shape
     return nz, ny, nx
 

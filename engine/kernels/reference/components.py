@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from engine.kernels.arguments import BoolArray, DoubleArray, IntArray, LabelArray
+from engine.arrays import BoolArray, Float64Array, Int32Array, Int64Array
 
 
-def label(mask: BoolArray, connectivity: int) -> tuple[LabelArray, IntArray, DoubleArray, IntArray, IntArray]:
+def label(
+    mask: BoolArray, connectivity: int
+) -> tuple[Int32Array, Int64Array, Float64Array, Int64Array, Int64Array]:
     """Labels by size, then sizes, centroids, box starts and box stops."""
     structure = ndimage.generate_binary_structure(3, 1 if connectivity == 6 else 3)
     found, count = ndimage.label(mask, structure)

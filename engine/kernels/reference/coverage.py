@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.kernels.arguments import BoolArray, FloatArray, IntArray
+from engine.arrays import BoolArray, Float32Array, Int64Array
 
 
 def count(
-    distance: FloatArray, covered: BoolArray, counted: BoolArray, edges: FloatArray
-) -> tuple[IntArray, float, float, int]:
+    distance: Float32Array, covered: BoolArray, counted: BoolArray, edges: Float32Array
+) -> tuple[Int64Array, float, float, int]:
     """Return counts (band, counted, covered), least uncovered distances, number of NaN voxels."""
     lower = np.concatenate([[-np.inf], edges[:-1]])
     counts = np.zeros((edges.size, 2, 2), dtype=np.int64)

@@ -6,12 +6,13 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from engine.kernels.arguments import BoolArray, DoubleArray, FloatArray, Index3, Vector3
+from engine.arrays import BoolArray, Float32Array, Float64Array
+from engine.kernels.arguments import Index3, Vector3
 
 BOUND_TOLERANCE = 1e-6
 
 
-def distance_mm(mask: BoolArray, spacing: Vector3, bound: float, start: Index3, stop: Index3) -> FloatArray:
+def distance_mm(mask: BoolArray, spacing: Vector3, bound: float, start: Index3, stop: Index3) -> Float32Array:
     """SciPy's exact transform of the whole mask, cut to the region and the bound."""
     box = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
     if not mask.any():  # SciPy would measure to a voxel that is not there
@@ -22,8 +23,8 @@ def distance_mm(mask: BoolArray, spacing: Vector3, bound: float, start: Index3, 
 
 
 def signed_distance_mm(
-    occupancy: FloatArray, spacing: Vector3, level: float, bound: float, start: Index3, stop: Index3
-) -> FloatArray:
+    occupancy: Float32Array, spacing: Vector3, level: float, bound: float, start: Index3, stop: Index3
+) -> Float32Array:
     """Nearest surface point of every voxel center, by k-d tree."""
     box = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
     inside = occupancy[box] >= level
@@ -36,7 +37,7 @@ def signed_distance_mm(
     return np.where(inside, -distance, distance).astype(np.float32)
 
 
-def surface_points_mm(occupancy: FloatArray, spacing: Vector3, level: float) -> DoubleArray:
+def surface_points_mm(occupancy: Float32Array, spacing: Vector3, level: float) -> Float64Array:
     """Linear crossings of ``level`` on the grid edges along z, y and x: (N, 3), mm."""
     families = []
     for axis in range(3):

@@ -7,12 +7,13 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
-from engine.kernels.arguments import DoubleArray, FloatArray, node_shape
+from engine.arrays import Float32Array, Float64Array
+from engine.kernels.arguments import node_shape
 
 
 def local_moments(
-    fixed: FloatArray, warped: FloatArray, evidence: npt.NDArray[np.bool_], cell: float
-) -> DoubleArray:
+    fixed: Float32Array, warped: Float32Array, evidence: npt.NDArray[np.bool_], cell: float
+) -> Float64Array:
     """Sum both images around every node."""
     known = evidence & np.isfinite(fixed) & np.isfinite(warped)
     f, w = (np.where(known, image, 0.0).astype(np.float64) for image in (fixed, warped))
@@ -20,15 +21,15 @@ def local_moments(
 
 
 def match_equations(
-    fixed: FloatArray,
-    warped: FloatArray,
+    fixed: Float32Array,
+    warped: Float32Array,
     evidence: npt.NDArray[np.bool_],
-    model: DoubleArray,
+    model: Float64Array,
     model_cell: float,
     cell: float,
     spacing_mm: float,
     outlier_ratio: float,
-) -> tuple[DoubleArray, DoubleArray]:
+) -> tuple[Float64Array, Float64Array]:
     """Sum tensor and force around every node."""
     mean_f, mean_w, gain, variance = np.moveaxis(_read_off(model, fixed.shape, model_cell), -1, 0)
     with np.errstate(invalid="ignore", over="ignore"):
@@ -47,7 +48,7 @@ def match_equations(
     return _share(np.stack(tensor, axis=-1), cell), _share(weighted * d[..., None], cell)
 
 
-def _central(image: FloatArray, axis: int) -> DoubleArray:
+def _central(image: Float32Array, axis: int) -> Float64Array:
     size = image.shape[axis]
     ahead = np.take(image, np.arange(2, size), axis)
     behind = np.take(image, np.arange(max(size - 2, 0)), axis)
@@ -56,7 +57,7 @@ def _central(image: FloatArray, axis: int) -> DoubleArray:
 
 def _corners(
     shape: tuple[int, ...], cell: float
-) -> list[tuple[tuple[npt.NDArray[np.int64], ...], DoubleArray]]:
+) -> list[tuple[tuple[npt.NDArray[np.int64], ...], Float64Array]]:
     """For each of the 8 nodes around a voxel: its index and its hat function there."""
     position = [np.arange(n) / cell for n in shape]
     below = [p.astype(np.int64) for p in position]
@@ -71,7 +72,7 @@ def _corners(
     return found
 
 
-def _share(values: DoubleArray, cell: float) -> DoubleArray:
+def _share(values: Float64Array, cell: float) -> Float64Array:
     """Share voxels among their nodes."""
     nz, ny, nx, n = values.shape
     sums = np.zeros((*node_shape((nz, ny, nx), cell), n))
@@ -80,7 +81,7 @@ def _share(values: DoubleArray, cell: float) -> DoubleArray:
     return sums
 
 
-def _read_off(model: DoubleArray, shape: tuple[int, ...], cell: float) -> DoubleArray:
+def _read_off(model: Float64Array, shape: tuple[int, ...], cell: float) -> Float64Array:
     """Read a lattice of nodes off at every voxel."""
     found = np.zeros((*shape, model.shape[-1]))
     for index, hat in _corners(shape, cell):

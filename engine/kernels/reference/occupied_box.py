@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.kernels.arguments import BoolArray, Index3
+from engine.arrays import BoolArray
+from engine.kernels.arguments import Index3
 
 
 def occupied_box(mask: BoolArray) -> tuple[Index3, Index3] | None:

@@ -6,18 +6,18 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from engine.kernels.arguments import DoubleArray, FloatArray, IntArray
+from engine.arrays import Float32Array, Float64Array, Int64Array
 
 
 def evaluate(
-    field: FloatArray,
-    points: DoubleArray,
-    values: DoubleArray,
-    surface: DoubleArray,
-    maps: DoubleArray,
-    value_limits: DoubleArray,
-    field_limits: DoubleArray,
-) -> tuple[IntArray, IntArray, DoubleArray]:
+    field: Float32Array,
+    points: Float64Array,
+    values: Float64Array,
+    surface: Float64Array,
+    maps: Float64Array,
+    value_limits: Float64Array,
+    field_limits: Float64Array,
+) -> tuple[Int64Array, Int64Array, Float64Array]:
     """Sample by SciPy, one draw after the other."""
     included = np.zeros(len(maps), dtype=np.int64)
     covered = np.zeros(len(maps), dtype=np.int64)
@@ -30,6 +30,6 @@ def evaluate(
     return included, covered, greatest
 
 
-def _sample(field: FloatArray, index: DoubleArray, matrix: DoubleArray) -> npt.NDArray[np.float64]:
+def _sample(field: Float32Array, index: Float64Array, matrix: Float64Array) -> npt.NDArray[np.float64]:
     drawn = index @ matrix[:, :3].T + matrix[:, 3]
     return np.asarray(ndimage.map_coordinates(field.astype(np.float64), drawn.T, order=1, mode="nearest"))

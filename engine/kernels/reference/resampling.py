@@ -8,15 +8,16 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from engine.kernels.arguments import DoubleArray, FloatArray, Index3
+from engine.arrays import Float32Array, Float64Array
+from engine.kernels.arguments import Index3
 
 
 def resample(
     voxels: npt.NDArray[Any],
-    index_map: DoubleArray,
+    index_map: Float64Array,
     shape: Index3,
-    displacement: FloatArray | None,
-    displacement_map: DoubleArray,
+    displacement: Float32Array | None,
+    displacement_map: Float64Array,
     order: int,
     fill: float,
 ) -> npt.NDArray[Any]:
@@ -40,13 +41,13 @@ def resample(
     return _cast(np.where(inside, sampled, fill), voxels.dtype)
 
 
-def _mapped(matrix: DoubleArray, shape: Index3) -> DoubleArray:
+def _mapped(matrix: Float64Array, shape: Index3) -> Float64Array:
     """Image of every output index, (3, z, y, x), summed in the order all backends use."""
     z, y, x = np.ogrid[: shape[0], : shape[1], : shape[2]]
     return np.stack([(row[0] * z + row[1] * y + row[3]) + row[2] * x for row in matrix])
 
 
-def _cast(values: DoubleArray, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+def _cast(values: Float64Array, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     """Round half away from zero and saturate where the type is an integer."""
     if dtype.kind == "f":
         return values.astype(dtype)

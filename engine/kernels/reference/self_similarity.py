@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from engine.kernels.arguments import FloatArray, IntArray
+from engine.arrays import Float32Array, Int64Array
 
 
 def encode(
-    hu: FloatArray,
-    pairs: IntArray,
+    hu: Float32Array,
+    pairs: Int64Array,
     radius: int,
     dilation: int,
-    shares: FloatArray,
+    shares: Float32Array,
     least_total: np.float32,
 ) -> npt.NDArray[np.uint64]:
     """Code the patch distances that fall below ``shares`` of their sum, itself at least ``least_total``."""
@@ -38,7 +38,7 @@ def encode(
     return codes
 
 
-def _box_sum(values: FloatArray, size: int) -> FloatArray:
+def _box_sum(values: Float32Array, size: int) -> Float32Array:
     """Sums of ``size`` neighbors along z, then y, then x, each from first to last."""
     for axis in range(3):
         count = values.shape[axis] - size + 1

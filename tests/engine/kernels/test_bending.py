@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import config, cuda
 
+from engine.arrays import Float64Array
 from engine.errors import InvalidGeometryError, InvalidRequestError
-from engine.kernels.arguments import DoubleArray
 from engine.kernels.backend import BackendName
 from engine.kernels.bending import bending_force, solve_bending
 from tests.support.simulator import run_in_the_simulator
@@ -52,7 +52,7 @@ def differences(shape: tuple[int, ...]) -> list[tuple[float, dict[tuple[int, ...
     ]
 
 
-def energy(shape: tuple[int, ...]) -> DoubleArray:
+def energy(shape: tuple[int, ...]) -> Float64Array:
     """Matrix of the bending energy of one component."""
     matrix = np.zeros((math.prod(shape),) * 2)
     for weight, stencil in differences(shape):
@@ -63,7 +63,7 @@ def energy(shape: tuple[int, ...]) -> DoubleArray:
     return matrix
 
 
-def whole(tensor: DoubleArray, stiffness: float) -> DoubleArray:
+def whole(tensor: Float64Array, stiffness: float) -> Float64Array:
     """Dense ``T + stiffness R``."""
     matrix = np.asarray(stiffness * np.kron(energy(tensor.shape[:3]), np.eye(3)), dtype=np.float64)
     for n, block in enumerate(tensor.reshape(-1, 6)[:, PLACES]):
@@ -71,7 +71,7 @@ def whole(tensor: DoubleArray, stiffness: float) -> DoubleArray:
     return matrix
 
 
-def a_case(seed: int, shape: tuple[int, ...]) -> tuple[DoubleArray, DoubleArray]:
+def a_case(seed: int, shape: tuple[int, ...]) -> tuple[Float64Array, Float64Array]:
     """Tensor of three gradients at a node, and a right side."""
     rng = np.random.default_rng(seed)
     g = rng.standard_normal((3, *shape, 3))
@@ -169,7 +169,7 @@ def test_it_stops_at_the_tolerance_that_was_asked_for(seed: int, tolerance: floa
     found = solve_bending(tensor, right, 0.5, tolerance=tolerance)
     blocks = tensor.reshape(-1, 6)[:, PLACES] + 0.5 * 42.0 * np.eye(3)
 
-    def size(left: DoubleArray) -> float:
+    def size(left: Float64Array) -> float:
         rest = left.reshape(-1, 3, 1)
         return math.sqrt(float((rest * np.linalg.solve(blocks, rest)).sum()))
 
@@ -194,7 +194,7 @@ def test_no_step_is_made_past_the_tolerance(backend: BackendName) -> None:
     tensor, right = a_case(6, (1, 3, 2))
     blocks = tensor.reshape(-1, 6)[:, PLACES] + 0.5 * 42.0 * np.eye(3)
 
-    def size(found: DoubleArray) -> float:
+    def size(found: Float64Array) -> float:
         left = right.ravel() - whole(tensor, 0.5) @ found.ravel()
         rest = left.reshape(-1, 3, 1)
         return math.sqrt(float((rest * np.linalg.solve(blocks, rest)).sum()))
@@ -239,7 +239,7 @@ TENSOR, RIGHT = a_case(0, (2, 3, 4))
     ],
     ids=["five numbers", "two components", "other lattice", "flat", "empty"],
 )
-def test_other_shapes_are_refused(tensor: DoubleArray, right: DoubleArray) -> None:
+def test_other_shapes_are_refused(tensor: Float64Array, right: Float64Array) -> None:
     with pytest.raises(InvalidGeometryError):
         solve_bending(tensor, right, 1.0)
 

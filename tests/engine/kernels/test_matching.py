@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from numba import config, cuda
 from scipy import ndimage
 
+from engine.arrays import BoolArray, Float32Array, Float64Array
 from engine.errors import InvalidGeometryError, InvalidRequestError
-from engine.kernels.arguments import BoolArray, DoubleArray, FloatArray, Index3, node_shape
+from engine.kernels.arguments import Index3, node_shape
 from engine.kernels.backend import BackendName
 from engine.kernels.matching import local_moments, match_equations
 from tests.support.simulator import run_in_the_simulator
@@ -35,10 +36,10 @@ RATIO = 2.0
 class Case(NamedTuple):
     """Arguments of ``match_equations`` in order."""
 
-    fixed: FloatArray
-    warped: FloatArray
+    fixed: Float32Array
+    warped: Float32Array
     evidence: BoolArray
-    model: DoubleArray
+    model: Float64Array
 
 
 def a_case(seed: int, shape: tuple[int, ...], model_cell: float, unknown: float = 0.03) -> Case:
@@ -76,7 +77,7 @@ def hats(voxel: tuple[int, ...], nodes: Index3, cell: float) -> dict[Index3, flo
     return found
 
 
-def moments_by_loops(case: Case, cell: float) -> DoubleArray:
+def moments_by_loops(case: Case, cell: float) -> Float64Array:
     sums = np.zeros((*nodes_of(case.fixed.shape, cell), 6))
     for voxel in np.ndindex(*case.fixed.shape):
         f, w = float(case.fixed[voxel]), float(case.warped[voxel])
@@ -86,7 +87,7 @@ def moments_by_loops(case: Case, cell: float) -> DoubleArray:
     return sums
 
 
-def equations_by_loops(case: Case, model_cell: float, cell: float) -> tuple[DoubleArray, DoubleArray]:
+def equations_by_loops(case: Case, model_cell: float, cell: float) -> tuple[Float64Array, Float64Array]:
     shape = case.fixed.shape
     nodes = nodes_of(shape, cell)
     tensor, force = np.zeros((*nodes, 6)), np.zeros((*nodes, 3))
@@ -111,7 +112,7 @@ def equations_by_loops(case: Case, model_cell: float, cell: float) -> tuple[Doub
 
 def equations(
     case: Case, model_cell: float, cell: float, backend: BackendName = "cpu"
-) -> tuple[DoubleArray, DoubleArray]:
+) -> tuple[Float64Array, Float64Array]:
     return match_equations(
         *case,
         model_cell=model_cell,
@@ -123,7 +124,7 @@ def equations(
 
 
 def assert_same(
-    found: tuple[DoubleArray, ...], expected: tuple[DoubleArray, ...], rtol: float = 1e-9
+    found: tuple[Float64Array, ...], expected: tuple[Float64Array, ...], rtol: float = 1e-9
 ) -> None:
     for one, other in zip(found, expected, strict=True):
         assert one.dtype == np.float64
@@ -254,7 +255,7 @@ def test_an_image_that_the_model_explains_does_not_pull(seed: int, gain: float, 
 
 @EVERY_BACKEND
 def test_a_translated_image_is_found(backend: BackendName) -> None:
-    def smooth(place: DoubleArray) -> FloatArray:
+    def smooth(place: Float64Array) -> Float32Array:
         z, y, x = np.moveaxis(place, -1, 0)
         waves = np.sin(z / 2.5 + 1.0) + np.cos(y / 2.2) + np.sin(x / 2.7) + np.sin((z + y - x) / 3.1)
         return np.asarray(100.0 * waves, dtype=np.float32)

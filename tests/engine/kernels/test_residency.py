@@ -15,11 +15,11 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from numba import config, cuda
 
 from benchmarks.gpu.cases import KernelCase, kernel_cases, largest_difference
+from engine.arrays import AnyArray, read_only
 from engine.assessment import verification as assessment
 from engine.assessment.verification import AssessmentSettings, assess_ablation
 from engine.coverage import grid as measurement
@@ -29,7 +29,6 @@ from engine.coverage.interval import CoverageInterval, PoseUncertainty, coverage
 from engine.coverage.ratio import MARGIN_BANDS_MM
 from engine.errors import InvalidRequestError
 from engine.findings import CoverageFinding, MarginFinding
-from engine.kernels.arguments import read_only
 from engine.kernels.backend import BackendName, beside, resident
 from engine.kernels.coverage import count_coverage
 from engine.kernels.distance import distance_mm, signed_distance_mm
@@ -53,14 +52,12 @@ SHAPE = (5, 6, 7)
 SHIFTED = np.array([[1.0, 0, 0, 0.5], [0, 1.0, 0, 0.25], [0, 0, 1.0, 0]])
 SPACING = (1.0, 1.0, 1.0)
 
-Array = npt.NDArray[Any]
 
-
-def hu(seed: int = 0, shape: tuple[int, ...] = SHAPE) -> Array:
+def hu(seed: int = 0, shape: tuple[int, ...] = SHAPE) -> AnyArray:
     return np.random.default_rng(seed).integers(-1000, 400, shape, dtype=np.int16)
 
 
-def shifted(voxels: Array, backend: BackendName) -> Array:
+def shifted(voxels: AnyArray, backend: BackendName) -> AnyArray:
     return resample(voxels, SHIFTED, voxels.shape, backend=backend)
 
 
@@ -70,7 +67,7 @@ def went_up(monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[int, ...]]:
     seen: Counter[tuple[int, ...]] = Counter()
     count = Residency._count_upload
 
-    def counted(held: Residency, array: Array) -> None:
+    def counted(held: Residency, array: AnyArray) -> None:
         seen[array.shape] += 1
         count(held, array)
 
@@ -88,7 +85,7 @@ def memory(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     return str(request.param)
 
 
-def distances_and_masks() -> tuple[Array, Array, Array]:
+def distances_and_masks() -> tuple[AnyArray, AnyArray, AnyArray]:
     mask = read_only(hu(1) > 0)
     return read_only(hu().astype(np.float32)), mask, mask
 
@@ -342,7 +339,7 @@ def test_a_registration_brings_its_images_up_once(
 
 def measured(
     backend: BackendName,
-) -> tuple[CoverageFinding, MarginFinding, CoverageInterval, Array, MeasurementField]:
+) -> tuple[CoverageFinding, MarginFinding, CoverageInterval, AnyArray, MeasurementField]:
     """What an assessment does with two contours."""
     grid = centered_grid(SPACING, 14.0)
     tumor, zone = ball(grid, (0.3, 0.2, 0.1), 5.0, "tumor"), ball(grid, (1.0, 0.0, 0.5), 10.0, "zone")

@@ -10,8 +10,9 @@ import numpy.typing as npt
 import pytest
 from scipy import ndimage
 
+from engine.arrays import Float64Array
 from engine.files.image_file import read_ct_image, read_mask_image
-from engine.geometry import FloatArray, VolumeGeometry
+from engine.geometry import VolumeGeometry
 from engine.phantoms import (
     LobulatedTumor,
     PhantomProcedure,
@@ -58,7 +59,7 @@ def pleural() -> PhantomProcedure:
 
 
 def sphere_truth(
-    tumor_mm: float, zone_mm: float, shift: FloatArray, *, lung_above_x_mm: float = -np.inf
+    tumor_mm: float, zone_mm: float, shift: Float64Array, *, lung_above_x_mm: float = -np.inf
 ) -> PhantomTruth:
     """The truth of two exact spheres, off the lattice's points."""
     center = np.array([0.13, -0.07, 0.21])
@@ -316,7 +317,7 @@ def motion_of(seed: int) -> Motion:
     return _draw_scene(rng, chest, tumor, Course(greatest_bend_mm=BEND_MM), tumor_in_chest=False).motion
 
 
-def correlation(phantom: PhantomProcedure, planning_lps_mm: FloatArray, hu: npt.NDArray[np.int16]) -> float:
+def correlation(phantom: PhantomProcedure, planning_lps_mm: Float64Array, hu: npt.NDArray[np.int16]) -> float:
     """Of lung HU with those of the planning CT at other positions."""
     seen = phantom.planning.geometry.contains(planning_lps_mm)
     index = phantom.planning.geometry.to_index(planning_lps_mm[seen]).T

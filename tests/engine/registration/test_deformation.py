@@ -10,7 +10,8 @@ import numpy.typing as npt
 import pytest
 from scipy.spatial.transform import Rotation
 
-from engine.geometry import FloatArray, VolumeGeometry, apply_affine
+from engine.arrays import Float64Array
+from engine.geometry import VolumeGeometry, apply_affine
 from engine.registration.comparison import BORDER_MM, COARSE_BORDER_MM, METAL_HALO_MM, compare_whole
 from engine.registration.deformation import Deformation, Level, deform, local_model
 from engine.registration.region import ComparisonRegion, SourceRegion
@@ -29,11 +30,11 @@ AFFINE = np.array([[1.04, 0.02, 0.0], [-0.03, 0.97, 0.01], [0.0, 0.02, 1.03]])
 AFFINE_SHIFT = np.array([1.5, -2.0, 1.0])
 
 
-def affine(points: FloatArray) -> FloatArray:
+def affine(points: Float64Array) -> Float64Array:
     return np.asarray(points @ (AFFINE - np.eye(3)).T + AFFINE_SHIFT)
 
 
-def translation(points: FloatArray) -> FloatArray:
+def translation(points: Float64Array) -> Float64Array:
     return np.broadcast_to(np.array([2.5, -3.0, 4.0]), points.shape)
 
 
@@ -45,7 +46,7 @@ def find(
     fixed: ComparisonRegion,
     moving: SourceRegion,
     evidence: npt.NDArray[np.bool_] | None = None,
-    start: FloatArray | None = None,
+    start: Float64Array | None = None,
 ) -> Deformation:
     """Coarse, then fine."""
     counted = fixed.inside if evidence is None else evidence
@@ -70,11 +71,11 @@ def found_for(motion: str) -> Deformation:
     return find(shown(motion), texture())
 
 
-def interior(half_mm: float = INTERIOR_MM) -> FloatArray:
+def interior(half_mm: float = INTERIOR_MM) -> Float64Array:
     return np.random.default_rng(0).uniform(-half_mm, half_mm, (3000, 3))
 
 
-def error_mm(found: Deformation, motion: Mapping, points: FloatArray) -> FloatArray:
+def error_mm(found: Deformation, motion: Mapping, points: Float64Array) -> Float64Array:
     off = found.displacement_mm(points) - motion(points)
     return np.asarray(np.linalg.norm(off, axis=-1))
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from engine.geometry import FloatArray, VolumeGeometry, apply_affine
+from engine.arrays import Float64Array
+from engine.geometry import VolumeGeometry, apply_affine
 from engine.kernels.bending import solve_bending
 from engine.registration import lesion_motion
 from engine.registration.control_grid import positions
@@ -40,7 +41,7 @@ def deformation(
     void_mm: float = VOID_MM,
     noise_mm: float = 0.0,
     along_xyz: tuple[float, float, float] = (1.0, 1.0, 1.0),
-    start: FloatArray | None = None,
+    start: Float64Array | None = None,
     seed: int = 0,
 ) -> Deformation:
     """A deformation whose data term knows a motion (LPS) at every node outside the void."""
@@ -59,7 +60,7 @@ def deformation(
     return Deformation(at, found, nodes, tensor, force, STIFFNESS, nothing, np.zeros((1, 1, 1, 6)), nodes)
 
 
-def tumor(seed: int = 0) -> FloatArray:
+def tumor(seed: int = 0) -> Float64Array:
     """Places throughout a tumor of 14 mm."""
     rng = np.random.default_rng(seed)
     unit = rng.normal(size=(80, 3))
@@ -71,7 +72,7 @@ def predict(found: Deformation) -> LesionMotion:
     return predict_lesion_motion(found, tumor(), VOID_MM)
 
 
-def rigid(turn_deg: tuple[float, float, float], shift: tuple[float, float, float]) -> FloatArray:
+def rigid(turn_deg: tuple[float, float, float], shift: tuple[float, float, float]) -> Float64Array:
     """Turning about the lesion."""
     matrix = np.eye(4)
     matrix[:3, :3] = Rotation.from_rotvec(np.deg2rad(turn_deg)).as_matrix()
@@ -79,7 +80,7 @@ def rigid(turn_deg: tuple[float, float, float], shift: tuple[float, float, float
     return matrix
 
 
-def still(points: FloatArray) -> FloatArray:
+def still(points: Float64Array) -> Float64Array:
     return np.zeros_like(points)
 
 
@@ -240,7 +241,7 @@ def test_the_warped_tumor_has_the_volume_of_the_planned_one(strain: float) -> No
     field = field_with_rigid_tumor(found, grid, motion, mask)
     draws = CENTER + np.random.default_rng(0).uniform(-14.0, 14.0, (60_000, 3))
 
-    def count(moved: FloatArray) -> int:
+    def count(moved: Float64Array) -> int:
         index = np.round(grid.to_index(moved)).astype(int)
         return int(mask.voxels[tuple(index.T)].sum())
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from engine.arrays import Float64Array
 from engine.errors import GridMismatchError, InvalidRequestError
-from engine.geometry import FloatArray, VolumeGeometry, apply_affine
+from engine.geometry import VolumeGeometry, apply_affine
 from engine.phantoms.ablation import random_ablation
 from engine.phantoms.chest import chest_of_ct, procedural_chest, random_place
 from engine.phantoms.deformation import Contraction, DeformationKind, FreeDeformation
@@ -42,7 +43,7 @@ def drawn(kind: DeformationKind, seed: int = 0, *, contraction: float = 0.1, sli
     )
 
 
-def around(center: FloatArray, low_mm: float, high_mm: float, count: int = 1500) -> FloatArray:
+def around(center: Float64Array, low_mm: float, high_mm: float, count: int = 1500) -> Float64Array:
     rng = np.random.default_rng(1)
     away = rng.normal(size=(count, 3))
     away /= np.linalg.norm(away, axis=1, keepdims=True)
@@ -88,7 +89,7 @@ def test_the_tumor_moves_as_the_tissue_in_its_place_would_on_average(kind: Defor
     assert np.degrees(angle) < 0.5
 
 
-def _volume_share(points: FloatArray, motion: Motion) -> FloatArray:
+def _volume_share(points: Float64Array, motion: Motion) -> Float64Array:
     """Radii were drawn evenly: this makes the points even in volume."""
     return np.asarray((np.linalg.norm(points - motion.verification_center, axis=1) / RADIUS_MM) ** 2)
 

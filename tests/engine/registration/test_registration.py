@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from engine.arrays import Float64Array
 from engine.errors import EmptyMaskError, GridMismatchError
-from engine.geometry import FloatArray, Vector3, VolumeGeometry, apply_affine
+from engine.geometry import Vector3, VolumeGeometry, apply_affine
 from engine.refusal import RefusalCode, RefusedError
 from engine.registration import register as deformable
 from engine.registration.comparison import planning_side
@@ -36,7 +37,7 @@ WALL_X_MM = -38.0
 
 
 def grid_at(
-    center: FloatArray, spacing: Vector3, half_mm: float = 50.0, turn: FloatArray | None = None
+    center: Float64Array, spacing: Vector3, half_mm: float = 50.0, turn: Float64Array | None = None
 ) -> VolumeGeometry:
     """A grid around a place; ``turn`` rotates its axes."""
     n = [round(2 * half_mm / s) for s in spacing]
@@ -59,16 +60,16 @@ class Verification:
 
     ct: CtVolume
     zone: LabelMask
-    place: FloatArray
+    place: Float64Array
     to_planning: Mapping
 
 
 def verification(
     to_planning: Mapping,
-    place: FloatArray,
+    place: Float64Array,
     *,
     spacing: Vector3 = (1.5, 1.3, 1.3),
-    turn: FloatArray | None = None,
+    turn: Float64Array | None = None,
     seed: int = 1,
     half_mm: float = 50.0,
 ) -> Verification:
@@ -90,7 +91,7 @@ def registered_with(seen: Verification, deadline_s: float | None = None) -> Regi
     return register(seen.ct, planning, fixed_zone=seen.zone, moving_tumor=tumor, deadline_s=deadline_s)
 
 
-def rigid(shift: Vector3, turn_deg: Vector3) -> FloatArray:
+def rigid(shift: Vector3, turn_deg: Vector3) -> Float64Array:
     """Planning from verification; the lesion lies at its place plus ``shift``."""
     matrix = np.eye(4)
     matrix[:3, :3] = Rotation.from_euler("xyz", turn_deg, degrees=True).as_matrix()
@@ -98,25 +99,25 @@ def rigid(shift: Vector3, turn_deg: Vector3) -> FloatArray:
     return matrix
 
 
-def breathing(shift: Vector3) -> tuple[Mapping, FloatArray]:
+def breathing(shift: Vector3) -> tuple[Mapping, Float64Array]:
     """Turned, shifted and bent by up to 5 mm."""
     matrix, place = rigid(shift, (3.0, -2.0, 2.0)), LESION + np.array(shift)
     bend = bump(place + np.array([20.0, -14.0, 8.0]), np.array([3.0, 2.5, -3.0]), 24.0)
     return (lambda points: apply_affine(matrix, points + bend(points))), place
 
 
-def shell(center: FloatArray, inner_mm: float = 26.0, outer_mm: float = 38.0) -> FloatArray:
+def shell(center: Float64Array, inner_mm: float = 26.0, outer_mm: float = 38.0) -> Float64Array:
     rng = np.random.default_rng(0)
     unit = rng.normal(size=(800, 3))
     unit /= np.linalg.norm(unit, axis=1, keepdims=True)
     return np.asarray(center + unit * rng.uniform(inner_mm, outer_mm, (800, 1)))
 
 
-def inside_tumor(center: FloatArray) -> FloatArray:
+def inside_tumor(center: Float64Array) -> Float64Array:
     return shell(center, 0.0, TUMOR_MM - 1.0)
 
 
-def error_mm(found: Registration, seen: Verification, points: FloatArray) -> FloatArray:
+def error_mm(found: Registration, seen: Verification, points: Float64Array) -> Float64Array:
     assert found.field is not None
     off = points + found.field.at(points) - seen.to_planning(points)
     return np.asarray(np.linalg.norm(off, axis=1))
@@ -299,7 +300,7 @@ def test_another_patient_is_refused() -> None:
 
 
 def test_a_mirrored_patient_is_refused_as_the_wrong_side() -> None:
-    def mirrored(points: FloatArray) -> FloatArray:
+    def mirrored(points: Float64Array) -> Float64Array:
         return np.asarray(points * np.array([-1.0, 1.0, 1.0]) + np.array([2.0 * LESION[0], 0.0, 0.0]))
 
     said = refused(verification(mirrored, LESION)).refusal

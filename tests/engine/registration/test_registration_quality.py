@@ -8,8 +8,9 @@ from functools import cache
 import numpy as np
 import pytest
 
+from engine.arrays import Float64Array
 from engine.findings import RegistrationQuality
-from engine.geometry import FloatArray, VolumeGeometry
+from engine.geometry import VolumeGeometry
 from engine.phantoms.deformation import Contraction
 from engine.registration.acceptance import GREATEST_MISMATCH, LEAST_SIMILARITY
 from engine.registration.comparison import Comparison, compare_whole
@@ -113,7 +114,7 @@ def test_another_patient_does_not_match() -> None:
 
 
 def test_folded_nodes_are_seen() -> None:
-    def folded(points: FloatArray) -> FloatArray:
+    def folded(points: Float64Array) -> Float64Array:
         out = np.zeros_like(points)
         out[..., 0] = 12.0 * np.sin(points[..., 0] / 5.0)
         return out

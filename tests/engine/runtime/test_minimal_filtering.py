@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.arrays import Float32Array
 from engine.runtime import slice_rewriting
 from engine.runtime.minimal_filtering import OF_INPUT, OF_PRODUCTS, OF_WEIGHTS
 from engine.runtime.normalization import with_exact_normalization
@@ -29,7 +30,6 @@ SIDE = 6
 TOLERANCE = 2e-5
 """Of values of about 1."""
 
-FloatArray = npt.NDArray[np.float32]
 Build = Callable[[Graph, str], str]
 
 
@@ -96,7 +96,7 @@ def convolution(
     return graph.add("Conv", x, *names, **{"kernel_shape": [3] * 3, "pads": [1] * 6, **told})
 
 
-def image(shape: tuple[int, ...]) -> FloatArray:
+def image(shape: tuple[int, ...]) -> Float32Array:
     return np.random.default_rng(9).standard_normal(shape, dtype=np.float32)
 
 

@@ -15,6 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
+from engine.arrays import Float32Array
 from engine.errors import (
     BackendError,
     ClientCancelledError,
@@ -35,13 +36,7 @@ from engine.segmentation.resampling import Resizing, apart_axis, logits_resizing
 from engine.segmentation.restoring import Restorer
 from engine.segmentation.sliding_window import Slab, mirrorings, patch_starts, patch_weights
 from engine.volume import CtVolume
-from tests.support.segmentation_models import (
-    FloatArray,
-    manifest_of,
-    tensors,
-    threshold_network,
-    write_bundle_folder,
-)
+from tests.support.segmentation_models import manifest_of, tensors, threshold_network, write_bundle_folder
 
 DEEPSURV = Path(__file__).parents[3] / "models" / "deepsurv-demo" / "1.0.0"
 
@@ -68,7 +63,7 @@ class StubSession:
     def __init__(
         self,
         it: SegmentationSection,
-        network: Callable[[FloatArray], FloatArray] | None = None,
+        network: Callable[[Float32Array], Float32Array] | None = None,
         batch: int | str = "batch",
     ) -> None:
         self.inputs, self.outputs = tensors(it, batch)
@@ -76,7 +71,7 @@ class StubSession:
         self.batches: list[int] = []
         self.closed = False
 
-    def run(self, inputs: dict[str, FloatArray]) -> dict[str, FloatArray]:
+    def run(self, inputs: dict[str, Float32Array]) -> dict[str, Float32Array]:
         self.batches.append(len(inputs["image"]))
         logits = self.network(inputs["image"])
         logits.flags.writeable = False
@@ -92,7 +87,7 @@ class StubSession:
         self.close()
 
 
-def above_zero(image: FloatArray) -> FloatArray:
+def above_zero(image: Float32Array) -> Float32Array:
     """Label 1 wherever the image is above 0."""
     return np.concatenate([np.zeros_like(image), image], axis=1)
 
@@ -163,7 +158,7 @@ def test_mirrored_patches_are_turned_back() -> None:
     it = section()
     slope = np.linspace(-1, 1, 12, dtype=np.float32)
 
-    def leaning(image: FloatArray) -> FloatArray:
+    def leaning(image: Float32Array) -> Float32Array:
         return above_zero(image + 1e4 * slope)
 
     ct = ct_of()
@@ -178,10 +173,10 @@ def test_mirrored_patches_are_turned_back() -> None:
 def test_folds_are_averaged() -> None:
     it, ct = section(), ct_of()
 
-    def high(image: FloatArray) -> FloatArray:
+    def high(image: Float32Array) -> Float32Array:
         return above_zero(image + 300)
 
-    def low(image: FloatArray) -> FloatArray:
+    def low(image: Float32Array) -> Float32Array:
         return above_zero(image - 500)
 
     model = segmenter(it, StubSession(it, high), StubSession(it, low))
@@ -194,7 +189,7 @@ def test_folds_are_averaged() -> None:
 shapes = st.tuples(*[st.integers(1, 9)] * 3)
 
 
-def zoomed(volume: FloatArray, shape: tuple[int, ...], order: Literal[0, 1, 3]) -> FloatArray:
+def zoomed(volume: Float32Array, shape: tuple[int, ...], order: Literal[0, 1, 3]) -> Float32Array:
     """What skimage's resize does: SciPy's zoom over the same extent, clipped."""
     factors = [n / m for n, m in zip(shape, volume.shape, strict=True)]
     out = ndimage.zoom(volume.astype(float), factors, order=order, mode="nearest", grid_mode=True)
@@ -219,7 +214,7 @@ def test_a_deep_volume_is_resized_in_several_slabs(monkeypatch: pytest.MonkeyPat
     for target in ((211, 8, 9), (333, 10, 7)):
         calls: list[tuple[int, int]] = []
 
-        def source(axis: int, a: int, b: int, calls: list[tuple[int, int]] = calls) -> FloatArray:
+        def source(axis: int, a: int, b: int, calls: list[tuple[int, int]] = calls) -> Float32Array:
             calls.append((a, b))
             return slab_of(volume, axis, a, b)
 
@@ -249,7 +244,7 @@ def test_the_coarse_axis_is_resized_apart(
         np.testing.assert_allclose(np.moveaxis(out, axis, 0), expected, atol=3e-6)
 
 
-def slab_of(volume: FloatArray, axis: int, start: int, stop: int) -> FloatArray:
+def slab_of(volume: Float32Array, axis: int, start: int, stop: int) -> Float32Array:
     return np.ascontiguousarray(np.moveaxis(volume, axis, 0)[start:stop])
 
 
@@ -437,7 +432,7 @@ def test_overlapping_regions_are_united_again_by_name() -> None:
         regions_class_order=(1, 2),
     )
 
-    def nested(image: FloatArray) -> FloatArray:
+    def nested(image: Float32Array) -> Float32Array:
         return np.concatenate([image, image - 300], axis=1)
 
     ct = ct_of()
@@ -472,7 +467,7 @@ def test_no_volume_of_logits_is_ever_held() -> None:
     names = {"background": 0, **{f"organ {i}": i for i in range(1, 40)}}
     it = section(labels=names, patch_shape=(8, 16, 16), spacing_mm=(4.0, 2.0, 2.0))
 
-    def many(image: FloatArray) -> FloatArray:
+    def many(image: Float32Array) -> Float32Array:
         return np.repeat(image, 40, axis=1)
 
     ct = ct_of((160, 128, 128))
@@ -511,7 +506,7 @@ def test_progress_is_told_and_an_interruption_stops_between_patches() -> None:
 def test_a_network_that_gives_no_numbers_is_refused(value: float) -> None:
     it = section()
 
-    def broken(image: FloatArray) -> FloatArray:
+    def broken(image: Float32Array) -> Float32Array:
         out = above_zero(image)
         out[0, 1, 3, 3, 3] = value
         return out
@@ -662,7 +657,7 @@ def test_every_stored_order_is_turned_to_one_and_back(
     assert Turn.to("as_stored", own).is_none
 
 
-def rising(image: FloatArray) -> FloatArray:
+def rising(image: Float32Array) -> Float32Array:
     """An answer that turns with the axes: what is brighter than its neighbor before it along the last one."""
     rise = np.diff(image, axis=-1, prepend=image[..., :1])
     return np.concatenate([np.zeros_like(rise), rise], axis=1)

@@ -6,15 +6,14 @@ import itertools
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from scipy import ndimage
 
+from engine.arrays import Float32Array, Float64Array
 from engine.manifest import Channel, SegmentationSection
 from engine.segmentation import Segmenter
 from engine.volume import CtVolume
 from tests.support.segmentation_models import (
-    FloatArray,
     TorchSession,
     gap_of,
     manifest_of,
@@ -30,8 +29,6 @@ from tests.support.nnunet_v1_folders import v1_network  # noqa: E402 - it needs 
 
 pytestmark = needs_real_ct
 
-DoubleArray = npt.NDArray[np.float64]
-
 
 def section(**changes: Any) -> SegmentationSection:
     settings: dict[str, Any] = {
@@ -46,7 +43,7 @@ def section(**changes: Any) -> SegmentationSection:
     return SegmentationSection(**{**settings, **changes})
 
 
-def resized(volume: DoubleArray, shape: list[int], order: int, axis: int | None) -> DoubleArray:
+def resized(volume: Float64Array, shape: list[int], order: int, axis: int | None) -> Float64Array:
     """``resample_data_or_seg`` of version 1, one volume."""
     if volume.shape == tuple(shape):
         return volume
@@ -69,7 +66,7 @@ def coarse_axis(*spacings: tuple[float, ...]) -> int | None:
     return None
 
 
-def reference(ct: CtVolume, networks: list[Any], it: SegmentationSection, *, mirror: bool) -> FloatArray:
+def reference(ct: CtVolume, networks: list[Any], it: SegmentationSection, *, mirror: bool) -> Float32Array:
     """Mean softmax (sigmoid) on the CT's grid: crop, transpose, resample, normalize, predict, transpose back,
     resample."""
     hu = ct.voxels_hu.astype(float)
@@ -92,7 +89,7 @@ def reference(ct: CtVolume, networks: list[Any], it: SegmentationSection, *, mir
     return out
 
 
-def tiled(image: FloatArray, network: Any, it: SegmentationSection, *, mirror: bool) -> FloatArray:
+def tiled(image: Float32Array, network: Any, it: SegmentationSection, *, mirror: bool) -> Float32Array:
     """``_internal_predict_3D_3Dconv_tiled`` of version 1."""
     patch, nonlinearity = it.patch_shape, (torch.sigmoid if it.regions else lambda x: torch.softmax(x, 1))
     missing = [max(p - n, 0) for p, n in zip(patch, image.shape, strict=True)]

@@ -9,16 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pytest
 
+from engine.arrays import Float32Array
 from engine.runtime.backends import open_session
 from engine.runtime.network_session import NetworkSession
 from engine.segmentation import Segmenter
-from tests.support.segmentation_models import (
-    FloatArray,
-    manifest_of,
-    needs_real_ct,
-    real_ct,
-    require_same_labels,
-)
+from tests.support.segmentation_models import manifest_of, needs_real_ct, real_ct, require_same_labels
 
 torch = pytest.importorskip("torch", reason="torch is not installed: make setup-export")
 
@@ -54,13 +49,13 @@ class RememberingSession(NetworkSession):
     def __init__(self, session: InferenceSession) -> None:
         super().__init__(session.inputs, session.outputs)
         self._session = session
-        self._seen: dict[bytes, dict[str, FloatArray]] = {}
+        self._seen: dict[bytes, dict[str, Float32Array]] = {}
 
     @property
     def backend(self) -> str:
         return self._session.backend
 
-    def run(self, inputs: dict[str, FloatArray]) -> dict[str, FloatArray]:
+    def run(self, inputs: dict[str, Float32Array]) -> dict[str, Float32Array]:
         key = inputs["image"].tobytes()
         if key not in self._seen:
             self._seen[key] = self._session.run(inputs)

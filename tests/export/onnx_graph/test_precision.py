@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from engine.arrays import Float32Array
 from engine.errors import ModelInputError, PrecisionOverflowError
 from engine.runtime.onnx_session import OnnxSession
 
@@ -29,11 +29,10 @@ from export.onnx_graph.precision import (  # noqa: E402 - it needs torch
 )
 from tests.support.networks import unet_3d, vit_block  # noqa: E402 - beside the others
 
-FloatArray = npt.NDArray[np.float32]
 IN_FP32 = {"InstanceNormalization", "LayerNormalization", "Softmax", "ReduceMean", "Sqrt", "Pow"}
 
 
-def patch(seed: int = 0, size: int = 16) -> dict[str, FloatArray]:
+def patch(seed: int = 0, size: int = 16) -> dict[str, Float32Array]:
     return {"image": np.random.default_rng(seed).normal(size=(1, 1, size, size, size)).astype(np.float32)}
 
 
@@ -42,7 +41,7 @@ def unet() -> bytes:
     return unet_3d(width=4, patch=16)
 
 
-def run(model: bytes, inputs: dict[str, FloatArray]) -> FloatArray:
+def run(model: bytes, inputs: dict[str, Float32Array]) -> Float32Array:
     with OnnxSession(model, threads=1) as session:
         (output,) = session.run(inputs).values()
     return np.asarray(output)
