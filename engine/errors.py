@@ -59,7 +59,10 @@ not an error but a :class:`engine.assessment.verification.Refusal`.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import ClassVar, TypeVar
+
+_Entry = TypeVar("_Entry")
 
 
 class ColdspotError(Exception):
@@ -382,3 +385,11 @@ class ServiceUnavailableError(ServiceError):
     """Nobody answers at the address, or the service is starting or shutting down."""
 
     code = "unavailable"
+
+
+def entry_for(kind: type[ColdspotError], table: Mapping[type[ColdspotError], _Entry]) -> _Entry:
+    """Return what a table has for an error class, or else for its nearest ancestor in the table.
+
+    A table needs an entry for :class:`ColdspotError` and for every class that differs from its parent.
+    """
+    return next(table[ancestor] for ancestor in kind.__mro__ if ancestor in table)

@@ -11,12 +11,13 @@ from typing import Annotated
 
 import typer
 
+from engine.command_line import exit_code_of, print_json
+from engine.errors import ParityError
 from export.commands.cohort import register as register_cohort_commands
-from export.commands.exit_codes import EXPLANATION, NOT_ALIKE
 from export.commands.output import (
-    errors_shown,
+    EXIT_CODES,
+    export_errors_shown,
     in_steps,
-    print_json,
     print_made,
     print_parity,
     progress_shown,
@@ -24,7 +25,7 @@ from export.commands.output import (
 
 app = typer.Typer(
     help="Make model bundles, measure them and look into them.",
-    epilog=EXPLANATION,
+    epilog=EXIT_CODES,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -69,6 +70,13 @@ class Purpose(StrEnum):
     OTHER = "other"
 
 
+class DemoStructure(StrEnum):
+    """What a demo segmenter finds."""
+
+    ZONE = "zone"
+    TUMOR = "tumor"
+
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object.")]
 _BundleFolder = Annotated[Path, typer.Argument(help="Bundle folder, models/<id>/<version>.")]
 NewBundle = Annotated[Path, typer.Option("--out", help="Folder of the new bundle; must not exist.")]
@@ -88,7 +96,7 @@ _ExportPrecisions = Annotated[
 ]
 
 
-@app.command("nnunet", epilog=EXPLANATION)
+@app.command("nnunet", epilog=EXIT_CODES)
 def nnunet(
     folder: Annotated[Path, typer.Argument(help="Trained model, nnU-Net v1 or v2: folder or zip.")],
     *,
@@ -109,7 +117,7 @@ def nnunet(
     json_output: AsJson = False,
 ) -> None:
     """Export a trained nnU-Net: networks, preprocessing and labels, compared with PyTorch."""
-    with errors_shown(as_json=json_output):
+    with export_errors_shown(as_json=json_output):
         from export.nnunet.bundle import export_nnunet  # noqa: PLC0415 - see the module's head
 
         names = _parse_labels(label or [])
@@ -133,7 +141,7 @@ def nnunet(
         print_made([written], as_json=json_output)
 
 
-@app.command("fm-lct", epilog=EXPLANATION)
+@app.command("fm-lct", epilog=EXIT_CODES)
 def fm_lct(
     checkpoint: Annotated[Path, typer.Argument(help="lung_CT_checkpoint.pth.tar.")],
     *,
@@ -154,7 +162,7 @@ def fm_lct(
     json_output: AsJson = False,
 ) -> None:
     """Export FM-LCT: 768 features of a lesion; refused unless every weight of the encoder is there."""
-    with errors_shown(as_json=json_output):
+    with export_errors_shown(as_json=json_output):
         from export.fm_lct.bundle import LICENCE, export_fm_lct  # noqa: PLC0415
 
         lesions = paired(image or [], mask or [])
@@ -174,20 +182,20 @@ def fm_lct(
         print_made([written], as_json=json_output)
 
 
-@app.command("deepsurv", epilog=EXPLANATION)
+@app.command("deepsurv", epilog=EXIT_CODES)
 @app.command("demo-risk", hidden=True)  # its name in the provenance of the bundle that ships
 def deepsurv(
     out: Annotated[Path, typer.Option("--out", help="Models folder; gets deepsurv-demo/1.0.0/.")],
     json_output: AsJson = False,
 ) -> None:
     """Fit the demo risk model on a simulated cohort: network, scaler and Breslow table as a bundle."""
-    with errors_shown(as_json=json_output):
+    with export_errors_shown(as_json=json_output):
         from export.risk_model.demo import export_demo_risk  # noqa: PLC0415
 
         print_made([export_demo_risk(out).folder], as_json=json_output)
 
 
-@app.command("engine", epilog=EXPLANATION)
+@app.command("engine", epilog=EXIT_CODES)
 def engine(
     bundle: _BundleFolder,
     target: Annotated[str, typer.Option(help="current (the GPU here), sm_86, sm_89, sm_120, …")] = "current",
@@ -197,7 +205,7 @@ def engine(
     json_output: AsJson = False,
 ) -> None:
     """Compile the networks of a bundle with TensorRT, for this device or for a GPU generation."""
-    with errors_shown(as_json=json_output):
+    with export_errors_shown(as_json=json_output):
         from export.bundle.tensorrt_plan import build_engines  # noqa: PLC0415
 
         with progress_shown() as tell:
@@ -212,7 +220,7 @@ def engine(
         print_made(made, as_json=json_output)
 
 
-@app.command("parity", epilog=EXPLANATION)
+@app.command("parity", epilog=EXIT_CODES)
 def parity(
     bundle: _BundleFolder,
     source: Annotated[
@@ -225,7 +233,7 @@ def parity(
     json_output: AsJson = False,
 ) -> None:
     """Compare what a bundle gives on every backend here with ONNX Runtime, or with its source."""
-    with errors_shown(as_json=json_output):
+    with export_errors_shown(as_json=json_output):
         from export.bundle_parity.measurement import measure_bundle  # noqa: PLC0415
 
         with progress_shown() as tell:
@@ -246,13 +254,13 @@ def parity(
             for name, reason in measured.not_run.items():
                 typer.echo(f"not run: {name}: {reason}")
         if not measured.passed:
-            raise typer.Exit(NOT_ALIKE)
+            raise SystemExit(exit_code_of(ParityError))
 
 
-@app.command("inspect", epilog=EXPLANATION)
+@app.command("inspect", epilog=EXIT_CODES)
 def inspect(bundle: _BundleFolder, json_output: AsJson = False) -> None:
     """Check a bundle as the bedside does, and print its card, files and checks."""
-    with errors_shown(as_json=json_output):
+    with export_errors_shown(as_json=json_output):
         from engine.manifest import MODEL_CARD_FILE, ParityReport  # noqa: PLC0415
         from export.bundle.inspection import describe_bundle  # noqa: PLC0415
 
@@ -271,14 +279,14 @@ def inspect(bundle: _BundleFolder, json_output: AsJson = False) -> None:
             typer.echo(f"Checked: {check}.")
 
 
-@app.command("triton", epilog=EXPLANATION)
+@app.command("triton", epilog=EXIT_CODES)
 def triton(
     bundle: _BundleFolder,
     out: Annotated[Path, typer.Option("--out", help="Model repository; made if it is not there.")],
     json_output: AsJson = False,
 ) -> None:
     """Write a Triton Inference Server model repository, for sites that outgrow one box."""
-    with errors_shown(as_json=json_output):
+    with export_errors_shown(as_json=json_output):
         from export.bundle.triton import export_triton  # noqa: PLC0415
 
         written = export_triton(bundle, out)
@@ -292,7 +300,7 @@ def train_demo(
         Path, typer.Option("--work", help="Patches and checkpoints; a stopped run goes on from there.")
     ] = Path("demo-training"),
     which: Annotated[
-        list[str] | None, typer.Option("--which", help="zone or tumor; both if left out.")
+        list[DemoStructure] | None, typer.Option("--which", help="One of the two; both if left out.")
     ] = None,
     real_ct: Annotated[
         Path | None,
@@ -306,20 +314,15 @@ def train_demo(
     json_output: AsJson = False,
 ) -> None:
     """Train the demo segmenters on painted scenes: tumor on the planning CT, zone on the verification CT."""
-    with errors_shown(as_json=json_output), progress_shown() as tell:
+    with export_errors_shown(as_json=json_output), progress_shown() as tell:
         from export.demo_segmenters import TASKS  # noqa: PLC0415
         from export.demo_segmenters import train_demo as train  # noqa: PLC0415
 
-        names = which or list(TASKS)
-        unknown = sorted(set(names) - set(TASKS))
-        if unknown:
-            raise typer.BadParameter(
-                f"{', '.join(unknown)}: there are {' and '.join(TASKS)}", param_hint="--which"
-            )
+        wanted = {choice.value for choice in which or DemoStructure}
         made = train(
             out,
             work=work,
-            which=[name for name in TASKS if name in names],
+            which=[name for name in TASKS if name in wanted],
             real_ct=real_ct,
             on_progress=in_steps(tell),
         )

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from export.commands.exit_codes import EXPLANATION
-from export.commands.output import errors_shown, in_steps, print_json, print_made, progress_shown
+from engine.command_line import print_json
+from export.commands.output import EXIT_CODES, export_errors_shown, in_steps, print_made, progress_shown
 
 if TYPE_CHECKING:
     from export.cohort.runners import CohortRunner
@@ -42,10 +42,10 @@ LICENCE_UNKNOWN = "not stated: ask whoever fitted the model before passing it on
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module to ``coldspot-export``."""
-    app.command("fit-ltp", epilog=EXPLANATION)(fit_ltp)
-    app.command("fit-survival", epilog=EXPLANATION)(fit_survival)
-    app.command("report", epilog=EXPLANATION)(report)
-    app.command("simulate-cohort", epilog=EXPLANATION)(simulate_cohort)
+    app.command("fit-ltp", epilog=EXIT_CODES)(fit_ltp)
+    app.command("fit-survival", epilog=EXIT_CODES)(fit_survival)
+    app.command("report", epilog=EXIT_CODES)(report)
+    app.command("simulate-cohort", epilog=EXIT_CODES)(simulate_cohort)
 
 
 def fit_ltp(
@@ -76,7 +76,7 @@ def fit_ltp(
     json_output: AsJson = False,
 ) -> None:
     """Fit a model of local tumor progression: measure every case, then signature, network, bundle, report."""
-    with errors_shown(as_json=json_output):
+    with export_errors_shown(as_json=json_output):
         from engine.manifest.signature import RadiomicsSettings  # noqa: PLC0415 - heavy, as in export.commands.cli
         from export.cohort.case_job import CohortSettings  # noqa: PLC0415
         from export.cohort.fitting import LtpPlan  # noqa: PLC0415
@@ -117,7 +117,7 @@ def fit_survival(
     json_output: AsJson = False,
 ) -> None:
     """Fit a survival model to a table of numeric covariates."""
-    with errors_shown(as_json=json_output):
+    with export_errors_shown(as_json=json_output):
         from export.cohort.model_names import ModelNames  # noqa: PLC0415
         from export.cohort.table_fit import fit_table  # noqa: PLC0415
 
@@ -141,7 +141,7 @@ def report(
     json_output: AsJson = False,
 ) -> None:
     """Write the report of a fit: one HTML page, with every figure as PNG and SVG beside it."""
-    with errors_shown(as_json=json_output):
+    with export_errors_shown(as_json=json_output):
         from engine.manifest import load_bundle  # noqa: PLC0415
         from export.survival_report.fit_report import read_fit_report  # noqa: PLC0415
         from export.survival_report.page import write_report  # noqa: PLC0415
@@ -159,7 +159,7 @@ def simulate_cohort(
     json_output: AsJson = False,
 ) -> None:
     """Simulate a cohort with images, to try fit-ltp on: nobody in it is a patient."""
-    with errors_shown(as_json=json_output):
+    with export_errors_shown(as_json=json_output):
         from export.cohort.simulated_images import simulate_cohort_folder  # noqa: PLC0415
 
         with progress_shown() as tell:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any, Final
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from engine.errors import BackendError, ColdspotError
+from engine.command_line import errors_shown, explain_exit_codes, print_json
+from engine.errors import BackendError
 from engine.manifest import ParityReport
-from export.commands.exit_codes import exit_code_of
+
+EXIT_CODES: Final = explain_exit_codes(0, 1, 2, 4, 5)
 
 _ShareListener = Callable[[str, float], None]
 """Told what is being done and a share from 0 to 1."""
@@ -24,35 +25,20 @@ _StepListener = Callable[[str, int, int], None]
 
 
 @contextmanager
-def errors_shown(*, as_json: bool) -> Iterator[None]:
-    """Turn errors into a message and an exit code; a traceback is never shown."""
-    try:
-        yield
-    except ColdspotError as error:
-        fail(error.code, str(error), exit_code_of(error), as_json=as_json)
-    except ModuleNotFoundError as error:
-        message = f"{error.name} is not installed; install coldspot[export] to make bundles"
-        fail(BackendError.code, message, exit_code_of(BackendError(message)), as_json=as_json)
-    except KeyboardInterrupt:
-        fail("cancelled", "stopped from the keyboard", 130, as_json=as_json)
-    except (typer.Exit, typer.BadParameter):
-        raise
-    except Exception as error:  # noqa: BLE001 - the last resort of a command
-        fail("internal_error", f"{type(error).__name__}: {error}", 1, as_json=as_json)
+def export_errors_shown(*, as_json: bool) -> Iterator[None]:
+    """Turn an error into a message and an exit code; a library that is missing is a :class:`BackendError`.
 
-
-def fail(code: str, message: str, exit_code: int, *, as_json: bool) -> NoReturn:
-    """Print an error and leave."""
-    if as_json:
-        print_json({"error": {"code": code, "message": message}})
-    else:
-        typer.echo(f"{code}: {message}", err=True)
-    raise typer.Exit(exit_code)
-
-
-def print_json(content: dict[str, Any]) -> None:
-    """Print one JSON object on stdout."""
-    sys.stdout.write(json.dumps(content, indent=2, allow_nan=False) + "\n")
+    Raises
+    ------
+    SystemExit
+    """
+    with errors_shown(as_json=as_json):
+        try:
+            yield
+        except ModuleNotFoundError as error:
+            raise BackendError(
+                f"{error.name} is not installed; install coldspot[export] to make bundles"
+            ) from error
 
 
 def print_made(paths: Iterable[Any], *, as_json: bool) -> None:

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from engine.command_line import REFUSED, errors_shown, explain_exit_codes, print_json
 from service import DISCLAIMER
-from service.commands.exit_codes import EXPLANATION, REFUSED, exit_code_of
 
 if TYPE_CHECKING:
     from service.pipeline.protocol import Pipeline
     from service.settings import Settings
 
+_EXPLANATION = explain_exit_codes(0, 1, 2, 3, 4, 5, 6, 7)
+
 app = typer.Typer(
     help=f"Is the tumor plus its 5 mm margin covered by the ablation, and where not? {DISCLAIMER}",
-    epilog=EXPLANATION,
+    epilog=_EXPLANATION,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -44,7 +42,7 @@ class Sex(StrEnum):
     MALE = "m"
 
 
-@app.command(epilog=EXPLANATION)
+@app.command(epilog=_EXPLANATION)
 def assess(
     *,
     planning: Annotated[Path, typer.Option(help="Planning CT: DICOM folder, NIfTI, NRRD or MHA.")],
@@ -75,7 +73,7 @@ def assess(
     out: _OutFolder = None,
 ) -> None:
     """Measure coverage and margin of one ablation; without --server on a service of its own."""
-    with errors_shown(json_output):
+    with errors_shown(as_json=json_output, prefix="coldspot"):
         from service.client.procedure_call import (  # noqa: PLC0415 - keeps `coldspot --help` quick
             MaskSource,
             Procedure,
@@ -104,12 +102,12 @@ def assess(
                 fetch_all(client, final, out)
         _show_assessment(assessment_json(final), json_output)
         if final.HasField("refusal"):
-            raise typer.Exit(REFUSED)
+            raise SystemExit(REFUSED)
 
 
-@app.command(epilog=EXPLANATION)
+@app.command(epilog=_EXPLANATION)
 def serve(
-    host: Annotated[str | None, typer.Option(help="_Address to listen on; loopback unless told.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on; loopback by default.")] = None,
     port: Annotated[int | None, typer.Option(help="0 takes a free one.")] = None,
     state_dir: Annotated[Path | None, typer.Option(help="Where cases live.")] = None,
     metrics_port: Annotated[int | None, typer.Option(help="Port of the Prometheus metrics.")] = None,
@@ -118,7 +116,7 @@ def serve(
     ] = None,
 ) -> None:
     """Run the service until SIGTERM; COLDSPOT_… variables and COLDSPOT_CONFIG (TOML) set the rest."""
-    with errors_shown(as_json=False):
+    with errors_shown(as_json=False, prefix="coldspot"):
         from service import server  # noqa: PLC0415
         from service.logging import configure_logging  # noqa: PLC0415
         from service.settings import read_settings  # noqa: PLC0415
@@ -139,7 +137,7 @@ def serve(
         )
 
 
-@app.command(epilog=EXPLANATION)
+@app.command(epilog=_EXPLANATION)
 def demo(
     server: _Address = None,
     seed: Annotated[int, typer.Option(help="Which phantom.")] = 0,
@@ -149,7 +147,7 @@ def demo(
     ),
 ) -> None:
     """Send a phantom of known truth through the real client and service; print true against measured."""
-    with errors_shown(json_output):
+    with errors_shown(as_json=json_output, prefix="coldspot"):
         from service.commands.demo import run_demo  # noqa: PLC0415
         from service.commands.terminal import comparison_table, progress_on_terminal  # noqa: PLC0415
 
@@ -163,7 +161,7 @@ def demo(
                 typer.echo(str(path))
 
 
-@app.command(epilog=EXPLANATION)
+@app.command(epilog=_EXPLANATION)
 def register(
     *,
     fixed: Annotated[Path, typer.Option(help="CT after the ablation: DICOM folder, NIfTI, NRRD or MHA.")],
@@ -180,7 +178,7 @@ def register(
     json_output: AsJson = False,
 ) -> None:
     """Register two CTs in this process: a fixed point p lies at p + d(p) in the moving CT."""
-    with errors_shown(json_output):
+    with errors_shown(as_json=json_output, prefix="coldspot"):
         from service.commands.registering import RegistrationRequest, register_files  # noqa: PLC0415
         from service.commands.registration_report import registration_table  # noqa: PLC0415
         from service.commands.terminal import progress_on_terminal  # noqa: PLC0415
@@ -203,10 +201,10 @@ def register(
         else:
             _print_rich(registration_table(report))
         if report["refusal"] is not None:
-            raise typer.Exit(REFUSED)
+            raise SystemExit(REFUSED)
 
 
-@app.command(epilog=EXPLANATION)
+@app.command(epilog=_EXPLANATION)
 def segment(
     *,
     model: Annotated[Path, typer.Option(help="Bundle of a segmentation model: models/<id>/<version>.")],
@@ -229,7 +227,7 @@ def segment(
     json_output: AsJson = False,
 ) -> None:
     """Segment a CT with an nnU-Net in this process; labels go to a NIfTI file."""
-    with errors_shown(json_output):
+    with errors_shown(as_json=json_output, prefix="coldspot"):
         from service.commands.segmenting import (  # noqa: PLC0415
             SegmentationRequest,
             segment_file,
@@ -246,10 +244,10 @@ def segment(
             _print_rich(segmentation_table(report))
 
 
-@app.command(epilog=EXPLANATION)
+@app.command(epilog=_EXPLANATION)
 def info(server: _Address = None, json_output: AsJson = False) -> None:
     """Say what is installed here, or what a running service is."""
-    with errors_shown(json_output):
+    with errors_shown(as_json=json_output, prefix="coldspot"):
         from service.commands.information import describe_here, describe_service, readable  # noqa: PLC0415
         from service.settings import read_settings  # noqa: PLC0415
 
@@ -257,20 +255,20 @@ def info(server: _Address = None, json_output: AsJson = False) -> None:
         _show_described(described if json_output else readable(described), json_output)
 
 
-@app.command(epilog=EXPLANATION)
+@app.command(epilog=_EXPLANATION)
 def selftest(json_output: AsJson = False) -> None:
     """Measure a phantom of known truth in this process; exit code 7 if it is measured wrongly."""
-    with errors_shown(json_output):
+    with errors_shown(as_json=json_output, prefix="coldspot"):
         from service.settings import read_settings  # noqa: PLC0415
 
         make_pipeline(read_settings()).self_test()
         _show_described({"self_test": "passed"}, json_output)
 
 
-@app.command(epilog=EXPLANATION)
+@app.command(epilog=_EXPLANATION)
 def healthcheck(server: Annotated[str, typer.Option(help="host:port")] = "127.0.0.1:50051") -> None:
     """Exit with 0 if a service is ready to measure."""
-    with errors_shown(as_json=False):
+    with errors_shown(as_json=False, prefix="coldspot"):
         from engine.errors import ServiceUnavailableError  # noqa: PLC0415
         from service.client.client import ColdspotClient  # noqa: PLC0415
 
@@ -296,37 +294,6 @@ def _parse_point(text: str) -> tuple[float, float, float]:
     except ValueError:
         raise InvalidRequestError(f"--target is X,Y,Z in LPS mm, not {text!r}", "target") from None
     return x, y, z
-
-
-@contextmanager
-def errors_shown(as_json: bool) -> Iterator[None]:
-    """Turn errors into a message and an exit code; a traceback is never shown."""
-    from engine.errors import ColdspotError  # noqa: PLC0415
-
-    try:
-        yield
-    except ColdspotError as error:
-        fail(error.code, str(error), exit_code_of(error), as_json)
-    except KeyboardInterrupt:
-        fail("cancelled", "stopped from the keyboard", 130, as_json)
-    except typer.Exit:
-        raise
-    except Exception as error:  # noqa: BLE001 - the last resort of a command
-        fail("internal_error", f"{type(error).__name__}: {error}", 1, as_json)
-
-
-def fail(code: str, message: str, exit_code: int, as_json: bool) -> NoReturn:
-    """Print an error and leave."""
-    if as_json:
-        print_json({"error": {"code": code, "message": message}})
-    else:
-        typer.echo(f"coldspot: {message}", err=True)
-    raise typer.Exit(exit_code)
-
-
-def print_json(content: dict[str, Any]) -> None:
-    """Print one JSON object on stdout."""
-    sys.stdout.write(json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 def _print_rich(content: Any) -> None:

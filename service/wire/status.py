@@ -16,37 +16,17 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from engine import errors
-from engine.errors import ColdspotError
+from engine.errors import ColdspotError, entry_for
 
 _DOMAIN: Final = "coldspot"
 LONGEST_MESSAGE: Final = 1500
 """Characters of a message that travel: all details together must fit into 8 KiB of trailers."""
 
-STATUS_CODES: Final[dict[type[ColdspotError], grpc.StatusCode]] = {
+_STATUS_CODES: Final[dict[type[ColdspotError], grpc.StatusCode]] = {
     errors.ColdspotError: grpc.StatusCode.INTERNAL,
     errors.InputError: grpc.StatusCode.INVALID_ARGUMENT,
-    errors.UnreadableFileError: grpc.StatusCode.INVALID_ARGUMENT,
-    errors.NotCtError: grpc.StatusCode.INVALID_ARGUMENT,
-    errors.MixedSeriesError: grpc.StatusCode.INVALID_ARGUMENT,
-    errors.MissingSliceError: grpc.StatusCode.INVALID_ARGUMENT,
-    errors.DuplicateSlicePositionError: grpc.StatusCode.INVALID_ARGUMENT,
-    errors.NonUniformSpacingError: grpc.StatusCode.INVALID_ARGUMENT,
-    errors.GantryTiltError: grpc.StatusCode.INVALID_ARGUMENT,
-    errors.UndecodableTransferSyntaxError: grpc.StatusCode.INVALID_ARGUMENT,
-    errors.LossyCompressionError: grpc.StatusCode.INVALID_ARGUMENT,
-    errors.InvalidGeometryError: grpc.StatusCode.INVALID_ARGUMENT,
-    errors.PatientMismatchError: grpc.StatusCode.INVALID_ARGUMENT,
-    errors.GridMismatchError: grpc.StatusCode.INVALID_ARGUMENT,
-    errors.EmptyMaskError: grpc.StatusCode.INVALID_ARGUMENT,
-    errors.EstimationError: grpc.StatusCode.INVALID_ARGUMENT,
-    errors.CollinearityError: grpc.StatusCode.INVALID_ARGUMENT,
-    errors.SeparationError: grpc.StatusCode.INVALID_ARGUMENT,
-    errors.RadiomicsError: grpc.StatusCode.INVALID_ARGUMENT,
-    errors.CollapsedTextureError: grpc.StatusCode.INVALID_ARGUMENT,
-    errors.InvalidRequestError: grpc.StatusCode.INVALID_ARGUMENT,
     errors.StateError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.NotFoundError: grpc.StatusCode.NOT_FOUND,
-    errors.PreconditionError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.ConflictError: grpc.StatusCode.ALREADY_EXISTS,
     errors.ChecksumError: grpc.StatusCode.DATA_LOSS,
     errors.CapacityError: grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -54,26 +34,12 @@ STATUS_CODES: Final[dict[type[ColdspotError], grpc.StatusCode]] = {
     errors.ClientCancelledError: grpc.StatusCode.CANCELLED,
     errors.DeadlineExceededError: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.ModelError: grpc.StatusCode.FAILED_PRECONDITION,
-    errors.ManifestError: grpc.StatusCode.FAILED_PRECONDITION,
-    errors.BundleIntegrityError: grpc.StatusCode.FAILED_PRECONDITION,
-    errors.UntrustedPickleError: grpc.StatusCode.FAILED_PRECONDITION,
-    errors.SourceModelError: grpc.StatusCode.FAILED_PRECONDITION,
-    errors.PrecisionOverflowError: grpc.StatusCode.FAILED_PRECONDITION,
-    errors.ParityError: grpc.StatusCode.FAILED_PRECONDITION,
-    errors.NonFiniteOutputError: grpc.StatusCode.FAILED_PRECONDITION,
-    errors.BlankOutputError: grpc.StatusCode.FAILED_PRECONDITION,
-    errors.EngineBuildError: grpc.StatusCode.FAILED_PRECONDITION,
-    errors.EnginePlanError: grpc.StatusCode.FAILED_PRECONDITION,
-    errors.PlanIntegrityError: grpc.StatusCode.FAILED_PRECONDITION,
-    errors.PlanDeviceError: grpc.StatusCode.FAILED_PRECONDITION,
-    errors.PlanVersionError: grpc.StatusCode.FAILED_PRECONDITION,
-    errors.PlanModelError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.ModelInputError: grpc.StatusCode.INVALID_ARGUMENT,
     errors.BackendError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.SelfTestError: grpc.StatusCode.FAILED_PRECONDITION,
-    errors.ServiceError: grpc.StatusCode.INTERNAL,
     errors.ServiceUnavailableError: grpc.StatusCode.UNAVAILABLE,
 }
+"""Only the classes whose status differs from that of their parent."""
 
 _WITHOUT_DETAILS: Final[dict[grpc.StatusCode, type[ColdspotError]]] = {
     grpc.StatusCode.UNAVAILABLE: errors.ServiceUnavailableError,
@@ -92,15 +58,14 @@ def error_classes(root: type[ColdspotError] = ColdspotError) -> Iterator[type[Co
         yield from error_classes(child)
 
 
-def rich_status(error: ColdspotError) -> status_pb2.Status:
-    """Return an error as it travels.
+def status_code_of(kind: type[ColdspotError]) -> grpc.StatusCode:
+    """Return the gRPC status of an error class."""
+    return entry_for(kind, _STATUS_CODES)
 
-    Raises
-    ------
-    KeyError
-        If the table lacks the error's class; a test holds the table complete.
-    """
-    code: int = STATUS_CODES[type(error)].value[0]
+
+def rich_status(error: ColdspotError) -> status_pb2.Status:
+    """Return an error as it travels."""
+    code: int = status_code_of(type(error)).value[0]
     message = str(error)
     if len(message) > LONGEST_MESSAGE:
         message = message[:LONGEST_MESSAGE] + "…"
@@ -145,7 +110,7 @@ def _error_from_status(status: status_pb2.Status) -> ColdspotError:
             field = bad_request.field_violations[0].field
         elif detail.Unpack(retry):
             retry_after_s = retry.retry_delay.ToNanoseconds() / 1e9
-    kind = {found.code: found for found in error_classes()}.get(reason, errors.ServiceError)
+    kind = {known.code: known for known in error_classes()}.get(reason, errors.ServiceError)
     if issubclass(kind, errors.CapacityError):
         return kind(status.message, retry_after_s)
     if issubclass(kind, errors.InvalidRequestError):

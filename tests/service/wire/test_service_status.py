@@ -6,16 +6,25 @@ from google.rpc import code_pb2, status_pb2
 from grpc_status import rpc_status
 
 import engine.errors
+from engine.command_line import exit_code_of
 from engine.errors import (
+    BackendError,
     CapacityError,
     ColdspotError,
+    InputError,
+    InterruptedAssessmentError,
     InvalidRequestError,
+    ModelError,
+    PlanDeviceError,
+    PlanIntegrityError,
+    SelfTestError,
     ServiceError,
     ServiceUnavailableError,
+    StateError,
+    entry_for,
 )
-from service.commands import exit_codes
 from service.wire import status
-from service.wire.status import STATUS_CODES, error_classes, error_from_call, rich_status
+from service.wire.status import error_classes, error_from_call, rich_status, status_code_of
 
 
 class FakeCall(grpc.RpcError, grpc.Call):  # type: ignore[misc]  # grpc ships no types
@@ -72,12 +81,66 @@ def test_the_tree_was_walked() -> None:
     assert len(declared) > 30
 
 
+EXIT_CODES = {
+    2: (InputError, StateError),
+    4: (ModelError,),
+    5: (BackendError,),
+    6: (CapacityError, InterruptedAssessmentError, ServiceUnavailableError),
+    7: (SelfTestError,),
+}
+"""Exit code of a class and of all below it; 1 for any other."""
+
+STATUS_OF: dict[grpc.StatusCode, str] = {
+    grpc.StatusCode.INTERNAL: "ColdspotError ServiceError",
+    grpc.StatusCode.INVALID_ARGUMENT: (
+        "InputError UnreadableFileError NotCtError MixedSeriesError MissingSliceError "
+        "DuplicateSlicePositionError NonUniformSpacingError GantryTiltError "
+        "UndecodableTransferSyntaxError LossyCompressionError InvalidGeometryError "
+        "PatientMismatchError GridMismatchError EmptyMaskError EstimationError CollinearityError "
+        "SeparationError RadiomicsError CollapsedTextureError InvalidRequestError ModelInputError"
+    ),
+    grpc.StatusCode.FAILED_PRECONDITION: (
+        "StateError PreconditionError ModelError ManifestError BundleIntegrityError "
+        "UntrustedPickleError SourceModelError PrecisionOverflowError ParityError "
+        "NonFiniteOutputError BlankOutputError EngineBuildError EnginePlanError "
+        "PlanIntegrityError PlanDeviceError PlanVersionError PlanModelError BackendError "
+        "SelfTestError"
+    ),
+    grpc.StatusCode.NOT_FOUND: "NotFoundError",
+    grpc.StatusCode.ALREADY_EXISTS: "ConflictError",
+    grpc.StatusCode.DATA_LOSS: "ChecksumError",
+    grpc.StatusCode.RESOURCE_EXHAUSTED: "CapacityError",
+    grpc.StatusCode.ABORTED: "InterruptedAssessmentError",
+    grpc.StatusCode.CANCELLED: "ClientCancelledError",
+    grpc.StatusCode.DEADLINE_EXCEEDED: "DeadlineExceededError",
+    grpc.StatusCode.UNAVAILABLE: "ServiceUnavailableError",
+}
+"""Status of every class of the tree: a change is one of the contract with every client."""
+
+
+def test_every_class_has_its_status() -> None:
+    expected = {name: code for code, names in STATUS_OF.items() for name in names.split()}
+    assert {kind.__name__: status_code_of(kind) for kind in ALL_CLASSES} == expected
+
+
+def test_every_class_has_its_exit_code() -> None:
+    for kind in ALL_CLASSES:
+        expected = next((code for code, roots in EXIT_CODES.items() if issubclass(kind, roots)), 1)
+        assert exit_code_of(kind) == expected, kind
+
+
+def test_a_class_that_is_not_in_a_table_answers_as_its_nearest_ancestor() -> None:
+    table = {ColdspotError: "any", ModelError: "model", PlanIntegrityError: "plan"}
+    assert entry_for(PlanIntegrityError, table) == "plan"
+    assert entry_for(PlanDeviceError, table) == "model"
+    assert entry_for(CapacityError, table) == "any"
+
+
 @pytest.mark.parametrize("kind", ALL_CLASSES)
 def test_every_error_has_a_status_an_exit_code_and_a_way_back(kind: type[ColdspotError]) -> None:
     error = kind("what is wrong", 1.5) if issubclass(kind, CapacityError) else kind("what is wrong")
-    assert kind in STATUS_CODES
-    assert STATUS_CODES[kind] not in {grpc.StatusCode.OK, grpc.StatusCode.UNKNOWN}
-    assert exit_codes.exit_code_of(error) in range(1, 8)
+    assert status_code_of(kind) not in {grpc.StatusCode.OK, grpc.StatusCode.UNKNOWN}
+    assert exit_code_of(kind) in range(1, 8)
     back = over_the_wire(error)
     assert type(back) is kind
     assert str(back) == "what is wrong"
