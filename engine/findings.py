@@ -7,17 +7,63 @@ measured number is ``None``.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
+from typing import Self
 
 from engine.arrays import Float64Array
 from engine.geometry import Vector3
+from engine.model_identity import ModelIdentity
+
+
+class ContourKind(StrEnum):
+    """How a contour came about."""
+
+    NONE = "none"
+    SUPPLIED = "supplied"
+    SEGMENTED = "segmented"
+    THRESHOLDED = "thresholded"
+
+
+@dataclass(frozen=True)
+class ContourOrigin:
+    """Where a contour came from; :mod:`engine.assessment.wording` puts it into words.
+
+    Parameters
+    ----------
+    kind : ContourKind
+    model : ModelIdentity, optional
+        What drew it; there for ``SEGMENTED`` alone.
+
+    Raises
+    ------
+    ValueError
+        If the kind and the model do not fit each other.
+    """
+
+    kind: ContourKind = ContourKind.NONE
+    model: ModelIdentity | None = None
+
+    def __post_init__(self) -> None:
+        if (self.kind is ContourKind.SEGMENTED) != (self.model is not None):
+            raise ValueError("a segmented contour, and no other, has the model that drew it")
+
+    @classmethod
+    def segmented_by(cls, model: ModelIdentity) -> Self:
+        """The origin of a contour that a model drew."""
+        return cls(ContourKind.SEGMENTED, model)
+
+
+NO_CONTOUR = ContourOrigin()
+SUPPLIED = ContourOrigin(ContourKind.SUPPLIED)
+THRESHOLDED = ContourOrigin(ContourKind.THRESHOLDED)
+"""Found by its Hounsfield units."""
 
 
 @dataclass(frozen=True)
 class CoverageFinding:
     """Coverage of the target, the tumor grown by ``target_margin_mm``, by the ablation zone.
 
-    ``zone_source`` says where the zone came from (``supplied``, or the model that segmented it; empty where
-    there was none), ``zone_contour_sd_mm`` how unsure a model's contour is. With segmented masks
+    ``zone_contour_sd_mm`` is the standard deviation of a zone that a model drew. With segmented masks
     ``complete`` is None where TCR is 1 but not surely so.
     """
 
@@ -28,11 +74,11 @@ class CoverageFinding:
     lung_clipped_tcr: float | None = None
     not_assessable_share: float | None = None
     core_tcr: float | None = None
-    core_source: str = "none"
+    core_origin: ContourOrigin = NO_CONTOUR
     target_volume_ml: float | None = None
     zone_volume_ml: float | None = None
     target_margin_mm: float = 5.0
-    zone_source: str = ""
+    zone_origin: ContourOrigin = NO_CONTOUR
     zone_contour_sd_mm: float | None = None
 
 
@@ -127,15 +173,11 @@ class AlignmentFinding:
 
 @dataclass(frozen=True)
 class LesionFinding:
-    """The tumor as it was contoured in the planning CT.
-
-    ``source`` is ``supplied`` or names the model that segmented it; ``contour_sd_mm`` is how unsure a model's
-    contour is.
-    """
+    """The tumor as it was contoured in the planning CT; ``contour_sd_mm`` of a tumor that a model drew."""
 
     volume_ml: float | None
     centroid_lps_mm: Vector3 | None
     verification_centroid_lps_mm: Vector3 | None
-    source: str
+    origin: ContourOrigin
     longest_diameter_mm: float | None
     contour_sd_mm: float | None = None

@@ -18,6 +18,7 @@ from benchmarks.segmentation.standard_bundle import RISK
 from engine.assessment.verification import ClinicalInputs, assess_ablation, prepare_planning
 from engine.files.reading import read_ct, read_mask
 from engine.manifest import SegmentationSection
+from engine.model_identity import ModelIdentity
 from engine.phantoms import make_procedure
 from engine.risk.model import SurvivalModel
 from engine.segmentation import Box, Segmentation, Segmenter
@@ -120,9 +121,9 @@ class ReplacedSegmenter:
         self.network_s = 0.0
 
     @property
-    def name(self) -> str:
-        """Of the model, without the word that makes a demo model's contours doubtful: they are the supplied ones."""
-        return f"{self._model.manifest.id} {self._model.manifest.version}, output replaced"
+    def identity(self) -> ModelIdentity:
+        """The model's, and no demo's, whose contours are doubtful: these are the supplied ones."""
+        return replace(self._model.identity, demo=False)
 
     @property
     def section(self) -> SegmentationSection:

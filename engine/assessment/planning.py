@@ -10,7 +10,7 @@ from engine.assessment.wording import slice_warning
 from engine.coverage.interval import DRAWS
 from engine.coverage.ratio import TARGET_MARGIN_MM
 from engine.errors import InvalidRequestError
-from engine.findings import LesionFinding
+from engine.findings import SUPPLIED, ContourOrigin, LesionFinding
 from engine.geometry import Vector3
 from engine.kernels.backend import BackendName, resident
 from engine.refusal import Refusal, RefusalCode, RefusedError
@@ -18,7 +18,7 @@ from engine.registration.comparison import PlanningSide, match_slice_mm, plannin
 from engine.stages import Stage, StageClock, StageListener
 from engine.structures.lesion import choose_lesion, describe_lesion, grown_box_inside, touches_border
 from engine.structures.lung import segment_lung
-from engine.structures.model_contour import StructureSegmenter, source_of
+from engine.structures.model_contour import StructureSegmenter
 from engine.structures.surface import StructureSurface
 from engine.structures.tumor_search import find_tumor
 from engine.volume import CtVolume, LabelMask
@@ -122,11 +122,11 @@ def prepare_planning(
     with clock.stage(Stage.LOCATE_LESION):
         if drawn is not None:
             lesion_mask, warnings = drawn.mask, drawn.said
-            lesion = replace(describe_lesion(lesion_mask, drawn.source), contour_sd_mm=drawn.contour_sd_mm)
+            lesion = replace(describe_lesion(lesion_mask, drawn.origin), contour_sd_mm=drawn.contour_sd_mm)
         else:
             assert tumor is not None  # noqa: S101 - it was drawn otherwise
             lesion_mask, warnings = choose_lesion(tumor.require_on(planning), target_lps_mm)
-            lesion = describe_lesion(lesion_mask, "supplied")
+            lesion = describe_lesion(lesion_mask, SUPPLIED)
         refusal = _planning_refusal(planning, lesion_mask, chosen)
         surface = StructureSurface(lesion_mask)
         if refusal is None:
@@ -150,7 +150,7 @@ def _without_tumor(
 ) -> PreparedPlanning:
     """The planning side of which no tumor is known."""
     none = LabelMask(np.zeros(planning.geometry.shape_zyx, dtype=np.bool_), planning.geometry, "tumor")
-    lesion = LesionFinding(None, None, None, source_of(segmenter), None)
+    lesion = LesionFinding(None, None, None, ContourOrigin.segmented_by(segmenter.identity), None)
     return PreparedPlanning(
         planning,
         StructureSurface(none),

@@ -22,7 +22,7 @@ from engine.assessment.wording import (
     slice_warning,
     summary,
 )
-from engine.assessment.zone import SUPPLIED, ZoneContour, place_lesion, segmented_contour, supplied_contour
+from engine.assessment.zone import ZoneContour, place_lesion, segmented_contour, supplied_contour
 from engine.coverage.cold_spots import find_cold_spots
 from engine.coverage.figures import SURE_ENOUGH, find_coverage, with_interval
 from engine.coverage.grid import MeasurementField, lay_out, region_hu
@@ -30,7 +30,16 @@ from engine.coverage.interval import CoverageInterval, PoseUncertainty, coverage
 from engine.coverage.ratio import measure_coverage, uncovered_in_lung
 from engine.errors import InvalidRequestError, RadiomicsError
 from engine.files.reading import check_same_patient
-from engine.findings import AlignmentFinding, ColdSpot, CoverageFinding, LesionFinding, MarginFinding
+from engine.findings import (
+    NO_CONTOUR,
+    SUPPLIED,
+    AlignmentFinding,
+    ColdSpot,
+    ContourOrigin,
+    CoverageFinding,
+    LesionFinding,
+    MarginFinding,
+)
 from engine.geometry import apply_affine
 from engine.kernels.backend import resident
 from engine.radiomics.radscore import Radscore
@@ -40,7 +49,7 @@ from engine.registration.register import Registration, align_rigidly, refine, tr
 from engine.risk.model import SurvivalModel, SurvivalRisk
 from engine.risk.signature import radscore_for, risk_of, signature_of
 from engine.stages import Stage, StageClock, StageListener
-from engine.structures.model_contour import StructureSegmenter, source_of
+from engine.structures.model_contour import StructureSegmenter
 from engine.structures.surface import StructureSurface
 from engine.structures.zone_search import REACH_MM
 from engine.volume import CtVolume, LabelMask
@@ -139,7 +148,7 @@ class _Run:
         self.clinical, self.settings, self.zone_segmenter = clinical, settings, zone_segmenter
         self.clock = StageClock(listener)
         self.warnings = [*prepared.warnings, *verification.acquisition.warnings]
-        self.zone_source = ""  # of a refused assessment too
+        self.zone_origin = NO_CONTOUR  # of a refused assessment too
 
     def assess(
         self,
@@ -153,7 +162,7 @@ class _Run:
         with clock.stage(Stage.LOCATE_ZONE):
             self._require_measurable()
             if zone is not None:
-                self.zone_source = SUPPLIED
+                self.zone_origin = SUPPLIED
             supplied = None if zone is None else supplied_contour(self.verification, zone, core)
             place = self._place_of_lesion() if supplied is None else None
         if supplied is None:
@@ -218,7 +227,7 @@ class _Run:
                 self.prepared.lesion, volume_ml=None, longest_diameter_mm=None, contour_sd_mm=None
             ),
             coverage=CoverageFinding(
-                target_margin_mm=self.settings.target_margin_mm, zone_source=self.zone_source
+                target_margin_mm=self.settings.target_margin_mm, zone_origin=self.zone_origin
             ),
             alignment=AlignmentFinding(
                 "none",
@@ -251,7 +260,7 @@ class _Run:
     def _segmented(self, place: Registration | None, core: LabelMask | None) -> ZoneContour:
         assert place is not None  # noqa: S101 - found where no zone was supplied
         assert self.zone_segmenter is not None  # noqa: S101 - likewise
-        self.zone_source = source_of(self.zone_segmenter)
+        self.zone_origin = ContourOrigin.segmented_by(self.zone_segmenter.identity)
         tumor = apply_affine(
             np.linalg.inv(place.planning_from_verification), self._planning_side().tumor_points_lps_mm
         )
@@ -274,7 +283,7 @@ class _Run:
             )
 
     def _to_check(self) -> str:
-        return contours_to_check(self.prepared.lesion.source, self.zone_source)
+        return contours_to_check(self.prepared.lesion.origin, self.zone_origin)
 
     def _planning_side(self) -> PlanningSide:
         assert self.prepared.side is not None  # noqa: S101 - a prepared side without refusal has it
@@ -307,8 +316,8 @@ class _Run:
             grid,
             target_margin_mm=self.settings.target_margin_mm,
             zone_volume_ml=at.zone.volume_ml,
-            zone_source=self.zone_source,
-            core_source=at.core_source,
+            zone_origin=self.zone_origin,
+            core_origin=at.core_origin,
         )
         if coverage.tcr == 0.0 and at.contour_sd_mm is not None:
             raise RefusedError(
@@ -375,7 +384,7 @@ class _Run:
         coverage = CoverageFinding(
             tcr_interval_90=interval.tcr_90,
             target_margin_mm=self.settings.target_margin_mm,
-            zone_source=self.zone_source,
+            zone_origin=self.zone_origin,
             zone_contour_sd_mm=at.contour_sd_mm,
         )
         margin = MarginFinding(minimal_interval_90_mm=interval.minimal_mm_90)

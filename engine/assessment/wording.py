@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from engine.findings import ColdSpot, CoverageFinding, MarginFinding
+from engine.findings import ColdSpot, ContourKind, ContourOrigin, CoverageFinding, MarginFinding
 from engine.geometry import Vector3
 from engine.refusal import Refusal
 
@@ -14,9 +14,6 @@ THICK_SLICE_MM: Final = 2.5
 """From here on a slice distance limits the margin more than the contours do."""
 
 
-SEGMENTED: Final = "segmented by"
-"""How the source of a model's contour begins."""
-
 _JUDGEMENTS: Final = {
     True: "covers the whole target",
     False: "does not cover the whole target",
@@ -24,12 +21,35 @@ _JUDGEMENTS: Final = {
 }
 
 
-def contours_to_check(tumor_source: str, zone_source: str) -> str:
+_CORE_SOURCES: Final = {
+    ContourKind.NONE: "none",
+    ContourKind.SUPPLIED: "supplied",
+    ContourKind.SEGMENTED: "segmented",
+    ContourKind.THRESHOLDED: "found",
+}
+
+
+def contour_source(origin: ContourOrigin) -> str:
+    """Say where a contour came from; empty where there is none.
+
+    Of a demo model the words "demo model" are part of it.
+    """
+    if origin.model is not None:
+        return f"segmented by {origin.model}"
+    return "" if origin.kind is ContourKind.NONE else str(origin.kind)
+
+
+def core_source(origin: ContourOrigin) -> str:
+    """Say in one word where the dense core of a zone came from."""
+    return _CORE_SOURCES[origin.kind]
+
+
+def contours_to_check(tumor: ContourOrigin, zone: ContourOrigin) -> str:
     """Say which contours a model drew; empty where all were supplied."""
     drawn = [
-        f"{name} {source}"
-        for name, source in (("tumor", tumor_source), ("ablation zone", zone_source))
-        if source.startswith(SEGMENTED)
+        f"{name} {contour_source(origin)}"
+        for name, origin in (("tumor", tumor), ("ablation zone", zone))
+        if origin.model is not None
     ]
     return f"Contours to be checked by a reader: {', '.join(drawn)}." if drawn else ""
 

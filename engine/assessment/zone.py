@@ -7,17 +7,16 @@ from functools import cached_property
 from typing import Final
 
 from engine.arrays import Float64Array
+from engine.findings import NO_CONTOUR, SUPPLIED, THRESHOLDED, ContourOrigin
 from engine.kernels.backend import BackendName
 from engine.refusal import RefusalCode, RefusedError
 from engine.registration.comparison import PlanningSide
 from engine.registration.register import Registration, translate
 from engine.structures.lesion import find_core, touches_border
-from engine.structures.model_contour import StructureSegmenter, segment_parts, source_of
+from engine.structures.model_contour import StructureSegmenter, segment_parts
 from engine.structures.surface import StructureSurface
 from engine.structures.zone_search import find_zone
 from engine.volume import CtVolume, LabelMask
-
-SUPPLIED: Final = "supplied"
 
 _UNLIKE: Final = (RefusalCode.ALIGNMENT_RESIDUAL_TOO_HIGH, RefusalCode.WRONG_SIDE)
 """Refusals that a zone which is taken for evidence can cause."""
@@ -31,8 +30,7 @@ class ZoneContour:
     ----------
     zone : LabelMask
     core : LabelMask or None
-    source, core_source : str
-        ``supplied``, or where else they came from.
+    origin, core_origin : ContourOrigin
     contour_sd_mm : float, optional
         Of a zone that a model drew.
     cautious : LabelMask, optional
@@ -43,8 +41,8 @@ class ZoneContour:
 
     zone: LabelMask
     core: LabelMask | None
-    source: str
-    core_source: str
+    origin: ContourOrigin
+    core_origin: ContourOrigin
     contour_sd_mm: float | None = None
     cautious: LabelMask | None = None
     said: tuple[str, ...] = ()
@@ -80,7 +78,7 @@ def supplied_contour(verification: CtVolume, zone: LabelMask, core: LabelMask | 
     if core is not None:
         return ZoneContour(zone, core.require_on(verification), SUPPLIED, SUPPLIED)
     found = find_core(verification, zone)
-    return ZoneContour(zone, found, SUPPLIED, "none" if found is None else "found")
+    return ZoneContour(zone, found, SUPPLIED, NO_CONTOUR if found is None else THRESHOLDED)
 
 
 def segmented_contour(
@@ -103,12 +101,12 @@ def segmented_contour(
     found = find_zone(verification, segmenter, tumor_points_lps_mm, backend=backend)
     drawn = found.zone
     _require_uncut(drawn.mask)
-    core_source = found.core_source if supplied is None else SUPPLIED
+    core_origin = found.core_origin if supplied is None else SUPPLIED
     return ZoneContour(
         drawn.mask,
         found.core if supplied is None else supplied,
-        source_of(segmenter),
-        core_source,
+        drawn.origin,
+        core_origin,
         drawn.contour_sd_mm,
         drawn.cautious,
         drawn.said,

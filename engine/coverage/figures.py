@@ -10,7 +10,7 @@ import numpy as np
 from engine.coverage.grid import MeasurementField
 from engine.coverage.interval import CoverageInterval
 from engine.coverage.ratio import margin_shares, measure_coverage, not_assessable_share
-from engine.findings import CoverageFinding, MarginFinding
+from engine.findings import ContourOrigin, CoverageFinding, MarginFinding
 
 SURE_ENOUGH: Final = 0.9
 """A zone or tumor that a model drew is called completely covered from this probability on."""
@@ -21,8 +21,8 @@ def find_coverage(
     *,
     target_margin_mm: float,
     zone_volume_ml: float,
-    zone_source: str,
-    core_source: str,
+    zone_origin: ContourOrigin,
+    core_origin: ContourOrigin,
 ) -> tuple[CoverageFinding, MarginFinding]:
     """Measure coverage and margin, of the zone and of its dense core.
 
@@ -30,8 +30,7 @@ def find_coverage(
     ----------
     grid : MeasurementField
     target_margin_mm, zone_volume_ml : float
-    zone_source, core_source : str
-        Where both came from.
+    zone_origin, core_origin : ContourOrigin
 
     Returns
     -------
@@ -52,11 +51,11 @@ def find_coverage(
         lung_clipped_tcr=in_lung.tcr,
         not_assessable_share=not_assessable_share(grid, target_margin_mm),
         core_tcr=None if core is None else core.tcr,
-        core_source=core_source,
+        core_origin=core_origin,
         target_volume_ml=whole.target_ml,
         zone_volume_ml=zone_volume_ml,
         target_margin_mm=target_margin_mm,
-        zone_source=zone_source,
+        zone_origin=zone_origin,
     )
     margin = MarginFinding(
         minimal_mm=whole.minimal_mm,

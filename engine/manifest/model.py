@@ -19,6 +19,7 @@ from engine.manifest.features import FeatureSection
 from engine.manifest.parity import ParityReport
 from engine.manifest.segmentation import SegmentationSection
 from engine.manifest.survival import Parity, SurvivalSection
+from engine.model_identity import ModelIdentity
 
 MANIFEST_FILE = "manifest.json"
 MODEL_FILE = "model.onnx"
@@ -81,6 +82,11 @@ class ModelManifest(Section):
     survival: SurvivalSection | None = None
     segmentation: SegmentationSection | None = None
     features: FeatureSection | None = None
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """Which model this is."""
+        return ModelIdentity(self.id, self.version, self.files[MODEL_FILE], self.demo)
 
     @model_serializer(mode="wrap")
     def _without_what_says_nothing(self, inner: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from engine.errors import ManifestError, ModelError
 from engine.manifest import Bundle, Precision, load_bundle
 from engine.manifest.features import FEATURES, PATCH
+from engine.model_identity import ModelIdentity
 from engine.response.patch import lesion_patch
 from engine.runtime.onnx_session import OnnxSession
 from engine.runtime.session import InferenceSession
@@ -38,7 +39,7 @@ class LungFeatureModel:
         self.manifest = bundle.manifest
         section = self.manifest.features
         if section is None:
-            raise ManifestError(f"{self.name} is a {self.manifest.kind} model; give a feature model here")
+            raise ManifestError(f"{self.identity} is a {self.manifest.kind} model; give a feature model here")
         self.section = section
         self._session = session
         self._require_tensors()
@@ -77,9 +78,9 @@ class LungFeatureModel:
             raise
 
     @property
-    def name(self) -> str:
-        """Model id and version, marked if it is a demo."""
-        return f"{self.manifest.id} {self.manifest.version}" + (" (demo model)" if self.manifest.demo else "")
+    def identity(self) -> ModelIdentity:
+        """Which model it is."""
+        return self.manifest.identity
 
     @property
     def backend(self) -> str:
@@ -112,7 +113,7 @@ class LungFeatureModel:
         features: npt.NDArray[np.float32] = self._session.run({PATCH: patch[None, None]})[FEATURES][0]
         if not np.isfinite(features).all():
             raise ModelError(
-                f"{self.name} gives features that are not finite on {self.backend}; use the variant fp32"
+                f"{self.identity} gives features that are not finite on {self.backend}; use the variant fp32"
             )
         return features
 
@@ -140,5 +141,5 @@ class LungFeatureModel:
         expected = {PATCH: (1, *section.patch_shape), FEATURES: (section.feature_count,)}
         if (session.inputs, session.outputs) != (manifest.inputs, manifest.outputs) or shapes != expected:
             raise ManifestError(
-                f"{self.name}: the network takes and gives other tensors than its manifest says; export again"
+                f"{self.identity}: the network takes and gives other tensors than its manifest says; export again"
             )

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from engine.arrays import Float64Array
 from engine.errors import InvalidRequestError, ManifestError, ModelError, ModelInputError
 from engine.manifest import Bernoulli, Bundle, Covariate, LogNormal, Normal, load_bundle
+from engine.model_identity import ModelIdentity
 from engine.risk.incidence import cumulative_incidence, mean_survival
 from engine.runtime.onnx_session import OnnxSession
 
@@ -48,6 +49,7 @@ class SurvivalRisk:
     probability: tuple[float, ...]
     band_90: tuple[tuple[float, float], ...]
     model: str
+    identity: ModelIdentity
     statements: tuple[str, ...]
     flags: tuple[str, ...]
     probability_if_complete: tuple[float, ...] = ()
@@ -219,6 +221,7 @@ class SurvivalModel:
                 for p, low, high in zip(estimate, *band, strict=True)
             ),
             model=self.description,
+            identity=self.manifest.identity,
             statements=self._statements(probability_complete, estimate, band, if_complete),
             flags=tuple(flags),
             probability_if_complete=tuple(float(p) for p in if_complete),

@@ -23,6 +23,7 @@ from engine.manifest import (
     SegmentationSection,
     load_bundle,
 )
+from engine.model_identity import ModelIdentity
 from engine.runtime.backends import BackendTiming, fastest_backend, open_session
 from engine.runtime.session import InferenceSession
 from engine.segmentation.orientation import Turn
@@ -45,8 +46,7 @@ class Segmentation:
         The CT's own grid, or its crop to the region asked for.
     section : SegmentationSection
         Of the model: what the numbers mean.
-    model : str
-        Model id and version, marked if it is a demo.
+    model : ModelIdentity
     backend : str
         What computed it.
     patches : int
@@ -58,7 +58,7 @@ class Segmentation:
     labels: UInt8Array
     geometry: VolumeGeometry
     section: SegmentationSection
-    model: str
+    model: ModelIdentity
     backend: str
     patches: int
     probability: Float16Array | None = None
@@ -127,10 +127,10 @@ class Segmenter:
         section = self.manifest.segmentation
         if section is None:
             raise ManifestError(
-                f"{self.name} is a {self.manifest.kind} model; give a segmentation model here"
+                f"{self.identity} is a {self.manifest.kind} model; give a segmentation model here"
             )
         if len(section.channels) != 1:
-            raise ManifestError(f"{self.name} takes {len(section.channels)} images; a CT is one")
+            raise ManifestError(f"{self.identity} takes {len(section.channels)} images; a CT is one")
         if not sessions or batch < 1:
             raise InvalidRequestError("a segmenter needs a network and a batch of at least one patch")
         self.section: SegmentationSection = section
@@ -141,9 +141,9 @@ class Segmenter:
         self._window = SlidingWindow(section, self._sessions, batch)
 
     @property
-    def name(self) -> str:
-        """Model id and version, marked if it is a demo."""
-        return f"{self.manifest.id} {self.manifest.version}" + (" (demo model)" if self.manifest.demo else "")
+    def identity(self) -> ModelIdentity:
+        """Which model it is."""
+        return self.manifest.identity
 
     @property
     def backend(self) -> str:
@@ -232,7 +232,7 @@ class Segmenter:
             labels,
             ct.geometry if around is None else ct.geometry.crop(region.start, region.stop),
             self.section,
-            self.name,
+            self.identity,
             self.backend,
             self.patch_count(image),
             None if foreground is None else np.ascontiguousarray(foreground[inner]),
@@ -306,7 +306,7 @@ class Segmenter:
             fits = found is not None and len(found.shape) == 5
             if found is None or not fits or not _agree(found.shape[1:], (channels, *patch)):
                 raise ManifestError(
-                    f"{self.name}: its manifest says that the network {role} {name} of (batch, {channels}, "
+                    f"{self.identity}: its manifest says that the network {role} {name} of (batch, {channels}, "
                     f"{', '.join(map(str, patch))}), its file says otherwise; export it again"
                 )
 

@@ -7,7 +7,7 @@ has to give labels and finite probabilities.
 from __future__ import annotations
 
 from functools import cache
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -33,15 +33,7 @@ _SIZE_MM: Final = 90.0
 _SEED: Final = 4
 
 
-class _TestedSegmenter(StructureSegmenter, Protocol):
-    """A segmentation model that says whether it is a demo."""
-
-    @property
-    def demo(self) -> bool:
-        """Whether it is a demo model."""
-
-
-def require_segmenters(tumor: _TestedSegmenter | None, zone: _TestedSegmenter | None) -> dict[str, float]:
+def require_segmenters(tumor: StructureSegmenter | None, zone: StructureSegmenter | None) -> dict[str, float]:
     """Segment a phantom with the models that are there.
 
     Returns
@@ -58,9 +50,9 @@ def require_segmenters(tumor: _TestedSegmenter | None, zone: _TestedSegmenter | 
     phantom = _phantom()
     found = {}
     if tumor is not None:
-        found[tumor.name] = _tested(tumor, phantom.planning, phantom.tumor)
+        found[str(tumor.identity)] = _tested(tumor, phantom.planning, phantom.tumor)
     if zone is not None:
-        found[zone.name] = _tested(zone, phantom.verification, phantom.zone)
+        found[str(zone.identity)] = _tested(zone, phantom.verification, phantom.zone)
     return found
 
 
@@ -69,7 +61,7 @@ def _phantom() -> PhantomProcedure:
     return make_procedure(_SEED, kind="complete", size_mm=_SIZE_MM)
 
 
-def _tested(segmenter: _TestedSegmenter, ct: CtVolume, truth: LabelMask) -> float:
+def _tested(segmenter: StructureSegmenter, ct: CtVolume, truth: LabelMask) -> float:
     center = ct.geometry.to_lps(np.argwhere(truth.voxels).mean(axis=0))
     x, y, z = (float(v) for v in center)
     place: Vector3 = (x, y, z)
@@ -83,12 +75,12 @@ def _tested(segmenter: _TestedSegmenter, ct: CtVolume, truth: LabelMask) -> floa
         or probability.max() > 1.001
     ):
         raise SelfTestError(
-            f"{segmenter.name} gives labels or probabilities that there are none; export it again"
+            f"{segmenter.identity} gives labels or probabilities that there are none; export it again"
         )
     dice = _dice(drawn.labels > 0, drawn.geometry.to_lps((0.0, 0.0, 0.0)), ct, truth)
-    if segmenter.demo and dice < LEAST_DICE:
+    if segmenter.identity.demo and dice < LEAST_DICE:
         raise SelfTestError(
-            f"{segmenter.name} finds its phantom's structure with a Dice coefficient of {dice:.2f} only (at least "
+            f"{segmenter.identity} finds its phantom's structure with a Dice coefficient of {dice:.2f} only (at least "
             f"{LEAST_DICE:g}); install it again, or choose another segmentation_backend"
         )
     return dice

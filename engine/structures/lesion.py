@@ -12,7 +12,7 @@ from scipy.spatial.distance import pdist
 
 from engine.arrays import Float64Array
 from engine.errors import InvalidRequestError
-from engine.findings import LesionFinding
+from engine.findings import ContourOrigin, LesionFinding
 from engine.geometry import Vector3, VolumeGeometry
 from engine.kernels.components import find_components
 from engine.structures.surface import tight_crop
@@ -69,7 +69,7 @@ def choose_lesion(tumor: LabelMask, target_lps_mm: Vector3 | None) -> tuple[Labe
     return chosen, (f"of {len(parts)} parts of the tumor mask the one at the target was measured",)
 
 
-def describe_lesion(tumor: LabelMask, source: str) -> LesionFinding:
+def describe_lesion(tumor: LabelMask, origin: ContourOrigin) -> LesionFinding:
     """Volume, centroid and longest diameter of a tumor mask."""
     crop = tight_crop(tumor, pad_voxels=0)
     center = crop.geometry.to_lps(np.array(ndimage.center_of_mass(crop.voxels)))
@@ -77,7 +77,7 @@ def describe_lesion(tumor: LabelMask, source: str) -> LesionFinding:
         volume_ml=tumor.volume_ml,
         centroid_lps_mm=(float(center[0]), float(center[1]), float(center[2])),
         verification_centroid_lps_mm=None,
-        source=source,
+        origin=origin,
         longest_diameter_mm=longest_diameter_mm(tumor),
     )
 

@@ -1,4 +1,4 @@
-"""A contour that a model drew: laid on its CT, with the words that say so and its own doubt.
+"""A contour that a model drew: laid on its CT, with its origin and its own doubt.
 
 Tumor and ablation zone are segmented in a box around a place. What comes back is cut into its connected
 parts; :mod:`engine.structures.tumor_search` and :mod:`engine.structures.zone_search` choose among them.
@@ -15,11 +15,13 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from engine.arrays import Float64Array
+from engine.findings import ContourOrigin
 from engine.geometry import Vector3, VolumeGeometry
 from engine.kernels.backend import BackendName
 from engine.kernels.components import Components, find_components
 from engine.kernels.distance import signed_distance_mm, surface_points_mm
-from engine.manifest import DEMO_MODEL, SegmentationSection
+from engine.manifest import SegmentationSection
+from engine.model_identity import ModelIdentity
 from engine.segmentation import Box
 from engine.volume import CtVolume, LabelMask
 
@@ -70,8 +72,8 @@ class StructureSegmenter(Protocol):
     """What draws a structure on a CT: :class:`engine.segmentation.Segmenter`."""
 
     @property
-    def name(self) -> str:
-        """Model id and version, marked if it is a demo model."""
+    def identity(self) -> ModelIdentity:
+        """Which model it is."""
 
     @property
     def section(self) -> SegmentationSection:
@@ -89,8 +91,7 @@ class ModelContour:
     ----------
     mask : LabelMask
         On the grid of the CT.
-    source : str
-        The words that stand beside it: which model, and whether it is a demo model.
+    origin : ContourOrigin
     contour_sd_mm : float
         Standard deviation of the contour as a whole.
     cautious : LabelMask
@@ -101,7 +102,7 @@ class ModelContour:
     """
 
     mask: LabelMask
-    source: str
+    origin: ContourOrigin
     contour_sd_mm: float
     cautious: LabelMask
     said: tuple[str, ...] = ()
@@ -212,14 +213,9 @@ def segment_parts(
     return Parts(ct, found.geometry, found.labels, probability, components)
 
 
-def source_of(segmenter: StructureSegmenter) -> str:
-    """The words that stand beside what a model drew."""
-    return f"segmented by {segmenter.name}"
-
-
-def least_sd_mm(segmenter: StructureSegmenter) -> float:
+def min_contour_sd_mm(model: ModelIdentity) -> float:
     """Standard deviation that a model's contours have however sure it is of them."""
-    return DEMO_SD_MM if DEMO_MODEL in segmenter.name else READER_SD_MM
+    return DEMO_SD_MM if model.demo else READER_SD_MM
 
 
 def model_sd_mm(probability: Share, spacing_zyx_mm: Sequence[float]) -> float:

@@ -12,6 +12,7 @@ import numpy as np
 from scipy import ndimage
 
 from engine.errors import InvalidRequestError
+from engine.findings import ContourOrigin
 from engine.geometry import Vector3
 from engine.kernels.backend import BackendName
 from engine.refusal import LesionCandidate, RefusalCode, RefusedError
@@ -21,9 +22,8 @@ from engine.structures.model_contour import (
     ModelContour,
     Parts,
     StructureSegmenter,
-    least_sd_mm,
+    min_contour_sd_mm,
     segment_parts,
-    source_of,
 )
 from engine.volume import CtVolume
 
@@ -175,8 +175,8 @@ def _candidate(parts: Parts, part: int) -> LesionCandidate:
 def _contour(parts: Parts, part: int, segmenter: StructureSegmenter, said: tuple[str, ...]) -> ModelContour:
     mask = parts.on_ct(parts.voxels(part), "tumor")
     cautious = parts.on_ct(parts.grown_to(part, DOUBTFUL), "tumor")
-    sd_mm = parts.contour_sd_mm(part, least_sd_mm(segmenter))
-    return ModelContour(mask, source_of(segmenter), sd_mm, cautious, said)
+    sd_mm = parts.contour_sd_mm(part, min_contour_sd_mm(segmenter.identity))
+    return ModelContour(mask, ContourOrigin.segmented_by(segmenter.identity), sd_mm, cautious, said)
 
 
 def _lung_share(parts: Parts, part: int) -> float:

@@ -16,6 +16,7 @@ from scipy import ndimage
 from scipy.spatial import KDTree
 
 from engine.arrays import Float64Array
+from engine.findings import NO_CONTOUR, THRESHOLDED, ContourOrigin
 from engine.kernels.backend import BackendName
 from engine.kernels.components import find_components
 from engine.refusal import LesionCandidate, RefusalCode, RefusedError
@@ -27,9 +28,8 @@ from engine.structures.model_contour import (
     ModelContour,
     Parts,
     StructureSegmenter,
-    least_sd_mm,
+    min_contour_sd_mm,
     segment_parts,
-    source_of,
 )
 from engine.volume import CtVolume, LabelMask
 
@@ -52,11 +52,11 @@ _LEAST_SAID_ML: Final = 0.1
 
 @dataclass(frozen=True, eq=False)
 class FoundZone:
-    """The zone, and its dense core with where it came from (``segmented``, ``found`` or ``none``)."""
+    """The zone, and its dense core with where that came from."""
 
     zone: ModelContour
     core: LabelMask | None
-    core_source: str
+    core_origin: ContourOrigin
 
 
 def find_zone(
@@ -125,16 +125,16 @@ def _found(
         for part in listed
     )
     cautious = parts.on_ct(parts.shrunk_to(chosen, SURE), "ablation zone")
-    sd_mm = parts.contour_sd_mm(chosen, least_sd_mm(segmenter))
-    contour = ModelContour(mask, source_of(segmenter), sd_mm, cautious, said)
+    sd_mm = parts.contour_sd_mm(chosen, min_contour_sd_mm(segmenter.identity))
+    contour = ModelContour(mask, ContourOrigin.segmented_by(segmenter.identity), sd_mm, cautious, said)
     label = segmenter.section.labels.get("core")
     if label is None:
         core = find_core(verification, mask)
-        return FoundZone(contour, core, "none" if core is None else "found")
+        return FoundZone(contour, core, NO_CONTOUR if core is None else THRESHOLDED)
     core = parts.on_ct(parts.voxels(chosen) & (parts.labels == label), "ablation core")
     if core.volume_ml < LEAST_CORE_ML:
-        return FoundZone(contour, None, "none")
-    return FoundZone(contour, core, "segmented")
+        return FoundZone(contour, None, NO_CONTOUR)
+    return FoundZone(contour, core, contour.origin)
 
 
 def _at_lesion(parts: Parts, tumor_points_lps_mm: Float64Array) -> tuple[list[int], list[float]]:

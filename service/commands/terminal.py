@@ -10,8 +10,6 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from engine.assessment.wording import SEGMENTED
-from engine.manifest import DEMO_MODEL
 from service import DISCLAIMER
 
 NOT_GIVEN = "-"
@@ -81,7 +79,7 @@ def _rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
             yield f"Candidate {rank}", f"{number(candidate['volume_ml'], 2)} mL at LPS ({place}) mm"
     coverage, margin = report["coverage"], report["margin"]
     yield from _contour_rows(report)
-    mark = _drawn_mark(report["lesion"]["source"], coverage["zone_source"])
+    mark = _drawn_mark(report["lesion"]["origin"], coverage["zone_origin"])
     yield "Target coverage (TCR)", with_interval(coverage["tcr"], coverage["tcr_interval_90"], 3) + mark
     yield (
         "Complete",
@@ -126,29 +124,23 @@ def _rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
 def _contour_rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Who drew tumor and zone, where it was a model."""
     lesion, coverage = report["lesion"], report["coverage"]
-    for name, source, volume_ml, sd_mm in (
-        ("Tumor", lesion["source"], lesion["volume_ml"], lesion["contour_sd_mm"]),
-        (
-            "Ablation zone",
-            coverage["zone_source"],
-            coverage["zone_volume_ml"],
-            coverage["zone_contour_sd_mm"],
-        ),
-    ):
-        if _drawn_mark(source):
+    contours = (
+        ("Tumor", lesion, "source", "origin", "volume_ml", "contour_sd_mm"),
+        ("Ablation zone", coverage, "zone_source", "zone_origin", "zone_volume_ml", "zone_contour_sd_mm"),
+    )
+    for name, finding, *keys in contours:
+        source, origin, volume_ml, sd_mm = (finding[key] for key in keys)
+        if origin["model"] is not None:
             yield name, f"{source}; {number(volume_ml, 2)} mL, contour ± {number(sd_mm, 1)} mm"
 
 
-def _drawn_mark(*sources: str | None) -> str:
+def _drawn_mark(*origins: dict[str, Any]) -> str:
     """What stands beside a figure that rests on a model's contours; empty where all were supplied."""
-    drawn = [source for source in sources if source and source.startswith(SEGMENTED)]
-    if not drawn:
+    models = [origin["model"] for origin in origins if origin["model"] is not None]
+    if not models:
         return ""
-    return (
-        f", on contours of a {DEMO_MODEL}"
-        if any(DEMO_MODEL in one for one in drawn)
-        else ", on contours of a model"
-    )
+    demo = any(model["demo"] for model in models)
+    return ", on contours of a demo model" if demo else ", on contours of a model"
 
 
 def _risk_rows(risk: dict[str, Any]) -> Iterator[tuple[str, str]]:

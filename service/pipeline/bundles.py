@@ -16,6 +16,7 @@ from service.pipeline.protocol import ModelDescription
 
 if TYPE_CHECKING:
     from engine.manifest import SegmentationSection
+    from engine.model_identity import ModelIdentity
     from engine.segmentation import Box, Segmentation, Segmenter
     from engine.segmentation.sliding_window import ProgressListener
     from engine.stages import StageListener
@@ -142,15 +143,9 @@ class InstalledSegmenter:
         self._opened: Segmenter | None = None
 
     @property
-    def demo(self) -> bool:
-        """Whether it is a demo model."""
-        return self._bundle.manifest.demo
-
-    @property
-    def name(self) -> str:
-        """Model id and version, marked if it is a demo model."""
-        manifest = self._bundle.manifest
-        return f"{manifest.id} {manifest.version}" + (" (demo model)" if manifest.demo else "")
+    def identity(self) -> ModelIdentity:
+        """Which model it is."""
+        return self._bundle.manifest.identity
 
     @property
     def section(self) -> SegmentationSection:
@@ -232,9 +227,9 @@ class _InterruptibleSegmenter:
         self._segmenter, self._listener = segmenter, listener
 
     @property
-    def name(self) -> str:
-        """Model id and version, marked if it is a demo model."""
-        return self._segmenter.name
+    def identity(self) -> ModelIdentity:
+        """Which model it is."""
+        return self._segmenter.identity
 
     @property
     def section(self) -> SegmentationSection:

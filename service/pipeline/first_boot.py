@@ -204,7 +204,7 @@ def require_reference_answer(folder: Path, opened: Segmenter, choice: RecordedCh
     tolerance = _recorded_tolerance(opened.manifest)
     if not measured <= tolerance:  # so that NaN is refused too
         raise ParityError(
-            f"{opened.name} with {opened.backend} differs from {REFERENCE} by {measured:g}, and its bundle allows "
+            f"{opened.identity} with {opened.backend} differs from {REFERENCE} by {measured:g}, and its bundle allows "
             f"{tolerance:g}; choose another segmentation_backend, or remove its engine and start again"
         )
     _log.info(

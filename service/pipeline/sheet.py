@@ -12,8 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from engine.assessment.wording import DISCLAIMER, SEGMENTED, contours_to_check
-from engine.manifest import DEMO_MODEL
+from engine.assessment.wording import DISCLAIMER, contours_to_check
 from service.commands.terminal import alignment_line
 
 if TYPE_CHECKING:
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from engine.assessment.verification import AblationAssessment, AssessmentMaps
+    from engine.findings import ContourOrigin
 
 _LUNG_WINDOW_HU = (-1250.0, 250.0)
 """Level -500, width 1500: the usual lung window."""
@@ -135,7 +135,7 @@ def _headline(assessment: AblationAssessment) -> str:
         quality.inverse_consistency_mm if quality else None,
         quality.convergence if quality else None,
     )
-    to_check = contours_to_check(assessment.lesion.source, coverage.zone_source)
+    to_check = contours_to_check(assessment.lesion.origin, coverage.zone_origin)
     figures = (
         f"TCR {coverage.tcr:.3f} (90 %: {low:.3f} to {high:.3f}) · minimal margin {margin.minimal_mm:.1f} mm · "
         f"P(complete) {coverage.probability_complete:.2f}"
@@ -145,8 +145,8 @@ def _headline(assessment: AblationAssessment) -> str:
 
 
 def _legend(assessment: AblationAssessment) -> list[Any]:
-    tumor = _by_demo(assessment.lesion.source)
-    zone = _by_demo(assessment.coverage.zone_source)
+    tumor = _mark(assessment.lesion.origin)
+    zone = _mark(assessment.coverage.zone_origin)
     return [
         Line2D([], [], color=_TUMOR_COLOR, label=f"tumor{tumor}"),
         Line2D([], [], color=_TARGET_COLOR, linestyle="dashed", label="target (tumor + margin)"),
@@ -155,7 +155,8 @@ def _legend(assessment: AblationAssessment) -> list[Any]:
     ]
 
 
-def _by_demo(source: str) -> str:
-    if not source.startswith(SEGMENTED):
+def _mark(origin: ContourOrigin) -> str:
+    """What the legend adds to a contour that a model drew."""
+    if origin.model is None:
         return ""
-    return f" ({DEMO_MODEL})" if DEMO_MODEL in source else " (by a model)"
+    return " (demo model)" if origin.model.demo else " (by a model)"

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from coldspot.v1 import assessment_pb2
 
 from engine import __version__
-from engine.assessment.wording import SEGMENTED
 from service import DISCLAIMER
 
 if TYPE_CHECKING:
     from engine.assessment.verification import AblationAssessment
+    from engine.model_identity import ModelIdentity
     from service.cases.selection import PlanningSide, VerificationSide
     from service.pipeline.protocol import ModelDescription, PipelineDescription
 
@@ -27,9 +27,9 @@ def provenance_message(
     assessment_id: str,
 ) -> assessment_pb2.Provenance:
     """Return the provenance of an assessment; digests are those of the uploaded bytes."""
-    risk_model = next((model for model in description.models if _made(assessment, model.name)), None)
-    tumor_model = _drew(assessment.lesion.source, description)
-    zone_model = _drew(assessment.coverage.zone_source, description)
+    risk_model = None if assessment.risk is None else _described(assessment.risk.identity, description)
+    tumor_model = _described(assessment.lesion.origin.model, description)
+    zone_model = _described(assessment.coverage.zone_origin.model, description)
     return assessment_pb2.Provenance(
         software=f"coldspot {__version__}",
         disclaimer=DISCLAIMER,
@@ -55,10 +55,16 @@ def provenance_message(
     )
 
 
-def _drew(source: str, description: PipelineDescription) -> ModelDescription | None:
-    """The model that a contour's source names."""
-    named = (model for model in description.models if f"{SEGMENTED} {model.name} {model.version}" in source)
-    return next(named, None)
+def _described(identity: ModelIdentity | None, description: PipelineDescription) -> ModelDescription | None:
+    """The model of an identity among those that are loaded."""
+    if identity is None:
+        return None
+    same = (
+        model
+        for model in description.models
+        if (model.name, model.version) == (identity.id, identity.version)
+    )
+    return next(same, None)
 
 
 def _backends(general: str, drew: tuple[ModelDescription | None, ...]) -> str:
@@ -76,8 +82,3 @@ def backend_in_words(model: ModelDescription) -> str:
 def _registration(method: str, settings: str) -> str:
     """Method and what it was set to; a refused assessment has no method."""
     return f"{method}; {settings}" if settings and method != "none" else method
-
-
-def _made(assessment: AblationAssessment, model_name: str) -> bool:
-    """Whether the risk of this assessment names the model as its own."""
-    return assessment.risk is not None and assessment.risk.model.startswith(model_name)

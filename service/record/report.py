@@ -17,6 +17,7 @@ _NULLED_AS_A_WHOLE: Final = frozenset(
         assessment_pb2.Refusal.DESCRIPTOR.full_name,
         assessment_pb2.MarginShares.DESCRIPTOR.full_name,
         assessment_pb2.Radscore.DESCRIPTOR.full_name,
+        assessment_pb2.ModelIdentity.DESCRIPTOR.full_name,
         geometry_pb2.Interval.DESCRIPTOR.full_name,
         geometry_pb2.Point.DESCRIPTOR.full_name,
     }

@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from coldspot.v1 import assessment_pb2, geometry_pb2, service_pb2
 
+from engine.assessment.wording import contour_source, core_source
 from engine.errors import InvalidGeometryError, InvalidRequestError
+from engine.findings import ContourKind, ContourOrigin
 from engine.geometry import Vector3, VolumeGeometry
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
         PreparedPlanning,
     )
     from engine.findings import RegistrationQuality
+    from engine.model_identity import ModelIdentity
     from engine.radiomics.radscore import Radscore
     from engine.refusal import Refusal
     from service.jobs.worker import StageNews
@@ -189,13 +192,32 @@ def _coverage(found: CoverageFinding) -> assessment_pb2.Coverage:
         lung_clipped=assessment_pb2.LungClippedCoverage(
             tcr=found.lung_clipped_tcr, not_assessable_share=found.not_assessable_share
         ),
-        core=assessment_pb2.CoreCoverage(tcr=found.core_tcr, source=found.core_source),
+        core=assessment_pb2.CoreCoverage(
+            tcr=found.core_tcr, source=core_source(found.core_origin), origin=_origin(found.core_origin)
+        ),
         target_volume_ml=found.target_volume_ml,
         zone_volume_ml=found.zone_volume_ml,
         target_margin_mm=found.target_margin_mm,
-        zone_source=found.zone_source,
+        zone_source=contour_source(found.zone_origin),
         zone_contour_sd_mm=found.zone_contour_sd_mm,
+        zone_origin=_origin(found.zone_origin),
     )
+
+
+_CONTOUR_KINDS: Final = {
+    ContourKind.NONE: assessment_pb2.CONTOUR_KIND_NONE,
+    ContourKind.SUPPLIED: assessment_pb2.CONTOUR_KIND_SUPPLIED,
+    ContourKind.SEGMENTED: assessment_pb2.CONTOUR_KIND_SEGMENTED,
+    ContourKind.THRESHOLDED: assessment_pb2.CONTOUR_KIND_THRESHOLDED,
+}
+
+
+def _origin(origin: ContourOrigin) -> assessment_pb2.ContourOrigin:
+    return assessment_pb2.ContourOrigin(kind=_CONTOUR_KINDS[origin.kind], model=_model(origin.model))
+
+
+def _model(identity: ModelIdentity | None) -> assessment_pb2.ModelIdentity | None:
+    return None if identity is None else assessment_pb2.ModelIdentity(**asdict(identity))
 
 
 def _margin(found: MarginFinding) -> assessment_pb2.Margin:
@@ -253,9 +275,10 @@ def _lesion(found: LesionFinding) -> assessment_pb2.LesionFinding:
         volume_ml=found.volume_ml,
         centroid_lps_mm=_point_message(found.centroid_lps_mm),
         verification_centroid_lps_mm=_point_message(found.verification_centroid_lps_mm),
-        source=found.source,
+        source=contour_source(found.origin),
         longest_diameter_mm=found.longest_diameter_mm,
         contour_sd_mm=found.contour_sd_mm,
+        origin=_origin(found.origin),
     )
 
 

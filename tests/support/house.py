@@ -18,9 +18,17 @@ ROOT = Path(__file__).parents[2]
 PRODUCT = ("engine", "service", "export")
 CODE = (*PRODUCT, "benchmarks", "deploy", "requirements", "tests")
 SUPPRESSION = re.compile(r"#\s*(?:noqa\b|type:\s*ignore|pragma:|mypy:|pyright:)[^#]*")
+_WORDS_FOR_PEOPLE = (
+    r"(?:DEMO_MODEL|SEGMENTED|SIMULATED_COHORT|SUPPLIED_WORDS"
+    r"|f?[\"'][^\"']*(?:demo model|segmented by|simulated cohort|on contours of)[^\"']*[\"'])"
+)
 DISPLAY_DECISION = re.compile(
-    r"(?:DEMO_MODEL|SEGMENTED|SIMULATED_COHORT|\"demo model\"|\"segmented by\"|\"simulated cohort\")"
-    r"(?:\.lower\(\))?\s+(?:not\s+)?in\b|\.(?:starts|ends)with\((?:SEGMENTED|DEMO_MODEL|\"segmented|\"demo)"
+    rf"{_WORDS_FOR_PEOPLE}(?:\.lower\(\))?\s+(?:not\s+)?in\b"
+    rf"|\.(?:starts|ends)with\(\(?{_WORDS_FOR_PEOPLE}"
+    rf"|(?:[=!]=)\s*{_WORDS_FOR_PEOPLE}"
+    rf"|\bre\.(?:match|search|fullmatch)\({_WORDS_FOR_PEOPLE}"
+    r"|(?:\b|_)(?:source|model|description|summary|name)\.startswith\((?:model_name|name|source|described)\b"
+    r"|\bin\s+(?:\w+\.)*(?:model_name|segmenter\.name|zone_source|core_source|lesion\.source|summary|statements)\b"
 )
 """A decision on words that are meant for people."""
 

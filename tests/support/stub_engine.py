@@ -30,8 +30,9 @@ from engine.assessment.verification import (
     SurvivalRisk,
 )
 from engine.errors import UnreadableFileError
-from engine.findings import RegistrationQuality
+from engine.findings import SUPPLIED, THRESHOLDED, RegistrationQuality
 from engine.geometry import Vector3, VolumeGeometry
+from engine.model_identity import ModelIdentity
 from engine.refusal import Refusal, RefusalCode
 from engine.stages import Stage, StageClock, StageListener
 from engine.structures.surface import StructureSurface
@@ -127,7 +128,7 @@ class StubPipeline:
         if tumor is None:
             tumor = LabelMask(planning.voxels_hu > 0, planning.geometry, "tumor")
         self.prepared_count += 1
-        lesion = LesionFinding(tumor.volume_ml, target_lps_mm, None, "supplied", 10.0)
+        lesion = LesionFinding(tumor.volume_ml, target_lps_mm, None, SUPPLIED, 10.0)
         said = ("prepared by a stub",)
         return PreparedPlanning(
             planning, StructureSurface(tumor), lesion, None, None, said, clock.timings_s, None
@@ -230,6 +231,7 @@ def _assessment(
         probability=(0.1, 0.2),
         band_90=((0.05, 0.2), (0.1, 0.3)),
         model="demo 1 (simulated cohort)",
+        identity=ModelIdentity("demo", "1", "0" * 64, demo=True),
         statements=("simulated cohort: 10 %",),
         flags=(),
         probability_if_complete=(0.01, 0.02) if if_complete else (),
@@ -238,12 +240,12 @@ def _assessment(
         preliminary=preliminary,
         summary=summary,
         coverage=CoverageFinding(
-            tcr, (tcr / 2, 1.0), tcr == 1.0, tcr / 2, tcr, 0.1, tcr / 3, "found", 4.0, 5.0, 5.0
+            tcr, (tcr / 2, 1.0), tcr == 1.0, tcr / 2, tcr, 0.1, tcr / 3, THRESHOLDED, 4.0, 5.0, 5.0, SUPPLIED
         ),
         margin=MarginFinding(-1.0, (-2.0, 0.5), (0.1, 0.2, 0.3, 0.4), -1.0, -2.0),
         uncovered=(spot,),
         alignment=AlignmentFinding("deformable", np.eye(4), 0.9, 0.4, 0.3, QUALITY, "1.2.3", "1.2.4"),
-        lesion=LesionFinding(1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "supplied", 10.0),
+        lesion=LesionFinding(1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), SUPPLIED, 10.0),
         risk=risk,
         timings_s=timings_s,
         warnings=("stub",),

@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from engine.geometry import VolumeGeometry
 from engine.manifest import SegmentationSection
+from engine.model_identity import ModelIdentity
 from engine.segmentation import Box
 from engine.segmentation.region import crop_to, whole
 from engine.volume import CtVolume
@@ -29,6 +30,10 @@ def section(**labels: int) -> SegmentationSection:
             "channels": ({"name": "CT", "scheme": "none"},),
         }
     )
+
+
+def model(name: str, version: str = "1.0.0", *, demo: bool = True) -> ModelIdentity:
+    return ModelIdentity(name, version, "0" * 64, demo)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +58,7 @@ class StubSegmenter:
     """
 
     draw: Callable[[CtVolume], npt.ArrayLike]
-    name: str = "stub-demo 1.0.0 (demo model)"
+    identity: ModelIdentity = field(default_factory=lambda: model("stub-demo"))
     section: SegmentationSection = field(default_factory=lambda: section(tumor=1))
     blur_mm: float = 0.0
     doubt: Callable[[CtVolume], npt.ArrayLike] | None = None

@@ -18,9 +18,11 @@ from engine.assessment.verification import (
     assess_ablation,
     prepare_planning,
 )
+from engine.assessment.wording import contour_source, core_source
 from engine.assessment.zone import place_lesion
 from engine.coverage.figures import SURE_ENOUGH
 from engine.errors import InvalidRequestError
+from engine.findings import SUPPLIED, ContourOrigin
 from engine.geometry import Vector3
 from engine.refusal import RefusalCode
 from engine.registration.register import Registration
@@ -31,7 +33,7 @@ from service.pipeline.sheet import draw_sheet
 from service.record.report import assessment_json
 from service.wire.messages import assessment_message, prepared_message
 from tests.support.spheres import ball, centered_grid, positions, true_coverage
-from tests.support.stub_segmenter import StubSegmenter, section
+from tests.support.stub_segmenter import StubSegmenter, model, section
 
 GRID = centered_grid((1.6, 1.4, 1.4), 52.0)
 TUMOR: Vector3 = (1.0, 2.0, -1.0)
@@ -64,13 +66,13 @@ def verification(offset: float, radius: float, center: Vector3 = TUMOR) -> CtVol
 
 
 def tumor_model() -> StubSegmenter:
-    return StubSegmenter(lambda ct: ct.voxels_hu == 300, name=f"tumor-demo 1.0.0 ({DEMO})")
+    return StubSegmenter(lambda ct: ct.voxels_hu == 300, identity=model("tumor-demo"))
 
 
 def zone_model(blur_mm: float = 0.0) -> StubSegmenter:
     return StubSegmenter(
         lambda ct: (ct.voxels_hu >= 250).astype(np.uint8) + (ct.voxels_hu == 300),
-        name=f"zone-demo 1.0.0 ({DEMO})",
+        identity=model("zone-demo"),
         section=section(zone=1, core=2),
         blur_mm=blur_mm,
     )
@@ -103,9 +105,10 @@ def test_two_cts_and_a_target_are_measured() -> None:
     assert found.coverage.tcr == pytest.approx(tcr, abs=0.02)
     assert found.margin.minimal_mm == pytest.approx(margin, abs=0.5)
     assert found.coverage.complete is False
-    assert found.coverage.core_source == "segmented"
-    assert found.lesion.source == f"segmented by tumor-demo 1.0.0 ({DEMO})"
-    assert found.coverage.zone_source == f"segmented by zone-demo 1.0.0 ({DEMO})"
+    assert found.coverage.core_origin == ContourOrigin.segmented_by(model("zone-demo"))
+    assert core_source(found.coverage.core_origin) == "segmented"
+    assert contour_source(found.lesion.origin) == f"segmented by tumor-demo 1.0.0 ({DEMO})"
+    assert contour_source(found.coverage.zone_origin) == f"segmented by zone-demo 1.0.0 ({DEMO})"
     assert found.summary.count(DEMO) == 2
     assert Stage.SEGMENT_ZONE.value in found.timings_s
     assert Stage.SEGMENT_TUMOR.value in prepared().timings_s
@@ -114,14 +117,14 @@ def test_two_cts_and_a_target_are_measured() -> None:
 def test_segmented_and_supplied_masks_give_the_same_figures_but_for_the_doubt() -> None:
     drawn = assessed(6.0, 13.0)
     ct = verification(6.0, 13.0)
-    model = zone_model()
+    segmenter = zone_model()
     zone = ball(GRID, (TUMOR[0] + 6.0, TUMOR[1], TUMOR[2]), 13.0, "ablation zone")
     tumor = ball(GRID, TUMOR, 8.0, "tumor")
     planned = prepare_planning(planning(), tumor, tumor_segmenter=tumor_model())
-    supplied = assess_ablation(planned, ct, zone, zone_segmenter=model)
-    assert model.asked == [], "a supplied mask is taken as it is"
+    supplied = assess_ablation(planned, ct, zone, zone_segmenter=segmenter)
+    assert segmenter.asked == [], "a supplied mask is taken as it is"
     assert DEMO not in supplied.summary
-    assert (supplied.lesion.source, supplied.coverage.zone_source) == ("supplied", "supplied")
+    assert (supplied.lesion.origin, supplied.coverage.zone_origin) == (SUPPLIED, SUPPLIED)
     assert (supplied.lesion.contour_sd_mm, supplied.coverage.zone_contour_sd_mm) == (None, None)
     assert (drawn.coverage.tcr, drawn.margin.minimal_mm) == (
         supplied.coverage.tcr,
@@ -152,10 +155,10 @@ def test_complete_is_said_only_where_it_is_sure() -> None:
 
 def test_a_zone_that_fills_the_view_is_left_out_of_the_search() -> None:
     """Taken for evidence it makes the scans too unlike each other: the model then looks everywhere first."""
-    model = zone_model()
-    found = assess_ablation(prepared(), verification(0.0, 18.0), None, zone_segmenter=model)
+    segmenter = zone_model()
+    found = assess_ablation(prepared(), verification(0.0, 18.0), None, zone_segmenter=segmenter)
     assert found.refusal is None
-    assert [box is None for box in model.asked] == [True, False]
+    assert [box is None for box in segmenter.asked] == [True, False]
     blind = StubSegmenter(lambda ct: np.zeros(ct.geometry.shape_zyx), section=section(zone=1))
     refused = assess_ablation(prepared(), verification(0.0, 18.0), None, zone_segmenter=blind)
     assert refused.refusal is not None
@@ -173,21 +176,23 @@ def test_a_side_of_which_the_model_is_unsure_keeps_complete_from_being_said(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("engine.assessment.verification.SURE_ENOUGH", 0.0)
-    model = zone_model()
-    assert assess_ablation(prepared(), verification(0.0, 16.0), None, zone_segmenter=model).coverage.complete
+    segmenter = zone_model()
+    assert assess_ablation(
+        prepared(), verification(0.0, 16.0), None, zone_segmenter=segmenter
+    ).coverage.complete
     right = positions(GRID)[..., 0] < TUMOR[0] - 11.0
-    model.doubt = lambda _: np.where(right, 0.6, 1.0)
-    found = assess_ablation(prepared(), verification(0.0, 16.0), None, zone_segmenter=model)
+    segmenter.doubt = lambda _: np.where(right, 0.6, 1.0)
+    found = assess_ablation(prepared(), verification(0.0, 16.0), None, zone_segmenter=segmenter)
     assert found.coverage.tcr == 1.0
     assert found.coverage.complete is None
 
 
 def test_a_half_that_the_model_misses_is_said_to_be_uncovered() -> None:
     right_half = positions(GRID)[..., 0] < TUMOR[0]
-    model = zone_model()
-    whole = model.draw
-    model.draw = lambda ct: np.where(right_half, 0, whole(ct))
-    found = assess_ablation(prepared(), verification(0.0, 18.0), None, zone_segmenter=model)
+    segmenter = zone_model()
+    whole = segmenter.draw
+    segmenter.draw = lambda ct: np.where(right_half, 0, whole(ct))
+    found = assess_ablation(prepared(), verification(0.0, 18.0), None, zone_segmenter=segmenter)
     assert found.coverage.complete is False
     assert found.coverage.tcr is not None
     assert found.coverage.tcr < 0.7
@@ -295,10 +300,9 @@ def test_every_output_says_demo_model(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_a_model_of_a_site_is_named_but_no_demo() -> None:
-    found = replace(
-        assessed(6.0, 13.0), lesion=replace(assessed(6.0, 13.0).lesion, source="segmented by site-net 2.1.0")
-    )
-    coverage = replace(found.coverage, zone_source="supplied")
+    site = ContourOrigin.segmented_by(model("site-net", "2.1.0", demo=False))
+    found = replace(assessed(6.0, 13.0), lesion=replace(assessed(6.0, 13.0).lesion, origin=site))
+    coverage = replace(found.coverage, zone_origin=SUPPLIED)
     report = assessment_json(assessment_message(replace(found, coverage=coverage)))
     from rich.console import Console
 

@@ -17,6 +17,7 @@ from engine.assessment.verification import (
 )
 from engine.assessment.wording import DISCLAIMER, slice_warning
 from engine.errors import EmptyMaskError, InvalidRequestError
+from engine.findings import THRESHOLDED
 from engine.refusal import RefusalCode
 from engine.stages import SilentListener, Stage, StageClock
 from engine.volume import CtVolume, LabelMask
@@ -61,7 +62,7 @@ def test_a_complete_ablation() -> None:
     assert found.coverage.tcr == 1.0
     assert found.margin.minimal_mm == pytest.approx(8.0, abs=0.5)
     assert found.uncovered == ()
-    assert found.coverage.core_source == "found"
+    assert found.coverage.core_origin == THRESHOLDED
     assert found.margin.core_minimal_mm == pytest.approx(5.0, abs=0.8)
     assert "covers the whole target" in found.summary
     assert found.summary.endswith(DISCLAIMER)

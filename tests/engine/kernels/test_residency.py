@@ -28,7 +28,7 @@ from engine.coverage.grid import MeasurementField, lay_out, region_hu
 from engine.coverage.interval import CoverageInterval, PoseUncertainty, coverage_interval
 from engine.coverage.ratio import MARGIN_BANDS_MM
 from engine.errors import InvalidRequestError
-from engine.findings import CoverageFinding, MarginFinding
+from engine.findings import SUPPLIED, CoverageFinding, MarginFinding
 from engine.kernels.backend import BackendName, beside, resident
 from engine.kernels.coverage import count_coverage
 from engine.kernels.distance import distance_mm, signed_distance_mm
@@ -351,8 +351,8 @@ def measured(
         field,
         target_margin_mm=5.0,
         zone_volume_ml=zone.volume_ml,
-        zone_source="supplied",
-        core_source="supplied",
+        zone_origin=SUPPLIED,
+        core_origin=SUPPLIED,
     )
     interval = coverage_interval(
         field,

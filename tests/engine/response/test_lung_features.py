@@ -177,7 +177,7 @@ def test_a_bundle_gives_features_from_ct_and_mask(tmp_path: Path) -> None:
     write_bundle_folder(feature_manifest(), mean_network(), tmp_path / "bundle")
     ct, mask = lesion()
     with LungFeatureModel.load(tmp_path / "bundle") as model:
-        assert (model.name, model.backend[:11]) == ("mean-features 1.0.0", "onnxruntime")
+        assert (str(model.identity), model.backend[:11]) == ("mean-features 1.0.0", "onnxruntime")
         found = model.features(ct, mask)
         expected = float(lesion_patch(ct, mask, model.section).mean())
     np.testing.assert_allclose(found, expected * np.array([1, 2, -1, 1]), rtol=1e-5)

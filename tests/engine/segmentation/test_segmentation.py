@@ -586,7 +586,7 @@ def test_a_bundle_of_two_folds_is_opened_by_name_or_by_measurement(tmp_path: Pat
     networks = {"model.onnx": threshold_network(it, 300.0), "fold_1.onnx": threshold_network(it, -100.0)}
     folder = write_bundle_folder(tmp_path / "bundle", networks, segmentation=it.model_dump(mode="json"))
     with open_segmenter(folder, "onnxruntime") as model:
-        assert (model.timings, model.name) == ((), "tumor-demo 1.0.0 (demo model)")
+        assert (model.timings, str(model.identity)) == ((), "tumor-demo 1.0.0 (demo model)")
         found = model.segment(ct)
     np.testing.assert_array_equal(found.labels, ct.voxels_hu > 100)
     assert found.backend.startswith("onnxruntime")

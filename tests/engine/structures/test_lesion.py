@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from engine.errors import InvalidRequestError
+from engine.findings import SUPPLIED
 from engine.geometry import VolumeGeometry
 from engine.structures.lesion import (
     choose_lesion,
@@ -44,7 +45,7 @@ def test_a_target_far_from_the_tumor_is_an_error() -> None:
 
 
 def test_size_and_place() -> None:
-    found = describe_lesion(LARGE, "supplied")
+    found = describe_lesion(LARGE, SUPPLIED)
     assert found.volume_ml == pytest.approx(4 / 3 * np.pi * 0.343, rel=0.02)
     assert found.centroid_lps_mm == pytest.approx((-12.0, 0.0, 0.0), abs=0.1)
     assert found.longest_diameter_mm == pytest.approx(

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from engine.errors import InvalidRequestError
+from engine.findings import ContourOrigin
 from engine.geometry import Vector3, VolumeGeometry
 from engine.refusal import RefusalCode, RefusedError
 from engine.structures.model_contour import (
@@ -22,7 +23,7 @@ from engine.structures.model_contour import (
 from engine.structures.tumor_search import find_tumor
 from engine.volume import CtVolume
 from tests.support.spheres import ball, centered_grid, positions
-from tests.support.stub_segmenter import StubSegmenter
+from tests.support.stub_segmenter import StubSegmenter, model
 
 GRID = centered_grid((2.0, 1.5, 1.5), 75.0)
 THICK = centered_grid((5.0, 1.5, 1.5), 75.0)
@@ -67,7 +68,7 @@ def test_the_target_picks_the_lesion_and_only_its_surroundings_are_segmented(gri
     (box,) = segmenter.asked
     assert box is not None
     assert np.allclose(np.subtract(box.high_mm, box.low_mm), 90.0)
-    assert found.source == "segmented by stub-demo 1.0.0 (demo model)"
+    assert found.origin == ContourOrigin.segmented_by(model("stub-demo"))
     assert found.said == ()
     assert found.contour_sd_mm >= DEMO_SD_MM
 
@@ -162,7 +163,9 @@ def test_a_nodule_at_the_pleura_is_a_candidate() -> None:
 def test_a_site_s_own_model_is_taken_for_as_good_as_a_reader() -> None:
     drawn = balls(GRID, (FIRST, 8.0))
     demo = find_tumor(chest(GRID), StubSegmenter(lambda _: drawn), FIRST)
-    own = find_tumor(chest(GRID), StubSegmenter(lambda _: drawn, name="site-net 2.1.0"), FIRST)
+    own = find_tumor(
+        chest(GRID), StubSegmenter(lambda _: drawn, identity=model("site-net", demo=False)), FIRST
+    )
     assert READER_SD_MM < own.contour_sd_mm < demo.contour_sd_mm
 
 

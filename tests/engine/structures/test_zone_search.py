@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from engine.findings import NO_CONTOUR, THRESHOLDED
 from engine.geometry import Vector3
 from engine.refusal import RefusalCode, RefusedError
 from engine.structures.model_contour import DEMO_SD_MM
@@ -62,7 +63,7 @@ def test_the_zone_is_ground_glass_and_core_and_the_core_stands_apart() -> None:
     assert (found.zone.mask.voxels == whole).all()
     assert found.core is not None
     assert (found.core.voxels == inner).all()
-    assert found.core_source == "segmented"
+    assert found.core_origin == found.zone.origin
     assert len(segmenter.asked) == 1
     assert found.zone.said == ()
 
@@ -72,14 +73,14 @@ def test_a_model_without_a_core_leaves_it_to_the_hu() -> None:
     hu = ct().voxels_hu.copy()
     hu[whole], hu[inner] = -550, -50
     found, _ = search(whole, scan=CtVolume(hu, GRID))
-    assert found.core_source == "found"
+    assert found.core_origin == THRESHOLDED
     plain, _ = search(whole)
-    assert (plain.core, plain.core_source) == (None, "none")
+    assert (plain.core, plain.core_origin) == (None, NO_CONTOUR)
 
 
 def test_a_core_that_is_hardly_there_is_none() -> None:
     found, _ = search(placed((LESION, 16.0)), core=placed((LESION, 1.6)))
-    assert (found.core, found.core_source) == (None, "none")
+    assert (found.core, found.core_origin) == (None, NO_CONTOUR)
 
 
 def test_a_zone_elsewhere_in_the_lung_is_none_of_this_lesion() -> None:

@@ -36,7 +36,7 @@ from service.settings import Settings
 from tests.engine.assessment.test_assess_without_masks import OTHER, TUMOR, planning, verification
 from tests.support.segmentation_models import SECTION, threshold_network, write_bundle_folder
 from tests.support.stub_engine import StubPipeline, make_case, settings_for
-from tests.support.stub_segmenter import StubSegmenter, section
+from tests.support.stub_segmenter import StubSegmenter, model, section
 
 PLAIN = {
     **SECTION,
@@ -85,8 +85,8 @@ def test_the_newest_version_of_the_only_bundle_of_a_purpose_is_taken(models: Pat
     install(models, "tumor-demo", "tumor", "1.9.0")
     found = chosen(settings_for(tmp_path, models_dir=models))
     assert found is not None
-    assert found.name == "tumor-demo 1.10.0 (demo model)"
-    assert found.demo
+    assert str(found.identity) == "tumor-demo 1.10.0 (demo model)"
+    assert found.identity.demo
     assert found.describe().sha256 == installed_bundles(models)[0].manifest.files[MODEL_FILE]
 
 
@@ -96,7 +96,7 @@ def test_several_bundles_of_a_purpose_must_be_named(models: Path, tmp_path: Path
         chosen(settings_for(tmp_path, models_dir=models))
     named = chosen(settings_for(tmp_path, models_dir=models, tumor_model="site-net"))
     assert named is not None
-    assert named.name == "site-net 2.0.0"
+    assert str(named.identity) == "site-net 2.0.0"
     with pytest.raises(InvalidRequestError, match="tumor_model"):
         chosen(settings_for(tmp_path, models_dir=models, tumor_model="zone-demo"))
     assert chosen(settings_for(tmp_path, models_dir=models, tumor_model="none")) is None
@@ -220,17 +220,12 @@ def test_a_store_of_an_older_version_is_read(tmp_path: Path) -> None:
         assert store.prepared(case) == PreparedRecord("a", "b", 4, "1.0 2.0 3.0")
 
 
-class Demo(StubSegmenter):
-    demo = True
-
-
 def test_the_self_test_finds_a_network_that_computes_nonsense() -> None:
-    blind = Demo(lambda ct: np.zeros(ct.geometry.shape_zyx, dtype=np.bool_), section=section(zone=1))
+    blind = StubSegmenter(lambda ct: np.zeros(ct.geometry.shape_zyx, dtype=np.bool_), section=section(zone=1))
     with pytest.raises(SelfTestError, match=r"Dice coefficient of 0\.00"):
         require_segmenters(None, blind)
-    site = Demo(blind.draw, section=section(zone=1))
-    site.demo = False
-    assert require_segmenters(None, site) == {site.name: 0.0}
+    site = StubSegmenter(blind.draw, section=section(zone=1), identity=model("site-net", demo=False))
+    assert require_segmenters(None, site) == {"site-net 1.0.0": 0.0}
     assert require_segmenters(None, None) == {}
 
 
@@ -248,7 +243,7 @@ def test_a_job_that_nobody_waits_for_stops_between_two_patches(models: Path, tmp
     listener = GoneAfterAPatch()
     segmenter = interruptible(installed, listener)
     assert segmenter is not None
-    assert segmenter.name == installed.name
+    assert segmenter.identity == installed.identity
     assert segmenter.section is installed.section
     voxels = np.random.default_rng(0).integers(-1000, 200, (40, 60, 60)).astype(np.int16)
     with pytest.raises(ClientCancelledError):

@@ -13,9 +13,22 @@ class AssessmentPhase(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ASSESSMENT_PHASE_UNSPECIFIED: _ClassVar[AssessmentPhase]
     ASSESSMENT_PHASE_PRELIMINARY: _ClassVar[AssessmentPhase]
     ASSESSMENT_PHASE_FINAL: _ClassVar[AssessmentPhase]
+
+class ContourKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    CONTOUR_KIND_UNSPECIFIED: _ClassVar[ContourKind]
+    CONTOUR_KIND_NONE: _ClassVar[ContourKind]
+    CONTOUR_KIND_SUPPLIED: _ClassVar[ContourKind]
+    CONTOUR_KIND_SEGMENTED: _ClassVar[ContourKind]
+    CONTOUR_KIND_THRESHOLDED: _ClassVar[ContourKind]
 ASSESSMENT_PHASE_UNSPECIFIED: AssessmentPhase
 ASSESSMENT_PHASE_PRELIMINARY: AssessmentPhase
 ASSESSMENT_PHASE_FINAL: AssessmentPhase
+CONTOUR_KIND_UNSPECIFIED: ContourKind
+CONTOUR_KIND_NONE: ContourKind
+CONTOUR_KIND_SUPPLIED: ContourKind
+CONTOUR_KIND_SEGMENTED: ContourKind
+CONTOUR_KIND_THRESHOLDED: ContourKind
 
 class Assessment(_message.Message):
     __slots__ = ("phase", "summary", "coverage", "margin", "uncovered", "alignment", "lesion", "risk", "timings_s", "latency_s", "warnings", "refusal", "provenance")
@@ -55,7 +68,7 @@ class Assessment(_message.Message):
     def __init__(self, phase: _Optional[_Union[AssessmentPhase, str]] = ..., summary: _Optional[str] = ..., coverage: _Optional[_Union[Coverage, _Mapping]] = ..., margin: _Optional[_Union[Margin, _Mapping]] = ..., uncovered: _Optional[_Iterable[_Union[UncoveredRegion, _Mapping]]] = ..., alignment: _Optional[_Union[Alignment, _Mapping]] = ..., lesion: _Optional[_Union[LesionFinding, _Mapping]] = ..., risk: _Optional[_Union[Risk, _Mapping]] = ..., timings_s: _Optional[_Mapping[str, float]] = ..., latency_s: _Optional[float] = ..., warnings: _Optional[_Iterable[str]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ..., provenance: _Optional[_Union[Provenance, _Mapping]] = ...) -> None: ...
 
 class Coverage(_message.Message):
-    __slots__ = ("tcr", "tcr_interval_90", "complete", "probability_complete", "lung_clipped", "core", "target_volume_ml", "zone_volume_ml", "target_margin_mm", "zone_source", "zone_contour_sd_mm")
+    __slots__ = ("tcr", "tcr_interval_90", "complete", "probability_complete", "lung_clipped", "core", "target_volume_ml", "zone_volume_ml", "target_margin_mm", "zone_source", "zone_contour_sd_mm", "zone_origin")
     TCR_FIELD_NUMBER: _ClassVar[int]
     TCR_INTERVAL_90_FIELD_NUMBER: _ClassVar[int]
     COMPLETE_FIELD_NUMBER: _ClassVar[int]
@@ -67,6 +80,7 @@ class Coverage(_message.Message):
     TARGET_MARGIN_MM_FIELD_NUMBER: _ClassVar[int]
     ZONE_SOURCE_FIELD_NUMBER: _ClassVar[int]
     ZONE_CONTOUR_SD_MM_FIELD_NUMBER: _ClassVar[int]
+    ZONE_ORIGIN_FIELD_NUMBER: _ClassVar[int]
     tcr: float
     tcr_interval_90: _geometry_pb2.Interval
     complete: bool
@@ -78,7 +92,28 @@ class Coverage(_message.Message):
     target_margin_mm: float
     zone_source: str
     zone_contour_sd_mm: float
-    def __init__(self, tcr: _Optional[float] = ..., tcr_interval_90: _Optional[_Union[_geometry_pb2.Interval, _Mapping]] = ..., complete: _Optional[bool] = ..., probability_complete: _Optional[float] = ..., lung_clipped: _Optional[_Union[LungClippedCoverage, _Mapping]] = ..., core: _Optional[_Union[CoreCoverage, _Mapping]] = ..., target_volume_ml: _Optional[float] = ..., zone_volume_ml: _Optional[float] = ..., target_margin_mm: _Optional[float] = ..., zone_source: _Optional[str] = ..., zone_contour_sd_mm: _Optional[float] = ...) -> None: ...
+    zone_origin: ContourOrigin
+    def __init__(self, tcr: _Optional[float] = ..., tcr_interval_90: _Optional[_Union[_geometry_pb2.Interval, _Mapping]] = ..., complete: _Optional[bool] = ..., probability_complete: _Optional[float] = ..., lung_clipped: _Optional[_Union[LungClippedCoverage, _Mapping]] = ..., core: _Optional[_Union[CoreCoverage, _Mapping]] = ..., target_volume_ml: _Optional[float] = ..., zone_volume_ml: _Optional[float] = ..., target_margin_mm: _Optional[float] = ..., zone_source: _Optional[str] = ..., zone_contour_sd_mm: _Optional[float] = ..., zone_origin: _Optional[_Union[ContourOrigin, _Mapping]] = ...) -> None: ...
+
+class ContourOrigin(_message.Message):
+    __slots__ = ("kind", "model")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    kind: ContourKind
+    model: ModelIdentity
+    def __init__(self, kind: _Optional[_Union[ContourKind, str]] = ..., model: _Optional[_Union[ModelIdentity, _Mapping]] = ...) -> None: ...
+
+class ModelIdentity(_message.Message):
+    __slots__ = ("id", "version", "sha256", "demo")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    DEMO_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    version: str
+    sha256: str
+    demo: bool
+    def __init__(self, id: _Optional[str] = ..., version: _Optional[str] = ..., sha256: _Optional[str] = ..., demo: _Optional[bool] = ...) -> None: ...
 
 class LungClippedCoverage(_message.Message):
     __slots__ = ("tcr", "not_assessable_share")
@@ -89,12 +124,14 @@ class LungClippedCoverage(_message.Message):
     def __init__(self, tcr: _Optional[float] = ..., not_assessable_share: _Optional[float] = ...) -> None: ...
 
 class CoreCoverage(_message.Message):
-    __slots__ = ("tcr", "source")
+    __slots__ = ("tcr", "source", "origin")
     TCR_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
+    ORIGIN_FIELD_NUMBER: _ClassVar[int]
     tcr: float
     source: str
-    def __init__(self, tcr: _Optional[float] = ..., source: _Optional[str] = ...) -> None: ...
+    origin: ContourOrigin
+    def __init__(self, tcr: _Optional[float] = ..., source: _Optional[str] = ..., origin: _Optional[_Union[ContourOrigin, _Mapping]] = ...) -> None: ...
 
 class Margin(_message.Message):
     __slots__ = ("minimal_mm", "minimal_interval_90_mm", "shares", "lung_clipped", "core")
@@ -201,20 +238,22 @@ class RegistrationQuality(_message.Message):
     def __init__(self, similarity: _Optional[float] = ..., residual_mm: _Optional[float] = ..., descriptor_residual: _Optional[float] = ..., inverse_consistency_mm: _Optional[float] = ..., least_jacobian: _Optional[float] = ..., greatest_jacobian: _Optional[float] = ..., folding_share: _Optional[float] = ..., evidence_share: _Optional[float] = ..., mismatched_share: _Optional[float] = ..., sliding_mm: _Optional[float] = ..., new_air_ml: _Optional[float] = ..., convergence: _Optional[float] = ...) -> None: ...
 
 class LesionFinding(_message.Message):
-    __slots__ = ("volume_ml", "centroid_lps_mm", "verification_centroid_lps_mm", "source", "longest_diameter_mm", "contour_sd_mm")
+    __slots__ = ("volume_ml", "centroid_lps_mm", "verification_centroid_lps_mm", "source", "longest_diameter_mm", "contour_sd_mm", "origin")
     VOLUME_ML_FIELD_NUMBER: _ClassVar[int]
     CENTROID_LPS_MM_FIELD_NUMBER: _ClassVar[int]
     VERIFICATION_CENTROID_LPS_MM_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     LONGEST_DIAMETER_MM_FIELD_NUMBER: _ClassVar[int]
     CONTOUR_SD_MM_FIELD_NUMBER: _ClassVar[int]
+    ORIGIN_FIELD_NUMBER: _ClassVar[int]
     volume_ml: float
     centroid_lps_mm: _geometry_pb2.Point
     verification_centroid_lps_mm: _geometry_pb2.Point
     source: str
     longest_diameter_mm: float
     contour_sd_mm: float
-    def __init__(self, volume_ml: _Optional[float] = ..., centroid_lps_mm: _Optional[_Union[_geometry_pb2.Point, _Mapping]] = ..., verification_centroid_lps_mm: _Optional[_Union[_geometry_pb2.Point, _Mapping]] = ..., source: _Optional[str] = ..., longest_diameter_mm: _Optional[float] = ..., contour_sd_mm: _Optional[float] = ...) -> None: ...
+    origin: ContourOrigin
+    def __init__(self, volume_ml: _Optional[float] = ..., centroid_lps_mm: _Optional[_Union[_geometry_pb2.Point, _Mapping]] = ..., verification_centroid_lps_mm: _Optional[_Union[_geometry_pb2.Point, _Mapping]] = ..., source: _Optional[str] = ..., longest_diameter_mm: _Optional[float] = ..., contour_sd_mm: _Optional[float] = ..., origin: _Optional[_Union[ContourOrigin, _Mapping]] = ...) -> None: ...
 
 class Risk(_message.Message):
     __slots__ = ("months", "probability", "band_90", "model", "statements", "flags", "probability_if_complete", "radscore")

@@ -1,0 +1,28 @@
+"""Which model computed something: told apart by fields, never by the words shown to a reader."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ModelIdentity:
+    """A version of a model bundle; made from its manifest.
+
+    Parameters
+    ----------
+    id, version : str
+    sha256 : str
+        Of the network (``model.onnx``), hexadecimal.
+    demo : bool
+        Whether it is a demo model, which is not meant for a patient.
+    """
+
+    id: str
+    version: str
+    sha256: str
+    demo: bool
+
+    def __str__(self) -> str:
+        """Id and version, with the words "demo model" for one."""
+        return f"{self.id} {self.version}" + (" (demo model)" if self.demo else "")

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from engine.assessment.wording import contour_source, contours_to_check, core_source
+from engine.findings import NO_CONTOUR, SUPPLIED, THRESHOLDED, ContourKind, ContourOrigin
+from engine.manifest import read_manifest
+from engine.model_identity import ModelIdentity
+from engine.structures.model_contour import DEMO_SD_MM, READER_SD_MM, min_contour_sd_mm
+from service.commands.terminal import summary_table
+from service.record.report import assessment_json
+from service.wire.messages import assessment_message
+from tests.support.stub_engine import _assessment
+
+BUNDLE = Path(__file__).parents[2] / "models" / "zone-demo" / "1.0.0"
+SITE = ModelIdentity("site-net", "2.1.0", "0" * 64, demo=False)
+DEMO = ModelIdentity("zone-demo", "1.0.0", "0" * 64, demo=True)
+CALLED_DEMO = ModelIdentity("demo-model", "1.0.0", "0" * 64, demo=False)
+
+
+def test_an_identity_is_made_from_the_manifest() -> None:
+    manifest = read_manifest(BUNDLE)
+    identity = manifest.identity
+    assert (identity.id, identity.version, identity.demo) == ("zone-demo", "1.0.0", True)
+    assert identity.sha256 == manifest.files["model.onnx"]
+    assert str(identity) == "zone-demo 1.0.0 (demo model)"
+
+
+def test_a_segmented_contour_and_no_other_has_a_model() -> None:
+    with pytest.raises(ValueError, match="the model that drew it"):
+        ContourOrigin(ContourKind.SEGMENTED)
+    with pytest.raises(ValueError, match="and no other"):
+        ContourOrigin(ContourKind.SUPPLIED, SITE)
+
+
+def test_origins_in_words() -> None:
+    drawn = ContourOrigin.segmented_by(SITE)
+    origins = (NO_CONTOUR, SUPPLIED, drawn)
+    assert [contour_source(origin) for origin in origins] == ["", "supplied", "segmented by site-net 2.1.0"]
+    assert [core_source(origin) for origin in (*origins, THRESHOLDED)] == [
+        "none",
+        "supplied",
+        "segmented",
+        "found",
+    ]
+    assert contours_to_check(SUPPLIED, SUPPLIED) == contours_to_check(SUPPLIED, NO_CONTOUR) == ""
+    assert contours_to_check(SUPPLIED, drawn) == (
+        "Contours to be checked by a reader: ablation zone segmented by site-net 2.1.0."
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "mark"), [(SITE, "a model"), (DEMO, "a demo model"), (CALLED_DEMO, "a model")]
+)
+def test_the_flag_and_not_the_name_makes_a_demo_model(model: ModelIdentity, mark: str) -> None:
+    found = _assessment("summary", 0.5, None, {})
+    origin = ContourOrigin.segmented_by(model)
+    report = assessment_json(assessment_message(replace(found, lesion=replace(found.lesion, origin=origin))))
+    assert report["lesion"]["origin"] == {"kind": "segmented", "model": asdict(model)}
+    assert report["coverage"]["zone_origin"] == {"kind": "supplied", "model": None}
+    shown = [str(cell) for column in summary_table(report).columns for cell in column.cells]
+    assert any(cell.endswith(f", on contours of {mark}") for cell in shown)
+    assert min_contour_sd_mm(model) == (DEMO_SD_MM if model.demo else READER_SD_MM)
