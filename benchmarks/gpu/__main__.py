@@ -29,6 +29,7 @@ from benchmarks.gpu.cases import KernelCase, installed, kernel_cases, largest_di
 from benchmarks.gpu.device import Device, Launch, NumbaDevice
 from engine import __version__
 from engine.errors import BackendError, ColdspotError
+from engine.kernels.backend import KernelBackend
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 RESULTS: Final = ROOT / "benchmarks" / "results" / "gpu"
@@ -73,8 +74,8 @@ def run_suite(limit_s: float) -> Row:
     """Run the tests of the GPU twins where a GPU answers them: those with ``gpu`` as their backend."""
     files = sorted(
         str(path.relative_to(ROOT))
-        for path in (ROOT / "tests").glob("test_*.py")
-        if '"gpu"' in (text := path.read_text(encoding="utf-8")) and "parametrize" in text
+        for path in (ROOT / "tests" / "engine" / "kernels").glob("test_*.py")
+        if "KernelBackend.GPU" in (text := path.read_text(encoding="utf-8")) and "parametrize" in text
     )
     command = [
         sys.executable,
@@ -99,7 +100,7 @@ def run_suite(limit_s: float) -> Row:
 def measure_kernel(device: Device, case: KernelCase, copy_gb_s: float, repeats: int = REPEATS) -> Row:
     """Compare a kernel with its CPU twin, and time it only if it agrees."""
     row: Row = {"kernel": case.name}
-    worst = largest_difference(case.run(backend="gpu"), case.run(backend="cpu"))
+    worst = largest_difference(case.run(kernels=KernelBackend.GPU), case.run(kernels=KernelBackend.CPU))
     row |= {
         "largest_difference": worst if math.isfinite(worst) else None,
         "tolerance": case.tolerance,
@@ -107,10 +108,10 @@ def measure_kernel(device: Device, case: KernelCase, copy_gb_s: float, repeats: 
     }
     if not row["passed"]:
         return row
-    runs = [device.launches(lambda: case.run(backend="gpu")) for _ in range(repeats)]
+    runs = [device.launches(lambda: case.run(kernels=KernelBackend.GPU)) for _ in range(repeats)]
     totals = [sum(launch.ms for launch in run) for run in runs]
     kernels_ms = statistics.median(totals)
-    host = device.host_ms(lambda: case.run(backend="gpu"), repeats)
+    host = device.host_ms(lambda: case.run(kernels=KernelBackend.GPU), repeats)
     floor_ms = case.bytes_least / copy_gb_s / 1e6
     row |= {
         "kernels_ms": kernels_ms,
@@ -314,7 +315,7 @@ def main(arguments: list[str] | None = None, open_device: Callable[[], Device] =
             networks=lambda: (
                 row for one in asked.model or demo for row in sessions(one, Path(plans) / "engines")
             ),
-            whole=lambda: end_to_end("gpu"),
+            whole=lambda: end_to_end(KernelBackend.GPU),
         )
     print(table(receipt))
     print(write_receipt(receipt, asked.out))

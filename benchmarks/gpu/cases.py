@@ -39,7 +39,7 @@ class KernelCase:
     ----------
     name : str
     run : callable
-        With ``backend="gpu"`` or ``"cpu"``.
+        With ``kernels=KernelBackend.GPU`` or ``CPU``.
     tolerance : float
         Largest difference from the CPU twin, in the result's own unit.
     bytes_least : int

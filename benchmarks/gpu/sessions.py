@@ -13,7 +13,7 @@ import numpy as np
 
 from engine.assessment.verification import AssessmentSettings, assess_ablation, prepare_planning
 from engine.errors import ColdspotError
-from engine.kernels.backend import resident
+from engine.kernels.backend import KernelBackend, resident
 from engine.manifest import load_bundle
 from engine.phantoms import make_procedure
 from engine.runtime.backends import NEEDS_A_DEVICE, REFERENCE, TOLERANCES, open_session
@@ -85,7 +85,7 @@ def spread(values_ms: list[float]) -> dict[str, float]:
     }
 
 
-def end_to_end(backend: str, repeats: int = 7) -> dict[str, Any]:
+def end_to_end(kernels: KernelBackend, repeats: int = 7) -> dict[str, Any]:
     """Time one assessment of a phantom with supplied masks, and hold its coverage against the CPU's.
 
     The row has what the last assessment copied to the device and back, and what it did not have to.
@@ -97,20 +97,20 @@ def end_to_end(backend: str, repeats: int = 7) -> dict[str, Any]:
     """
     phantom = make_procedure(0, kind="miss", minimal_margin_mm=1.0)
 
-    def assess(where: str) -> Any:
-        settings = AssessmentSettings(backend=where)  # type: ignore[arg-type]  # a kernel backend's name
+    def assess(kernels: KernelBackend) -> Any:
+        settings = AssessmentSettings(kernels=kernels)
         prepared = prepare_planning(phantom.planning, phantom.tumor, settings=settings)
         began = time.perf_counter()
-        with resident(settings.backend) as held:
+        with resident(settings.kernels) as held:
             found = assess_ablation(
                 prepared, phantom.verification, phantom.zone, core=phantom.core, settings=settings
             )
         traffic = None if held is None else asdict(held.traffic)
         return found, time.perf_counter() - began, traffic
 
-    expected, *_ = assess("cpu")
-    assess(backend)
-    runs = [assess(backend) for _ in range(repeats)]
+    expected, *_ = assess(KernelBackend.CPU)
+    assess(kernels)
+    runs = [assess(kernels) for _ in range(repeats)]
     tcr, true = runs[-1][0].coverage.tcr, expected.coverage.tcr
     if tcr is None or true is None or not abs(tcr - true) <= TCR_TOLERANCE:
         return {"passed": False, "tcr": tcr, "tcr_cpu": true}

@@ -37,6 +37,7 @@ from benchmarks.kernels.timing import (  # noqa: E402
     row,
 )
 from benchmarks.threads import THREADS  # noqa: E402
+from engine.kernels.backend import KernelBackend  # noqa: E402
 
 SPACING_ZYX_MM = (1.0, 0.7, 0.7)
 BOUND_MM = 12.0
@@ -89,7 +90,7 @@ def signed_distance_rows(edge: int) -> Iterator[Row]:
 
     occupancy = np.clip(0.5 - ball(edge, 0.25 * edge), 0, 1).astype(np.float32)
     own = partial(signed_distance_mm, occupancy, SPACING_ZYX_MM)
-    tree = partial(own, backend="reference")
+    tree = partial(own, kernels=KernelBackend.REFERENCE)
     yield row("signed distance", f"{edge}^3", own, {"scipy tree": tree})
     bounded = partial(own, bound_mm=BOUND_MM)
     yield row(f"signed distance, {BOUND_MM:g} mm", f"{edge}^3", bounded, {"scipy tree": tree})
@@ -145,7 +146,7 @@ def counting_rows(edge: int) -> Iterator[Row]:
     distance = ball(edge, 0.2 * edge).astype(np.float32)
     covered, counted = distance < 4.5, np.random.default_rng(4).random(distance.shape) < 0.9
     own = partial(count_coverage, distance, covered, counted, (0.0, 5.0, 10.0))
-    yield row("coverage counts", f"{edge}^3", own, {"numpy": partial(own, backend="reference")})
+    yield row("coverage counts", f"{edge}^3", own, {"numpy": partial(own, kernels=KernelBackend.REFERENCE)})
     for name, mask in (("few", covered & (distance > -2)), ("many", ~counted)):
         image = itk.GetImageFromArray(mask.astype(np.uint8))
         others: dict[str, Call | None] = {
@@ -170,7 +171,9 @@ def descriptor_rows(edge: int) -> Iterator[Row]:
     noise = np.random.default_rng(5).standard_normal((edge,) * 3)
     hu = (ndimage.gaussian_filter(noise, 1.0) * 1000).astype(np.float32)
     own = partial(self_similarity_codes, hu)
-    yield row("self-similarity codes", f"{edge}^3", own, {"numpy": partial(own, backend="reference")})
+    yield row(
+        "self-similarity codes", f"{edge}^3", own, {"numpy": partial(own, kernels=KernelBackend.REFERENCE)}
+    )
 
 
 def deformation_rows(edge: int, cell: int) -> Iterator[Row]:
@@ -181,13 +184,17 @@ def deformation_rows(edge: int, cell: int) -> Iterator[Row]:
     fixed, warped = (ndimage.gaussian_filter(rng.standard_normal((2, *(edge,) * 3)), 1.0) * 1000).astype("f4")
     images = fixed, warped, np.ones(fixed.shape, dtype=bool)
     moments = partial(local_moments, *images, cell)
-    yield row("local moments", f"{edge}^3", moments, {"numpy": partial(moments, backend="reference")})
+    yield row(
+        "local moments", f"{edge}^3", moments, {"numpy": partial(moments, kernels=KernelBackend.REFERENCE)}
+    )
     model = np.zeros((*moments().shape[:3], 4))
     model[..., 2:] = 1.0, 1000.0
     match = partial(
         match_equations, *images, model, model_cell=cell, cell=cell, spacing_mm=1.5, outlier_ratio=2.0
     )
-    yield row("match equations", f"{edge}^3", match, {"numpy": partial(match, backend="reference")})
+    yield row(
+        "match equations", f"{edge}^3", match, {"numpy": partial(match, kernels=KernelBackend.REFERENCE)}
+    )
     tensor, force = match()
     yield row("bending, to 1e-3", f"{len(tensor)}^3", partial(solve_bending, tensor, force, 2.0), {})
 

@@ -12,7 +12,7 @@ from engine.coverage.ratio import TARGET_MARGIN_MM
 from engine.errors import InvalidRequestError
 from engine.findings import SUPPLIED, ContourOrigin, LesionFinding
 from engine.geometry import Vector3
-from engine.kernels.backend import BackendName, resident
+from engine.kernels.backend import KernelBackend, resident
 from engine.refusal import Refusal, RefusalCode, RefusedError
 from engine.registration.comparison import PlanningSide, match_slice_mm, planning_side
 from engine.stages import Stage, StageClock, StageListener
@@ -38,7 +38,7 @@ class AssessmentSettings:
         Of the coverage interval.
     registration_deadline_s : float, optional
         Where the fine deformation would take longer, the coarse one has to do, with a wider interval.
-    backend : {'cpu', 'gpu', 'reference'}
+    kernels : KernelBackend
         Twin of the voxel kernels.
     """
 
@@ -47,7 +47,7 @@ class AssessmentSettings:
     draws: int = DRAWS
     seed: int = 20260101
     registration_deadline_s: float | None = None
-    backend: BackendName = "cpu"
+    kernels: KernelBackend = KernelBackend.CPU
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,14 +109,14 @@ def prepare_planning(
     clock = StageClock(listener)
     drawn = None
     if tumor is None:
-        with clock.stage(Stage.SEGMENT_TUMOR), resident(chosen.backend):
+        with clock.stage(Stage.SEGMENT_TUMOR), resident(chosen.kernels):
             if tumor_segmenter is None:
                 raise InvalidRequestError(
                     "no tumor mask was given and no segmentation model is installed; send the contoured tumor"
                 )
             try:
                 require_thin(planning.geometry.spacing_zyx_mm, "planning", chosen.max_slice_mm)
-                drawn = find_tumor(planning, tumor_segmenter, target_lps_mm, backend=chosen.backend)
+                drawn = find_tumor(planning, tumor_segmenter, target_lps_mm, kernels=chosen.kernels)
             except RefusedError as refused:
                 return _without_tumor(planning, tumor_segmenter, refused.refusal, clock)
     with clock.stage(Stage.LOCATE_LESION):

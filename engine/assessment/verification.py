@@ -126,7 +126,7 @@ def assess_ablation(
         listener,
     )
     try:
-        with resident(run.settings.backend):
+        with resident(run.settings.kernels):
             return run.assess(zone, core, risk_model, include_risk_if_complete, on_preliminary)
     except RefusedError as refused:
         return run.refused(refused.refusal)
@@ -158,7 +158,7 @@ class _Run:
         include_risk_if_complete: bool,
         on_preliminary: Callable[[AblationAssessment], None] | None,
     ) -> AblationAssessment:
-        clock, backend = self.clock, self.settings.backend
+        clock, kernels = self.clock, self.settings.kernels
         with clock.stage(Stage.LOCATE_ZONE):
             self._require_measurable()
             if zone is not None:
@@ -173,14 +173,14 @@ class _Run:
         with clock.stage(Stage.COARSE_ALIGNMENT), ThreadPoolExecutor(1) as beside:
             beside.submit(at.draw_surfaces)
             side = self._planning_side()
-            found = translate(side, self.verification, at.zone, backend=backend)
+            found = translate(side, self.verification, at.zone, kernels=kernels)
             self._require_same_place(place, found)
-            rigid = align_rigidly(side, self.verification, at.zone, found, backend=backend)
+            rigid = align_rigidly(side, self.verification, at.zone, found, kernels=kernels)
         if on_preliminary is not None:
             with clock.stage(Stage.PRELIMINARY):
                 on_preliminary(self._preliminary(at, rigid))
         with clock.stage(Stage.REGISTRATION):
-            fine = refine(side, rigid, deadline_s=self.settings.registration_deadline_s, backend=backend)
+            fine = refine(side, rigid, deadline_s=self.settings.registration_deadline_s, kernels=kernels)
         with clock.stage(Stage.COVERAGE):
             grid = self._lay_out(at, fine)
             self._require_target_in_view(grid)
@@ -213,7 +213,7 @@ class _Run:
             draws=self.settings.draws,
             maps=maps_of(
                 grid,
-                region_hu(self.verification, grid.geometry, backend),
+                region_hu(self.verification, grid.geometry, kernels),
                 uncovered,
                 self.settings.target_margin_mm,
             ),
@@ -254,7 +254,7 @@ class _Run:
                 "no ablation zone mask was given and no segmentation model is installed; send the zone"
             )
         return place_lesion(
-            self._planning_side(), self.verification, self.zone_segmenter, backend=self.settings.backend
+            self._planning_side(), self.verification, self.zone_segmenter, kernels=self.settings.kernels
         )
 
     def _segmented(self, place: Registration | None, core: LabelMask | None) -> ZoneContour:
@@ -265,7 +265,7 @@ class _Run:
             np.linalg.inv(place.planning_from_verification), self._planning_side().tumor_points_lps_mm
         )
         at = segmented_contour(
-            self.verification, self.zone_segmenter, tumor, core, backend=self.settings.backend
+            self.verification, self.zone_segmenter, tumor, core, kernels=self.settings.kernels
         )
         self.warnings += at.said
         return at
@@ -308,7 +308,7 @@ class _Run:
             at.core_surface,
             self.prepared.lung,
             aligned.planning_from_verification,
-            backend=self.settings.backend,
+            kernels=self.settings.kernels,
         )
 
     def _measure(self, grid: MeasurementField, at: ZoneContour) -> tuple[CoverageFinding, MarginFinding]:
@@ -344,7 +344,7 @@ class _Run:
             None,
             self.prepared.lung,
             aligned.planning_from_verification,
-            backend=self.settings.backend,
+            kernels=self.settings.kernels,
         )
         whole, _ = measure_coverage(
             cautious,
@@ -378,7 +378,7 @@ class _Run:
     def _preliminary(self, at: ZoneContour, rigid: Registration) -> AblationAssessment:
         tumor, zone = self.prepared.tumor_surface, at.zone_surface
         grid = lay_out(
-            tumor, zone, None, None, rigid.planning_from_verification, backend=self.settings.backend
+            tumor, zone, None, None, rigid.planning_from_verification, kernels=self.settings.kernels
         )
         interval = self._interval(grid, at, rigid)
         coverage = CoverageFinding(

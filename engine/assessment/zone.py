@@ -8,7 +8,7 @@ from typing import Final
 
 from engine.arrays import Float64Array
 from engine.findings import NO_CONTOUR, SUPPLIED, THRESHOLDED, ContourOrigin
-from engine.kernels.backend import BackendName
+from engine.kernels.backend import KernelBackend
 from engine.refusal import RefusalCode, RefusedError
 from engine.registration.comparison import PlanningSide
 from engine.registration.register import Registration, translate
@@ -87,7 +87,7 @@ def segmented_contour(
     tumor_points_lps_mm: Float64Array,
     core: LabelMask | None,
     *,
-    backend: BackendName = "cpu",
+    kernels: KernelBackend = KernelBackend.CPU,
 ) -> ZoneContour:
     """Segment the zone at a lesion; see :func:`engine.structures.zone_search.find_zone`.
 
@@ -98,7 +98,7 @@ def segmented_contour(
         There is no zone, or it is cut by the field of view.
     """
     supplied = None if core is None else core.require_on(verification)
-    found = find_zone(verification, segmenter, tumor_points_lps_mm, backend=backend)
+    found = find_zone(verification, segmenter, tumor_points_lps_mm, kernels=kernels)
     drawn = found.zone
     _require_uncut(drawn.mask)
     core_origin = found.core_origin if supplied is None else SUPPLIED
@@ -114,7 +114,11 @@ def segmented_contour(
 
 
 def place_lesion(
-    side: PlanningSide, verification: CtVolume, segmenter: StructureSegmenter, *, backend: BackendName = "cpu"
+    side: PlanningSide,
+    verification: CtVolume,
+    segmenter: StructureSegmenter,
+    *,
+    kernels: KernelBackend = KernelBackend.CPU,
 ) -> Registration:
     """Find the lesion's place before its zone is known.
 
@@ -128,15 +132,15 @@ def place_lesion(
         The lesion is not found.
     """
     try:
-        return translate(side, verification, None, backend=backend)
+        return translate(side, verification, None, kernels=kernels)
     except RefusedError as refused:
         if refused.refusal.code not in _UNLIKE:
             raise
-        parts = segment_parts(segmenter, verification, None, backend)
+        parts = segment_parts(segmenter, verification, None, kernels)
         if len(parts.components) == 0:
             raise
         hidden = parts.on_ct(parts.labels > 0, "ablation zone")
-        return translate(side, verification, hidden, backend=backend)
+        return translate(side, verification, hidden, kernels=kernels)
 
 
 def _require_uncut(zone: LabelMask) -> None:

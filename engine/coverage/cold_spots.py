@@ -42,7 +42,7 @@ def find_cold_spots(field: MeasurementField, uncovered: BoolArray) -> tuple[Cold
     if not uncovered.any():
         return ()
     spacing = field.geometry.spacing_zyx_mm
-    parts = find_components(uncovered, spacing, backend=field.backend)
+    parts = find_components(uncovered, spacing, kernels=field.kernels)
     tumor_center = field.geometry.to_lps(np.array(ndimage.center_of_mass(field.tumor)))
     spots = []
     for i in range(len(parts)):

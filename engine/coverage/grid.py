@@ -15,7 +15,7 @@ import numpy as np
 from engine.arrays import BoolArray, Float32Array, Float64Array, Int16Array, read_only
 from engine.errors import InvalidRequestError
 from engine.geometry import VolumeGeometry, apply_affine
-from engine.kernels.backend import BackendName
+from engine.kernels.backend import KernelBackend
 from engine.kernels.distance import distance_mm, signed_distance_mm, surface_points_mm
 from engine.kernels.resampling import resample
 from engine.structures.surface import SURFACE_LEVEL, StructureSurface
@@ -46,7 +46,7 @@ class MeasurementField:
     core_occupancy : ndarray of float32, optional
     lung : ndarray of bool, (z, y, x)
         Planning lung, warped, united with the tumor; true also where the planning CT does not reach.
-    backend : str
+    kernels : KernelBackend
     """
 
     geometry: VolumeGeometry
@@ -54,7 +54,7 @@ class MeasurementField:
     zone_occupancy: Float32Array
     core_occupancy: Float32Array | None
     lung: BoolArray
-    backend: BackendName
+    kernels: KernelBackend
 
     @property
     def tumor(self) -> BoolArray:
@@ -74,7 +74,7 @@ class MeasurementField:
     @cached_property
     def distance_to_pleura_mm(self) -> Float32Array:
         """Distance to the nearest voxel outside the lung; infinite where the grid holds none."""
-        return distance_mm(~self.lung, self.geometry.spacing_zyx_mm, backend=self.backend)
+        return distance_mm(~self.lung, self.geometry.spacing_zyx_mm, kernels=self.kernels)
 
     @cached_property
     def assessable(self) -> BoolArray:
@@ -109,7 +109,7 @@ class MeasurementField:
 
     def _distance(self, field: Float32Array) -> Float32Array:
         return signed_distance_mm(
-            field, self.geometry.spacing_zyx_mm, level=SURFACE_LEVEL, backend=self.backend
+            field, self.geometry.spacing_zyx_mm, level=SURFACE_LEVEL, kernels=self.kernels
         )
 
 
@@ -120,7 +120,7 @@ def lay_out(
     lung: LabelMask | None,
     planning_from_verification: Float64Array,
     *,
-    backend: BackendName = "cpu",
+    kernels: KernelBackend = KernelBackend.CPU,
 ) -> MeasurementField:
     """Bring tumor and lung (planning frame) and zone and core (verification frame) onto one fine grid.
 
@@ -153,7 +153,7 @@ def lay_out(
     grid = zone.mask.geometry.around(low, high, MEASUREMENT_SPACING_MM)
 
     def brought(surface: StructureSurface, to_source: Float64Array) -> Float32Array:
-        return sample(surface.occupancy, surface.crop.geometry, grid, to_source, backend)
+        return sample(surface.occupancy, surface.crop.geometry, grid, to_source, kernels)
 
     tumor_field = brought(tumor, planning_from_verification)
     zone_field = brought(zone, np.eye(4))
@@ -162,9 +162,9 @@ def lay_out(
     if lung is not None:
         # Where the planning CT does not reach, lung is assumed: a miss there must not be clipped away.
         share = lung.voxels.astype(np.float32)
-        lung_field = sample(share, lung.geometry, grid, planning_from_verification, backend, fill=1.0)
+        lung_field = sample(share, lung.geometry, grid, planning_from_verification, kernels, fill=1.0)
         in_lung = (lung_field >= SURFACE_LEVEL) | (tumor_field >= SURFACE_LEVEL)
-    return MeasurementField(grid, tumor_field, zone_field, core_field, in_lung, backend)
+    return MeasurementField(grid, tumor_field, zone_field, core_field, in_lung, kernels)
 
 
 def _require_extent(extent_mm: Float64Array) -> None:
@@ -181,7 +181,7 @@ def sample(
     source: VolumeGeometry,
     target: VolumeGeometry,
     source_from_target: Float64Array,
-    backend: BackendName,
+    kernels: KernelBackend,
     *,
     fill: float = 0.0,
 ) -> Float32Array:
@@ -189,12 +189,12 @@ def sample(
     index_map = source.index_from_lps @ source_from_target @ target.affine_lps_mm
     return np.asarray(
         resample(
-            np.ascontiguousarray(voxels), index_map, target.shape_zyx, order=1, fill=fill, backend=backend
+            np.ascontiguousarray(voxels), index_map, target.shape_zyx, order=1, fill=fill, kernels=kernels
         )
     )
 
 
-def region_hu(verification: CtVolume, grid: VolumeGeometry, backend: BackendName) -> Int16Array:
+def region_hu(verification: CtVolume, grid: VolumeGeometry, kernels: KernelBackend) -> Int16Array:
     """The verification CT on the measurement grid, HU; -1024 beyond its field of view."""
     return np.asarray(
         resample(
@@ -203,6 +203,6 @@ def region_hu(verification: CtVolume, grid: VolumeGeometry, backend: BackendName
             grid.shape_zyx,
             order=1,
             fill=-1024,
-            backend=backend,
+            kernels=kernels,
         )
     )

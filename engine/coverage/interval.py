@@ -128,7 +128,7 @@ def coverage_interval(
         _index_maps(field, turn, shift),
         target_margin_mm + tumor_offset,
         zone_offset,
-        backend=field.backend,
+        kernels=field.kernels,
     )
     margin = zone_offset - tumor_offset - drawn.greatest
     complete = margin >= target_margin_mm

@@ -78,7 +78,7 @@ def measure_coverage(
     zone, the margin is minus the distance of its farthest such point to the zone.
     """
     counts = count_coverage(
-        field.distance_to_tumor_mm, covered, field.assessable, (target_margin_mm,), backend=field.backend
+        field.distance_to_tumor_mm, covered, field.assessable, (target_margin_mm,), kernels=field.kernels
     )
     outside = field.tumor & ~covered
     # The zone ends between two voxel centers: the first uncovered center lies past its surface by up to

@@ -12,29 +12,25 @@ from contextlib import AbstractContextManager, nullcontext
 from contextvars import copy_context
 from enum import StrEnum
 from importlib import import_module
-from typing import Any, Literal, ParamSpec, TypeAlias, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from engine.errors import BackendError, InvalidRequestError
 
 
-class Backend(StrEnum):
-    """Where a kernel runs."""
+class KernelBackend(StrEnum):
+    """Which twin of the voxel kernels runs; what runs networks is an ``InferenceBackend``."""
 
     REFERENCE = "reference"
     CPU = "cpu"
     GPU = "gpu"
 
 
-BackendName: TypeAlias = Backend | Literal["reference", "cpu", "gpu"]
-"""What a facade accepts: a member of :class:`Backend` or its plain name."""
-
-
 _Given = ParamSpec("_Given")
 Found = TypeVar("Found")
 
 
-def select(backend: BackendName, kernel: str) -> Any:
-    """Return the twin module of ``kernel`` for ``backend``; a facade types it by its Protocol.
+def select(kernels: KernelBackend, kernel: str) -> Any:
+    """Return the twin module of ``kernel`` that was chosen; a facade types it by its Protocol.
 
     Twins are imported here, on their first use: an appliance without a GPU never loads CUDA.
 
@@ -46,16 +42,16 @@ def select(backend: BackendName, kernel: str) -> Any:
         If ``gpu`` is asked for and no CUDA device or library is there.
     """
     try:
-        chosen = Backend(backend)
+        chosen = KernelBackend(kernels)
     except ValueError:
-        known = ", ".join(Backend)
-        raise InvalidRequestError(f"no kernel backend {backend!r}; choose one of {known}") from None
-    if chosen is Backend.GPU:
+        known = ", ".join(KernelBackend)
+        raise InvalidRequestError(f"no kernel backend {str(kernels)!r}; choose one of {known}") from None
+    if chosen is KernelBackend.GPU:
         _require_gpu()
     return import_module(f"engine.kernels.{chosen.value}.{kernel}")
 
 
-def resident(backend: BackendName) -> AbstractContextManager[Any]:
+def resident(kernels: KernelBackend) -> AbstractContextManager[Any]:
     """Keep on the device what the kernels of a block take and give; nothing where the backend has no device.
 
     Inside, results of kernels may be read-only, and an array that is read-only goes to the device once. Outside,
@@ -63,7 +59,7 @@ def resident(backend: BackendName) -> AbstractContextManager[Any]:
 
     Parameters
     ----------
-    backend : {'cpu', 'gpu', 'reference'}
+    kernels : KernelBackend
 
     Returns
     -------
@@ -74,9 +70,9 @@ def resident(backend: BackendName) -> AbstractContextManager[Any]:
     ------
     InvalidRequestError, BackendError
     """
-    if backend != Backend.GPU:
+    if kernels != KernelBackend.GPU:
         return nullcontext()
-    held: AbstractContextManager[Any] = select(backend, "residency").resident()
+    held: AbstractContextManager[Any] = select(kernels, "residency").resident()
     return held
 
 

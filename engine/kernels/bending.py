@@ -8,7 +8,7 @@ import numpy as np
 
 from engine.arrays import Float64Array
 from engine.errors import InvalidGeometryError, InvalidRequestError
-from engine.kernels.backend import Backend, BackendName, select
+from engine.kernels.backend import KernelBackend, select
 
 
 class _BendingTwin(Protocol):
@@ -28,7 +28,7 @@ def solve_bending(
     *,
     tolerance: float = 1e-3,
     iterations: int = 400,
-    backend: BackendName = Backend.CPU,
+    kernels: KernelBackend = KernelBackend.CPU,
 ) -> Float64Array:
     """Solve ``(T + stiffness R) u = right`` for a field on nodes.
 
@@ -43,7 +43,7 @@ def solve_bending(
         The preconditioned residual is brought to this share of its start.
     iterations : int
         At most this many.
-    backend : {'cpu', 'gpu', 'reference'}
+    kernels : KernelBackend
 
     Returns
     -------
@@ -64,17 +64,17 @@ def solve_bending(
         raise InvalidGeometryError(f"tensor {blocks.shape} and right side {column.shape} differ in nodes")
     if not (np.isfinite(stiffness) and stiffness > 0.0 and tolerance > 0.0 and iterations > 0):
         raise InvalidRequestError("stiffness, tolerance and iterations must be positive")
-    twin: _BendingTwin = select(backend, "bending")
+    twin: _BendingTwin = select(kernels, "bending")
     return twin.solve_bending(blocks, column, float(stiffness), float(tolerance), int(iterations))
 
 
-def bending_force(field: Float64Array, *, backend: BackendName = Backend.CPU) -> Float64Array:
+def bending_force(field: Float64Array, *, kernels: KernelBackend = KernelBackend.CPU) -> Float64Array:
     """Gradient of half the bending energy of a field: ``R u``.
 
     Parameters
     ----------
     field : ndarray of float64, (z, y, x, 3)
-    backend : {'cpu', 'gpu', 'reference'}
+    kernels : KernelBackend
 
     Returns
     -------
@@ -84,7 +84,7 @@ def bending_force(field: Float64Array, *, backend: BackendName = Backend.CPU) ->
     ------
     InvalidGeometryError, BackendError
     """
-    twin: _BendingTwin = select(backend, "bending")
+    twin: _BendingTwin = select(kernels, "bending")
     return twin.bending_force(_require_nodes(field, "field", 3))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from engine.arrays import BoolArray, Float64Array, Int32Array, Int64Array
 from engine.errors import InvalidRequestError
 from engine.kernels.arguments import require_spacing, require_volume
-from engine.kernels.backend import Backend, BackendName, select
+from engine.kernels.backend import KernelBackend, select
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +57,7 @@ def find_components(
     spacing_zyx_mm: Sequence[float],
     *,
     connectivity: int = 26,
-    backend: BackendName = Backend.CPU,
+    kernels: KernelBackend = KernelBackend.CPU,
 ) -> Components:
     """Label the connected parts of a mask, largest first.
 
@@ -69,7 +69,7 @@ def find_components(
         Voxel spacing, mm.
     connectivity : {26, 6}
         Neighbors share a face, an edge or a corner (26), or a face (6).
-    backend : {'cpu', 'gpu', 'reference'}
+    kernels : KernelBackend
 
     Returns
     -------
@@ -90,7 +90,7 @@ def find_components(
         raise InvalidRequestError(
             f"connectivity {connectivity} must be 26 (faces, edges, corners) or 6 (faces)"
         )
-    twin: _ComponentsTwin = select(backend, "components")
+    twin: _ComponentsTwin = select(kernels, "components")
     labels, sizes, centroids, starts, stops = twin.label(mask, connectivity)
     voxel_ml = spacing[0] * spacing[1] * spacing[2] / 1000.0
     return Components(labels, sizes, np.asarray(sizes * voxel_ml, dtype=np.float64), centroids, starts, stops)

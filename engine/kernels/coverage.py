@@ -12,7 +12,7 @@ import numpy as np
 from engine.arrays import BoolArray, Float32Array, Float64Array, Int64Array
 from engine.errors import GridMismatchError, InvalidRequestError
 from engine.kernels.arguments import require_volume
-from engine.kernels.backend import Backend, BackendName, select
+from engine.kernels.backend import KernelBackend, select
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +57,7 @@ def count_coverage(
     counted: BoolArray,
     band_edges_mm: Sequence[float],
     *,
-    backend: BackendName = Backend.CPU,
+    kernels: KernelBackend = KernelBackend.CPU,
 ) -> CoverageCounts:
     """Count voxels by distance band, coverage and assessability in one pass.
 
@@ -71,7 +71,7 @@ def count_coverage(
         Voxels that can be assessed, as the lung.
     band_edges_mm : sequence of float
         Strictly ascending, compared in float32; the last may be ``inf``.
-    backend : {'cpu', 'gpu', 'reference'}
+    kernels : KernelBackend
 
     Returns
     -------
@@ -90,7 +90,7 @@ def count_coverage(
             f"distance {distance.shape}, covered {covered.shape} and counted {counted.shape} need one grid"
         )
     edges = require_edges(band_edges_mm)
-    twin: _CoverageTwin = select(backend, "coverage")
+    twin: _CoverageTwin = select(kernels, "coverage")
     counts, nearest, nearest_counted, nan_voxels = twin.count(distance, covered, counted, edges)
     if nan_voxels:
         raise InvalidRequestError(f"{nan_voxels} distances to the tumor are NaN; none can be counted")

@@ -19,7 +19,7 @@ from engine.kernels.arguments import (
     require_spacing,
     require_volume,
 )
-from engine.kernels.backend import Backend, BackendName, select
+from engine.kernels.backend import KernelBackend, select
 from engine.kernels.reference import distance as definition
 
 BOUND_TOLERANCE = definition.BOUND_TOLERANCE
@@ -50,7 +50,7 @@ def distance_mm(
     *,
     bound_mm: float | None = None,
     region: Region | None = None,
-    backend: BackendName = Backend.CPU,
+    kernels: KernelBackend = KernelBackend.CPU,
 ) -> Float32Array:
     """Exact Euclidean distance from each voxel center to the nearest marked voxel center.
 
@@ -64,7 +64,7 @@ def distance_mm(
         Distances beyond it become ``inf``; only the mask's surroundings are then worked on.
     region : tuple of three slices, optional
         Sub-box to return; voxels of the mask outside it still count.
-    backend : {'cpu', 'gpu', 'reference'}
+    kernels : KernelBackend
 
     Returns
     -------
@@ -83,7 +83,7 @@ def distance_mm(
     mask = require_volume(mask, "mask", np.bool_)
     spacing = require_spacing(spacing_zyx_mm)
     start, stop = require_region(region, mask.shape)
-    twin: _DistanceTwin = select(backend, "distance")
+    twin: _DistanceTwin = select(kernels, "distance")
     return twin.distance_mm(mask, spacing, require_bound(bound_mm), start, stop)
 
 
@@ -94,7 +94,7 @@ def signed_distance_mm(
     level: float = 0.5,
     bound_mm: float | None = None,
     region: Region | None = None,
-    backend: BackendName = Backend.CPU,
+    kernels: KernelBackend = KernelBackend.CPU,
 ) -> Float32Array:
     """Signed distance from each voxel center to the sub-voxel surface of an occupancy.
 
@@ -125,7 +125,7 @@ def signed_distance_mm(
     occupancy, level = _require_occupancy(occupancy, level)
     spacing = require_spacing(spacing_zyx_mm)
     start, stop = require_region(region, occupancy.shape)
-    twin: _DistanceTwin = select(backend, "distance")
+    twin: _DistanceTwin = select(kernels, "distance")
     return twin.signed_distance_mm(occupancy, spacing, level, require_bound(bound_mm), start, stop)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from engine.arrays import BoolArray, Float32Array, Int64Array
 from engine.errors import GridMismatchError
 from engine.kernels.arguments import Vector3, require_spacing, require_volume
-from engine.kernels.backend import Backend, BackendName, select
+from engine.kernels.backend import KernelBackend, select
 from engine.kernels.coverage import CoverageCounts, require_edges, tabulated
 
 
@@ -35,7 +35,7 @@ def count_growth_coverage(
     spacing_zyx_mm: Sequence[float],
     band_edges_mm: Sequence[float],
     *,
-    backend: BackendName = Backend.CPU,
+    kernels: KernelBackend = KernelBackend.CPU,
 ) -> CoverageCounts:
     """Count voxels around a tumor by distance band, coverage and assessability.
 
@@ -47,7 +47,7 @@ def count_growth_coverage(
         Voxel spacing, mm.
     band_edges_mm : sequence of float
         Strictly ascending, compared in float32. With a last edge of ``inf`` all voxels are worked on.
-    backend : {'cpu', 'gpu', 'reference'}
+    kernels : KernelBackend
 
     Returns
     -------
@@ -74,5 +74,5 @@ def count_growth_coverage(
             f"tumor {tumor.shape}, covered {covered.shape} and counted {counted.shape} need one grid"
         )
     spacing, edges = require_spacing(spacing_zyx_mm), require_edges(band_edges_mm)
-    twin: _GrowthTwin = select(backend, "growth")
+    twin: _GrowthTwin = select(kernels, "growth")
     return tabulated(edges, *twin.count(tumor, covered, counted, spacing, edges))

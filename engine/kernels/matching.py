@@ -14,7 +14,7 @@ import numpy.typing as npt
 from engine.arrays import Float32Array, Float64Array
 from engine.errors import InvalidGeometryError, InvalidRequestError
 from engine.kernels.arguments import node_shape, require_volume
-from engine.kernels.backend import Backend, BackendName, select
+from engine.kernels.backend import KernelBackend, select
 
 MODEL = 4
 
@@ -45,7 +45,7 @@ def local_moments(
     evidence: npt.NDArray[np.bool_],
     cell: float,
     *,
-    backend: BackendName = Backend.CPU,
+    kernels: KernelBackend = KernelBackend.CPU,
 ) -> Float64Array:
     """Sums of both images around every node of a lattice, weighted by the node's hat function.
 
@@ -57,7 +57,7 @@ def local_moments(
         Voxels that count.
     cell : float
         Voxels between nodes, at least 1.
-    backend : {'cpu', 'gpu', 'reference'}
+    kernels : KernelBackend
 
     Returns
     -------
@@ -70,7 +70,7 @@ def local_moments(
     """
     images = _require_images(fixed, warped, evidence)
     _require_positive(cell - 1.0, "cell must be at least 1 voxel", or_zero=True)
-    twin: _MatchingTwin = select(backend, "matching")
+    twin: _MatchingTwin = select(kernels, "matching")
     return twin.local_moments(*images, float(cell))
 
 
@@ -84,7 +84,7 @@ def match_equations(
     cell: float,
     spacing_mm: float,
     outlier_ratio: float,
-    backend: BackendName = Backend.CPU,
+    kernels: KernelBackend = KernelBackend.CPU,
 ) -> tuple[Float64Array, Float64Array]:
     """Gauss-Newton equations of a nodal displacement that brings ``warped`` onto ``fixed``.
 
@@ -100,7 +100,7 @@ def match_equations(
         Of the isotropic grid.
     outlier_ratio : float
         A difference of this many noise standard deviations counts half.
-    backend : {'cpu', 'gpu', 'reference'}
+    kernels : KernelBackend
 
     Returns
     -------
@@ -131,7 +131,7 @@ def match_equations(
         raise InvalidRequestError(
             f"model must be finite numbers of shape {expected} with positive variances, not {table.shape}"
         )
-    twin: _MatchingTwin = select(backend, "matching")
+    twin: _MatchingTwin = select(kernels, "matching")
     return twin.match_equations(
         *images, table, float(model_cell), float(cell), float(spacing_mm), float(outlier_ratio)
     )

@@ -8,7 +8,7 @@ import numpy as np
 
 from engine.arrays import BoolArray
 from engine.kernels.arguments import Index3, require_volume
-from engine.kernels.backend import Backend, BackendName, select
+from engine.kernels.backend import KernelBackend, select
 
 Box: TypeAlias = tuple[Index3, Index3]
 """Start and stop (exclusive) index, zyx."""
@@ -20,14 +20,14 @@ class _OccupiedBoxTwin(Protocol):
     def occupied_box(self, mask: BoolArray) -> Box | None: ...
 
 
-def occupied_box(mask: BoolArray, *, backend: BackendName = Backend.CPU) -> Box | None:
+def occupied_box(mask: BoolArray, *, kernels: KernelBackend = KernelBackend.CPU) -> Box | None:
     """Smallest box that holds every marked voxel.
 
     Parameters
     ----------
     mask : ndarray of bool, (z, y, x)
         Not changed; copied first where it is not contiguous.
-    backend : {'cpu', 'gpu', 'reference'}
+    kernels : KernelBackend
 
     Returns
     -------
@@ -38,5 +38,5 @@ def occupied_box(mask: BoolArray, *, backend: BackendName = Backend.CPU) -> Box 
     ------
     InvalidGeometryError, InvalidRequestError, BackendError
     """
-    twin: _OccupiedBoxTwin = select(backend, "occupied_box")
+    twin: _OccupiedBoxTwin = select(kernels, "occupied_box")
     return twin.occupied_box(require_volume(mask, "mask", np.bool_))

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from engine.arrays import Float32Array, Float64Array, Int64Array
 from engine.errors import InvalidRequestError
 from engine.kernels.arguments import require_volume
-from engine.kernels.backend import Backend, BackendName, select
+from engine.kernels.backend import KernelBackend, select
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +56,7 @@ def evaluate_draws(
     value_limits: npt.ArrayLike,
     field_limits: npt.ArrayLike,
     *,
-    backend: BackendName = Backend.CPU,
+    kernels: KernelBackend = KernelBackend.CPU,
 ) -> DrawnCoverage:
     """Move points by each draw's pose and sample a distance field there.
 
@@ -74,7 +74,7 @@ def evaluate_draws(
         For each draw the affine from an undrawn index to the drawn one.
     value_limits, field_limits : array_like, (D,)
         See :class:`DrawnCoverage`.
-    backend : {'cpu', 'gpu', 'reference'}
+    kernels : KernelBackend
 
     Returns
     -------
@@ -95,7 +95,7 @@ def evaluate_draws(
     maps = _table(index_maps, "index_maps", (-1, 3, 4))
     limits = _table(value_limits, "value_limits", (len(maps),))
     field_levels = _table(field_limits, "field_limits", (len(maps),))
-    twin: _PoseDrawsTwin = select(backend, "pose_draws")
+    twin: _PoseDrawsTwin = select(kernels, "pose_draws")
     return DrawnCoverage(*twin.evaluate(checked, points, values, surface, maps, limits, field_levels))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.kernels.arguments import require_volume
-from engine.kernels.backend import Backend, BackendName, select
+from engine.kernels.backend import KernelBackend, select
 
 
 class _PowerSumsTwin(Protocol):
@@ -17,14 +17,16 @@ class _PowerSumsTwin(Protocol):
     def power_sums(self, voxels: npt.NDArray[np.int16]) -> tuple[int, int]: ...
 
 
-def power_sums(voxels: npt.NDArray[np.int16], *, backend: BackendName = Backend.CPU) -> tuple[int, int]:
+def power_sums(
+    voxels: npt.NDArray[np.int16], *, kernels: KernelBackend = KernelBackend.CPU
+) -> tuple[int, int]:
     """Sum of all voxels, and sum of their squares.
 
     Parameters
     ----------
     voxels : ndarray of int16, (z, y, x)
         Not changed; copied first where it is not contiguous.
-    backend : {'cpu', 'gpu', 'reference'}
+    kernels : KernelBackend
 
     Returns
     -------
@@ -35,5 +37,5 @@ def power_sums(voxels: npt.NDArray[np.int16], *, backend: BackendName = Backend.
     ------
     InvalidGeometryError, InvalidRequestError, BackendError
     """
-    twin: _PowerSumsTwin = select(backend, "power_sums")
+    twin: _PowerSumsTwin = select(kernels, "power_sums")
     return twin.power_sums(require_volume(voxels, "voxels", np.int16))

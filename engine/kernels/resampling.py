@@ -12,7 +12,7 @@ import numpy.typing as npt
 from engine.arrays import Float32Array, Float64Array
 from engine.errors import InvalidGeometryError, InvalidRequestError
 from engine.kernels.arguments import MAX_VOXELS, Index3, require_affine, require_volume
-from engine.kernels.backend import Backend, BackendName, select
+from engine.kernels.backend import KernelBackend, select
 
 _DTYPES_BY_ORDER = {
     0: (np.float32, np.int16, np.uint8, np.bool_),
@@ -45,7 +45,7 @@ def resample(
     displacement_map: npt.ArrayLike | None = None,
     order: int = 1,
     fill: float = 0,
-    backend: BackendName = Backend.CPU,
+    kernels: KernelBackend = KernelBackend.CPU,
 ) -> npt.NDArray[Any]:
     """Sample a volume at mapped positions: ``input index = index_map(o) + displacement(o)``.
 
@@ -68,7 +68,7 @@ def resample(
         Value where the sample lies outside the outer faces of the voxels: an index below -0.5,
         or at or above n - 0.5. Between a face and its voxel's center, orders 0 and 1 hold the
         border voxel's value and order 3 mirrors.
-    backend : {'cpu', 'gpu', 'reference'}
+    kernels : KernelBackend
 
     Returns
     -------
@@ -92,7 +92,7 @@ def resample(
     _require_fill(fill, voxels.dtype)
     is_mask = voxels.dtype == np.bool_
     source = voxels.view(np.uint8) if is_mask else voxels
-    twin: _ResamplingTwin = select(backend, "resampling")
+    twin: _ResamplingTwin = select(kernels, "resampling")
     out = twin.resample(source, matrix, shape, field, field_map, order, float(fill))
     return out.view(np.bool_) if is_mask else out
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from engine.arrays import Float32Array, Int64Array
 from engine.errors import InvalidRequestError
 from engine.kernels.arguments import require_volume
-from engine.kernels.backend import Backend, BackendName, select
+from engine.kernels.backend import KernelBackend, select
 
 _LEVELS = 6
 CODE_BITS = 12 * (_LEVELS - 1)
@@ -51,7 +51,7 @@ class _SelfSimilarityTwin(Protocol):
 
 
 def self_similarity_codes(
-    hu: Float32Array, *, radius: int = 1, dilation: int = 2, backend: BackendName = Backend.CPU
+    hu: Float32Array, *, radius: int = 1, dilation: int = 2, kernels: KernelBackend = KernelBackend.CPU
 ) -> npt.NDArray[np.uint64]:
     """Code the self-similarity context of every voxel in 60 bits.
 
@@ -63,7 +63,7 @@ def self_similarity_codes(
         Of the patches, voxels: they are cubes of ``2 * radius + 1``.
     dilation : int
         Distance of the six patches from the voxel, voxels.
-    backend : {'cpu', 'gpu', 'reference'}
+    kernels : KernelBackend
 
     Returns
     -------
@@ -91,7 +91,7 @@ def self_similarity_codes(
     patch = (2 * radius + 1) ** 3
     shares = (_THRESHOLDS / len(PAIRS)).astype(np.float32)
     least_total = np.float32(_LEAST_MEAN_HU2 * patch * len(PAIRS))
-    twin: _SelfSimilarityTwin = select(backend, "self_similarity")
+    twin: _SelfSimilarityTwin = select(kernels, "self_similarity")
     return twin.encode(hu, PAIRS, radius, dilation, shares, least_total)
 
 

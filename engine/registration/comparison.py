@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from engine.arrays import BoolArray, Float32Array, Float64Array, read_only
 from engine.geometry import VolumeGeometry, apply_affine
-from engine.kernels.backend import BackendName
+from engine.kernels.backend import KernelBackend
 from engine.kernels.distance import distance_mm
 from engine.kernels.resampling import resample
 from engine.registration.region import ComparisonRegion, SourceRegion, comparison_region, source_region
@@ -207,7 +207,7 @@ def compare_lesion(
     zone: LabelMask | None,
     start: Float64Array,
     *,
-    backend: BackendName = "cpu",
+    kernels: KernelBackend = KernelBackend.CPU,
 ) -> Comparison:
     """Lay out the surroundings of the tumor in both scans.
 
@@ -219,7 +219,7 @@ def compare_lesion(
         Ablation zone on the grid of ``fixed``.
     start : ndarray, (4, 4)
         Moving-from-fixed translation.
-    backend : {'cpu', 'gpu', 'reference'}
+    kernels : KernelBackend
 
     Returns
     -------
@@ -233,7 +233,7 @@ def compare_lesion(
     high = np.minimum(corners.max(axis=0), center + half)
     with ThreadPoolExecutor(1) as pool:
         source = pool.submit(planning.source, match_mm)
-        return _compare(fixed, source.result, zone, start, low, high, FINEST_GRID_MM, match_mm, backend)
+        return _compare(fixed, source.result, zone, start, low, high, FINEST_GRID_MM, match_mm, kernels)
 
 
 def compare_whole(
@@ -242,7 +242,7 @@ def compare_whole(
     zone: LabelMask | None,
     start: Float64Array,
     *,
-    backend: BackendName = "cpu",
+    kernels: KernelBackend = KernelBackend.CPU,
 ) -> Comparison:
     """Lay out two whole scans; the grid is as fine as their size allows.
 
@@ -263,7 +263,7 @@ def compare_whole(
     theirs = moving.geometry.corners_lps_mm()
     match_mm = match_slice_mm(moving, fixed) if grid_mm < THICK_SLICE_MM else 0.0
     source = source_region(moving, theirs.min(axis=0), theirs.max(axis=0), grid_mm, match_slice_mm=match_mm)
-    return _compare(fixed, lambda: source, zone, start, low, high, grid_mm, match_mm, backend)
+    return _compare(fixed, lambda: source, zone, start, low, high, grid_mm, match_mm, kernels)
 
 
 def match_slice_mm(moving: CtVolume, fixed: CtVolume) -> float:
@@ -272,14 +272,14 @@ def match_slice_mm(moving: CtVolume, fixed: CtVolume) -> float:
     return thicker if thicker > THICK_SLICE_MM else 0.0
 
 
-def distance_from(mask: LabelMask, grid: VolumeGeometry, backend: BackendName) -> Float32Array:
+def distance_from(mask: LabelMask, grid: VolumeGeometry, kernels: KernelBackend) -> Float32Array:
     """Distance from every voxel of ``grid`` to a mask, mm; infinite where the mask is not on the grid.
 
     Parameters
     ----------
     mask : LabelMask
     grid : VolumeGeometry
-    backend : {'cpu', 'gpu', 'reference'}
+    kernels : KernelBackend
 
     Returns
     -------
@@ -291,9 +291,9 @@ def distance_from(mask: LabelMask, grid: VolumeGeometry, backend: BackendName) -
         crop.geometry.index_from_lps @ grid.affine_lps_mm,
         grid.shape_zyx,
         order=1,
-        backend=backend,
+        kernels=kernels,
     )
-    return distance_mm(marked > 0.25, grid.spacing_zyx_mm, backend=backend)
+    return distance_mm(marked > 0.25, grid.spacing_zyx_mm, kernels=kernels)
 
 
 def _compare(
@@ -305,12 +305,12 @@ def _compare(
     high: Float64Array,
     grid_mm: float,
     match_mm: float,
-    backend: BackendName,
+    kernels: KernelBackend,
 ) -> Comparison:
     region = comparison_region(
-        fixed, 0.5 * (low + high), 0.5 * (high - low), grid_mm, match_slice_mm=match_mm, backend=backend
+        fixed, 0.5 * (low + high), 0.5 * (high - low), grid_mm, match_slice_mm=match_mm, kernels=kernels
     )
-    distance = None if zone is None else distance_from(zone, region.geometry, backend)
+    distance = None if zone is None else distance_from(zone, region.geometry, kernels)
     evidence = region.inside & ~_metal(fixed, region.geometry)
     if distance is not None:
         evidence &= distance > ZONE_HALO_MM

@@ -17,7 +17,7 @@ import numpy as np
 from engine.arrays import BoolArray, Float32Array, Float64Array
 from engine.geometry import VolumeGeometry
 from engine.kernels.arguments import node_shape
-from engine.kernels.backend import BackendName
+from engine.kernels.backend import KernelBackend
 from engine.kernels.bending import bending_force, solve_bending
 from engine.kernels.matching import local_moments, match_equations
 from engine.kernels.resampling import resample
@@ -120,7 +120,7 @@ def deform(
     levels: tuple[Level, ...],
     *,
     before: Deformation | None = None,
-    backend: BackendName = "cpu",
+    kernels: KernelBackend = KernelBackend.CPU,
 ) -> Deformation:
     """Find the deformation that brings ``moving`` onto ``fixed``.
 
@@ -137,7 +137,7 @@ def deform(
         All of one grid distance.
     before : Deformation, optional
         Of a coarser grid with the same ``start``.
-    backend : {'cpu', 'gpu', 'reference'}
+    kernels : KernelBackend
 
     Returns
     -------
@@ -145,7 +145,7 @@ def deform(
     """
     found = before
     for level in levels:
-        found = _at_level(fixed, moving, evidence, start, level, found, backend)
+        found = _at_level(fixed, moving, evidence, start, level, found, kernels)
     assert found is not None  # noqa: S101 - there is at least one level
     return found
 
@@ -157,7 +157,7 @@ def _at_level(
     start: Float64Array,
     level: Level,
     before: Deformation | None,
-    backend: BackendName,
+    kernels: KernelBackend,
 ) -> Deformation:
     grid = fixed.geometry
     spacing = grid.spacing_zyx_mm[0]
@@ -173,8 +173,8 @@ def _at_level(
     density = (spacing / _REFERENCE_GRID_MM) ** 3
     to_moving = moving.geometry.index_from_lps @ start @ grid.affine_lps_mm
     for step in range(level.steps + 1):
-        warped = _warp(moving, to_moving, nodes, spacing, cell, grid, backend)
-        moments = local_moments(fixed.hu, warped, evidence, model_cell, backend=backend)
+        warped = _warp(moving, to_moving, nodes, spacing, cell, grid, kernels)
+        moments = local_moments(fixed.hu, warped, evidence, model_cell, kernels=kernels)
         tensor, force = match_equations(
             fixed.hu,
             warped,
@@ -184,14 +184,14 @@ def _at_level(
             cell=cell,
             spacing_mm=spacing,
             outlier_ratio=_OUTLIER_RATIO,
-            backend=backend,
+            kernels=kernels,
         )
         tensor, force = tensor * density, force * density
         if step == level.steps:
             break
-        right = force - stiffness * bending_force(nodes, backend=backend)
+        right = force - stiffness * bending_force(nodes, kernels=kernels)
         tolerance = _TIGHT_TOLERANCE if step == level.steps - 1 else _LOOSE_TOLERANCE
-        update = solve_bending(tensor, right, stiffness, tolerance=tolerance, backend=backend)
+        update = solve_bending(tensor, right, stiffness, tolerance=tolerance, kernels=kernels)
         nodes = nodes + np.clip(level.relaxation * update, -_GREATEST_STEP_MM, _GREATEST_STEP_MM)
     return Deformation(
         start, nodes, lattice, tensor, force, stiffness, warped, moments, _lattice(grid, model_cell)
@@ -228,7 +228,7 @@ def _warp(
     spacing_mm: float,
     cell: float,
     grid: VolumeGeometry,
-    backend: BackendName,
+    kernels: KernelBackend,
 ) -> Float32Array:
     in_moving = np.ascontiguousarray((nodes_mm / spacing_mm) @ to_moving[:3, :3].T, dtype=np.float32)
     return np.asarray(
@@ -240,7 +240,7 @@ def _warp(
             displacement_map=np.diag([1.0 / cell, 1.0 / cell, 1.0 / cell, 1.0]),
             order=1,
             fill=np.nan,
-            backend=backend,
+            kernels=kernels,
         )
     )
 

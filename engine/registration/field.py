@@ -9,7 +9,7 @@ import numpy as np
 
 from engine.arrays import Float32Array, Float64Array
 from engine.geometry import VolumeGeometry, apply_affine
-from engine.kernels.backend import BackendName
+from engine.kernels.backend import KernelBackend
 from engine.kernels.distance import distance_mm
 from engine.kernels.resampling import resample
 from engine.registration.control_grid import interpolation, positions
@@ -64,7 +64,9 @@ class DisplacementField:
         return np.asarray(np.linalg.det(derivative))
 
 
-def field_of(found: Deformation, grid: VolumeGeometry, *, backend: BackendName = "cpu") -> DisplacementField:
+def field_of(
+    found: Deformation, grid: VolumeGeometry, *, kernels: KernelBackend = KernelBackend.CPU
+) -> DisplacementField:
     """The displacement of a deformation at every voxel of a grid.
 
     Parameters
@@ -72,7 +74,7 @@ def field_of(found: Deformation, grid: VolumeGeometry, *, backend: BackendName =
     found : Deformation
     grid : VolumeGeometry
         In the fixed frame.
-    backend : {'cpu', 'gpu', 'reference'}
+    kernels : KernelBackend
 
     Returns
     -------
@@ -86,7 +88,7 @@ def field_of(found: Deformation, grid: VolumeGeometry, *, backend: BackendName =
                 to_nodes,
                 grid.shape_zyx,
                 order=1,
-                backend=backend,
+                kernels=kernels,
             )
             for k in (2, 1, 0)
         ],
@@ -106,7 +108,7 @@ def field_with_rigid_tumor(
     planning_from_verification: Float64Array,
     tumor: LabelMask,
     *,
-    backend: BackendName = "cpu",
+    kernels: KernelBackend = KernelBackend.CPU,
 ) -> DisplacementField:
     """As :func:`field_of`, but rigid in and just around the tumor: its volume does not change.
 
@@ -118,21 +120,21 @@ def field_with_rigid_tumor(
         Rigid motion of the tumor.
     tumor : LabelMask
         In the moving frame.
-    backend : {'cpu', 'gpu', 'reference'}
+    kernels : KernelBackend
 
     Returns
     -------
     DisplacementField
     """
-    free = field_of(found, grid, backend=backend)
+    free = field_of(found, grid, kernels=kernels)
     marked = resample(
         tumor.voxels.astype(np.float32),
         tumor.geometry.index_from_lps @ planning_from_verification @ grid.affine_lps_mm,
         grid.shape_zyx,
         order=1,
-        backend=backend,
+        kernels=kernels,
     )
-    distance = distance_mm(marked > 0.0, grid.spacing_zyx_mm, backend=backend)
+    distance = distance_mm(marked > 0.0, grid.spacing_zyx_mm, kernels=kernels)
     near = np.argwhere(distance < _RIGID_ROOM_MM + _BLEND_MM)
     at = tuple(near.T)
     way = np.clip((distance[at] - _RIGID_ROOM_MM) / _BLEND_MM, 0.0, 1.0)

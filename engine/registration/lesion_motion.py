@@ -16,7 +16,7 @@ import numpy as np
 
 from engine.arrays import BoolArray, Float64Array
 from engine.geometry import VolumeGeometry
-from engine.kernels.backend import BackendName, beside
+from engine.kernels.backend import KernelBackend, beside
 from engine.kernels.bending import solve_bending
 from engine.registration.control_grid import coarser, interpolation, positions, thinned
 from engine.registration.deformation import Deformation
@@ -71,12 +71,12 @@ class _System:
     tensor: Float64Array
     right: Float64Array
     lattice: VolumeGeometry
-    backend: BackendName
+    kernels: KernelBackend
 
     def solve(self, stiffness: float, *, without: BoolArray | None = None) -> Float64Array:
         keep = 1.0 if without is None else (~without)[..., None]
         return solve_bending(
-            self.tensor * keep, self.right * keep, stiffness, tolerance=TOLERANCE, backend=self.backend
+            self.tensor * keep, self.right * keep, stiffness, tolerance=TOLERANCE, kernels=self.kernels
         )
 
     def covariance(
@@ -85,7 +85,7 @@ class _System:
         """Posterior covariance of linear functions (k, *nodes, 3) of the field."""
         tensor = self.tensor if without is None else self.tensor * (~without)[..., None]
         solved = [
-            solve_bending(tensor, row, stiffness, tolerance=TOLERANCE, backend=self.backend)
+            solve_bending(tensor, row, stiffness, tolerance=TOLERANCE, kernels=self.kernels)
             for row in projection
         ]
         return np.array([[float((row * one).sum()) for one in solved] for row in projection])
@@ -96,7 +96,7 @@ def predict_lesion_motion(
     tumor_points_lps_mm: Float64Array,
     void_radius_mm: float,
     *,
-    backend: BackendName = "cpu",
+    kernels: KernelBackend = KernelBackend.CPU,
 ) -> LesionMotion:
     """Predict the tumor's rigid motion from the deformation around it.
 
@@ -107,7 +107,7 @@ def predict_lesion_motion(
         Points throughout the tumor where it now is thought to be, fixed frame.
     void_radius_mm : float
         Radius of a sphere as large as the part around the tumor without evidence.
-    backend : {'cpu', 'gpu', 'reference'}
+    kernels : KernelBackend
 
     Returns
     -------
@@ -115,7 +115,7 @@ def predict_lesion_motion(
     """
     center = tumor_points_lps_mm.mean(axis=0)
     lattice = coarser(found.lattice)
-    system = _System(thinned(found.tensor), thinned(found.data_optimum), lattice, backend)
+    system = _System(thinned(found.tensor), thinned(found.data_optimum), lattice, kernels)
     # Half as many nodes along each axis: the same energy integral.
     scale = found.stiffness * found.lattice.spacing_zyx_mm[0] / lattice.spacing_zyx_mm[0]
     radius = float(np.clip(void_radius_mm, _SMALLEST_HOLE_MM, _LARGEST_HOLE_MM))
@@ -156,7 +156,7 @@ def predict_lesion_motion(
     inflation = (_PRIOR_HOLES * _PRIOR_INFLATION + sum(ratios)) / (_PRIOR_HOLES + len(ratios))
     covariance = covariance * inflation
     field = solve_bending(
-        found.tensor, found.data_optimum, best * found.stiffness, tolerance=1e-3, backend=backend
+        found.tensor, found.data_optimum, best * found.stiffness, tolerance=1e-3, kernels=kernels
     )
     moved = tumor_points_lps_mm + interpolation(found.lattice, tumor_points_lps_mm).at(field)[:, ::-1]
     rigid = rigid_part(tumor_points_lps_mm, moved)

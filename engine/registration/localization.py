@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from engine.arrays import BoolArray, Float64Array
-from engine.kernels.backend import BackendName
+from engine.kernels.backend import KernelBackend
 from engine.refusal import RefusalCode, RefusedError
 from engine.registration.comparison import (
     ZONE_HALO_MM,
@@ -39,7 +39,11 @@ _MIRRORED_CORRELATION: Final = 0.85
 
 
 def find_lesion(
-    planning: PlanningSide, fixed: CtVolume, zone: LabelMask | None, *, backend: BackendName = "cpu"
+    planning: PlanningSide,
+    fixed: CtVolume,
+    zone: LabelMask | None,
+    *,
+    kernels: KernelBackend = KernelBackend.CPU,
 ) -> tuple[list[Float64Array], float]:
     """Find the surroundings of the tumor in the fixed CT by translation.
 
@@ -52,7 +56,7 @@ def find_lesion(
     fixed : CtVolume
     zone : LabelMask, optional
         Where to look; without one, everywhere.
-    backend : {'cpu', 'gpu', 'reference'}
+    kernels : KernelBackend
 
     Returns
     -------
@@ -74,7 +78,7 @@ def find_lesion(
             fixed, 0.5 * (low + high), 0.5 * (high - low) + room, PATTERN_SPACING_MM, match_slice_mm=match_mm
         )
         ours, theirs = looked_for.result(), pattern_of(region)
-    known = _known(theirs.region, zone, backend)
+    known = _known(theirs.region, zone, kernels)
     first, correlation = _best(ours.region, theirs.region, known)
     others = translation_candidates(
         ours.vessels, theirs.vessels, ours.lung, theirs.lung & known, count=_LUNG_CANDIDATES
@@ -92,7 +96,7 @@ def find_lesion(
 
 
 def find_translation(
-    moving: CtVolume, fixed: CtVolume, zone: LabelMask | None, *, backend: BackendName = "cpu"
+    moving: CtVolume, fixed: CtVolume, zone: LabelMask | None, *, kernels: KernelBackend = KernelBackend.CPU
 ) -> tuple[Float64Array, float]:
     """Find the translation between two whole scans.
 
@@ -101,7 +105,7 @@ def find_translation(
     moving, fixed : CtVolume
     zone : LabelMask, optional
         Ablation zone in the fixed CT; carries no evidence.
-    backend : {'cpu', 'gpu', 'reference'}
+    kernels : KernelBackend
 
     Returns
     -------
@@ -119,7 +123,7 @@ def find_translation(
         comparison_region(ct, 0.5 * (low + high), 0.5 * (high - low), spacing)
         for ct, (low, high) in ((moving, ours_box), (fixed, theirs_box))
     )
-    return _best(ours, theirs, _known(theirs, zone, backend))
+    return _best(ours, theirs, _known(theirs, zone, kernels))
 
 
 def _best(ours: ComparisonRegion, theirs: ComparisonRegion, known: BoolArray) -> tuple[Float64Array, float]:
@@ -132,10 +136,10 @@ def _best(ours: ComparisonRegion, theirs: ComparisonRegion, known: BoolArray) ->
     return matrix, best
 
 
-def _known(theirs: ComparisonRegion, zone: LabelMask | None, backend: BackendName) -> BoolArray:
+def _known(theirs: ComparisonRegion, zone: LabelMask | None, kernels: KernelBackend) -> BoolArray:
     if zone is None:
         return theirs.inside
-    return theirs.inside & (distance_from(zone, theirs.geometry, backend) > ZONE_HALO_MM)
+    return theirs.inside & (distance_from(zone, theirs.geometry, kernels) > ZONE_HALO_MM)
 
 
 def _refuse_dissimilar(

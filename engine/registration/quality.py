@@ -10,7 +10,7 @@ from scipy import ndimage
 from engine.arrays import BoolArray, Float32Array, Float64Array, read_only
 from engine.findings import RegistrationQuality
 from engine.geometry import VolumeGeometry, apply_affine
-from engine.kernels.backend import BackendName
+from engine.kernels.backend import KernelBackend
 from engine.kernels.bending import solve_bending
 from engine.kernels.resampling import resample
 from engine.kernels.self_similarity import CODE_BITS, self_similarity_codes
@@ -47,7 +47,7 @@ def judge(
     coarse_levels: tuple[Level, ...],
     *,
     sliding_mm: float = 0.0,
-    backend: BackendName = "cpu",
+    kernels: KernelBackend = KernelBackend.CPU,
 ) -> RegistrationQuality:
     """Judge a deformation.
 
@@ -60,7 +60,7 @@ def judge(
         By which ``coarse`` was found; the way back is found by the same.
     sliding_mm : float
         Handed through.
-    backend : {'cpu', 'gpu', 'reference'}
+    kernels : KernelBackend
 
     Returns
     -------
@@ -79,9 +79,9 @@ def judge(
         around = np.ones_like(around)
     return RegistrationQuality(
         similarity=correlation(at.fixed.hu, found.warped, counted),
-        residual_mm=_still_asked_mm(found, around, backend),
-        descriptor_residual=_descriptor_residual(at.fixed.hu, found.warped, counted, backend),
-        inverse_consistency_mm=_inverse_consistency_mm(comparison, coarse, coarse_levels, backend),
+        residual_mm=_still_asked_mm(found, around, kernels),
+        descriptor_residual=_descriptor_residual(at.fixed.hu, found.warped, counted, kernels),
+        inverse_consistency_mm=_inverse_consistency_mm(comparison, coarse, coarse_levels, kernels),
         least_jacobian=float(jacobian[around].min()),
         greatest_jacobian=float(jacobian[around].max()),
         folding_share=float((jacobian[around] <= 0.0).mean()),
@@ -164,12 +164,12 @@ def _at_nodes(comparison: Comparison, lattice: VolumeGeometry) -> Float64Array:
     return np.asarray(resample(finite, to_grid, lattice.shape_zyx, order=1, fill=1e4), dtype=np.float64)
 
 
-def _still_asked_mm(found: Deformation, around: BoolArray, backend: BackendName) -> float:
+def _still_asked_mm(found: Deformation, around: BoolArray, kernels: KernelBackend) -> float:
     """Displacement that the images would still have under a weak prior, root mean square."""
     tensor = thinned(found.tensor)
     lattice = coarser(found.lattice)
     stiffness = _WEAK_PRIOR * found.stiffness * found.lattice.spacing_zyx_mm[0] / lattice.spacing_zyx_mm[0]
-    asked = solve_bending(tensor, thinned(found.force), stiffness, tolerance=1e-2, backend=backend)
+    asked = solve_bending(tensor, thinned(found.force), stiffness, tolerance=1e-2, kernels=kernels)
     nearby = np.zeros(lattice.shape_zyx, dtype=np.bool_)
     nz, ny, nx = around[::2, ::2, ::2].shape
     nearby[:nz, :ny, :nx] = around[::2, ::2, ::2]
@@ -184,12 +184,12 @@ def _descriptor_residual(
     fixed: Float32Array,
     warped: Float32Array,
     counted: BoolArray,
-    backend: BackendName,
+    kernels: KernelBackend,
 ) -> float:
     if not counted.any():
         return 1.0
-    one = self_similarity_codes(fixed, backend=backend)
-    other = self_similarity_codes(np.where(np.isfinite(warped), warped, fixed), backend=backend)
+    one = self_similarity_codes(fixed, kernels=kernels)
+    other = self_similarity_codes(np.where(np.isfinite(warped), warped, fixed), kernels=kernels)
     return float(np.bitwise_count(one[counted] ^ other[counted]).mean()) / CODE_BITS
 
 
@@ -204,7 +204,7 @@ def _new_air_ml(fixed: ComparisonRegion, warped: Float32Array) -> float:
 
 
 def _inverse_consistency_mm(
-    comparison: Comparison, coarse: Deformation, levels: tuple[Level, ...], backend: BackendName
+    comparison: Comparison, coarse: Deformation, levels: tuple[Level, ...], kernels: KernelBackend
 ) -> float:
     """Go there by the coarse deformation and back by one found the other way round."""
     there = comparison.without_wall().coarse
@@ -219,13 +219,13 @@ def _inverse_consistency_mm(
         theirs.shape_zyx,
         order=1,
         fill=np.nan,
-        backend=backend,
+        kernels=kernels,
     )
     known = np.isfinite(hu)
     # What the zone hides there is left out here at the place that the translation says; its halo is wide enough.
     evidence = read_only(known & there.evidence)
     fixed = ComparisonRegion(np.where(known, hu, np.float32(-1000.0)), known, theirs)
-    back = deform(fixed, SourceRegion(there.fixed.hu, grid), evidence, back_start, levels, backend=backend)
+    back = deform(fixed, SourceRegion(there.fixed.hu, grid), evidence, back_start, levels, kernels=kernels)
     lattice = np.zeros(grid.shape_zyx, dtype=np.bool_)
     lattice[::_POINT_STEP, ::_POINT_STEP, ::_POINT_STEP] = True
     points = grid.to_lps(np.argwhere(lattice & there.evidence & _near(comparison, grid)).astype(float))

@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from engine.arrays import BoolArray, Float32Array, Float64Array, Int16Array, read_only
 from engine.geometry import VolumeGeometry
-from engine.kernels.backend import BackendName
+from engine.kernels.backend import KernelBackend
 from engine.kernels.resampling import resample
 from engine.volume import CtVolume
 
@@ -143,7 +143,7 @@ def comparison_region(
     spacing_mm: float,
     *,
     match_slice_mm: float = 0.0,
-    backend: BackendName = "cpu",
+    kernels: KernelBackend = KernelBackend.CPU,
 ) -> ComparisonRegion:
     """Cut, window and resample the surroundings of a point.
 
@@ -170,7 +170,7 @@ def comparison_region(
         grid.shape_zyx,
         order=1,
         fill=np.nan,
-        backend=backend,
+        kernels=kernels,
     )
     # Half a voxel beyond the outermost voxel centers nothing is known either: filled with air it would be evidence.
     known = np.isfinite(hu)

@@ -12,7 +12,7 @@ import numpy as np
 from engine.arrays import Float64Array
 from engine.findings import RegistrationQuality
 from engine.geometry import apply_affine
-from engine.kernels.backend import BackendName, beside
+from engine.kernels.backend import KernelBackend, beside
 from engine.refusal import RefusalCode, RefusedError
 from engine.registration.acceptance import require_trustworthy
 from engine.registration.comparison import (
@@ -114,7 +114,11 @@ class Registration:
 
 
 def translate(
-    planning: PlanningSide, verification: CtVolume, zone: LabelMask | None, *, backend: BackendName = "cpu"
+    planning: PlanningSide,
+    verification: CtVolume,
+    zone: LabelMask | None,
+    *,
+    kernels: KernelBackend = KernelBackend.CPU,
 ) -> Registration:
     """Find the lesion by translation alone.
 
@@ -123,11 +127,11 @@ def translate(
     RefusedError
         The lesion is not found.
     """
-    candidates, correlation = find_lesion(planning, verification, zone, backend=backend)
+    candidates, correlation = find_lesion(planning, verification, zone, kernels=kernels)
     matrix = candidates[0]
     if len(candidates) > 1:
         matrix = max(
-            candidates, key=lambda one: _fit(compare_lesion(planning, verification, zone, one), backend)
+            candidates, key=lambda one: _fit(compare_lesion(planning, verification, zone, one), kernels)
         )
     _require_in_view(planning, verification, matrix)
     return Registration(
@@ -135,9 +139,9 @@ def translate(
     )
 
 
-def _fit(comparison: Comparison, backend: BackendName) -> float:
+def _fit(comparison: Comparison, kernels: KernelBackend) -> float:
     """Mean local correlation in lung after a coarse deformation from a candidate."""
-    correlated, weight = local_correlation(_deform_coarsely(comparison.in_lung(), backend))
+    correlated, weight = local_correlation(_deform_coarsely(comparison.in_lung(), kernels))
     return float((correlated * weight).sum() / max(weight.sum(), 1.0)) if weight.any() else -1.0
 
 
@@ -147,7 +151,7 @@ def align_rigidly(
     zone: LabelMask | None,
     found: Registration,
     *,
-    backend: BackendName = "cpu",
+    kernels: KernelBackend = KernelBackend.CPU,
 ) -> Registration:
     """Align the lesion rigidly: the rigid part, at the tumor, of a coarse deformation.
 
@@ -156,15 +160,15 @@ def align_rigidly(
     planning, verification, zone
     found : Registration
         By translation.
-    backend : {'cpu', 'gpu', 'reference'}
+    kernels : KernelBackend
 
     Returns
     -------
     Registration
     """
     start = found.planning_from_verification
-    comparison = compare_lesion(planning, verification, zone, start, backend=backend)
-    coarse = _deform_coarsely(comparison.without_wall(), backend)
+    comparison = compare_lesion(planning, verification, zone, start, kernels=kernels)
+    coarse = _deform_coarsely(comparison.without_wall(), kernels)
     tumor = _tumor_in_fixed(planning, coarse)
     moved = tumor + coarse.displacement_mm(tumor)
     return Registration(
@@ -183,7 +187,7 @@ def refine(
     rigid: Registration,
     *,
     deadline_s: float | None = None,
-    backend: BackendName = "cpu",
+    kernels: KernelBackend = KernelBackend.CPU,
 ) -> Registration:
     """Deform the surroundings finely, predict the tumor's motion from them, and judge the result.
 
@@ -195,7 +199,7 @@ def refine(
     deadline_s : float, optional
         Seconds from now; where the fine deformation would take longer, the coarse one has to do and the
         uncertainty says so.
-    backend : {'cpu', 'gpu', 'reference'}
+    kernels : KernelBackend
 
     Returns
     -------
@@ -215,10 +219,10 @@ def refine(
         found, sliding_mm = coarse, 0.0
         doubt_mm2 = np.eye(3) * (_HURRIED_SD_MM**2 + (0.0 if comparison.has_lung else _NO_LUNG_SD_MM**2))
     elif comparison.has_lung:
-        found, sliding_mm, doubt_mm2 = _with_and_without_wall(planning, comparison, coarse, backend)
+        found, sliding_mm, doubt_mm2 = _with_and_without_wall(planning, comparison, coarse, kernels)
         judged = judged if sliding_mm > _LEAST_SLIDING_MM else comparison
     else:
-        found = _deform_finely(comparison, coarse, backend)
+        found = _deform_finely(comparison, coarse, kernels)
         sliding_mm, doubt_mm2 = 0.0, np.eye(3) * _NO_LUNG_SD_MM**2
     tumor = _tumor_in_fixed(planning, found)
     with ThreadPoolExecutor(1) as pool:
@@ -229,9 +233,9 @@ def refine(
             coarse,
             _coarse_levels(comparison),
             sliding_mm=sliding_mm,
-            backend=backend,
+            kernels=kernels,
         )
-        motion = predict_lesion_motion(found, tumor, comparison.void_radius_mm, backend=backend)
+        motion = predict_lesion_motion(found, tumor, comparison.void_radius_mm, kernels=kernels)
         quality = judging.result()
     require_trustworthy(quality)
     return Registration(
@@ -247,7 +251,7 @@ def refine(
 
 
 def _with_and_without_wall(
-    planning: PlanningSide, comparison: Comparison, coarse: Deformation, backend: BackendName
+    planning: PlanningSide, comparison: Comparison, coarse: Deformation, kernels: KernelBackend
 ) -> tuple[Deformation, float, Float64Array]:
     """Deform with lung alone and with all tissue; where they disagree in lung, the wall slides.
 
@@ -259,11 +263,11 @@ def _with_and_without_wall(
         wall = pool.submit(
             beside(
                 lambda: _deform_finely(
-                    comparison, _deform_coarsely(comparison, backend, before=coarse), backend
+                    comparison, _deform_coarsely(comparison, kernels, before=coarse), kernels
                 )
             )
         )
-        lung = _deform_finely(comparison.in_lung(), coarse, backend)
+        lung = _deform_finely(comparison.in_lung(), coarse, kernels)
         whole = wall.result()
     center = _tumor_in_fixed(planning, lung).mean(axis=0)
     away = np.linalg.norm(positions(lung.lattice) - center, axis=-1)
@@ -285,7 +289,7 @@ def register(
     fixed_zone: LabelMask | None = None,
     moving_tumor: LabelMask | None = None,
     deadline_s: float | None = None,
-    backend: BackendName = "cpu",
+    kernels: KernelBackend = KernelBackend.CPU,
 ) -> Registration:
     """Register two CTs; with a tumor its surroundings, else the whole of both.
 
@@ -299,7 +303,7 @@ def register(
         On the grid of ``moving``; it moves rigidly.
     deadline_s : float, optional
         Seconds for the whole call; see :func:`refine`.
-    backend : {'cpu', 'gpu', 'reference'}
+    kernels : KernelBackend
 
     Returns
     -------
@@ -317,12 +321,12 @@ def register(
         return None if deadline_s is None else deadline_s - (time.perf_counter() - began)
 
     if moving_tumor is None:
-        return _register_whole(fixed, moving, zone, left_s(), backend)
+        return _register_whole(fixed, moving, zone, left_s(), kernels)
     tumor = moving_tumor.require_on(moving)
     planning = planning_side(moving, tumor)
-    found = translate(planning, fixed, zone, backend=backend)
-    rigid = align_rigidly(planning, fixed, zone, found, backend=backend)
-    refined = refine(planning, rigid, deadline_s=left_s(), backend=backend)
+    found = translate(planning, fixed, zone, kernels=kernels)
+    rigid = align_rigidly(planning, fixed, zone, found, kernels=kernels)
+    refined = refine(planning, rigid, deadline_s=left_s(), kernels=kernels)
     assert refined.deformation is not None  # noqa: S101 - refined just now
     assert refined.comparison is not None  # noqa: S101
     field = field_with_rigid_tumor(
@@ -330,24 +334,28 @@ def register(
         refined.comparison.fine.fixed.geometry,
         refined.planning_from_verification,
         tumor,
-        backend=backend,
+        kernels=kernels,
     )
     return replace(refined, field=field)
 
 
 def _register_whole(
-    fixed: CtVolume, moving: CtVolume, zone: LabelMask | None, deadline_s: float | None, backend: BackendName
+    fixed: CtVolume,
+    moving: CtVolume,
+    zone: LabelMask | None,
+    deadline_s: float | None,
+    kernels: KernelBackend,
 ) -> Registration:
     began = time.perf_counter()
-    start, _ = find_translation(moving, fixed, zone, backend=backend)
-    comparison = compare_whole(moving, fixed, zone, start, backend=backend)
-    coarse = _deform_coarsely(comparison, backend)
+    start, _ = find_translation(moving, fixed, zone, kernels=kernels)
+    comparison = compare_whole(moving, fixed, zone, start, kernels=kernels)
+    coarse = _deform_coarsely(comparison, kernels)
     left_s = None if deadline_s is None else deadline_s - (time.perf_counter() - began)
     hurried = left_s is not None and left_s < _fine_duration_s(comparison)
-    found = coarse if hurried else _deform_finely(comparison, coarse, backend)
-    quality = judge(comparison, found, coarse, _coarse_levels(comparison), backend=backend)
+    found = coarse if hurried else _deform_finely(comparison, coarse, kernels)
+    quality = judge(comparison, found, coarse, _coarse_levels(comparison), kernels=kernels)
     require_trustworthy(quality)
-    field = field_of(found, comparison.fine.fixed.geometry, backend=backend)
+    field = field_of(found, comparison.fine.fixed.geometry, kernels=kernels)
     places = positions(found.lattice).reshape(-1, 3)
     variance = quality.residual_mm**2 / 3.0 + _LEAST_SD_MM**2 + (_HURRIED_SD_MM**2 if hurried else 0.0)
     return Registration(
@@ -372,21 +380,21 @@ def _coarse_levels(comparison: Comparison) -> tuple[Level, ...]:
 
 
 def _deform_coarsely(
-    comparison: Comparison, backend: BackendName, *, before: Deformation | None = None
+    comparison: Comparison, kernels: KernelBackend, *, before: Deformation | None = None
 ) -> Deformation:
     """Deform coarsely; from one found with other evidence, the last level is enough."""
     at, levels = comparison.coarse, _coarse_levels(comparison)
     if before is not None:
         levels = levels[-1:]
-    return deform(at.fixed, at.moving, at.evidence, comparison.start, levels, before=before, backend=backend)
+    return deform(at.fixed, at.moving, at.evidence, comparison.start, levels, before=before, kernels=kernels)
 
 
-def _deform_finely(comparison: Comparison, coarse: Deformation, backend: BackendName) -> Deformation:
+def _deform_finely(comparison: Comparison, coarse: Deformation, kernels: KernelBackend) -> Deformation:
     at = comparison.fine
     grid_mm = at.fixed.geometry.spacing_zyx_mm[0]
     level = Level(grid_mm, 3.0 * grid_mm, 6.0 * grid_mm, FINE_STEPS, FINE_STIFFNESS)
     return deform(
-        at.fixed, at.moving, at.evidence, comparison.start, (level,), before=coarse, backend=backend
+        at.fixed, at.moving, at.evidence, comparison.start, (level,), before=coarse, kernels=kernels
     )
 
 

@@ -23,7 +23,7 @@ from engine.assessment.verification import (
 )
 from engine.errors import SelfTestError
 from engine.geometry import VolumeGeometry
-from engine.kernels.backend import BackendName
+from engine.kernels.backend import KernelBackend
 from engine.kernels.resampling import resample
 from engine.phantoms.closed_form import rasterize_sphere, sphere_minimal_margin_mm, sphere_overlap_tcr
 from engine.volume import Acquisition, CtVolume
@@ -52,7 +52,7 @@ class _SelfTestReport:
     place_error_mm: float
 
 
-def warm_up(backend: BackendName = "cpu") -> AblationAssessment:
+def warm_up(kernels: KernelBackend = KernelBackend.CPU) -> AblationAssessment:
     """Run the whole workflow once, so that every kernel is compiled and every library loaded.
 
     Returns
@@ -60,10 +60,10 @@ def warm_up(backend: BackendName = "cpu") -> AblationAssessment:
     AblationAssessment
         Of the self-test's spheres; somebody who draws assessments can warm up with it.
     """
-    return _measured(backend)
+    return _measured(kernels)
 
 
-def run_self_test(backend: BackendName = "cpu") -> _SelfTestReport:
+def run_self_test(kernels: KernelBackend = KernelBackend.CPU) -> _SelfTestReport:
     """Compare the workflow's answer on the spheres with the formula.
 
     Returns
@@ -75,7 +75,7 @@ def run_self_test(backend: BackendName = "cpu") -> _SelfTestReport:
     SelfTestError
         The answer is off by more than the tolerances, or refused: this installation must not measure.
     """
-    found = _measured(backend)
+    found = _measured(kernels)
     coverage, margin = found.coverage, found.margin
     if found.refusal is not None or coverage.tcr is None or margin.minimal_mm is None or not found.uncovered:
         reason = found.refusal.reason if found.refusal else "no uncovered region was found"
@@ -106,7 +106,7 @@ def run_self_test(backend: BackendName = "cpu") -> _SelfTestReport:
 
 
 @cache
-def _measured(backend: BackendName) -> AblationAssessment:
+def _measured(kernels: KernelBackend) -> AblationAssessment:
     texture, block = _texture()
     n = int(_SIZE_MM / 1.25)
     upright = VolumeGeometry(
@@ -126,7 +126,7 @@ def _measured(backend: BackendName) -> AblationAssessment:
     planning_tissue[tumor.voxels], verification_tissue[zone.voxels] = 30, -200
     said = Acquisition(series_description="simulated phantom, not a patient")
     prepared = prepare_planning(CtVolume(planning_tissue, upright, said), tumor)
-    settings = AssessmentSettings(backend=backend)
+    settings = AssessmentSettings(kernels=kernels)
     ignored: list[AblationAssessment] = []
     return assess_ablation(
         prepared,

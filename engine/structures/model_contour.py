@@ -17,7 +17,7 @@ from scipy import ndimage
 from engine.arrays import Float64Array
 from engine.findings import ContourOrigin
 from engine.geometry import Vector3, VolumeGeometry
-from engine.kernels.backend import BackendName
+from engine.kernels.backend import KernelBackend
 from engine.kernels.components import Components, find_components
 from engine.kernels.distance import signed_distance_mm, surface_points_mm
 from engine.manifest import SegmentationSection
@@ -204,11 +204,14 @@ class Parts:
 
 
 def segment_parts(
-    segmenter: StructureSegmenter, ct: CtVolume, around: Box | None, backend: BackendName = "cpu"
+    segmenter: StructureSegmenter,
+    ct: CtVolume,
+    around: Box | None,
+    kernels: KernelBackend = KernelBackend.CPU,
 ) -> Parts:
     """Segment a CT, or a box of it, and label the connected parts."""
     found = segmenter.segment(ct, around=around)
-    components = find_components(found.labels > 0, found.geometry.spacing_zyx_mm, backend=backend)
+    components = find_components(found.labels > 0, found.geometry.spacing_zyx_mm, kernels=kernels)
     probability = np.asarray(found.foreground_probability, dtype=np.float32)
     return Parts(ct, found.geometry, found.labels, probability, components)
 

@@ -14,7 +14,7 @@ from scipy import ndimage
 from engine.errors import InvalidRequestError
 from engine.findings import ContourOrigin
 from engine.geometry import Vector3
-from engine.kernels.backend import BackendName
+from engine.kernels.backend import KernelBackend
 from engine.refusal import LesionCandidate, RefusalCode, RefusedError
 from engine.segmentation import Box
 from engine.structures.model_contour import (
@@ -56,7 +56,7 @@ def find_tumor(
     segmenter: StructureSegmenter,
     target_lps_mm: Vector3 | None = None,
     *,
-    backend: BackendName = "cpu",
+    kernels: KernelBackend = KernelBackend.CPU,
 ) -> ModelContour:
     """Segment the tumor that is meant.
 
@@ -67,7 +67,7 @@ def find_tumor(
         Of tumors; every label but the background counts.
     target_lps_mm : tuple of float, optional
         The navigation system's point in the tumor.
-    backend : {'cpu', 'gpu', 'reference'}
+    kernels : KernelBackend
 
     Returns
     -------
@@ -81,8 +81,8 @@ def find_tumor(
         No candidate (``lesion_not_found``), or several and no target (``several_lesions``).
     """
     if target_lps_mm is not None:
-        return _at_target(planning, segmenter, target_lps_mm, backend)
-    parts = segment_parts(segmenter, planning, None, backend)
+        return _at_target(planning, segmenter, target_lps_mm, kernels)
+    parts = segment_parts(segmenter, planning, None, kernels)
     large = [k for k, ml in enumerate(parts.components.volumes_ml) if ml >= _LEAST_CANDIDATE_ML]
     candidates = [k for k in large if _lung_share(parts, k) >= LEAST_LUNG_SHARE]
     listed = tuple(_candidate(parts, k) for k in candidates)
@@ -109,7 +109,7 @@ def find_tumor(
 
 
 def _at_target(
-    planning: CtVolume, segmenter: StructureSegmenter, target_lps_mm: Vector3, backend: BackendName
+    planning: CtVolume, segmenter: StructureSegmenter, target_lps_mm: Vector3, kernels: KernelBackend
 ) -> ModelContour:
     if not planning.geometry.contains(np.array(target_lps_mm)):
         raise InvalidRequestError(
@@ -117,7 +117,7 @@ def _at_target(
             "target_lps_mm",
         )
     for half_width_mm in _HALF_WIDTHS_MM:
-        parts = segment_parts(segmenter, planning, Box.around(target_lps_mm, half_width_mm), backend)
+        parts = segment_parts(segmenter, planning, Box.around(target_lps_mm, half_width_mm), kernels)
         chosen, distance_mm = _nearest(parts, target_lps_mm)
         if distance_mm > TARGET_REACH_MM:
             _refuse_far(parts, chosen, distance_mm, half_width_mm)

@@ -17,7 +17,7 @@ from scipy.spatial import KDTree
 
 from engine.arrays import Float64Array
 from engine.findings import NO_CONTOUR, THRESHOLDED, ContourOrigin
-from engine.kernels.backend import BackendName
+from engine.kernels.backend import KernelBackend
 from engine.kernels.components import find_components
 from engine.refusal import LesionCandidate, RefusalCode, RefusedError
 from engine.registration.comparison import METAL_HALO_MM, METAL_HU
@@ -64,7 +64,7 @@ def find_zone(
     segmenter: StructureSegmenter,
     tumor_points_lps_mm: Float64Array,
     *,
-    backend: BackendName = "cpu",
+    kernels: KernelBackend = KernelBackend.CPU,
 ) -> FoundZone:
     """Segment the ablation zone at a lesion.
 
@@ -75,7 +75,7 @@ def find_zone(
         Of ablation zones; ``zone`` is ground glass, ``core`` the dense part, both together are the zone.
     tumor_points_lps_mm : ndarray, (N, 3)
         Points throughout the tumor, as a translation places them in the verification CT.
-    backend : {'cpu', 'gpu', 'reference'}
+    kernels : KernelBackend
 
     Returns
     -------
@@ -97,8 +97,8 @@ def find_zone(
     x, y, z = (float(v) for v in center)
     for room_mm in ROOM_MM:
         around = Box.around((x, y, z), radius_mm + room_mm)
-        found = segment_parts(segmenter, verification, around, backend)
-        parts = _bridged(found, backend)
+        found = segment_parts(segmenter, verification, around, kernels)
+        parts = _bridged(found, kernels)
         at_lesion, distances_mm = _at_lesion(parts, tumor_points_lps_mm)
         if not at_lesion:
             _refuse(parts, distances_mm, room_mm)
@@ -173,7 +173,7 @@ def _refuse(parts: Parts, distances_mm: list[float], room_mm: float) -> None:
     )
 
 
-def _bridged(parts: Parts, backend: BackendName) -> Parts:
+def _bridged(parts: Parts, kernels: KernelBackend) -> Parts:
     """The same with what a needle hides joined to the zone on both of its sides."""
     start = parts.offset_zyx
     box = tuple(slice(int(a), int(a) + n) for a, n in zip(start, parts.geometry.shape_zyx, strict=True))
@@ -197,7 +197,7 @@ def _bridged(parts: Parts, backend: BackendName) -> Parts:
         probability=np.where(added, np.maximum(parts.probability, SURE), parts.probability).astype(
             np.float32
         ),
-        components=find_components(labels > 0, spacing, backend=backend),
+        components=find_components(labels > 0, spacing, kernels=kernels),
     )
 
 

@@ -109,7 +109,7 @@ def _drawn_zone(
 ) -> LabelMask:
     """The zone that the assessment has just found."""
     assert prepared.side is not None  # noqa: S101 - without one the assessment is refused
-    backend = settings.assessment.backend
-    place = place_lesion(prepared.side, verification, segmenter, backend=backend)
+    kernels = settings.assessment.kernels
+    place = place_lesion(prepared.side, verification, segmenter, kernels=kernels)
     tumor = apply_affine(np.linalg.inv(place.planning_from_verification), prepared.side.tumor_points_lps_mm)
-    return segmented_contour(verification, segmenter, tumor, None, backend=backend).zone
+    return segmented_contour(verification, segmenter, tumor, None, kernels=kernels).zone

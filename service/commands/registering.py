@@ -18,6 +18,7 @@ from engine.errors import InvalidRequestError
 from engine.files.displacement_file import write_displacement
 from engine.files.reading import check_same_patient, read_ct, read_mask
 from engine.geometry import VolumeGeometry, apply_affine
+from engine.kernels.backend import KernelBackend
 from engine.refusal import RefusedError
 from engine.registration.field import DisplacementField
 from engine.registration.register import Registration, register
@@ -105,7 +106,12 @@ def register_files(request: RegistrationRequest, tell: Callable[[str], None]) ->
     started = time.perf_counter()
     try:
         found = register(
-            fixed, moving, fixed_zone=zone, moving_tumor=tumor, deadline_s=request.deadline_s, backend="cpu"
+            fixed,
+            moving,
+            fixed_zone=zone,
+            moving_tumor=tumor,
+            deadline_s=request.deadline_s,
+            kernels=KernelBackend.CPU,
         )
     except RefusedError as refused:
         report = refused_report(refused.refusal, warnings, with_landmarks=landmarks is not None)
@@ -130,7 +136,7 @@ def warm_up(*, with_zone: bool, with_tumor: bool) -> None:
             moving,
             fixed_zone=zone if with_zone else None,
             moving_tumor=tumor if with_tumor else None,
-            backend="cpu",
+            kernels=KernelBackend.CPU,
         )
 
 

@@ -18,7 +18,7 @@ from engine.dicom.structure_set import read_structure_set
 from engine.errors import InvalidRequestError
 from engine.files.image_file import write_mask, write_volume
 from engine.files.reading import in_axis_order_of
-from engine.kernels.backend import Backend
+from engine.kernels.backend import KernelBackend
 from engine.manifest import MODEL_FILE
 from engine.registration import comparison
 from engine.registration import register as deformable
@@ -90,7 +90,7 @@ class EnginePipeline:
             one.describe() for one in (self.tumor_segmenter, self.zone_segmenter) if one is not None
         ]
         backend = "none" if model is None else model.backend
-        return PipelineDescription(Backend.CPU.value, backend, REGISTRATION, tuple(described))
+        return PipelineDescription(KernelBackend.CPU.value, backend, REGISTRATION, tuple(described))
 
     def warm_up(self) -> None:
         """Compile the kernels by measuring a small phantom, draw its sheet, and open the segmentation models.

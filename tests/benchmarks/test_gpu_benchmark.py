@@ -22,6 +22,7 @@ from benchmarks.gpu import sessions as gpu_sessions
 from benchmarks.gpu.cases import KernelCase, kernel_cases, largest_difference
 from benchmarks.gpu.device import Launch
 from engine.errors import BackendError
+from engine.kernels.backend import KernelBackend
 from engine.kernels.gpu import device
 from engine.kernels.gpu.residency import Traffic
 
@@ -56,8 +57,8 @@ class PretendedDevice:
 
 
 def case(tolerance: float = 0.0, off: float = 0.0, **peers: Any) -> KernelCase:
-    def run(backend: str) -> Any:
-        return np.zeros(3) + (off if backend == "gpu" else 0.0)
+    def run(kernels: KernelBackend) -> Any:
+        return np.zeros(3) + (off if kernels == KernelBackend.GPU else 0.0)
 
     return KernelCase("a kernel", run, tolerance, 1_000_000, peers)
 
@@ -163,8 +164,8 @@ def test_the_receipt_says_what_an_assessment_copied(monkeypatch: pytest.MonkeyPa
     held = SimpleNamespace(traffic=Traffic(uploads=3, uploaded_bytes=2_000_000, spared_uploads=9))
 
     @contextmanager
-    def kept(backend: str) -> Iterator[Any]:
-        yield held if backend == "gpu" else None
+    def kept(kernels: KernelBackend) -> Iterator[Any]:
+        yield held if kernels == KernelBackend.GPU else None
 
     found = SimpleNamespace(coverage=SimpleNamespace(tcr=0.9), timings_s={"coverage": 0.1})
     phantom = SimpleNamespace(planning=None, tumor=None, verification=None, zone=None, core=None)
@@ -172,11 +173,11 @@ def test_the_receipt_says_what_an_assessment_copied(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(gpu_sessions, "make_procedure", lambda *_, **__: phantom)
     monkeypatch.setattr(gpu_sessions, "prepare_planning", lambda *_, **__: None)
     monkeypatch.setattr(gpu_sessions, "assess_ablation", lambda *_, **__: found)
-    receipt = measured(case(), whole=lambda: gpu_sessions.end_to_end("gpu", repeats=1))
+    receipt = measured(case(), whole=lambda: gpu_sessions.end_to_end(KernelBackend.GPU, repeats=1))
     assert receipt["end_to_end"]["traffic"]["spared_uploads"] == 9
     assert "copied up 3 arrays (2.0 MB)" in gpu.table(receipt)
     json.dumps(receipt, allow_nan=False)
-    assert gpu_sessions.end_to_end("cpu", repeats=1)["traffic"] is None
+    assert gpu_sessions.end_to_end(KernelBackend.CPU, repeats=1)["traffic"] is None
 
 
 def test_the_receipt_names_device_versions_and_commit(tmp_path: Path) -> None:
@@ -205,7 +206,7 @@ def test_the_suite_takes_every_test_that_names_the_gpu_as_a_backend(monkeypatch:
 def test_every_gpu_twin_is_timed() -> None:
     twins = {path.stem for path in (ROOT / "engine" / "kernels" / "gpu").glob("[a-z]*.py")}
     twins -= {"device", "residency"}
-    text = (ROOT / "benchmarks" / "gpu_cases.py").read_text(encoding="utf-8")
+    text = (ROOT / "benchmarks" / "gpu" / "cases.py").read_text(encoding="utf-8")
     # What growth calls is timed with it.
     assert {name for name in twins if f"engine.kernels.{name} import" not in text} <= {"occupied_box"}
 
@@ -220,7 +221,9 @@ def test_the_cases_run_and_agree_with_themselves() -> None:
     for one in all_cases():
         names.append(one.name)
         assert one.bytes_least > 0
-        assert largest_difference(one.run(backend="cpu"), one.run(backend="cpu")) == 0.0
+        assert (
+            largest_difference(one.run(kernels=KernelBackend.CPU), one.run(kernels=KernelBackend.CPU)) == 0.0
+        )
     assert len(names) == len(set(names)) >= 13
 
 

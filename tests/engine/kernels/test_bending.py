@@ -14,14 +14,14 @@ from numba import config, cuda
 
 from engine.arrays import Float64Array
 from engine.errors import InvalidGeometryError, InvalidRequestError
-from engine.kernels.backend import BackendName
+from engine.kernels.backend import KernelBackend
 from engine.kernels.bending import bending_force, solve_bending
 from tests.support.simulator import run_in_the_simulator
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
 NEEDS_CUDA = pytest.mark.skipif(not cuda.is_available(), reason="no CUDA device; run in the simulator below")
 EVERY_BACKEND = pytest.mark.parametrize(
-    "backend", ["reference", "cpu", pytest.param("gpu", marks=NEEDS_CUDA)]
+    "kernels", [KernelBackend.REFERENCE, KernelBackend.CPU, pytest.param(KernelBackend.GPU, marks=NEEDS_CUDA)]
 )
 EXAMPLES = settings(max_examples=40, deadline=None, derandomize=True)
 SHAPES = st.tuples(*(st.integers(1, 5),) * 3)
@@ -85,17 +85,17 @@ def a_case(seed: int, shape: tuple[int, ...]) -> tuple[Float64Array, Float64Arra
 
 @EVERY_BACKEND
 @pytest.mark.parametrize("shape", LATTICES, ids=str)
-def test_force_is_that_of_plain_loops(backend: BackendName, shape: tuple[int, int, int]) -> None:
+def test_force_is_that_of_plain_loops(kernels: KernelBackend, shape: tuple[int, int, int]) -> None:
     _, field = a_case(1, shape)
     expected = (energy(shape) @ field.reshape(-1, 3)).reshape(field.shape)
-    np.testing.assert_allclose(bending_force(field, backend=backend), expected, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(bending_force(field, kernels=kernels), expected, rtol=1e-12, atol=1e-12)
 
 
 @EVERY_BACKEND
 @pytest.mark.parametrize("shape", SOLVED_LATTICES, ids=str)
-def test_solution_is_that_of_a_dense_solver(backend: BackendName, shape: tuple[int, int, int]) -> None:
+def test_solution_is_that_of_a_dense_solver(kernels: KernelBackend, shape: tuple[int, int, int]) -> None:
     tensor, right = a_case(2, shape)
-    found = solve_bending(tensor, right, 0.6, tolerance=1e-11, iterations=5000, backend=backend)
+    found = solve_bending(tensor, right, 0.6, tolerance=1e-11, iterations=5000, kernels=kernels)
     assert found.dtype == np.float64
     expected = np.linalg.solve(whole(tensor, 0.6), right.ravel()).reshape(right.shape)
     np.testing.assert_allclose(found, expected, rtol=1e-7, atol=1e-9 * np.abs(expected).max())
@@ -114,19 +114,19 @@ def test_any_lattice_is_solved(shape: tuple[int, ...], seed: int, stiffness: flo
 @given(shape=SHAPES, seed=SEEDS)
 def test_force_agrees_with_the_definition(shape: tuple[int, ...], seed: int) -> None:
     _, field = a_case(seed, shape)
-    expected = bending_force(field, backend="reference")
+    expected = bending_force(field, kernels=KernelBackend.REFERENCE)
     np.testing.assert_allclose(bending_force(field), expected, rtol=1e-12, atol=1e-12)
 
 
 @EVERY_BACKEND
 @settings(EXAMPLES, max_examples=2 if SIMULATED else 15)
 @given(seed=SEEDS)
-def test_an_affine_field_costs_nothing(backend: BackendName, seed: int) -> None:
+def test_an_affine_field_costs_nothing(kernels: KernelBackend, seed: int) -> None:
     rng = np.random.default_rng(seed)
     shape = (2, 3, 2) if SIMULATED else tuple(rng.integers(1, 7, 3))
     index = np.moveaxis(np.indices(shape), 0, -1)
     field = index @ rng.normal(0, 10, (3, 3)) + rng.normal(0, 10, 3)
-    assert np.abs(bending_force(field, backend=backend)).max() <= 1e-12 * max(np.abs(field).max(), 1.0)
+    assert np.abs(bending_force(field, kernels=kernels)).max() <= 1e-12 * max(np.abs(field).max(), 1.0)
 
 
 def test_a_bent_field_costs() -> None:
@@ -147,19 +147,19 @@ def test_the_energy_is_symmetric_and_never_negative(shape: tuple[int, ...], seed
 
 
 @EVERY_BACKEND
-def test_without_evidence_the_prior_alone_is_solved(backend: BackendName) -> None:
+def test_without_evidence_the_prior_alone_is_solved(kernels: KernelBackend) -> None:
     shape = (1, 1, 3) if SIMULATED else (3, 4, 5)
     tensor, bent = np.zeros((*shape, 6)), a_case(3, shape)[1]
     right = bending_force(bent)
-    found = solve_bending(tensor, right, 2.0, tolerance=1e-11, backend=backend)
+    found = solve_bending(tensor, right, 2.0, tolerance=1e-11, kernels=kernels)
     np.testing.assert_allclose(2.0 * bending_force(found), right, atol=1e-8)
 
 
 @EVERY_BACKEND
-def test_nothing_to_do_is_no_field(backend: BackendName) -> None:
+def test_nothing_to_do_is_no_field(kernels: KernelBackend) -> None:
     tensor, right = a_case(4, (1, 2, 2))
-    assert (solve_bending(tensor, 0.0 * right, 1.0, backend=backend) == 0.0).all()
-    assert (solve_bending(0.0 * tensor, 0.0 * right, 1.0, backend=backend) == 0.0).all()
+    assert (solve_bending(tensor, 0.0 * right, 1.0, kernels=kernels) == 0.0).all()
+    assert (solve_bending(0.0 * tensor, 0.0 * right, 1.0, kernels=kernels) == 0.0).all()
 
 
 @EXAMPLES
@@ -178,18 +178,18 @@ def test_it_stops_at_the_tolerance_that_was_asked_for(seed: int, tolerance: floa
     assert size(left) > 1e-4 * tolerance * size(right)
 
 
-@pytest.mark.parametrize("backend", ["cpu", pytest.param("gpu", marks=NEEDS_CUDA)])
-def test_it_stops_after_the_iterations_that_were_allowed(backend: BackendName) -> None:
+@pytest.mark.parametrize("kernels", [KernelBackend.CPU, pytest.param(KernelBackend.GPU, marks=NEEDS_CUDA)])
+def test_it_stops_after_the_iterations_that_were_allowed(kernels: KernelBackend) -> None:
     tensor, right = a_case(6, (1, 3, 2))
-    found = solve_bending(tensor, right, 0.5, tolerance=1e-9, iterations=1, backend=backend)
+    found = solve_bending(tensor, right, 0.5, tolerance=1e-9, iterations=1, kernels=kernels)
     blocks = tensor.reshape(-1, 6)[:, PLACES] + 0.5 * 42.0 * np.eye(3)
     along = np.linalg.solve(blocks, right.reshape(-1, 3, 1)).ravel()
     step = (along @ right.ravel()) / (along @ whole(tensor, 0.5) @ along)
     np.testing.assert_allclose(found.ravel(), step * along, rtol=1e-12)
 
 
-@pytest.mark.parametrize("backend", ["cpu", pytest.param("gpu", marks=NEEDS_CUDA)])
-def test_no_step_is_made_past_the_tolerance(backend: BackendName) -> None:
+@pytest.mark.parametrize("kernels", [KernelBackend.CPU, pytest.param(KernelBackend.GPU, marks=NEEDS_CUDA)])
+def test_no_step_is_made_past_the_tolerance(kernels: KernelBackend) -> None:
     """Also where the device has been told more steps than it needs."""
     tensor, right = a_case(6, (1, 3, 2))
     blocks = tensor.reshape(-1, 6)[:, PLACES] + 0.5 * 42.0 * np.eye(3)
@@ -200,11 +200,11 @@ def test_no_step_is_made_past_the_tolerance(backend: BackendName) -> None:
         return math.sqrt(float((rest * np.linalg.solve(blocks, rest)).sum()))
 
     steps = [
-        solve_bending(tensor, right, 0.5, tolerance=1e-9, iterations=k, backend=backend) for k in range(1, 7)
+        solve_bending(tensor, right, 0.5, tolerance=1e-9, iterations=k, kernels=kernels) for k in range(1, 7)
     ]
     enough = next(k for k, found in enumerate(steps) if size(found) <= 0.5 * size(np.zeros_like(right)))
     assert 0 < enough < 5
-    found = solve_bending(tensor, right, 0.5, tolerance=0.5, backend=backend)
+    found = solve_bending(tensor, right, 0.5, tolerance=0.5, kernels=kernels)
     np.testing.assert_allclose(found, steps[enough], rtol=1e-3, atol=1e-5)
     assert np.abs(found - steps[enough + 1]).max() > 1e-4
 

@@ -19,7 +19,7 @@ from numba import config, cuda
 from scipy import ndimage
 
 from engine.errors import BackendError, GridMismatchError, InvalidGeometryError, InvalidRequestError
-from engine.kernels.backend import Backend, BackendName, select
+from engine.kernels.backend import KernelBackend, select
 from engine.kernels.components import find_components
 from engine.kernels.coverage import count_coverage
 from engine.kernels.cpu.threads import SMALLEST_TASK, over
@@ -34,9 +34,11 @@ NEEDS_CUDA = pytest.mark.skipif(
     not cuda.is_available(), reason="no CUDA device; see tests/engine/kernels/test_kernels_gpu.py"
 )
 EVERY_BACKEND = pytest.mark.parametrize(
-    "backend", ["reference", "cpu", pytest.param("gpu", marks=NEEDS_CUDA)]
+    "kernels", [KernelBackend.REFERENCE, KernelBackend.CPU, pytest.param(KernelBackend.GPU, marks=NEEDS_CUDA)]
 )
-FAST_BACKENDS = pytest.mark.parametrize("backend", ["cpu", pytest.param("gpu", marks=NEEDS_CUDA)])
+FAST_BACKENDS = pytest.mark.parametrize(
+    "kernels", [KernelBackend.CPU, pytest.param(KernelBackend.GPU, marks=NEEDS_CUDA)]
+)
 EXAMPLES = settings(
     max_examples=3 if SIMULATED else 60,
     deadline=None,
@@ -85,29 +87,29 @@ def same_tables(a: Any, b: Any, rtol: float = 1e-12) -> None:
 
 
 @EVERY_BACKEND
-def test_distance_to_one_voxel_is_the_norm(backend: BackendName) -> None:
+def test_distance_to_one_voxel_is_the_norm(kernels: KernelBackend) -> None:
     shape, spacing = (3, 4, 5), (2.5, 0.7, 1.1)
     mask = np.zeros(shape, dtype=bool)
     mask[2, 0, 4] = True
     offset = (np.moveaxis(np.mgrid[:3, :4, :5], 0, -1) - (2, 0, 4)) * spacing
     np.testing.assert_allclose(
-        distance_mm(frozen(mask), spacing, backend=backend), np.linalg.norm(offset, axis=-1), rtol=1e-6
+        distance_mm(frozen(mask), spacing, kernels=kernels), np.linalg.norm(offset, axis=-1), rtol=1e-6
     )
 
 
 @EVERY_BACKEND
-def test_distance_of_empty_and_full_masks(backend: BackendName) -> None:
+def test_distance_of_empty_and_full_masks(kernels: KernelBackend) -> None:
     empty, full = np.zeros((2, 3, 4), dtype=bool), np.ones((2, 3, 4), dtype=bool)
-    assert np.isposinf(distance_mm(empty, (1, 1, 1), backend=backend)).all()
-    assert np.isposinf(distance_mm(empty, (1, 1, 1), bound_mm=2, backend=backend)).all()
-    assert (distance_mm(full, (1, 1, 1), backend=backend) == 0).all()
+    assert np.isposinf(distance_mm(empty, (1, 1, 1), kernels=kernels)).all()
+    assert np.isposinf(distance_mm(empty, (1, 1, 1), bound_mm=2, kernels=kernels)).all()
+    assert (distance_mm(full, (1, 1, 1), kernels=kernels) == 0).all()
 
 
 @FAST_BACKENDS
 @EXAMPLES
 @given(shape=SHAPES, spacing=SPACINGS, density=DENSITIES, bound=BOUNDS, seed=SEEDS)
 def test_distance_is_scipys(
-    backend: BackendName, shape: Any, spacing: Any, density: float, bound: float | None, seed: int
+    kernels: KernelBackend, shape: Any, spacing: Any, density: float, bound: float | None, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
     mask = frozen(rng.random(shape) < density)
@@ -117,12 +119,12 @@ def test_distance_is_scipys(
         expected = ndimage.distance_transform_edt(~mask, sampling=spacing)
     if bound is not None:
         expected = np.where(expected > bound * (1 + 1e-6), np.inf, expected)
-    found = distance_mm(mask, spacing, bound_mm=bound, region=region, backend=backend)
+    found = distance_mm(mask, spacing, bound_mm=bound, region=region, kernels=kernels)
     assert found.dtype == np.float32
     assert found.flags.c_contiguous
     np.testing.assert_allclose(found, expected[region], rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(
-        distance_mm(mask, spacing, bound_mm=bound, backend=backend), expected, rtol=1e-6, atol=1e-6
+        distance_mm(mask, spacing, bound_mm=bound, kernels=kernels), expected, rtol=1e-6, atol=1e-6
     )
 
 
@@ -149,19 +151,19 @@ def test_distance_outside_is_simpleitks() -> None:
 
 
 @EVERY_BACKEND
-def test_signed_distance_to_an_oblique_free_plane(backend: BackendName) -> None:
+def test_signed_distance_to_an_oblique_free_plane(kernels: KernelBackend) -> None:
     # occupancy falls by a quarter per voxel along z and crosses one half at z = 1.6
     z = np.arange(4, dtype=np.float32).reshape(4, 1, 1)
     occupancy = np.broadcast_to(np.float32(0.5) - (z - np.float32(1.6)) / 4, (4, 3, 2)).astype(np.float32)
-    found = signed_distance_mm(frozen(occupancy), (2.0, 1.0, 1.0), backend=backend)
+    found = signed_distance_mm(frozen(occupancy), (2.0, 1.0, 1.0), kernels=kernels)
     np.testing.assert_allclose(found, np.broadcast_to(2.0 * (z - 1.6), found.shape), atol=1e-5)
 
 
 @EVERY_BACKEND
-def test_signed_distance_without_a_surface(backend: BackendName) -> None:
+def test_signed_distance_without_a_surface(kernels: KernelBackend) -> None:
     nothing, everything = np.zeros((2, 2, 3), dtype=np.float32), np.ones((2, 2, 3), dtype=np.float32)
-    assert np.isposinf(signed_distance_mm(nothing, (1, 1, 1), backend=backend)).all()
-    assert np.isneginf(signed_distance_mm(everything, (1, 1, 1), backend=backend)).all()
+    assert np.isposinf(signed_distance_mm(nothing, (1, 1, 1), kernels=kernels)).all()
+    assert np.isneginf(signed_distance_mm(everything, (1, 1, 1), kernels=kernels)).all()
 
 
 def test_signed_distance_of_a_sphere_is_sub_voxel() -> None:
@@ -187,7 +189,13 @@ def test_signed_distance_of_a_sphere_is_sub_voxel() -> None:
     seed=SEEDS,
 )
 def test_signed_distance_is_the_definitions(
-    backend: BackendName, shape: Any, spacing: Any, bound: float | None, blocky: bool, level: float, seed: int
+    kernels: KernelBackend,
+    shape: Any,
+    spacing: Any,
+    bound: float | None,
+    blocky: bool,
+    level: float,
+    seed: int,
 ) -> None:
     rng = np.random.default_rng(seed)
     occupancy = rng.random(shape, dtype=np.float32)
@@ -197,10 +205,10 @@ def test_signed_distance_is_the_definitions(
     region = a_region(rng, shape)
     for box in (None, region):
         found = signed_distance_mm(
-            occupancy, spacing, level=level, bound_mm=bound, region=box, backend=backend
+            occupancy, spacing, level=level, bound_mm=bound, region=box, kernels=kernels
         )
         expected = signed_distance_mm(
-            occupancy, spacing, level=level, bound_mm=bound, region=box, backend="reference"
+            occupancy, spacing, level=level, bound_mm=bound, region=box, kernels=KernelBackend.REFERENCE
         )
         assert found.dtype == np.float32
         np.testing.assert_allclose(found, expected, rtol=2e-6, atol=2e-6)
@@ -221,7 +229,7 @@ def test_surface_points_lie_on_edges_at_the_level() -> None:
 @EXAMPLES
 @given(shape=SHAPES, aligned=st.booleans(), seed=SEEDS)
 def test_resampling_is_the_definitions(
-    backend: BackendName, order: int, displaced: bool, shape: Any, aligned: bool, seed: int
+    kernels: KernelBackend, order: int, displaced: bool, shape: Any, aligned: bool, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
     voxels = frozen((rng.standard_normal(shape) * 300).astype(np.float32))
@@ -230,26 +238,28 @@ def test_resampling_is_the_definitions(
         options["displacement"] = frozen(rng.standard_normal((2, 3, 2, 3)).astype(np.float32))
         options["displacement_map"] = np.diag([0.4, 0.3, 0.3, 1.0]) if aligned else an_index_map(rng, aligned)
     matrix, out_shape = an_index_map(rng, aligned), LARGEST[::-1] if SIMULATED else (6, 7, 31)
-    found = resample(voxels, matrix, out_shape, backend=backend, **options)
-    expected = resample(voxels, matrix, out_shape, backend="reference", **options)
+    found = resample(voxels, matrix, out_shape, kernels=kernels, **options)
+    expected = resample(voxels, matrix, out_shape, kernels=KernelBackend.REFERENCE, **options)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, atol=2e-3)
     hounsfield = voxels.astype(np.int16)
-    exact = resample(hounsfield.astype(np.float32), matrix, out_shape, backend="reference", **options)
-    rounded = resample(hounsfield, matrix, out_shape, backend=backend, **options)
+    exact = resample(
+        hounsfield.astype(np.float32), matrix, out_shape, kernels=KernelBackend.REFERENCE, **options
+    )
+    rounded = resample(hounsfield, matrix, out_shape, kernels=kernels, **options)
     assert rounded.dtype == np.int16
     assert np.abs(rounded - exact).max() <= 0.5 + 2e-3
 
 
 @EVERY_BACKEND
-def test_cubic_resampling_is_scipys(backend: BackendName) -> None:
+def test_cubic_resampling_is_scipys(kernels: KernelBackend) -> None:
     rng = np.random.default_rng(3)
     voxels = rng.standard_normal((5, 4, 6)).astype(np.float32)
     matrix = np.array([[0.6, 0.1, 0.0, 0.5], [-0.1, 0.5, 0.1, 1.0], [0.0, 0.1, 0.7, 0.7]])
     expected = ndimage.affine_transform(
         voxels.astype(float), matrix[:, :3], matrix[:, 3], output_shape=(4, 3, 5), order=3, mode="mirror"
     )
-    found = resample(voxels, matrix, (4, 3, 5), order=3, fill=np.nan, backend=backend)
+    found = resample(voxels, matrix, (4, 3, 5), order=3, fill=np.nan, kernels=kernels)
     inside = np.isfinite(found)
     assert inside.mean() > 0.9
     np.testing.assert_allclose(found[inside], expected[inside], atol=2e-6)
@@ -272,7 +282,7 @@ def test_cubic_resampling_of_more_than_a_block_is_scipys(turned: bool) -> None:
 
 
 @EVERY_BACKEND
-def test_displacement_is_added_in_input_voxels(backend: BackendName) -> None:
+def test_displacement_is_added_in_input_voxels(kernels: KernelBackend) -> None:
     rng = np.random.default_rng(4)
     voxels = rng.standard_normal((4, 4, 6)).astype(np.float32)
     displacement = rng.uniform(-0.4, 0.4, (2, 2, 2, 3)).astype(np.float32)
@@ -287,7 +297,7 @@ def test_displacement_is_added_in_input_voxels(backend: BackendName) -> None:
         (2, 2, 4),
         displacement=displacement,
         displacement_map=np.diag([0.25, 0.25, 0.25, 1]),
-        backend=backend,
+        kernels=kernels,
     )
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
@@ -304,7 +314,7 @@ def test_linear_resampling_is_simpleitks() -> None:
 
 @EVERY_BACKEND
 @pytest.mark.parametrize("order", [0, 1, 3])
-def test_border_rule(backend: BackendName, order: int) -> None:
+def test_border_rule(kernels: KernelBackend, order: int) -> None:
     # samples at -0.75, -0.5, 0, 1, 2, 2.25 and 2.5 of a row of three voxels
     voxels = np.array([[[10, 20, 40]]], dtype=np.int16)
     at = [-0.75, -0.5, -0.25, 2.0, 2.25, 2.5]
@@ -316,7 +326,7 @@ def test_border_rule(backend: BackendName, order: int) -> None:
                 (1, 1, 1),
                 order=order,
                 fill=-99,
-                backend=backend,
+                kernels=kernels,
             )[0, 0, 0]
         )
         for x in at
@@ -330,24 +340,24 @@ def test_border_rule(backend: BackendName, order: int) -> None:
 
 
 @EVERY_BACKEND
-def test_nearest_ties_go_up_and_labels_keep_their_type(backend: BackendName) -> None:
+def test_nearest_ties_go_up_and_labels_keep_their_type(kernels: KernelBackend) -> None:
     half = shifted_by(0.5)
     labels = np.array([[[3, 5, 9]]], dtype=np.uint8)
-    found = resample(labels, half, (1, 1, 3), order=0, fill=0, backend=backend)
+    found = resample(labels, half, (1, 1, 3), order=0, fill=0, kernels=kernels)
     assert found.dtype == np.uint8
     assert found.ravel().tolist() == [5, 9, 0]
-    mask = resample(labels > 4, half, (1, 1, 3), order=0, fill=1, backend=backend)
+    mask = resample(labels > 4, half, (1, 1, 3), order=0, fill=1, kernels=kernels)
     assert mask.dtype == np.bool_
     assert mask.ravel().tolist() == [True, True, True]
 
 
 @EVERY_BACKEND
-def test_int16_rounds_half_away_and_saturates(backend: BackendName) -> None:
+def test_int16_rounds_half_away_and_saturates(kernels: KernelBackend) -> None:
     half = shifted_by(0.5)
     voxels = np.array([[[0, 1, -2, -1]]], dtype=np.int16)
-    assert resample(voxels, half, (1, 1, 3), backend=backend).ravel().tolist() == [1, -1, -2]
+    assert resample(voxels, half, (1, 1, 3), kernels=kernels).ravel().tolist() == [1, -1, -2]
     edge = np.array([[[-32768, 32767, 32767, -32768]]], dtype=np.int16)
-    assert resample(edge, half, (1, 1, 3), order=3, backend=backend)[0, 0, 1] == 32767
+    assert resample(edge, half, (1, 1, 3), order=3, kernels=kernels)[0, 0, 1] == 32767
 
 
 # --- coverage -------------------------------------------------------------------------------
@@ -356,41 +366,41 @@ def test_int16_rounds_half_away_and_saturates(backend: BackendName) -> None:
 @FAST_BACKENDS
 @EXAMPLES
 @given(shape=SHAPES, density=DENSITIES, seed=SEEDS)
-def test_coverage_is_the_definitions(backend: BackendName, shape: Any, density: float, seed: int) -> None:
+def test_coverage_is_the_definitions(kernels: KernelBackend, shape: Any, density: float, seed: int) -> None:
     rng = np.random.default_rng(seed)
     distance = np.round(rng.normal(3, 4, shape), 0).astype(np.float32)
     distance[rng.random(shape) < 0.1] = np.inf
     arrays = frozen(distance), frozen(rng.random(shape) < density), frozen(rng.random(shape) < 0.5)
     for edges in ((0.0,), (0.0, 5.0, 10.0), (-2.0, 0.0, 5.0, math.inf)):
         same_tables(
-            count_coverage(*arrays, edges, backend=backend),
-            count_coverage(*arrays, edges, backend="reference"),
+            count_coverage(*arrays, edges, kernels=kernels),
+            count_coverage(*arrays, edges, kernels=KernelBackend.REFERENCE),
         )
 
 
 @EVERY_BACKEND
-def test_coverage_by_hand(backend: BackendName) -> None:
+def test_coverage_by_hand(kernels: KernelBackend) -> None:
     distance = np.array([[[-1.0, 0.0, 4.9, 5.0, 7.0, 99.0]]], dtype=np.float32)
     covered = np.array([[[True, True, False, True, False, False]]])
     counted = np.array([[[True, True, False, False, True, True]]])
-    found = count_coverage(distance, covered, counted, (0, 5, 10), backend=backend)
+    found = count_coverage(distance, covered, counted, (0, 5, 10), kernels=kernels)
     assert found.voxels.tolist() == [1, 2, 2]
     assert found.covered.tolist() == [1, 1, 1]
     assert found.counted.tolist() == [1, 1, 1]
     assert found.covered_and_counted.tolist() == [1, 1, 0]
     assert found.nearest_uncovered_mm == pytest.approx(4.9)
     assert found.nearest_uncovered_counted_mm == 7.0
-    everywhere = count_coverage(distance, np.ones_like(covered), counted, (0,), backend=backend)
+    everywhere = count_coverage(distance, np.ones_like(covered), counted, (0,), kernels=kernels)
     assert everywhere.nearest_uncovered_mm == math.inf
 
 
 @EVERY_BACKEND
-def test_a_distance_that_is_nan_is_refused(backend: BackendName) -> None:
+def test_a_distance_that_is_nan_is_refused(kernels: KernelBackend) -> None:
     distance = np.zeros((1, 2, 3), dtype=np.float32)
     distance[0, 1, 2] = np.nan
     anything = np.zeros(distance.shape, dtype=bool)
     with pytest.raises(InvalidRequestError, match="1 distances"):
-        count_coverage(distance, anything, anything, (0, 5), backend=backend)
+        count_coverage(distance, anything, anything, (0, 5), kernels=kernels)
 
 
 # --- growth: coverage straight from masks ------------------------------------------------------
@@ -399,35 +409,37 @@ def test_a_distance_that_is_nan_is_refused(backend: BackendName) -> None:
 @FAST_BACKENDS
 @EXAMPLES
 @given(shape=SHAPES, density=DENSITIES, seed=SEEDS)
-def test_occupied_box_is_the_definitions(backend: BackendName, shape: Any, density: float, seed: int) -> None:
+def test_occupied_box_is_the_definitions(
+    kernels: KernelBackend, shape: Any, density: float, seed: int
+) -> None:
     mask = np.random.default_rng(seed).random(shape) < density
-    assert occupied_box(frozen(mask), backend=backend) == occupied_box(mask, backend="reference")
+    assert occupied_box(frozen(mask), kernels=kernels) == occupied_box(mask, kernels=KernelBackend.REFERENCE)
     cut = mask[-1:, :, 1:] if shape[2] > 1 else mask  # neither contiguous nor aligned
-    assert occupied_box(cut, backend=backend) == occupied_box(cut, backend="reference")
+    assert occupied_box(cut, kernels=kernels) == occupied_box(cut, kernels=KernelBackend.REFERENCE)
 
 
 @EVERY_BACKEND
-def test_occupied_box_by_hand(backend: BackendName) -> None:
+def test_occupied_box_by_hand(kernels: KernelBackend) -> None:
     mask = np.zeros((3, 4, 21), dtype=bool)
-    assert occupied_box(mask, backend=backend) is None
+    assert occupied_box(mask, kernels=kernels) is None
     mask[1, 3, 2] = mask[2, 0, 20] = True
-    assert occupied_box(mask, backend=backend) == ((1, 0, 2), (3, 4, 21))
-    assert occupied_box(~mask, backend=backend) == ((0, 0, 0), (3, 4, 21))
+    assert occupied_box(mask, kernels=kernels) == ((1, 0, 2), (3, 4, 21))
+    assert occupied_box(~mask, kernels=kernels) == ((0, 0, 0), (3, 4, 21))
 
 
 @FAST_BACKENDS
 @EXAMPLES
 @given(shape=SHAPES, seed=SEEDS)
-def test_power_sums_are_the_definitions(backend: BackendName, shape: Any, seed: int) -> None:
+def test_power_sums_are_the_definitions(kernels: KernelBackend, shape: Any, seed: int) -> None:
     voxels = np.random.default_rng(seed).integers(-32768, 32768, shape).astype(np.int16)
-    assert power_sums(frozen(voxels), backend=backend) == power_sums(voxels, backend="reference")
+    assert power_sums(frozen(voxels), kernels=kernels) == power_sums(voxels, kernels=KernelBackend.REFERENCE)
 
 
 @EVERY_BACKEND
 @pytest.mark.parametrize("value", [-32768, 32767, 0])
-def test_power_sums_do_not_overflow(backend: BackendName, value: int) -> None:
+def test_power_sums_do_not_overflow(kernels: KernelBackend, value: int) -> None:
     voxels = np.full((2, 30, 40), value, dtype=np.int16)
-    assert power_sums(voxels, backend=backend) == (2400 * value, 2400 * value**2)
+    assert power_sums(voxels, kernels=kernels) == (2400 * value, 2400 * value**2)
 
 
 @FAST_BACKENDS
@@ -442,7 +454,7 @@ def test_power_sums_do_not_overflow(backend: BackendName, value: int) -> None:
     seed=SEEDS,
 )
 def test_growth_is_the_distance_and_counts_of_the_whole(
-    backend: BackendName,
+    kernels: KernelBackend,
     shape: Any,
     spacing: Any,
     tumor: float,
@@ -454,15 +466,15 @@ def test_growth_is_the_distance_and_counts_of_the_whole(
     rng = np.random.default_rng(seed)  # no edge is a distance between voxels: none hangs on rounding
     a, b, c = (frozen(rng.random(shape) < density) for density in (tumor, covered, counted))
     count = partial(count_growth_coverage, a, b, c, spacing, edges)
-    same_tables(count(backend=backend), count(backend="reference"), rtol=1e-6)
+    same_tables(count(kernels=kernels), count(kernels=KernelBackend.REFERENCE), rtol=1e-6)
 
 
 @EVERY_BACKEND
-def test_growth_by_hand_and_its_search_outward(backend: BackendName) -> None:
+def test_growth_by_hand_and_its_search_outward(kernels: KernelBackend) -> None:
     tumor, counted = np.zeros((1, 3, 60), dtype=bool), np.zeros((1, 3, 60), dtype=bool)
     tumor[0, 1, 10:12], counted[0, :, :50] = True, True
     covered = np.ones_like(tumor)
-    count = partial(count_growth_coverage, tumor, covered, counted, (1.0, 0.5, 0.5), backend=backend)
+    count = partial(count_growth_coverage, tumor, covered, counted, (1.0, 0.5, 0.5), kernels=kernels)
     found = count((0.5, 1.5))
     assert found.voxels.tolist() == [2, 16]  # what lies on an edge belongs to the band above it
     assert (found.nearest_uncovered_mm, found.nearest_uncovered_counted_mm) == (math.inf, math.inf)
@@ -483,9 +495,9 @@ def test_growth_works_on_strips_of_a_large_tumor(monkeypatch: pytest.MonkeyPatch
         rng.standard_normal((3, 24, 40, 44)), (0, 3, 3, 3)
     ) > np.reshape([0.05, -0.1, 0.0], (3, 1, 1, 1))
     count = partial(count_growth_coverage, tumor, covered, counted, (2.0, 0.7, 0.8), (0.03, 4.03))
-    same_tables(count(), count(backend="reference"), rtol=1e-6)
+    same_tables(count(), count(kernels=KernelBackend.REFERENCE), rtol=1e-6)
     monkeypatch.setattr("engine.kernels.cpu.growth.SCRATCH_VOXELS", 3000)
-    same_tables(count(), count(backend="reference"), rtol=1e-6)
+    same_tables(count(), count(kernels=KernelBackend.REFERENCE), rtol=1e-6)
 
 
 # --- threads ----------------------------------------------------------------------------------
@@ -512,24 +524,27 @@ def test_parts_come_back_in_order_and_an_error_in_one_is_raised() -> None:
 @EXAMPLES
 @given(shape=SHAPES, density=DENSITIES, seed=SEEDS)
 def test_components_are_scipys(
-    backend: BackendName, connectivity: int, shape: Any, density: float, seed: int
+    kernels: KernelBackend, connectivity: int, shape: Any, density: float, seed: int
 ) -> None:
     mask = frozen(np.random.default_rng(seed).random(shape) < density)
-    found = find_components(mask, (2.0, 1.0, 0.5), connectivity=connectivity, backend=backend)
-    same_tables(found, find_components(mask, (2.0, 1.0, 0.5), connectivity=connectivity, backend="reference"))
+    found = find_components(mask, (2.0, 1.0, 0.5), connectivity=connectivity, kernels=kernels)
+    same_tables(
+        found,
+        find_components(mask, (2.0, 1.0, 0.5), connectivity=connectivity, kernels=KernelBackend.REFERENCE),
+    )
     assert found.labels.dtype == np.int32
     assert ((found.labels > 0) == mask).all()
 
 
 @EVERY_BACKEND
-def test_components_by_hand(backend: BackendName) -> None:
+def test_components_by_hand(kernels: KernelBackend) -> None:
     mask = np.zeros((2, 3, 5), dtype=bool)
     mask[0, 0, 0] = mask[1, 2, 3:5] = mask[0, 0, 2] = True
     mask[1, 1, 1] = True  # touches both single voxels at corners only
-    apart = find_components(mask, (10.0, 10.0, 10.0), connectivity=6, backend=backend)
+    apart = find_components(mask, (10.0, 10.0, 10.0), connectivity=6, kernels=kernels)
     assert apart.sizes_voxels.tolist() == [2, 1, 1, 1]
     assert [int(apart.labels[i]) for i in ((1, 2, 3), (0, 0, 0), (0, 0, 2), (1, 1, 1))] == [1, 2, 3, 4]
-    joined = find_components(mask, (10.0, 10.0, 10.0), backend=backend)
+    joined = find_components(mask, (10.0, 10.0, 10.0), kernels=kernels)
     assert len(joined) == 2
     assert joined.volumes_ml.tolist() == [3.0, 2.0]
     np.testing.assert_allclose(joined.centroids_index_zyx, [[1 / 3, 1 / 3, 1], [1, 2, 3.5]])
@@ -573,7 +588,7 @@ def test_requests_out_of_range_are_refused() -> None:
         (InvalidRequestError, lambda: distance_mm(FIELD, (1, 1, 1))),  # type: ignore[arg-type]
         (InvalidRequestError, lambda: distance_mm(MASK, (1, 1, 1), bound_mm=0)),
         (InvalidRequestError, lambda: distance_mm(MASK, (1, 1, 1), bound_mm=math.nan)),
-        (InvalidRequestError, lambda: distance_mm(MASK, (1, 1, 1), backend="tpu")),  # type: ignore[arg-type]
+        (InvalidRequestError, lambda: distance_mm(MASK, (1, 1, 1), kernels="tpu")),  # type: ignore[arg-type]
         (InvalidRequestError, lambda: signed_distance_mm(FIELD * np.nan, (1, 1, 1))),
         (InvalidRequestError, lambda: signed_distance_mm(FIELD, (1, 1, 1), level=math.nan)),
         (InvalidRequestError, lambda: resample(FIELD, eye, (1, 1, 1), order=2)),
@@ -606,5 +621,5 @@ def test_requests_out_of_range_are_refused() -> None:
 @pytest.mark.skipif(cuda.is_available(), reason="CUDA answers here")
 def test_without_cuda_the_gpu_is_refused_not_replaced() -> None:
     with pytest.raises(BackendError, match="CUDA"):
-        distance_mm(MASK, (1, 1, 1), backend=Backend.GPU)
-    assert select("cpu", "distance").__name__ == "engine.kernels.cpu.distance"
+        distance_mm(MASK, (1, 1, 1), kernels=KernelBackend.GPU)
+    assert select(KernelBackend.CPU, "distance").__name__ == "engine.kernels.cpu.distance"

@@ -15,14 +15,14 @@ from scipy import ndimage
 from engine.arrays import BoolArray, Float32Array, Float64Array
 from engine.errors import InvalidGeometryError, InvalidRequestError
 from engine.kernels.arguments import Index3, node_shape
-from engine.kernels.backend import BackendName
+from engine.kernels.backend import KernelBackend
 from engine.kernels.matching import local_moments, match_equations
 from tests.support.simulator import run_in_the_simulator
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
 NEEDS_CUDA = pytest.mark.skipif(not cuda.is_available(), reason="no CUDA device; run in the simulator below")
 EVERY_BACKEND = pytest.mark.parametrize(
-    "backend", ["reference", "cpu", pytest.param("gpu", marks=NEEDS_CUDA)]
+    "kernels", [KernelBackend.REFERENCE, KernelBackend.CPU, pytest.param(KernelBackend.GPU, marks=NEEDS_CUDA)]
 )
 EXAMPLES = settings(max_examples=40, deadline=None, derandomize=True)
 SHAPES = st.tuples(st.integers(1, 7), st.integers(1, 8), st.integers(1, 40))
@@ -111,7 +111,7 @@ def equations_by_loops(case: Case, model_cell: float, cell: float) -> tuple[Floa
 
 
 def equations(
-    case: Case, model_cell: float, cell: float, backend: BackendName = "cpu"
+    case: Case, model_cell: float, cell: float, kernels: KernelBackend = KernelBackend.CPU
 ) -> tuple[Float64Array, Float64Array]:
     return match_equations(
         *case,
@@ -119,7 +119,7 @@ def equations(
         cell=cell,
         spacing_mm=SPACING_MM,
         outlier_ratio=RATIO,
-        backend=backend,
+        kernels=kernels,
     )
 
 
@@ -134,12 +134,12 @@ def assert_same(
 
 @EVERY_BACKEND
 @pytest.mark.parametrize("cell", [1.0, 2.5, 20.0])
-def test_sums_are_those_of_plain_loops(backend: BackendName, cell: float) -> None:
+def test_sums_are_those_of_plain_loops(kernels: KernelBackend, cell: float) -> None:
     case = a_case(1, (3, 4, 3) if SIMULATED else (5, 4, 6), 1.7)
-    found = local_moments(case.fixed, case.warped, case.evidence, cell, backend=backend)
+    found = local_moments(case.fixed, case.warped, case.evidence, cell, kernels=kernels)
     assert_same((found,), (moments_by_loops(case, cell),))
     # differences between neighbors are taken in single precision
-    assert_same(equations(case, 1.7, cell, backend), equations_by_loops(case, 1.7, cell), 1e-6)
+    assert_same(equations(case, 1.7, cell, kernels), equations_by_loops(case, 1.7, cell), 1e-6)
 
 
 @EXAMPLES
@@ -149,16 +149,20 @@ def test_cpu_agrees_with_the_definition(
 ) -> None:
     case = a_case(seed, shape, model_cell, unknown)
     images = case.fixed, case.warped, case.evidence
-    assert_same((local_moments(*images, cell),), (local_moments(*images, cell, backend="reference"),))
-    assert_same(equations(case, model_cell, cell), equations(case, model_cell, cell, "reference"))
+    assert_same(
+        (local_moments(*images, cell),), (local_moments(*images, cell, kernels=KernelBackend.REFERENCE),)
+    )
+    assert_same(equations(case, model_cell, cell), equations(case, model_cell, cell, KernelBackend.REFERENCE))
 
 
 def test_many_slabs_over_all_threads_agree_with_the_definition() -> None:
     case = a_case(2, (40, 45, 50), 5.3)
     images = case.fixed, case.warped, case.evidence
     for cell in (1.1, 3.0):
-        assert_same((local_moments(*images, cell),), (local_moments(*images, cell, backend="reference"),))
-        assert_same(equations(case, 5.3, cell), equations(case, 5.3, cell, "reference"))
+        assert_same(
+            (local_moments(*images, cell),), (local_moments(*images, cell, kernels=KernelBackend.REFERENCE),)
+        )
+        assert_same(equations(case, 5.3, cell), equations(case, 5.3, cell, KernelBackend.REFERENCE))
 
 
 @EXAMPLES
@@ -185,7 +189,7 @@ def test_every_tensor_is_a_sum_of_outer_products(seed: int, cell: float) -> None
 @pytest.mark.parametrize("image", ["warped", "fixed"])
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_an_unknown_voxel_and_its_neighbors_do_not_count(
-    backend: BackendName, image: str, bad: float
+    kernels: KernelBackend, image: str, bad: float
 ) -> None:
     shape = (3, 4, 5) if SIMULATED else (5, 5, 5)
     case = a_case(3, shape, 2.0, 0.0)._replace(evidence=np.ones(shape, dtype=bool))
@@ -197,21 +201,21 @@ def test_an_unknown_voxel_and_its_neighbors_do_not_count(
     alone[hole] = False
     around[ndimage.distance_transform_cdt(alone, "taxicab") <= 1] = False
     moments = [
-        local_moments(c.fixed, c.warped, e, 2.0, backend=backend)
+        local_moments(c.fixed, c.warped, e, 2.0, kernels=kernels)
         for c, e in ((holed, case.evidence), (case, alone))
     ]
     assert np.array_equal(moments[0], moments[1])
-    found = equations(holed, 2.0, 2.0, backend)
-    assert_same(found, equations(case._replace(evidence=around), 2.0, 2.0, backend), 1e-14)
+    found = equations(holed, 2.0, 2.0, kernels)
+    assert_same(found, equations(case._replace(evidence=around), 2.0, 2.0, kernels), 1e-14)
     assert np.abs(found[0]).max() > 0.0
 
 
 @EVERY_BACKEND
-def test_without_evidence_nothing_pulls(backend: BackendName) -> None:
+def test_without_evidence_nothing_pulls(kernels: KernelBackend) -> None:
     case = a_case(4, (3, 3, 4), 2.0)
     nowhere = case._replace(evidence=np.zeros_like(case.evidence))
-    assert (local_moments(*nowhere[:3], 2.0, backend=backend) == 0.0).all()
-    assert all((part == 0.0).all() for part in equations(nowhere, 2.0, 2.0, backend))
+    assert (local_moments(*nowhere[:3], 2.0, kernels=kernels) == 0.0).all()
+    assert all((part == 0.0).all() for part in equations(nowhere, 2.0, 2.0, kernels))
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (2, 5, 5), (5, 2, 5), (5, 5, 2), (2, 2, 2)])
@@ -254,7 +258,7 @@ def test_an_image_that_the_model_explains_does_not_pull(seed: int, gain: float, 
 
 
 @EVERY_BACKEND
-def test_a_translated_image_is_found(backend: BackendName) -> None:
+def test_a_translated_image_is_found(kernels: KernelBackend) -> None:
     def smooth(place: Float64Array) -> Float32Array:
         z, y, x = np.moveaxis(place, -1, 0)
         waves = np.sin(z / 2.5 + 1.0) + np.cos(y / 2.2) + np.sin(x / 2.7) + np.sin((z + y - x) / 3.1)
@@ -265,7 +269,7 @@ def test_a_translated_image_is_found(backend: BackendName) -> None:
     shift = np.array([0.12, -0.2, 0.3])
     model = np.broadcast_to(np.array([0.0, 0.0, 1.0, 1e6]), (*nodes_of(shape, 50.0), 4))
     case = Case(smooth(index), smooth(index - shift), np.ones(shape, dtype=bool), model)
-    tensor, force = (part.sum(axis=(0, 1, 2)) for part in equations(case, 50.0, 50.0, backend))
+    tensor, force = (part.sum(axis=(0, 1, 2)) for part in equations(case, 50.0, 50.0, kernels))
     found = np.linalg.solve(tensor[[[0, 1, 2], [1, 3, 4], [2, 4, 5]]], force)
     # central differences of these waves are 3 % low
     np.testing.assert_allclose(found, shift * SPACING_MM, rtol=0.06, atol=0.01)

@@ -7,14 +7,17 @@ import pytest
 from numba import config
 
 from engine.errors import InvalidRequestError
-from engine.kernels.backend import Backend
+from engine.kernels.backend import KernelBackend
 from engine.kernels.pose_draws import DrawnCoverage, evaluate_draws
 from tests.support.simulator import run_in_the_simulator
 
-BACKENDS = ["cpu", pytest.param("gpu", marks=pytest.mark.skipif(not config.ENABLE_CUDASIM, reason="no GPU"))]
+BACKENDS = [
+    KernelBackend.CPU,
+    pytest.param(KernelBackend.GPU, marks=pytest.mark.skipif(not config.ENABLE_CUDASIM, reason="no GPU")),
+]
 
 
-def drawn(backend: str, seed: int = 0, draws: int = 7) -> DrawnCoverage:
+def drawn(kernels: KernelBackend, seed: int = 0, draws: int = 7) -> DrawnCoverage:
     rng = np.random.default_rng(seed)
     field = rng.normal(size=(6, 7, 8)).astype(np.float32)
     maps = np.tile(np.eye(3, 4), (draws, 1, 1)) + rng.normal(scale=0.2, size=(draws, 3, 4))
@@ -26,22 +29,22 @@ def drawn(backend: str, seed: int = 0, draws: int = 7) -> DrawnCoverage:
         maps,
         rng.uniform(3, 6, draws),
         rng.normal(scale=0.3, size=draws),
-        backend=Backend(backend),
+        kernels=kernels,
     )
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("kernels", BACKENDS)
 @pytest.mark.parametrize("seed", range(4))
-def test_backends_give_the_counts_of_the_reference(backend: str, seed: int) -> None:
-    expected, found = drawn("reference", seed), drawn(backend, seed)
+def test_backends_give_the_counts_of_the_reference(kernels: KernelBackend, seed: int) -> None:
+    expected, found = drawn(KernelBackend.REFERENCE, seed), drawn(kernels, seed)
     assert np.array_equal(found.included, expected.included)
     assert np.array_equal(found.covered, expected.covered)
     assert np.allclose(found.greatest, expected.greatest, atol=1e-9, rtol=0)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("kernels", BACKENDS)
 @pytest.mark.parametrize("scale", [0.0, 0.003, 0.02, 0.1], ids=lambda scale: f"moved-{scale}")
-def test_a_distance_of_which_most_samples_are_not_needed(backend: str, scale: float) -> None:
+def test_a_distance_of_which_most_samples_are_not_needed(kernels: KernelBackend, scale: float) -> None:
     rng = np.random.default_rng(5)
     z, y, x = np.ogrid[:16, :17, :18]
     field = (np.sqrt((z - 8) ** 2 + (y - 8) ** 2 + (x - 9) ** 2) - 5.2).astype(np.float32)
@@ -49,24 +52,33 @@ def test_a_distance_of_which_most_samples_are_not_needed(backend: str, scale: fl
     surface = 8 + 4 * np.array([[1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0.8, -0.8]])
     maps = np.tile(np.eye(3, 4), (20, 1, 1)) + rng.normal(scale=[scale] * 3 + [20 * scale], size=(20, 3, 4))
     tables = points, rng.uniform(-2, 6, 300), surface, maps, rng.uniform(3, 6, 20), rng.normal(size=20)
-    expected, found = (evaluate_draws(field, *tables, backend=Backend(one)) for one in ("reference", backend))
+    expected, found = (
+        evaluate_draws(field, *tables, kernels=one) for one in (KernelBackend.REFERENCE, kernels)
+    )
     assert np.array_equal(found.included, expected.included)
     assert np.array_equal(found.covered, expected.covered)
     assert np.allclose(found.greatest, expected.greatest, atol=1e-9, rtol=0)
 
 
-@pytest.mark.parametrize("backend", ["reference", *BACKENDS])
-def test_limits_include_the_field_and_exclude_the_value(backend: str) -> None:
+@pytest.mark.parametrize("kernels", [KernelBackend.REFERENCE, *BACKENDS])
+def test_limits_include_the_field_and_exclude_the_value(kernels: KernelBackend) -> None:
     field = np.zeros((2, 2, 2), dtype=np.float32)
     still = np.eye(3, 4)[None]
     found = evaluate_draws(
-        field, [[0, 0, 0], [1, 1, 1]], [4.0, 5.0], [[0, 0, 0]], still, [5.0], [0.0], backend=Backend(backend)
+        field,
+        [[0, 0, 0], [1, 1, 1]],
+        [4.0, 5.0],
+        [[0, 0, 0]],
+        still,
+        [5.0],
+        [0.0],
+        kernels=kernels,
     )
     assert (found.included.tolist(), found.covered.tolist(), found.greatest.tolist()) == ([1], [1], [0.0])
 
 
-@pytest.mark.parametrize("backend", ["reference", *BACKENDS])
-def test_beyond_the_border_the_outermost_values_hold(backend: str) -> None:
+@pytest.mark.parametrize("kernels", [KernelBackend.REFERENCE, *BACKENDS])
+def test_beyond_the_border_the_outermost_values_hold(kernels: KernelBackend) -> None:
     field = np.arange(8, dtype=np.float32).reshape(2, 2, 2)
     found = evaluate_draws(
         field,
@@ -76,7 +88,7 @@ def test_beyond_the_border_the_outermost_values_hold(backend: str) -> None:
         np.eye(3, 4)[None],
         [1.0],
         [7.0],
-        backend=Backend(backend),
+        kernels=kernels,
     )
     assert found.greatest[0] == 4.0
     assert found.covered[0] == 1

@@ -29,7 +29,7 @@ from engine.coverage.interval import CoverageInterval, PoseUncertainty, coverage
 from engine.coverage.ratio import MARGIN_BANDS_MM
 from engine.errors import InvalidRequestError
 from engine.findings import SUPPLIED, CoverageFinding, MarginFinding
-from engine.kernels.backend import BackendName, beside, resident
+from engine.kernels.backend import KernelBackend, beside, resident
 from engine.kernels.coverage import count_coverage
 from engine.kernels.distance import distance_mm, signed_distance_mm
 from engine.kernels.gpu import device, residency
@@ -46,7 +46,7 @@ from tests.support.textures import bump, fixed_region, moving_region, scan
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
 NEEDS_CUDA = pytest.mark.skipif(not cuda.is_available(), reason="no CUDA device")
-ON_THE_GPU = pytest.mark.parametrize("backend", [pytest.param("gpu", marks=NEEDS_CUDA)])
+ON_THE_GPU = pytest.mark.parametrize("kernels", [pytest.param(KernelBackend.GPU, marks=NEEDS_CUDA)])
 
 SHAPE = (5, 6, 7)
 SHIFTED = np.array([[1.0, 0, 0, 0.5], [0, 1.0, 0, 0.25], [0, 0, 1.0, 0]])
@@ -57,8 +57,8 @@ def hu(seed: int = 0, shape: tuple[int, ...] = SHAPE) -> AnyArray:
     return np.random.default_rng(seed).integers(-1000, 400, shape, dtype=np.int16)
 
 
-def shifted(voxels: AnyArray, backend: BackendName) -> AnyArray:
-    return resample(voxels, SHIFTED, voxels.shape, backend=backend)
+def shifted(voxels: AnyArray, kernels: KernelBackend) -> AnyArray:
+    return resample(voxels, SHIFTED, voxels.shape, kernels=kernels)
 
 
 @pytest.fixture
@@ -101,13 +101,15 @@ def test_it_passes_in_the_simulator() -> None:
 
 
 @ON_THE_GPU
-def test_a_volume_goes_up_once(backend: BackendName, memory: str, went_up: Counter[tuple[int, ...]]) -> None:
+def test_a_volume_goes_up_once(
+    kernels: KernelBackend, memory: str, went_up: Counter[tuple[int, ...]]
+) -> None:
     voxels, mask = read_only(hu()), read_only(hu(1) > 0)
-    with resident(backend) as held:
+    with resident(kernels) as held:
         for _ in range(3):
-            shifted(voxels, backend)
-            distance_mm(mask, SPACING, backend=backend)
-        count_coverage(np.zeros(SHAPE, np.float32), mask, mask, (1.0,), backend=backend)
+            shifted(voxels, kernels)
+            distance_mm(mask, SPACING, kernels=kernels)
+        count_coverage(np.zeros(SHAPE, np.float32), mask, mask, (1.0,), kernels=kernels)
         traffic = held.traffic
     assert went_up[SHAPE] == 2
     assert went_up[mask.size,] == 1  # the distances of zero, which may be written to
@@ -118,91 +120,91 @@ def test_a_volume_goes_up_once(backend: BackendName, memory: str, went_up: Count
 
 @ON_THE_GPU
 def test_what_one_kernel_gives_the_next_one_finds(
-    backend: BackendName, memory: str, went_up: Counter[tuple[int, ...]]
+    kernels: KernelBackend, memory: str, went_up: Counter[tuple[int, ...]]
 ) -> None:
     occupancy = read_only(np.clip(hu() / 400.0, 0.0, 1.0).astype(np.float32))
-    with resident(backend) as held:
-        moved = shifted(occupancy, backend)
-        distance = signed_distance_mm(moved, SPACING, backend=backend)
+    with resident(kernels) as held:
+        moved = shifted(occupancy, kernels)
+        distance = signed_distance_mm(moved, SPACING, kernels=kernels)
         covered = read_only(distance < 1.0)
         went_up.clear()
-        count_coverage(distance, covered, covered, (5.0,), backend=backend)
+        count_coverage(distance, covered, covered, (5.0,), kernels=kernels)
         assert went_up[distance.size,] == 1  # the mask that the host made, once for both
         assert held.traffic.downloads > 0 or memory == "shared memory"
 
 
 @ON_THE_GPU
 def test_on_shared_memory_no_volume_is_copied_back(
-    backend: BackendName, monkeypatch: pytest.MonkeyPatch
+    kernels: KernelBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not SIMULATED:
         pytest.skip("decided by the device")
     monkeypatch.setattr(residency, "shares_memory", lambda: True)
-    with resident(backend) as held:
-        found = shifted(read_only(hu()), backend)
+    with resident(kernels) as held:
+        found = shifted(read_only(hu()), kernels)
         assert held.traffic.downloaded_bytes == 0
-    np.testing.assert_array_equal(found, shifted(hu(), "cpu"))
+    np.testing.assert_array_equal(found, shifted(hu(), KernelBackend.CPU))
 
 
 @ON_THE_GPU
-def test_an_array_that_may_be_written_to_goes_up_again(backend: BackendName, memory: str) -> None:
+def test_an_array_that_may_be_written_to_goes_up_again(kernels: KernelBackend, memory: str) -> None:
     voxels = hu()
     window = voxels.view()
     window.flags.writeable = False  # its owner may still be written to
-    with resident(backend):
+    with resident(kernels):
         for given in (voxels, window):
-            before = shifted(given, backend)
+            before = shifted(given, kernels)
             voxels += 7
-            after = shifted(given, backend)
-            np.testing.assert_array_equal(after, shifted(voxels.copy(), "cpu"))
+            after = shifted(given, kernels)
+            np.testing.assert_array_equal(after, shifted(voxels.copy(), KernelBackend.CPU))
             assert (after != before).any()
 
 
 @ON_THE_GPU
-def test_one_that_is_opened_again_goes_up_again(backend: BackendName, memory: str) -> None:
+def test_one_that_is_opened_again_goes_up_again(kernels: KernelBackend, memory: str) -> None:
     voxels = read_only(hu())
-    with resident(backend):
-        shifted(voxels, backend)
+    with resident(kernels):
+        shifted(voxels, kernels)
         voxels.flags.writeable = True
         voxels += 7
-        np.testing.assert_array_equal(shifted(voxels, backend), shifted(voxels.copy(), "cpu"))
+        np.testing.assert_array_equal(shifted(voxels, kernels), shifted(voxels.copy(), KernelBackend.CPU))
 
 
 @ON_THE_GPU
-def test_what_is_handed_out_refuses_to_be_written_to(backend: BackendName, memory: str) -> None:
-    with resident(backend):
-        found = shifted(hu(), backend)
-        marked = resample(hu() > 0, SHIFTED, SHAPE, order=0, backend=backend)
+def test_what_is_handed_out_refuses_to_be_written_to(kernels: KernelBackend, memory: str) -> None:
+    with resident(kernels):
+        found = shifted(hu(), kernels)
+        marked = resample(hu() > 0, SHIFTED, SHAPE, order=0, kernels=kernels)
     for array in (found, marked, found[1:], marked.view(np.uint8)):
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 0
-    shifted(hu(), backend)[0] = 0  # outside of it, as ever
+    shifted(hu(), kernels)[0] = 0  # outside of it, as ever
 
 
 @ON_THE_GPU
-def test_memory_that_is_used_again_is_another_volume(backend: BackendName, memory: str) -> None:
+def test_memory_that_is_used_again_is_another_volume(kernels: KernelBackend, memory: str) -> None:
     addresses = []
-    with resident(backend):
+    with resident(kernels):
         for value in range(4):
             voxels = read_only(np.full((2, 2, 2), value, dtype=np.int16))
             addresses.append(voxels.ctypes.data)
-            assert shifted(voxels, backend)[0, 0, 0] == value
+            assert shifted(voxels, kernels)[0, 0, 0] == value
             del voxels
     assert len(set(addresses)) < len(addresses)  # or the test shows nothing
 
 
 @ON_THE_GPU
 @pytest.mark.parametrize("fails", [False, True])
-def test_everything_is_freed_at_the_end(backend: BackendName, fails: bool) -> None:
+def test_everything_is_freed_at_the_end(kernels: KernelBackend, fails: bool) -> None:
     voxels, before = read_only(hu()), on_device()
-    shifted(voxels, backend)
+    shifted(voxels, kernels)
     kept: Residency | None = None
     try:
-        with resident(backend) as kept:
-            found = shifted(voxels, backend)
+        with resident(kernels) as kept:
+            found = shifted(voxels, kernels)
             assert on_device() > before
             if fails:
-                count_coverage(*distances_and_masks(), range(MAX_EDGES + 1), backend=backend)
+                count_coverage(*distances_and_masks(), range(MAX_EDGES + 1), kernels=kernels)
     except InvalidRequestError:
         assert fails
     assert kept is not None
@@ -211,32 +213,32 @@ def test_everything_is_freed_at_the_end(backend: BackendName, fails: bool) -> No
     assert kept.stream is None
     assert not any(isinstance(part, list | dict) and part for part in vars(kept).values())
     assert residency.current() is None
-    np.testing.assert_array_equal(found, shifted(voxels, "cpu"))  # and outlives it
+    np.testing.assert_array_equal(found, shifted(voxels, KernelBackend.CPU))  # and outlives it
 
 
 @ON_THE_GPU
-def test_what_nobody_holds_any_more_leaves_the_device(backend: BackendName) -> None:
-    with resident(backend):
-        shifted(hu(1, (2, 2, 2)), backend)
+def test_what_nobody_holds_any_more_leaves_the_device(kernels: KernelBackend) -> None:
+    with resident(kernels):
+        shifted(hu(1, (2, 2, 2)), kernels)
         before = on_device()
         for seed in range(5):
-            shifted(read_only(hu(seed, (2, 2, 2))), backend)
+            shifted(read_only(hu(seed, (2, 2, 2))), kernels)
         assert on_device() <= before + 2
 
 
 @ON_THE_GPU
-def test_a_block_within_a_block_is_the_same(backend: BackendName) -> None:
-    with resident(backend) as outer:
-        with resident(backend) as inner:
+def test_a_block_within_a_block_is_the_same(kernels: KernelBackend) -> None:
+    with resident(kernels) as outer:
+        with resident(kernels) as inner:
             assert inner is outer
         assert outer.is_open
         assert residency.current() is outer
 
 
 @ON_THE_GPU
-def test_threads_of_a_pool_share_it(backend: BackendName) -> None:
+def test_threads_of_a_pool_share_it(kernels: KernelBackend) -> None:
     voxels = read_only(hu())
-    with resident(backend) as held:
+    with resident(kernels) as held:
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(beside(device.upload), [voxels] * 16))
         assert (held.traffic.uploads, held.traffic.spared_uploads) == (1, 15)
@@ -248,27 +250,29 @@ def test_threads_of_a_pool_share_it(backend: BackendName) -> None:
 
 
 @ON_THE_GPU
-def test_pinned_buffers_are_used_again_but_not_while_they_are_read(backend: BackendName) -> None:
-    with resident(backend) as held:
+def test_pinned_buffers_are_used_again_but_not_while_they_are_read(kernels: KernelBackend) -> None:
+    with resident(kernels) as held:
         first = held.copied(hu(1))
         assert len(held._in_flight) == 1
         held.copied(hu(2))
         assert len(held._in_flight) == 2  # the device may still read the first
         held.download([first])
         assert not held._in_flight
-        shifted(hu(3), backend)
+        shifted(hu(3), kernels)
         spare = {buffer.ctypes.data for buffer in held._spare}
-        shifted(hu(4), backend)
+        shifted(hu(4), kernels)
         assert {buffer.ctypes.data for buffer in held._spare} == spare
 
 
 @ON_THE_GPU
-def test_the_tumor_of_a_growth_goes_up_once(backend: BackendName, went_up: Counter[tuple[int, ...]]) -> None:
+def test_the_tumor_of_a_growth_goes_up_once(
+    kernels: KernelBackend, went_up: Counter[tuple[int, ...]]
+) -> None:
     tumor = np.zeros((9, 9, 9), dtype=np.bool_)
     tumor[4, 4, 4] = True
     covered, counted = ~tumor, np.ones_like(tumor)
-    with resident(backend):
-        found = count_growth_coverage(tumor, covered, counted, SPACING, (2.0,), backend=backend)
+    with resident(kernels):
+        found = count_growth_coverage(tumor, covered, counted, SPACING, (2.0,), kernels=kernels)
     expected = count_growth_coverage(tumor, covered, counted, SPACING, (2.0,))
     assert largest_difference(found, expected) == 0.0
     assert went_up[9, 9, 9] == 1
@@ -276,19 +280,19 @@ def test_the_tumor_of_a_growth_goes_up_once(backend: BackendName, went_up: Count
 
 @ON_THE_GPU
 def test_of_a_large_ct_only_the_part_that_is_sampled_goes_up(
-    backend: BackendName, went_up: Counter[tuple[int, ...]], monkeypatch: pytest.MonkeyPatch
+    kernels: KernelBackend, went_up: Counter[tuple[int, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ct = read_only(hu(3, (12, 40, 40)))
     for first in ((0, 0, 0), (4, 20, 17), (9, 37, 37), (-3, 39, 30)):
         index_map = np.column_stack([np.diag([0.9, 0.8, -1.0]), np.array(first) + 0.5])
         for order in (0, 1):
             run = partial(resample, ct, index_map, (4, 4, 3), order=order, fill=-1024)
-            with resident(backend):
-                part = run(backend=backend)
+            with resident(kernels):
+                part = run(kernels=kernels)
                 assert not went_up[ct.shape]
                 with monkeypatch.context() as patch:
                     patch.setattr(gpu_resampling, "PART_SHARE", 0.0)
-                    np.testing.assert_array_equal(part, run(backend=backend))
+                    np.testing.assert_array_equal(part, run(kernels=kernels))
             went_up.clear()
             # a half may be rounded to either side where it is linear
             assert np.abs(part.astype(int) - run()).max() <= order
@@ -301,17 +305,17 @@ CASES = [
 
 @ON_THE_GPU
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
-def test_every_kernel_finds_the_same_with_and_without(backend: BackendName, case: KernelCase) -> None:
-    expected = case.run(backend=backend)
-    with resident(backend):
-        once, again = case.run(backend=backend), case.run(backend=backend)
+def test_every_kernel_finds_the_same_with_and_without(kernels: KernelBackend, case: KernelCase) -> None:
+    expected = case.run(kernels=kernels)
+    with resident(kernels):
+        once, again = case.run(kernels=kernels), case.run(kernels=kernels)
     # on a GPU sums of floats come in any order
     tolerance = 0.0 if SIMULATED else case.tolerance
     assert largest_difference(once, expected) <= tolerance
     assert largest_difference(again, expected) <= tolerance
 
 
-def deformed(backend: BackendName) -> Deformation:
+def deformed(kernels: KernelBackend) -> Deformation:
     grid = centered_grid((5.0, 5.0, 5.0), 10.0)
     way = bump(np.zeros(3), np.array([0.0, 0.0, 2.0]), 12.0)
     fixed = fixed_region(5, grid, lambda points: points + way(points))
@@ -319,33 +323,33 @@ def deformed(backend: BackendName) -> Deformation:
     evidence = read_only(np.ones(grid.shape_zyx, dtype=np.bool_))
     # Two levels that only look at the images: a step takes the simulator a minute.
     levels = (Level(5.0, 10.0, 10.0, 0, 1.0), Level(5.0, 20.0, 10.0, 0, 1.0))
-    return deform(fixed, moving, evidence, np.eye(4), levels, backend=backend)
+    return deform(fixed, moving, evidence, np.eye(4), levels, kernels=kernels)
 
 
 @ON_THE_GPU
 def test_a_registration_brings_its_images_up_once(
-    backend: BackendName, went_up: Counter[tuple[int, ...]]
+    kernels: KernelBackend, went_up: Counter[tuple[int, ...]]
 ) -> None:
-    with resident(backend) as held:
-        found = deformed(backend)
+    with resident(kernels) as held:
+        found = deformed(kernels)
         # two kernels at each level: fixed and evidence but for the first time, and warped
         assert held.traffic.spared_uploads >= 2 * (4 - 1) + 4
     assert went_up[found.warped.shape] == 2  # fixed and evidence
     assert went_up[7, 7, 7] == 1  # moving
-    expected = deformed("cpu")
+    expected = deformed(KernelBackend.CPU)
     np.testing.assert_allclose(found.force, expected.force, rtol=1e-4, atol=1e-6)
     assert np.abs(expected.force).max() > 0.0
 
 
 def measured(
-    backend: BackendName,
+    kernels: KernelBackend,
 ) -> tuple[CoverageFinding, MarginFinding, CoverageInterval, AnyArray, MeasurementField]:
     """What an assessment does with two contours."""
     grid = centered_grid(SPACING, 14.0)
     tumor, zone = ball(grid, (0.3, 0.2, 0.1), 5.0, "tumor"), ball(grid, (1.0, 0.0, 0.5), 10.0, "zone")
     core = StructureSurface(ball(grid, (1.0, 0.0, 0.5), 8.0, "core"))
     field = lay_out(
-        StructureSurface(tumor), StructureSurface(zone), core, everywhere(grid), np.eye(4), backend=backend
+        StructureSurface(tumor), StructureSurface(zone), core, everywhere(grid), np.eye(4), kernels=kernels
     )
     coverage, margin = find_coverage(
         field,
@@ -361,21 +365,21 @@ def measured(
         verification_slice=(np.array([0.0, 0.0, 1.0]), 1.0),
         draws=5,
     )
-    return coverage, margin, interval, region_hu(scan(3, grid), field.geometry, backend), field
+    return coverage, margin, interval, region_hu(scan(3, grid), field.geometry, kernels), field
 
 
 @ON_THE_GPU
 def test_a_measurement_says_the_same_and_brings_nothing_up_twice(
-    backend: BackendName,
+    kernels: KernelBackend,
     memory: str,
     went_up: Counter[tuple[int, ...]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(measurement, "MEASUREMENT_SPACING_MM", 8.0)  # the simulator takes a voxel at a time
-    with resident(backend) as held:
-        *found, hu_there, field = measured(backend)
+    with resident(kernels) as held:
+        *found, hu_there, field = measured(kernels)
         traffic = held.traffic
-    *expected, hu_expected, _ = measured("cpu")
+    *expected, hu_expected, _ = measured(KernelBackend.CPU)
     for one, other in zip(found, expected, strict=True):
         numbers = {name: value for name, value in vars(other).items() if value is not None}
         for name, value in numbers.items():
@@ -393,7 +397,9 @@ def test_a_measurement_says_the_same_and_brings_nothing_up_twice(
 
 
 @ON_THE_GPU
-def test_an_assessment_keeps_its_volumes_there(backend: BackendName, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_assessment_keeps_its_volumes_there(
+    kernels: KernelBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
     grid = centered_grid(SPACING, 3.0)
     seen = []
     monkeypatch.setattr(
@@ -402,8 +408,8 @@ def test_an_assessment_keeps_its_volumes_there(backend: BackendName, monkeypatch
         lambda *_: seen.append((held := residency.current(), held and held.is_open)),
     )
     prepared = _nothing_prepared(scan(0, grid))
-    for where in (backend, "cpu"):
-        assess_ablation(prepared, scan(1, grid), None, settings=AssessmentSettings(backend=where))
+    for where in (kernels, KernelBackend.CPU):
+        assess_ablation(prepared, scan(1, grid), None, settings=AssessmentSettings(kernels=where))
     (held, was_open), (on_cpu, _) = seen
     assert was_open
     assert held is not None
@@ -421,9 +427,9 @@ def _nothing_prepared(planning: Any) -> Any:
 
 
 def test_on_a_cpu_nothing_is_kept() -> None:
-    with resident("cpu") as held:
+    with resident(KernelBackend.CPU) as held:
         assert held is None
-        assert shifted(hu(), "cpu").flags.writeable
+        assert shifted(hu(), KernelBackend.CPU).flags.writeable
 
 
 @pytest.mark.skipif(SIMULATED, reason="of the real package")

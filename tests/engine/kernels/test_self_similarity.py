@@ -13,16 +13,18 @@ from numba import config, cuda
 from scipy import ndimage
 
 from engine.errors import InvalidGeometryError, InvalidRequestError
-from engine.kernels.backend import BackendName
+from engine.kernels.backend import KernelBackend
 from engine.kernels.self_similarity import CODE_BITS, PAIRS, self_similarity_codes
 from tests.support.simulator import run_in_the_simulator
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
 NEEDS_CUDA = pytest.mark.skipif(not cuda.is_available(), reason="no CUDA device; run in the simulator below")
 EVERY_BACKEND = pytest.mark.parametrize(
-    "backend", ["reference", "cpu", pytest.param("gpu", marks=NEEDS_CUDA)]
+    "kernels", [KernelBackend.REFERENCE, KernelBackend.CPU, pytest.param(KernelBackend.GPU, marks=NEEDS_CUDA)]
 )
-FAST_BACKENDS = pytest.mark.parametrize("backend", ["cpu", pytest.param("gpu", marks=NEEDS_CUDA)])
+FAST_BACKENDS = pytest.mark.parametrize(
+    "kernels", [KernelBackend.CPU, pytest.param(KernelBackend.GPU, marks=NEEDS_CUDA)]
+)
 EXAMPLES = settings(max_examples=1 if SIMULATED else 40, deadline=None, derandomize=True)
 SHAPES = st.tuples(*(st.integers(1, n) for n in ((2, 1, 3) if SIMULATED else (7, 9, 40))))
 REACHES = st.just((1, 1)) if SIMULATED else st.tuples(st.integers(1, 3), st.integers(1, 4))
@@ -71,9 +73,9 @@ def test_pairs_are_the_neighbors_that_do_not_face_each_other() -> None:
 
 @EVERY_BACKEND
 @pytest.mark.parametrize(("radius", "dilation"), [(1, 1)] if SIMULATED else [(1, 2), (2, 1), (1, 3)])
-def test_codes_are_those_of_the_paper(backend: BackendName, radius: int, dilation: int) -> None:
+def test_codes_are_those_of_the_paper(kernels: KernelBackend, radius: int, dilation: int) -> None:
     hu = whole_hu(1, (1, 2, 3) if SIMULATED else (4, 5, 6))
-    found = self_similarity_codes(hu, radius=radius, dilation=dilation, backend=backend)
+    found = self_similarity_codes(hu, radius=radius, dilation=dilation, kernels=kernels)
     assert found.dtype == np.uint64
     for at in list(np.ndindex(hu.shape))[:: 1 if radius == 1 else 7]:
         assert int(found[at]) == by_loops(hu, at, radius, dilation), at
@@ -83,30 +85,32 @@ def test_codes_are_those_of_the_paper(backend: BackendName, radius: int, dilatio
 @EXAMPLES
 @given(shape=SHAPES, reaches=REACHES, seed=SEEDS)
 def test_every_backend_gives_the_bits_of_the_definition(
-    backend: BackendName, shape: tuple[int, ...], reaches: tuple[int, int], seed: int
+    kernels: KernelBackend, shape: tuple[int, ...], reaches: tuple[int, int], seed: int
 ) -> None:
     hu = smooth_hu(seed, shape)
     hu.setflags(write=False)
     radius, dilation = reaches
-    found = self_similarity_codes(hu, radius=radius, dilation=dilation, backend=backend)
-    expected = self_similarity_codes(hu, radius=radius, dilation=dilation, backend="reference")
+    found = self_similarity_codes(hu, radius=radius, dilation=dilation, kernels=kernels)
+    expected = self_similarity_codes(hu, radius=radius, dilation=dilation, kernels=KernelBackend.REFERENCE)
     assert np.array_equal(found, expected)
     assert found.flags.c_contiguous
 
 
 def test_many_slices_over_all_threads_give_the_bits_of_the_definition() -> None:
     hu = smooth_hu(3, (61, 40, 53))
-    assert np.array_equal(self_similarity_codes(hu), self_similarity_codes(hu, backend="reference"))
+    assert np.array_equal(
+        self_similarity_codes(hu), self_similarity_codes(hu, kernels=KernelBackend.REFERENCE)
+    )
 
 
 @EVERY_BACKEND
-def test_what_is_flat_is_alike_everywhere(backend: BackendName) -> None:
+def test_what_is_flat_is_alike_everywhere(kernels: KernelBackend) -> None:
     all_alike = np.uint64(2**CODE_BITS - 1)
     flat = np.full((1, 1, 3), 1e6, dtype=np.float32)
     but_for_rounding = np.array([[[-1024, -1024.0001, -1023.9999]]], dtype=np.float32)
     assert len(np.unique(but_for_rounding)) == 3
     for hu in (flat, but_for_rounding):
-        assert (self_similarity_codes(hu, dilation=1, backend=backend) == all_alike).all()
+        assert (self_similarity_codes(hu, dilation=1, kernels=kernels) == all_alike).all()
 
 
 @EXAMPLES

@@ -135,7 +135,7 @@ def test_registers_writes_and_scores(calls: Calls, given: list[str], tmp_path: P
     assert np.array_equal(field.displacement_lps_mm, shifted_field().displacement_lps_mm)
     (call,) = calls
     assert (call["fixed_zone"].name, call["moving_tumor"].name) == ("ablation zone", "tumor")
-    assert (call["deadline_s"], call["backend"]) == (2.5, "cpu")
+    assert (call["deadline_s"], call["kernels"]) == (2.5, "cpu")
 
 
 def test_without_masks_and_landmarks(calls: Calls, given: list[str]) -> None:
