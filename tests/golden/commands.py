@@ -29,9 +29,9 @@ PINNED: Final = {"COLDSPOT_SEGMENTATION_BACKEND": "onnxruntime", "ORT_DISABLE_TE
 
 BACKEND: Final = PINNED["COLDSPOT_SEGMENTATION_BACKEND"]
 
-COMMAND_LIMIT_S: Final = 280
-START_LIMIT_S: Final = 240
-"""A first start compiles every kernel, which takes about a minute."""
+COMMAND_LIMIT_S: Final = 900
+START_LIMIT_S: Final = 900
+"""A first start compiles every kernel: a minute, and several on a busy machine."""
 
 STOP_LIMIT_S: Final = 60
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -43,7 +44,10 @@ Header = dict[str, Any]
 
 
 def present_header() -> Header:
-    """What floating point rests on here: the processor, and the libraries of the commands' environment."""
+    """What floating point rests on here: the processor, and the libraries of the commands' environment.
+
+    The number of cores belongs to it: sums over threads are added up in another order.
+    """
     asked = [str(bin_folder() / "python"), "-c", ASK_VERSIONS, *LIBRARIES]
     versions = json.loads(subprocess.run(asked, capture_output=True, text=True, check=True).stdout)
     facts: dict[str, str] = {}
@@ -56,6 +60,7 @@ def present_header() -> Header:
         "processor": facts.get("model name", "unknown"),
         "processor_family_and_model": " ".join(numbered).strip(),
         "avx512f": "avx512f" in facts.get("flags", "").split(),
+        "cores": len(os.sched_getaffinity(0)),
         "libraries": versions,
     }
 

@@ -32,6 +32,7 @@ def other(part: str) -> tuple[str, ...]:
     return tuple(other_than_recorded(read_record()["header"], present_header(), part))
 
 
+@pytest.mark.timeout(1200)  # a first call compiles the kernels
 @pytest.mark.parametrize("case", [selected(case) for case in CASES])
 def test_figures_are_as_recorded(
     case: Case, work: Workplace, record_property: Callable[[str, object], None]
