@@ -7,6 +7,7 @@ differ (exit code 1); ``--only PART`` takes one part. ``COLDSPOT_DATA`` names th
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 from typing import Any
@@ -36,6 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     if data_folder() is None and any(case.needs_data for case in cases):
         say("COLDSPOT_DATA is not set: there are no real CTs to read")
         return 2
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the service ends with this process
     with Workplace() as work:
         return check(cases, work) if chosen.check else record(cases, work, whole=chosen.only is None)
 
