@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
 from engine.arrays import BoolArray, Int16Array
 from engine.errors import EmptyMaskError, GridMismatchError, InvalidGeometryError
-from engine.geometry import VolumeGeometry
+from engine.geometry import VolumeGeometry, VoxelBox
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,10 @@ class CtVolume:
                 f"{self.voxels_hu.shape} voxels do not fit a grid of {self.geometry.shape_zyx}"
             )
         self.voxels_hu.flags.writeable = False
+
+    def crop(self, box: VoxelBox) -> CtVolume:
+        """The part in a box; it shares its voxels with this CT."""
+        return CtVolume(self.voxels_hu[box.slices], self.geometry.crop(box), self.acquisition)
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,25 +118,43 @@ class LabelMask:
             raise EmptyMaskError(f"the {self.name} mask has no voxel; draw it, or leave it out")
         return self
 
-    def bounding_box(self) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
-        """Start and stop (exclusive) index of the marked voxels along each axis.
-
-        Only the first of the three passes reads the whole mask. ``engine.kernels.occupied_box`` is quicker by
-        a third and needs compiled code, which a client that sends a mask need not load.
+    def bounding_box(self) -> VoxelBox:
+        """The smallest box that holds the marked voxels; found once.
 
         Raises
         ------
         EmptyMaskError
         """
-        start, stop, marked = [], [], self.voxels
-        for axis in range(3):
-            occupied = np.flatnonzero(marked.any(axis=tuple(a for a in range(3) if a != axis)))
-            if occupied.size == 0:
-                raise EmptyMaskError(f"the {self.name} mask has no voxel")
-            start.append(int(occupied[0]))
-            stop.append(int(occupied[-1]) + 1)
-            marked = marked[(slice(None),) * axis + (slice(start[axis], stop[axis]),)]
-        return (start[0], start[1], start[2]), (stop[0], stop[1], stop[2])
+        return self._bounding_box
+
+    @cached_property
+    def _bounding_box(self) -> VoxelBox:
+        box = bounding_box(self.voxels)
+        if box is None:
+            raise EmptyMaskError(f"the {self.name} mask has no voxel")
+        return box
+
+    def crop(self, box: VoxelBox) -> LabelMask:
+        """A copy of the part in a box."""
+        return LabelMask(self.voxels[box.slices].copy(), self.geometry.crop(box), self.name)
+
+
+def bounding_box(marked: BoolArray) -> VoxelBox | None:
+    """The smallest box that holds every true voxel; None where none is.
+
+    Only the first of the three passes reads the whole array. ``engine.kernels.occupied_box`` is quicker by a third
+    and needs compiled code, which a client that sends a mask need not load.
+    """
+    start: list[int] = []
+    stop: list[int] = []
+    for axis in range(3):
+        occupied = np.flatnonzero(marked.any(axis=tuple(a for a in range(3) if a != axis)))
+        if occupied.size == 0:
+            return None
+        start.append(int(occupied[0]))
+        stop.append(int(occupied[-1]) + 1)
+        marked = marked[(slice(None),) * axis + (slice(start[axis], stop[axis]),)]
+    return VoxelBox.between(start, stop)
 
 
 def _mm(values: tuple[float, float, float]) -> str:

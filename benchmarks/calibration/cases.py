@@ -15,7 +15,7 @@ import numpy.typing as npt
 from engine.arrays import Float64Array
 from engine.errors import InvalidRequestError
 from engine.files.image_file import read_ct_image, read_mask_image
-from engine.geometry import Vector3, VolumeGeometry
+from engine.geometry import Vector3, VolumeGeometry, VoxelBox
 from engine.phantoms.chest import Chest, chest_of_ct, procedural_chest, random_place
 from engine.phantoms.deformation import DeformationKind
 from engine.phantoms.procedure import CHEST_BEYOND_SCAN_MM, Course, PhantomProcedure, run_course
@@ -251,14 +251,8 @@ def _cropped(ct: CtVolume, tumor: LabelMask, center_lps_mm: Float64Array) -> tup
     """The part of a real CT that a planning scan of this study would show."""
     index = ct.geometry.to_index(center_lps_mm)
     half = 0.5 * SIZE_MM / np.array(ct.geometry.spacing_zyx_mm)
-    start = np.maximum(np.rint(index - half), 0).astype(int).tolist()
-    stop = np.minimum(np.rint(index + half), ct.geometry.shape_zyx).astype(int).tolist()
-    box = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
-    geometry = ct.geometry.crop(start, stop)
-    return (
-        CtVolume(ct.voxels_hu[box].copy(), geometry, ct.acquisition),
-        LabelMask(tumor.voxels[box].copy(), geometry, "tumor"),
-    )
+    box = VoxelBox.between(np.rint(index - half), np.rint(index + half)).clipped(ct.geometry.shape_zyx)
+    return ct.crop(box), tumor.crop(box)
 
 
 # --- Keeping

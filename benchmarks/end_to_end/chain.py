@@ -35,12 +35,11 @@ from benchmarks.registration.peers import (
 )
 from benchmarks.segmentation.standard_bundle import DEMO_RISK, FEATURES
 from benchmarks.threads import THREADS
-from engine.geometry import VolumeGeometry
+from engine.geometry import VolumeGeometry, VoxelBox
 from engine.manifest import MODEL_FILE, load_bundle
 from engine.manifest.signature import RadiomicsSettings
 from engine.manifest.survival import SurvivalSection
 from engine.segmentation import Box, Segmenter
-from engine.segmentation.region import Crop
 from engine.volume import CtVolume, LabelMask
 
 DISTRIBUTIONS: Final = {
@@ -129,7 +128,7 @@ class NetworkPeer:
         }
         self._request = core.compile_model(str(onnx), "CPU", told).create_infer_request()
 
-    def segment(self, ct: CtVolume, context: Crop, steps: Steps) -> npt.NDArray[np.uint8]:
+    def segment(self, ct: CtVolume, context: VoxelBox, steps: Steps) -> npt.NDArray[np.uint8]:
         """Labels of a crop of the CT, as nnU-Net's predictor returns them."""
         patch = tuple(self._configuration.patch_size)
         with steps.timed("network: prepare"):
@@ -206,7 +205,7 @@ class PeerChain:
             self._itk, _resampled(tumor.voxels.view(np.uint8), tumor.geometry, grid, nearest=True), grid
         )
 
-    def assess(self, verification: CtVolume, zone: LabelMask, context: Crop) -> ChainAnswer:
+    def assess(self, verification: CtVolume, zone: LabelMask, context: VoxelBox) -> ChainAnswer:
         """Segment (the labels are not used further), register, warp, grow, count, measure, predict."""
         steps = Steps()
         labels = self._network.segment(verification, context, steps)
@@ -266,8 +265,7 @@ class PeerChain:
         mean, sd = float(ct.voxels_hu.mean()), float(ct.voxels_hu.std(ddof=1))
         crop = _around(zone, RADIOMICS_ROOM_MM)
         normalized = (ct.voxels_hu[crop] - mean) / sd * settings.normalize_scale
-        start = tuple(one.start for one in crop)
-        geometry = ct.geometry.crop(start, tuple(one.stop for one in crop))
+        geometry = ct.geometry.crop(VoxelBox.between([one.start for one in crop], [one.stop for one in crop]))
         image = sitk_image(np.ascontiguousarray(normalized), geometry)
         mask = sitk_image(np.ascontiguousarray(zone.voxels[crop]).view(np.uint8), geometry)
         found = self._extractor.execute(image, mask)

@@ -147,8 +147,7 @@ class ReplacedSegmenter:
         started = time.perf_counter()
         found = self._model.segment(ct, around=around, on_progress=on_progress)
         self.network_s += time.perf_counter() - started
-        start = np.rint(ct.geometry.to_index(np.array(found.geometry.origin_lps_mm))).astype(int)
-        part = tuple(slice(a, a + n) for a, n in zip(start, found.geometry.shape_zyx, strict=True))
+        part = ct.geometry.box_of(found.geometry).slices
         zone, core = self.case.zone.voxels[part], self.case.core.voxels[part]
         labels = np.where(zone, self.section.labels["zone"], 0).astype(np.uint8)
         labels[zone & core] = self.section.labels[CORE]

@@ -136,7 +136,7 @@ def predict_with_nnunet(told: Row) -> Row:
 
 
 def predict_with_coldspot(told: Row) -> Row:
-    from engine.geometry import VolumeGeometry
+    from engine.geometry import VolumeGeometry, VoxelBox
     from engine.segmentation import Box, open_segmenter
     from engine.volume import CtVolume
 
@@ -148,9 +148,8 @@ def predict_with_coldspot(told: Row) -> Row:
     box = None if region is None else Box(tuple(region[:3]), tuple(region[3:]))
     with open_segmenter(Path(told["bundle"]), told["contender"]) as model:
         # Kernels are compiled (or loaded) once for a machine, long before a patient lies on the table.
-        corner = ct.geometry.crop((0, 0, 0), tuple(min(n, WARM_UP) for n in hu.shape))
-        small = hu[tuple(slice(n) for n in corner.shape_zyx)].copy()
-        model.segment(CtVolume(small, corner), probability=False)
+        corner = VoxelBox.between((0, 0, 0), np.minimum(hu.shape, WARM_UP))
+        model.segment(CtVolume(hu[corner.slices].copy(), ct.geometry.crop(corner)), probability=False)
         return timed(
             lambda: model.segment(ct, around=box, mirror=told["mirror"], probability=False).labels,
             told,
@@ -256,7 +255,7 @@ def write_inputs(folder: Path, bundle: Path, path: Path) -> tuple[Path, Path, li
     np.savez(folder / "crop.npz", hu=ct.voxels_hu[context.slices], spacing=spacing)
     shapes = {
         "whole": {"shape_zyx": geometry.shape_zyx, "starts": (0, 0, 0)},
-        "region": {"shape_zyx": context.shape, "starts": region.within(context).start},
+        "region": {"shape_zyx": context.shape_zyx, "starts": region.within(context).start_zyx},
     }
     return folder / "ct.npz", folder / "crop.npz", [*low, *high], shapes
 

@@ -13,7 +13,7 @@ from scipy import ndimage
 from engine.arrays import BoolArray, Float64Array
 from engine.coverage.grid import MeasurementField
 from engine.findings import ColdSpot
-from engine.geometry import Vector3
+from engine.geometry import Vector3, VoxelBox
 from engine.kernels.components import find_components
 
 _LEAST_VOLUME_ML: Final = 0.001
@@ -49,9 +49,7 @@ def find_cold_spots(field: MeasurementField, uncovered: BoolArray) -> tuple[Cold
         volume_ml = float(parts.volumes_ml[i])
         if volume_ml < _LEAST_VOLUME_ML:
             break
-        box = tuple(
-            slice(int(a), int(b)) for a, b in zip(parts.starts_zyx[i], parts.stops_zyx[i], strict=True)
-        )
+        box = VoxelBox.between(parts.starts_zyx[i], parts.stops_zyx[i]).slices
         depth = np.where(parts.labels[box] == i + 1, field.distance_to_zone_mm[box], -np.inf)
         deepest = np.array(np.unravel_index(int(np.argmax(depth)), depth.shape)) + parts.starts_zyx[i]
         centroid = field.geometry.to_lps(parts.centroids_index_zyx[i])

@@ -128,13 +128,11 @@ def _farthest(
     if not outside.any():
         return None
     # The tumor's surface runs up to half a voxel beyond its outermost voxel center.
-    low, high = (
-        np.asarray(end) for end in LabelMask(outside, field.geometry, "uncovered tumor").bounding_box()
-    )
-    start = np.maximum(low - 2, 0)
-    box = tuple(slice(a, b + 2) for a, b in zip(start, high, strict=True))
-    grown = ndimage.binary_dilation(outside[box]).astype(np.float32)
-    near = ndimage.map_coordinates(grown, (field.tumor_surface_index - start).T, order=0)
+    tight = LabelMask(outside, field.geometry, "uncovered tumor").bounding_box()
+    box = tight.padded(2).clipped(field.geometry.shape_zyx)
+    grown = ndimage.binary_dilation(outside[box.slices]).astype(np.float32)
+    index = field.tumor_surface_index - np.array(box.start_zyx)
+    near = ndimage.map_coordinates(grown, index.T, order=0)
     surface = field.tumor_surface_index[near > 0]
     sampled = ndimage.map_coordinates(distance_to_cover_mm, surface.T, order=1, mode="nearest")
     return float(max(distance_to_cover_mm[outside].max(), sampled.max(initial=-np.inf)))

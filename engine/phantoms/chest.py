@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from engine.arrays import BoolArray, Float32Array, Float64Array
 from engine.errors import InvalidRequestError
-from engine.geometry import VolumeGeometry
+from engine.geometry import VolumeGeometry, VoxelBox
 from engine.kernels.resampling import resample
 from engine.phantoms.sliding import Pleura
 from engine.phantoms.thorax import lung_depth_mm, render_thorax
@@ -109,9 +109,7 @@ def chest_of_ct(ct: CtVolume, lesion_lps_mm: Float64Array) -> Chest:
     pad = [int(np.ceil(_PAD_MM / s)) for s in ct.geometry.spacing_zyx_mm]
     pad = [min(p, n - 1) for p, n in zip(pad, ct.geometry.shape_zyx, strict=True)]
     padded = np.pad(ct.voxels_hu.astype(np.float32), [(p, p) for p in pad], mode="reflect")
-    grid = ct.geometry.crop(
-        [-p for p in pad], [n + p for n, p in zip(ct.geometry.shape_zyx, pad, strict=True)]
-    )
+    grid = ct.geometry.crop(VoxelBox.whole(ct.geometry.shape_zyx).padded(pad))
     thick = ct.geometry.spacing_zyx_mm[0]
     return Chest(padded, grid, sampled, pleura, corners.min(axis=0), corners.max(axis=0), thick)
 

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from engine.arrays import Float64Array
-from engine.geometry import Vector3, VolumeGeometry
+from engine.geometry import Vector3, VolumeGeometry, VoxelBox
 from engine.phantoms.ablation import AblationKind, random_ablation
 from engine.phantoms.chest import Chest, procedural_chest
 from engine.phantoms.deformation import DeformationKind
@@ -207,7 +207,7 @@ def _within(grid: VolumeGeometry, low: Float64Array, high: Float64Array) -> Volu
     index = grid.to_index(np.stack([low, high]))
     start = np.maximum(np.ceil(index[0] - 1e-6), 0).astype(int)
     stop = np.minimum(np.floor(index[1] + 1e-6) + 1, grid.shape_zyx).astype(int)
-    return grid.crop(start.tolist(), stop.tolist())
+    return grid.crop(VoxelBox.between(start, stop))
 
 
 def _moved_to_pleura(tumor: LobulatedTumor) -> LobulatedTumor:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from engine.arrays import Float32Array, Float64Array
-from engine.geometry import Vector3, VolumeGeometry, apply_affine
+from engine.geometry import Vector3, VolumeGeometry, VoxelBox, apply_affine
 from engine.kernels.resampling import resample
 from engine.phantoms.ablation import RIM_MM, AblationShape, zone_hu
 from engine.phantoms.motion import Motion
@@ -314,7 +314,7 @@ def voxels_within(
     at = grid.to_index(center_lps_mm)
     first = np.clip(np.floor(at - room), 0, grid.shape_zyx).astype(int)
     last = np.clip(np.ceil(at + room) + 1, 0, grid.shape_zyx).astype(int)
-    away = np.ogrid[tuple(slice(a, b) for a, b in zip(first, last, strict=True))]
+    away = np.ogrid[VoxelBox.between(first, last).slices]
     square = sum(((n - c) * s) ** 2 for n, c, s in zip(away, at, grid.spacing_zyx_mm, strict=True))
     within = np.argwhere(np.asarray(square) <= radius_mm**2) + first
     return (within[:, 0], within[:, 1], within[:, 2]), grid.to_lps(within)

@@ -21,7 +21,7 @@ from engine.errors import EmptyMaskError, RadiomicsError
 from engine.geometry import Vector3, VolumeGeometry
 from engine.kernels.power_sums import power_sums
 from engine.manifest.signature import RadiomicsSettings
-from engine.volume import CtVolume, LabelMask
+from engine.volume import CtVolume, LabelMask, bounding_box
 
 SPLINE_SUPPORT_VOXELS: Final = 24
 """The prefilter of a cubic B-spline forgets by 0.268 a voxel: what lies this far away weighs 2e-14."""
@@ -158,15 +158,11 @@ def _to_axial(grid: VolumeGeometry) -> tuple[list[int], tuple[slice, ...]]:
 
 
 def _bounding_box(marked: npt.NDArray[np.bool_]) -> tuple[slice, slice, slice]:
-    """The smallest box that holds what is marked; each axis is looked through in the box of those before."""
-    box = [slice(None)] * 3
-    for axis in range(3):
-        others = tuple(other for other in range(3) if other != axis)
-        occupied = np.flatnonzero(marked[tuple(box)].any(axis=others))
-        if occupied.size == 0:
-            raise EmptyMaskError("the ablation zone mask has no voxel; draw it")
-        box[axis] = slice(int(occupied[0]), int(occupied[-1]) + 1)
-    return box[0], box[1], box[2]
+    """The smallest box that holds what is marked."""
+    box = bounding_box(marked)
+    if box is None:
+        raise EmptyMaskError("the ablation zone mask has no voxel; draw it")
+    return box.slices
 
 
 def _new_axes(

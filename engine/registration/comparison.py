@@ -11,7 +11,7 @@ import numpy as np
 from scipy import ndimage
 
 from engine.arrays import BoolArray, Float32Array, Float64Array, read_only
-from engine.geometry import VolumeGeometry, apply_affine
+from engine.geometry import VolumeGeometry, VoxelBox, apply_affine
 from engine.kernels.backend import KernelBackend
 from engine.kernels.distance import distance_mm
 from engine.kernels.resampling import resample
@@ -342,8 +342,7 @@ def _metal(ct: CtVolume, grid: VolumeGeometry) -> BoolArray:
     corners = ct.geometry.to_index(grid.corners_lps_mm())
     low = np.clip(np.floor(corners.min(axis=0)) - 1, 0, ct.geometry.shape_zyx).astype(int)
     high = np.clip(np.ceil(corners.max(axis=0)) + 2, 0, ct.geometry.shape_zyx).astype(int)
-    box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
-    places = np.argwhere(ct.voxels_hu[box] >= METAL_HU)
+    places = np.argwhere(ct.voxels_hu[VoxelBox.between(low, high).slices] >= METAL_HU)
     if len(places) == 0:
         return near
     index = np.round(grid.to_index(ct.geometry.to_lps((places + low).astype(float)))).astype(int)

@@ -164,9 +164,9 @@ def _refuse_dissimilar(
 def _box_lps_mm(of: CtVolume | LabelMask) -> tuple[Float64Array, Float64Array]:
     """Low and high corner of a mask's structure, or of a whole CT."""
     if isinstance(of, LabelMask):
-        start, stop = of.bounding_box()
+        box = of.bounding_box()
         ends = np.array(list(np.ndindex(2, 2, 2)), dtype=float)
-        corners = of.geometry.to_lps(np.array(start) + ends * (np.array(stop) - 1 - np.array(start)))
+        corners = of.geometry.to_lps(np.array(box.start_zyx) + ends * (np.array(box.shape_zyx) - 1))
     else:
         corners = of.geometry.corners_lps_mm()
     return corners.min(axis=0), corners.max(axis=0)

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from engine.arrays import BoolArray, Float32Array, Float64Array, Int16Array, read_only
-from engine.geometry import VolumeGeometry
+from engine.geometry import VolumeGeometry, VoxelBox
 from engine.kernels.backend import KernelBackend
 from engine.kernels.resampling import resample
 from engine.volume import CtVolume
@@ -89,12 +89,8 @@ class SourceRegion:
         size = np.array(self.geometry.shape_zyx)
         off = np.minimum(np.round(border_mm / np.array(self.geometry.spacing_zyx_mm)), (size - 2) // 2)
         off = np.maximum(off, 0).astype(int)
-        start, stop = off, size - off
-        box = tuple(slice(int(a), int(b)) for a, b in zip(start, stop, strict=True))
-        return SourceRegion(
-            np.ascontiguousarray(self.hu[box]),
-            self.geometry.crop([int(v) for v in start], [int(v) for v in stop]),
-        )
+        box = VoxelBox.between(off, size - off)
+        return SourceRegion(np.ascontiguousarray(self.hu[box.slices]), self.geometry.crop(box))
 
 
 def source_region(
@@ -185,11 +181,9 @@ def _averaged(
         count = hu.shape[axis] // factor
         if factor == 1 or count < 2:
             continue
-        start, stop = [0, 0, 0], list(hu.shape)
-        stop[axis] = count * factor
-        box = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
+        full = np.moveaxis(np.moveaxis(hu, axis, 0)[: count * factor], 0, axis)
         parts = [
-            hu[box][tuple(slice(i, None, factor) if k == axis else slice(None) for k in range(3))]
+            full[tuple(slice(i, None, factor) if k == axis else slice(None) for k in range(3))]
             for i in range(factor)
         ]
         hu = np.asarray(sum(parts[1:], parts[0].copy()) / np.float32(factor), dtype=np.float32)
@@ -217,5 +211,5 @@ def _crop_around(
     last = np.array(ct.geometry.shape_zyx) - 1
     low = np.clip(np.floor(corners.min(axis=0) - room), 0, last).astype(int)
     high = np.clip(np.ceil(corners.max(axis=0) + room), 0, last).astype(int) + 1
-    box = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
-    return ct.voxels_hu[box], ct.geometry.crop([int(v) for v in low], [int(v) for v in high])
+    box = VoxelBox.between(low, high)
+    return ct.voxels_hu[box.slices], ct.geometry.crop(box)

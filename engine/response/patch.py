@@ -8,6 +8,7 @@ whatever the spacing is: features of CTs with other slice thickness are other fe
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -55,11 +56,12 @@ def lesion_patch(ct: CtVolume, lesion: LabelMask, section: FeatureSection) -> np
     InvalidRequestError
         If everything in the box has one value: nothing can be told from it.
     """
-    voxels = lesion.require_on(ct).voxels
+    marked = lesion.require_on(ct)
     if section.recipe == "window_-450_1500":
-        voxels = find_components(voxels, ct.geometry.spacing_zyx_mm).labels == 1
-    box = _tight_box(voxels)
-    hu, inside = ct.voxels_hu[box].astype(np.float64), voxels[box]
+        parts = find_components(marked.voxels, ct.geometry.spacing_zyx_mm)
+        marked = replace(marked, voxels=parts.labels == 1)
+    box = marked.bounding_box().slices
+    hu, inside = ct.voxels_hu[box].astype(np.float64), marked.voxels[box]
     turned = section.recipe == "hu_-1024_3072"
     if turned:
         hu, inside = np.clip((hu + 1024) / 4096, 0, 1).transpose(2, 1, 0), inside.transpose(2, 1, 0)
@@ -124,16 +126,3 @@ def _normalized(patch: Float64Array, recipe: Recipe) -> Float64Array:
         window = np.clip(patch, -1200, 300)
         return np.asarray((window - window.min()) / (float(np.ptp(window)) + _SMALLEST_DIVISOR))
     return patch
-
-
-def _tight_box(voxels: npt.NDArray[np.bool_]) -> tuple[slice, slice, slice]:
-    """The smallest box that holds all marked voxels."""
-    z, y, x = (
-        np.flatnonzero(voxels.any(axis=tuple(other for other in range(3) if other != axis)))
-        for axis in range(3)
-    )
-    return (
-        slice(int(z[0]), int(z[-1]) + 1),
-        slice(int(y[0]), int(y[-1]) + 1),
-        slice(int(x[0]), int(x[-1]) + 1),
-    )

@@ -13,8 +13,7 @@ from typing import Any, Final, Self
 import numpy as np
 import numpy.typing as npt
 
-from engine.geometry import Vector3, VolumeGeometry
-from engine.segmentation.region import Index3, index3
+from engine.geometry import Index3, Vector3, VolumeGeometry, index3
 
 _LPS: Final = np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
 CANONICAL: Final = {"lps": _LPS, "ras": _LPS * np.array([-1.0, -1.0, 1.0])}

@@ -15,9 +15,8 @@ from scipy import ndimage
 
 from engine.arrays import BoolArray, Float32Array, Int16Array
 from engine.errors import NotCtError
-from engine.geometry import Vector3
+from engine.geometry import Index3, Vector3, VoxelBox
 from engine.manifest import Channel, SegmentationSection
-from engine.segmentation.region import Crop, Index3, index3, whole
 from engine.segmentation.resampling import Resizing, data_resizing, logits_resizing, resize_volume
 
 _LEAST_SD: Final = 1e-8
@@ -32,17 +31,17 @@ class NetworkImage:
     ----------
     voxels : ndarray of float32, (channel, z, y, x)
         Along the network's axes, padded with zeros to at least one patch.
-    inside : Crop
+    inside : VoxelBox
         Where the image lies in the padded array.
-    nonzero : Crop
+    nonzero : VoxelBox
         The part of the CT it was made from, along the network's axes.
     back : Resizing
         How outputs return to that part.
     """
 
     voxels: Float32Array
-    inside: Crop
-    nonzero: Crop
+    inside: VoxelBox
+    nonzero: VoxelBox
     back: Resizing
 
 
@@ -67,19 +66,19 @@ def network_image(hu: Int16Array, spacing_zyx_mm: Vector3, section: Segmentation
     turned = hu.transpose(forward)
     z, y, x = (spacing_zyx_mm[axis] for axis in forward)
     spacing_mm = (z, y, x)
-    nonzero = _nonzero_crop(turned) if section.crop_to_nonzero else whole(index3(turned.shape))
+    nonzero = _nonzero_box(turned) if section.crop_to_nonzero else VoxelBox.placed((0, 0, 0), turned.shape)
     cropped = turned[nonzero.slices]
-    plan = data_resizing(section, nonzero.shape, spacing_mm)
+    plan = data_resizing(section, nonzero.shape_zyx, spacing_mm)
     padded, inside = _padded(plan.target, section.patch_shape)
     out = padded[0][inside.slices]
     if section.framework == "nnunet_v2":
         _normalize_then_resample(cropped, section.channels[0], plan, out)
     else:
         _resample_then_normalize(cropped, section.channels[0], plan, out)
-    return NetworkImage(padded, inside, nonzero, logits_resizing(section, nonzero.shape, spacing_mm))
+    return NetworkImage(padded, inside, nonzero, logits_resizing(section, nonzero.shape_zyx, spacing_mm))
 
 
-def _nonzero_crop(voxels: Int16Array) -> Crop:
+def _nonzero_box(voxels: Int16Array) -> VoxelBox:
     """The bounding box of what is not zero; looks at slices from each end until one is not empty.
 
     Raises
@@ -95,14 +94,14 @@ def _nonzero_crop(voxels: Int16Array) -> Crop:
             raise NotCtError("every voxel of the CT is 0; export it in Hounsfield units")
         start.append(first)
         stop.append(next(i for i in range(len(slices), 0, -1) if slices[i - 1].any()))
-    return Crop(index3(start), index3(stop))
+    return VoxelBox.between(start, stop)
 
 
-def _padded(shape: Index3, patch: Index3) -> tuple[Float32Array, Crop]:
+def _padded(shape: Index3, patch: Index3) -> tuple[Float32Array, VoxelBox]:
     """Zeros of at least a patch, and where an image of ``shape`` is centered in them."""
     size = np.maximum(shape, patch)
     start = (size - shape) // 2
-    return np.zeros((1, *size), dtype=np.float32), Crop(index3(start), index3(start + shape))
+    return np.zeros((1, *size), dtype=np.float32), VoxelBox.placed(start, shape)
 
 
 @dataclass(frozen=True)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from engine.errors import InvalidRequestError
+from engine.geometry import VoxelBox
 
 if TYPE_CHECKING:
     from engine.geometry import Vector3, VolumeGeometry
     from engine.manifest import SegmentationSection
-
-Index3: TypeAlias = tuple[int, int, int]
 
 ROUNDING = 1e-6
 """Voxels by which a center may lie outside a box and still count as on its face."""
@@ -61,37 +60,7 @@ class Box:
         return cls((x - half, y - half, z - half), (x + half, y + half, z + half))
 
 
-@dataclass(frozen=True)
-class Crop:
-    """Start and stop (exclusive) index along each axis of an array."""
-
-    start: Index3
-    stop: Index3
-
-    @property
-    def shape(self) -> Index3:
-        """Number of voxels along each axis."""
-        a, b, c = (stop - start for start, stop in zip(self.start, self.stop, strict=True))
-        return a, b, c
-
-    @property
-    def slices(self) -> tuple[slice, slice, slice]:
-        """The crop as an index into its array."""
-        a, b, c = (slice(start, stop) for start, stop in zip(self.start, self.stop, strict=True))
-        return a, b, c
-
-    def within(self, outer: Crop) -> Crop:
-        """The same voxels, counted from the start of ``outer``."""
-        start, stop = np.subtract(self.start, outer.start), np.subtract(self.stop, outer.start)
-        return Crop(index3(start), index3(stop))
-
-
-def whole(shape: Index3) -> Crop:
-    """All of an array."""
-    return Crop((0, 0, 0), shape)
-
-
-def crop_to(geometry: VolumeGeometry, box: Box) -> Crop:
+def crop_to(geometry: VolumeGeometry, box: Box) -> VoxelBox:
     """Voxels (z, y, x) whose centers lie in a box; what of the box leaves the CT is left out.
 
     Raises
@@ -112,30 +81,24 @@ def crop_to(geometry: VolumeGeometry, box: Box) -> Crop:
             f"{_mm(ends.min(axis=0))} to {_mm(ends.max(axis=0))} (LPS mm); give a region inside it",
             "region",
         )
-    return Crop(index3(start), index3(stop))
+    return VoxelBox.between(start, stop)
 
 
-def with_context(region: Crop, geometry: VolumeGeometry, section: SegmentationSection) -> Crop:
+def with_context(region: VoxelBox, geometry: VolumeGeometry, section: SegmentationSection) -> VoxelBox:
     """The region, grown where it is smaller than one patch of the network.
 
     The network sees a whole patch in any case: real tissue in it costs no more than the zeros that
     would pad it. Grown evenly as far as the CT goes; a region of at least a patch stays as it is.
     """
-    start, stop = list(region.start), list(region.stop)
+    start, stop = list(region.start_zyx), list(region.stop_zyx)
     for network_axis, axis in enumerate(section.transpose_forward):
         ratio = geometry.spacing_zyx_mm[axis] / section.spacing_mm[network_axis]
         missing = _largest_fit(section.patch_shape[network_axis], ratio) - (stop[axis] - start[axis])
         if missing > 0:
             low = max(start[axis] - missing // 2, 0)
             stop[axis] = min(low + missing + stop[axis] - start[axis], geometry.shape_zyx[axis])
-            start[axis] = max(min(low, stop[axis] - missing - (region.stop[axis] - region.start[axis])), 0)
-    return Crop(index3(start), index3(stop))
-
-
-def index3(values: npt.ArrayLike) -> Index3:
-    """Three plain integers."""
-    a, b, c = (int(v) for v in np.asarray(values))
-    return a, b, c
+            start[axis] = max(min(low, stop[axis] - missing - region.shape_zyx[axis]), 0)
+    return VoxelBox.between(start, stop)
 
 
 def _largest_fit(patch: int, ratio: float) -> int:

@@ -18,9 +18,8 @@ from scipy import ndimage
 
 from engine.arrays import Float32Array
 from engine.errors import InvalidGeometryError
-from engine.geometry import Vector3
+from engine.geometry import Index3, Vector3, index3
 from engine.manifest import SegmentationSection
-from engine.segmentation.region import Index3, index3
 
 _ANISOTROPY: Final = 3.0
 """The coarse axis is resampled apart where the largest spacing is more than this times the least."""

@@ -11,9 +11,9 @@ from typing import Final
 import numpy as np
 
 from engine.arrays import Float16Array, Float32Array, UInt8Array
+from engine.geometry import VoxelBox
 from engine.kernels.resampling import resample
 from engine.manifest import SegmentationSection
-from engine.segmentation.region import Crop
 from engine.segmentation.resampling import Resizing, index_map, nearest_index, neighbors
 from engine.segmentation.sliding_window import Slab
 
@@ -29,7 +29,7 @@ class Restorer:
     section : SegmentationSection
     plan : Resizing
         From the network's grid to that of the CT's crop.
-    inside : Crop
+    inside : VoxelBox
         Where the image lies in the padded volume that the slabs are of.
     labels : ndarray of uint8
         Written; a view of the CT's crop along the network's axes.
@@ -41,7 +41,7 @@ class Restorer:
         self,
         section: SegmentationSection,
         plan: Resizing,
-        inside: Crop,
+        inside: VoxelBox,
         labels: UInt8Array,
         foreground: Float16Array | None,
     ) -> None:
@@ -99,13 +99,16 @@ class Restorer:
             self._foreground[first:last] = probability
 
 
-def unpadded(slab: Slab, inside: Crop) -> tuple[int, Float32Array] | None:
+def unpadded(slab: Slab, inside: VoxelBox) -> tuple[int, Float32Array] | None:
     """The part of a slab that lies in the image, and its first slice there."""
-    first, last = max(slab.start, inside.start[0]), min(slab.start + slab.outputs.shape[1], inside.stop[0])
+    first, last = (
+        max(slab.start, inside.start_zyx[0]),
+        min(slab.start + slab.outputs.shape[1], inside.stop_zyx[0]),
+    )
     if first >= last:
         return None
     _, y, x = inside.slices
-    return first - inside.start[0], slab.outputs[:, first - slab.start : last - slab.start, y, x]
+    return first - inside.start_zyx[0], slab.outputs[:, first - slab.start : last - slab.start, y, x]
 
 
 def _resized(channel: Float32Array, low: int, first: int, last: int, plan: Resizing) -> Float32Array:

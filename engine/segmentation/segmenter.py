@@ -13,7 +13,7 @@ import numpy as np
 
 from engine.arrays import Float16Array, Float32Array, UInt8Array
 from engine.errors import InvalidRequestError, ManifestError, PreconditionError
-from engine.geometry import VolumeGeometry
+from engine.geometry import VolumeGeometry, VoxelBox
 from engine.manifest import (
     IMAGE,
     LOGITS,
@@ -28,7 +28,7 @@ from engine.runtime.backends import BackendTiming, fastest_backend, open_session
 from engine.runtime.session import InferenceSession
 from engine.segmentation.orientation import Turn
 from engine.segmentation.preprocessing import NetworkImage, network_image
-from engine.segmentation.region import Box, Crop, crop_to, whole, with_context
+from engine.segmentation.region import Box, crop_to, with_context
 from engine.segmentation.restoring import Restorer, unpadded
 from engine.segmentation.sliding_window import ProgressListener, SlidingWindow
 from engine.volume import CtVolume, LabelMask
@@ -213,8 +213,8 @@ class Segmenter:
         """Segment a CT whose axes run as the network wants them."""
         region, context = self.crops(ct.geometry, around)
         image = self._image(ct, context)
-        labels = np.zeros(context.shape, dtype=np.uint8)
-        foreground = np.zeros(context.shape, dtype=np.float16) if probability else None
+        labels = np.zeros(context.shape_zyx, dtype=np.uint8)
+        foreground = np.zeros(context.shape_zyx, dtype=np.float16) if probability else None
         forward, cut = self.section.transpose_forward, image.nonzero.slices
         restorer = Restorer(
             self.section,
@@ -230,7 +230,7 @@ class Segmenter:
         labels.flags.writeable = False
         return Segmentation(
             labels,
-            ct.geometry if around is None else ct.geometry.crop(region.start, region.stop),
+            ct.geometry if around is None else ct.geometry.crop(region),
             self.section,
             self.identity,
             self.backend,
@@ -258,7 +258,7 @@ class Segmenter:
         parts = (unpadded(slab, image.inside) for slab in self._window.slabs(image.voxels, mirror=mirror))
         return np.concatenate([part[1] for part in parts if part is not None], axis=1)
 
-    def crops(self, geometry: VolumeGeometry, around: Box | None) -> tuple[Crop, Crop]:
+    def crops(self, geometry: VolumeGeometry, around: Box | None) -> tuple[VoxelBox, VoxelBox]:
         """The region asked for and the part of the CT that is read for it, along (z, y, x).
 
         Raises
@@ -267,7 +267,7 @@ class Segmenter:
             If the region holds no voxel of the CT.
         """
         if around is None:
-            return whole(geometry.shape_zyx), whole(geometry.shape_zyx)
+            return VoxelBox.whole(geometry.shape_zyx), VoxelBox.whole(geometry.shape_zyx)
         region = crop_to(geometry, around)
         return region, with_context(region, geometry, self.section)
 
@@ -292,7 +292,7 @@ class Segmenter:
         z, y, x = self._window.positions(image.voxels.shape[1:])
         return len(z) * len(y) * len(x)
 
-    def _image(self, ct: CtVolume, context: Crop) -> NetworkImage:
+    def _image(self, ct: CtVolume, context: VoxelBox) -> NetworkImage:
         return network_image(ct.voxels_hu[context.slices], ct.geometry.spacing_zyx_mm, self.section)
 
     def _require_tensors(self, session: InferenceSession) -> None:

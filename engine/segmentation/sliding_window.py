@@ -19,9 +19,9 @@ from scipy import ndimage
 
 from engine.arrays import Float32Array
 from engine.errors import ModelError
+from engine.geometry import Index3
 from engine.manifest import IMAGE, LOGITS, SegmentationSection
 from engine.runtime.session import InferenceSession
-from engine.segmentation.region import Index3
 
 _SIGMA_SHARE: Final = 1 / 8
 PEAK_V2, PEAK_V1 = 10.0, 1.0

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from engine.arrays import Float64Array
 from engine.errors import SelfTestError
-from engine.geometry import Vector3
+from engine.geometry import Vector3, VoxelBox
 from engine.manifest import SegmentationSection
 from engine.phantoms import PhantomProcedure, make_procedure
 from engine.segmentation import Box
@@ -102,6 +102,6 @@ def prepare_phantom() -> None:
 def _dice(marked: npt.NDArray[np.bool_], first_lps_mm: Float64Array, ct: CtVolume, truth: LabelMask) -> float:
     """Dice coefficient; what of the truth lies outside the box is missed."""
     start = np.rint(ct.geometry.to_index(first_lps_mm)).astype(int)
-    box = tuple(slice(int(a), int(a) + n) for a, n in zip(start, marked.shape, strict=True))
-    both = int(np.count_nonzero(marked & truth.voxels[box]))
+    box = VoxelBox.placed(start, marked.shape)
+    both = int(np.count_nonzero(marked & truth.voxels[box.slices]))
     return 2.0 * both / (int(np.count_nonzero(marked)) + int(np.count_nonzero(truth.voxels)))

@@ -101,8 +101,7 @@ def find_core(ct: CtVolume, zone: LabelMask) -> LabelMask | None:
     LabelMask or None
         On the grid of the CT; None where the zone has no core worth the name.
     """
-    start, stop = zone.bounding_box()
-    box = tuple(slice(max(0, a - 2), b + 2) for a, b in zip(start, stop, strict=True))
+    box = zone.bounding_box().padded(2).clipped(zone.geometry.shape_zyx).slices
     hu = ndimage.median_filter(ct.voxels_hu[box], size=3)
     dense = zone.voxels[box] & (hu > _CORE_THRESHOLD_HU)
     parts = find_components(dense, zone.geometry.spacing_zyx_mm)
@@ -121,16 +120,16 @@ LEAST_CORE_ML: Final = 0.05
 
 def touches_border(mask: LabelMask) -> bool:
     """Whether marked voxels lie in the outermost layer of the grid: the structure may go on beyond."""
-    start, stop = mask.bounding_box()
-    return min(start) == 0 or any(b == n for b, n in zip(stop, mask.geometry.shape_zyx, strict=True))
+    box, shape = mask.bounding_box(), mask.geometry.shape_zyx
+    return min(box.start_zyx) == 0 or any(b == n for b, n in zip(box.stop_zyx, shape, strict=True))
 
 
 def grown_box_inside(mask: LabelMask, margin_mm: float, geometry: VolumeGeometry) -> bool:
     """Whether the box of a mask grown by ``margin_mm`` lies within a field of view."""
-    start, stop = mask.bounding_box()
+    box = mask.bounding_box()
     room = margin_mm / np.array(mask.geometry.spacing_zyx_mm)
-    low: Float64Array = np.array(start) - 0.5 - room
-    high: Float64Array = np.array(stop) - 0.5 + room
+    low: Float64Array = np.array(box.start_zyx) - 0.5 - room
+    high: Float64Array = np.array(box.stop_zyx) - 0.5 + room
     ends = np.array(list(np.ndindex(2, 2, 2)), dtype=float)
     return bool(geometry.contains(mask.geometry.to_lps(low + ends * (high - low))).all())
 

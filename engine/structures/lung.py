@@ -47,16 +47,12 @@ def segment_lung(ct: CtVolume, tumor: LabelMask) -> LabelMask:
         :attr:`LabelMask.geometry`.
     """
     spacing = np.array(ct.geometry.spacing_zyx_mm)
-    start, stop = tumor.bounding_box()
-    pad = np.ceil(_REGION_MM / spacing).astype(int)
-    low = np.maximum(np.array(start) - pad, 0)
-    high = np.minimum(np.array(stop) + pad, ct.geometry.shape_zyx)
-    box = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
-    hu = ct.voxels_hu[box]
+    room = np.ceil(_REGION_MM / spacing).astype(int)
+    box = tumor.bounding_box().padded(room).clipped(ct.geometry.shape_zyx)
+    hu, in_tumor = ct.voxels_hu[box.slices], tumor.voxels[box.slices]
     aerated = (hu < LUNG_THRESHOLD_HU) & ~_outside_air(hu, spacing)
-    lung = _close(aerated | tumor.voxels[box], spacing, VESSEL_CLOSING_MM) | tumor.voxels[box]
-    geometry = ct.geometry.crop([int(v) for v in low], [int(v) for v in high])
-    return LabelMask(lung, geometry, "lung")
+    lung = _close(aerated | in_tumor, spacing, VESSEL_CLOSING_MM) | in_tumor
+    return LabelMask(lung, ct.geometry.crop(box), "lung")
 
 
 def _outside_air(hu: npt.NDArray[np.int16], spacing: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:

@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from engine.arrays import Float64Array
 from engine.findings import ContourOrigin
-from engine.geometry import Vector3, VolumeGeometry
+from engine.geometry import Vector3, VolumeGeometry, VoxelBox
 from engine.kernels.backend import KernelBackend
 from engine.kernels.components import Components, find_components
 from engine.kernels.distance import signed_distance_mm, surface_points_mm
@@ -130,9 +130,15 @@ class Parts:
     components: Components
 
     @property
-    def offset_zyx(self) -> npt.NDArray[np.int64]:
-        """Index of the labels' first voxel in the CT."""
-        return np.rint(self.ct.geometry.to_index(np.array(self.geometry.origin_lps_mm))).astype(np.int64)
+    def box(self) -> VoxelBox:
+        """Where the labels lie in the CT."""
+        return self.ct.geometry.box_of(self.geometry)
+
+    def box_of(self, part: int, room_mm: float = 0.0) -> VoxelBox:
+        """Box of a part on the grid of the labels, with room around it as far as the grid goes."""
+        tight = VoxelBox.between(self.components.starts_zyx[part], self.components.stops_zyx[part])
+        room = np.ceil(room_mm / np.array(self.geometry.spacing_zyx_mm)).astype(int)
+        return tight.padded(room).clipped(self.geometry.shape_zyx)
 
     def voxels(self, part: int) -> npt.NDArray[np.bool_]:
         """Voxels of a part, counted from 0, on the grid of the labels."""
@@ -140,9 +146,9 @@ class Parts:
 
     def index(self, part: int) -> Float64Array:
         """Indices of a part's voxels, (N, 3)."""
-        start, stop = self.components.starts_zyx[part], self.components.stops_zyx[part]
-        box = tuple(slice(int(a), int(b)) for a, b in zip(start, stop, strict=True))
-        return np.asarray(np.argwhere(self.components.labels[box] == part + 1) + start, dtype=np.float64)
+        box = self.box_of(part)
+        marked = np.argwhere(self.components.labels[box.slices] == part + 1)
+        return np.asarray(marked + np.array(box.start_zyx), dtype=np.float64)
 
     def place_lps_mm(self, part: int) -> Vector3:
         """The voxel of a part that is nearest to its centroid: a point inside, whatever its shape."""
@@ -154,20 +160,19 @@ class Parts:
     def cut_by_box(self, part: int) -> bool:
         """Whether a part reaches a face of the box that is no face of the CT: it may go on beyond."""
         start, stop = self.components.starts_zyx[part], self.components.stops_zyx[part]
-        first, size = self.offset_zyx, np.array(self.geometry.shape_zyx)
-        last = first + size == np.array(self.ct.geometry.shape_zyx)
+        first, size = np.array(self.box.start_zyx), np.array(self.geometry.shape_zyx)
+        last = np.array(self.box.stop_zyx) == np.array(self.ct.geometry.shape_zyx)
         return bool(((start == 0) & (first > 0)).any() or ((stop == size) & ~last).any())
 
     def on_ct(self, voxels: npt.NDArray[np.bool_], name: str) -> LabelMask:
         """Voxels of the labels' grid as a mask on the CT."""
         marked = np.zeros(self.ct.geometry.shape_zyx, dtype=np.bool_)
-        ends = self.offset_zyx + np.array(voxels.shape)
-        marked[tuple(slice(int(a), int(b)) for a, b in zip(self.offset_zyx, ends, strict=True))] = voxels
+        marked[self.box.slices] = voxels
         return LabelMask(marked, self.ct.geometry, name)
 
     def grown_to(self, part: int, level: float) -> npt.NDArray[np.bool_]:
         """A part with what hangs together with it and has at least this probability, within ``ROOM_MM``."""
-        box = self._box(part)
+        box = self.box_of(part, ROOM_MM).slices
         labels = self.components.labels[box]
         own = labels == part + 1
         likely = own | ((self.probability[box] >= level) & (labels == 0))
@@ -189,18 +194,11 @@ class Parts:
         quartiles of a normal distribution of standard deviation w / 1.349. The root mean square over the
         part's surface counts as the error of the contour as a whole.
         """
-        box = self._box(part)
+        box = self.box_of(part, ROOM_MM).slices
         labels = self.components.labels[box]
         other = (labels > 0) & (labels != part + 1)
         share = np.where(other, 0.0, self.probability[box]).astype(np.float32)
         return float(np.hypot(least_mm, model_sd_mm(share, self.geometry.spacing_zyx_mm)))
-
-    def _box(self, part: int) -> tuple[slice, ...]:
-        """A part with ``ROOM_MM`` around it."""
-        pad = np.ceil(ROOM_MM / np.array(self.geometry.spacing_zyx_mm)).astype(int)
-        start = np.maximum(self.components.starts_zyx[part] - pad, 0)
-        stop = np.minimum(self.components.stops_zyx[part] + pad, self.geometry.shape_zyx)
-        return tuple(slice(int(a), int(b)) for a, b in zip(start, stop, strict=True))
 
 
 def segment_parts(

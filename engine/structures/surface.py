@@ -18,7 +18,7 @@ from scipy import ndimage
 from scipy.special import ndtri
 
 from engine.arrays import Float64Array, read_only
-from engine.geometry import VolumeGeometry
+from engine.geometry import VoxelBox
 from engine.volume import LabelMask
 
 SURFACE_LEVEL: Final = 0.5
@@ -85,6 +85,11 @@ class StructureSurface:
         """The part of the mask's grid that the surface needs."""
         return tight_crop(self.mask)
 
+    @property
+    def box(self) -> VoxelBox:
+        """Box of the marked voxels on the mask's own grid."""
+        return self.mask.bounding_box()
+
     @cached_property
     def occupancy(self) -> npt.NDArray[np.float32]:
         """Occupancy on the grid of :attr:`crop`."""
@@ -93,9 +98,9 @@ class StructureSurface:
     @cached_property
     def corners_lps_mm(self) -> Float64Array:
         """Outer corners of the box of marked voxels, (8, 3) LPS mm."""
-        start, stop = self.crop.bounding_box()
+        box = self.box.within(self.mask.geometry.box_of(self.crop.geometry))
         ends = np.array(list(np.ndindex(2, 2, 2)), dtype=float)
-        return self.crop.geometry.to_lps(np.array(start) - 0.5 + ends * (np.array(stop) - np.array(start)))
+        return self.crop.geometry.to_lps(np.array(box.start_zyx) - 0.5 + ends * np.array(box.shape_zyx))
 
 
 def occupancy(mask: LabelMask) -> npt.NDArray[np.float32]:
@@ -134,12 +139,7 @@ def occupancy(mask: LabelMask) -> npt.NDArray[np.float32]:
 
 def tight_crop(mask: LabelMask, pad_voxels: int = 4) -> LabelMask:
     """The mask on the part of its grid that it needs, with empty voxels around it where there are any."""
-    start, stop = mask.bounding_box()
-    low = tuple(max(0, a - pad_voxels) for a in start)
-    high = tuple(min(n, b + pad_voxels) for b, n in zip(stop, mask.geometry.shape_zyx, strict=True))
-    voxels = mask.voxels[tuple(slice(a, b) for a, b in zip(low, high, strict=True))].copy()
-    geometry: VolumeGeometry = mask.geometry.crop(low, high)
-    return LabelMask(voxels, geometry, mask.name)
+    return mask.crop(mask.bounding_box().padded(pad_voxels).clipped(mask.geometry.shape_zyx))
 
 
 def _smoothest_depth(voxels: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:

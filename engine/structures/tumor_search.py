@@ -182,15 +182,10 @@ def _contour(parts: Parts, part: int, segmenter: StructureSegmenter, said: tuple
 def _lung_share(parts: Parts, part: int) -> float:
     """Share of a part's near surroundings that is aerated lung."""
     spacing = np.array(parts.geometry.spacing_zyx_mm)
-    pad = np.ceil((_SHELL_MM + 2.0) / spacing).astype(int)
-    start = np.maximum(parts.components.starts_zyx[part] - pad, 0)
-    stop = np.minimum(parts.components.stops_zyx[part] + pad, parts.geometry.shape_zyx)
-    box = tuple(slice(int(a), int(b)) for a, b in zip(start, stop, strict=True))
-    marked = parts.components.labels[box] == part + 1
+    box = parts.box_of(part, _SHELL_MM + 2.0)
+    marked = parts.components.labels[box.slices] == part + 1
     shell = ~marked & (ndimage.distance_transform_edt(~marked, sampling=spacing) <= _SHELL_MM)
-    there = tuple(
-        slice(int(a + o), int(b + o)) for a, b, o in zip(start, stop, parts.offset_zyx, strict=True)
-    )
-    hu = ndimage.uniform_filter(parts.ct.voxels_hu[there].astype(np.float32), size=3)
+    on_ct = box.moved(parts.box.start_zyx)
+    hu = ndimage.uniform_filter(parts.ct.voxels_hu[on_ct.slices].astype(np.float32), size=3)
     lung = (hu > LUNG_HU[0]) & (hu < LUNG_HU[1])
     return float(np.count_nonzero(shell & lung)) / max(1, int(np.count_nonzero(shell)))

@@ -175,9 +175,7 @@ def _refuse(parts: Parts, distances_mm: list[float], room_mm: float) -> None:
 
 def _bridged(parts: Parts, kernels: KernelBackend) -> Parts:
     """The same with what a needle hides joined to the zone on both of its sides."""
-    start = parts.offset_zyx
-    box = tuple(slice(int(a), int(a) + n) for a, n in zip(start, parts.geometry.shape_zyx, strict=True))
-    metal = parts.ct.voxels_hu[box] >= METAL_HU
+    metal = parts.ct.voxels_hu[parts.box.slices] >= METAL_HU
     if not metal.any() or len(parts.components) == 0:
         return parts
     spacing = parts.geometry.spacing_zyx_mm

@@ -120,8 +120,7 @@ def _keep_images(folder: Path, case: SimulatedCase, seed: Sequence[int], size_mm
 def _with_grain(procedure: PhantomProcedure, grain: float, seed: Sequence[int]) -> np.ndarray:
     """HU of the verification CT with the zone's grain: smooth noise, the stronger the greater ``grain``."""
     ct, rng = procedure.verification, np.random.default_rng([*seed, 1])
-    start, stop = procedure.zone.bounding_box()
-    box = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
+    box = procedure.zone.bounding_box().slices
     inside = procedure.zone.voxels[box]
     sigma = [_GRAIN_MM / spacing for spacing in ct.geometry.spacing_zyx_mm]
     noise = ndimage.gaussian_filter(rng.standard_normal(inside.shape), sigma)

@@ -165,7 +165,7 @@ def _from_voxels(header: service_pb2.UploadHeader, content: memoryview) -> CtVol
             f"a mask has one byte, 0 or 1, for each voxel; this one has {int(marks.max())}", "chunk"
         )
     voxels = np.zeros(grid.shape_zyx, dtype=np.bool_)
-    filled = voxels[convert.box(described, grid)]
+    filled = voxels[convert.box(described, grid).slices]
     filled[...] = marks.view(np.bool_).reshape(filled.shape)
     return LabelMask(voxels, grid, MASK_NAMES[header.role])
 

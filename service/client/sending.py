@@ -109,9 +109,9 @@ def mask_content(mask: Path | LabelMask, name: str, structure: str = "") -> Outg
     if (
         voxels.any()
     ):  # a zone fills a thousandth of its CT: the rest would only take time on the critical path
-        start, stop = mask.bounding_box()
-        described.box.CopyFrom(service_pb2.VoxelBox(start_zyx=start, stop_zyx=stop))
-        voxels = voxels[tuple(slice(*ends) for ends in zip(start, stop, strict=True))]
+        box = mask.bounding_box()
+        described.box.CopyFrom(service_pb2.VoxelBox(start_zyx=box.start_zyx, stop_zyx=box.stop_zyx))
+        voxels = voxels[box.slices]
     return Outgoing((_bytes_of(voxels.view(np.uint8)),), described)
 
 

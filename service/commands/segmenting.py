@@ -171,10 +171,8 @@ def _write(path: Path, ct: CtVolume, found: Segmentation) -> None:
     """Write labels on the grid of the whole CT."""
     labels = found.labels
     if found.geometry.shape_zyx != ct.geometry.shape_zyx:
-        start = np.rint(ct.geometry.to_index(found.geometry.origin_lps_mm)).astype(int)
-        cut = tuple(slice(a, a + n) for a, n in zip(start, labels.shape, strict=True))
         labels = np.zeros(ct.geometry.shape_zyx, dtype=np.uint8)
-        labels[cut] = found.labels
+        labels[ct.geometry.box_of(found.geometry).slices] = found.labels
     write_volume(path, labels, ct.geometry)
 
 

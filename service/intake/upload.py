@@ -86,7 +86,7 @@ def _check_voxels(header: service_pb2.UploadHeader, settings: Settings) -> None:
         )
     if header.role in CT_ROLES and header.voxels.HasField("box"):
         raise InvalidRequestError("only a mask can fill a box of its grid", "header.voxels.box")
-    sent = math.prod(side.stop - side.start for side in convert.box(header.voxels, geometry))
+    sent = math.prod(convert.box(header.voxels, geometry).shape_zyx)
     itemsize = 2 if header.role in CT_ROLES else 1
     if header.total_bytes != sent * itemsize:
         raise InvalidRequestError(

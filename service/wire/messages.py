@@ -16,7 +16,7 @@ from coldspot.v1 import assessment_pb2, geometry_pb2, service_pb2
 from engine.assessment.wording import contour_source, core_source
 from engine.errors import InvalidGeometryError, InvalidRequestError
 from engine.findings import ContourKind, ContourOrigin
-from engine.geometry import Vector3, VolumeGeometry
+from engine.geometry import Vector3, VolumeGeometry, VoxelBox
 
 if TYPE_CHECKING:
     from engine.assessment.verification import (
@@ -57,7 +57,7 @@ def geometry(message: geometry_pb2.VolumeGeometry) -> VolumeGeometry:
     )
 
 
-def box(message: service_pb2.VoxelContent, grid: VolumeGeometry) -> tuple[slice, slice, slice]:
+def box(message: service_pb2.VoxelContent, grid: VolumeGeometry) -> VoxelBox:
     """Return the part of ``grid`` that the bytes of a mask fill.
 
     Raises
@@ -66,8 +66,7 @@ def box(message: service_pb2.VoxelContent, grid: VolumeGeometry) -> tuple[slice,
         If it does not lie in the grid.
     """
     if not message.HasField("box"):
-        z, y, x = grid.shape_zyx
-        return slice(0, z), slice(0, y), slice(0, x)
+        return VoxelBox.whole(grid.shape_zyx)
     start, stop = message.box.start_zyx, message.box.stop_zyx
     inside = len(start) == len(stop) == 3 and all(
         first < last <= size for first, last, size in zip(start, stop, grid.shape_zyx, strict=True)
@@ -76,7 +75,7 @@ def box(message: service_pb2.VoxelContent, grid: VolumeGeometry) -> tuple[slice,
         raise InvalidRequestError(
             f"the box of a mask needs start before stop within {grid.shape_zyx}", "header.voxels.box"
         )
-    return slice(start[0], stop[0]), slice(start[1], stop[1]), slice(start[2], stop[2])
+    return VoxelBox.between(start, stop)
 
 
 def geometry_message(grid: VolumeGeometry) -> geometry_pb2.VolumeGeometry:

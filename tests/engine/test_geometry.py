@@ -13,7 +13,7 @@ from scipy.spatial.transform import Rotation
 from engine.coverage.grid import lay_out
 from engine.coverage.ratio import measure_coverage
 from engine.errors import InvalidGeometryError
-from engine.geometry import SAME_GRID_TOLERANCE_MM, Vector3, VolumeGeometry, apply_affine
+from engine.geometry import SAME_GRID_TOLERANCE_MM, Vector3, VolumeGeometry, VoxelBox, apply_affine
 from engine.structures.surface import StructureSurface
 from engine.volume import LabelMask
 from tests.support.spheres import ball, centered_grid, everywhere
@@ -45,7 +45,7 @@ def test_the_affine_is_spacing_times_direction_plus_origin() -> None:
 
 
 def test_a_crop_keeps_voxels_in_place() -> None:
-    part = oblique().crop((1, 2, 3), (4, 6, 9))
+    part = oblique().crop(VoxelBox((1, 2, 3), (4, 6, 9)))
     assert part.shape_zyx == (3, 4, 6)
     assert np.allclose(part.to_lps([0, 1, 2]), oblique().to_lps([1, 3, 5]))
     assert part.frame_of_reference_uid == "1.2.3"
@@ -143,3 +143,22 @@ def test_an_oblique_patient_gives_the_same_answer() -> None:
     turned_tcr, turned_margin = answer(*(LabelMask(m.voxels, turned, m.name) for m in masks))
     assert turned_tcr == pytest.approx(tcr, abs=0.005)
     assert turned_margin == pytest.approx(margin, abs=0.15)
+
+
+def test_a_box_is_padded_clipped_and_counted_from_another() -> None:
+    box = VoxelBox((1, 2, 3), (4, 6, 8))
+    assert box.shape_zyx == (3, 4, 5)
+    assert np.zeros((9, 9, 9))[box.slices].shape == (3, 4, 5)
+    assert box.padded(2) == VoxelBox((-1, 0, 1), (6, 8, 10))
+    assert box.padded(2).clipped((5, 9, 9)) == VoxelBox((0, 0, 1), (5, 8, 9))
+    assert box.padded((0, 1, 2)) == VoxelBox((1, 1, 1), (4, 7, 10))
+    assert box.within(VoxelBox((1, 1, 1), (9, 9, 9))) == VoxelBox((0, 1, 2), (3, 5, 7))
+    assert box.within(VoxelBox((1, 1, 1), (9, 9, 9))).moved((1, 1, 1)) == box
+    assert VoxelBox.placed((1, 2, 3), (3, 4, 5)) == box
+    assert VoxelBox.between(np.array([1, 2, 3]), np.array([4.0, 6.0, 8.0])) == box
+    assert VoxelBox.whole((3, 4, 5)) == VoxelBox((0, 0, 0), (3, 4, 5))
+
+
+def test_a_grid_says_where_a_part_of_it_lies() -> None:
+    box = VoxelBox((1, 2, 3), (4, 6, 9))
+    assert oblique().box_of(oblique().crop(box)) == box

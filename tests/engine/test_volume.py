@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from engine.errors import EmptyMaskError, GridMismatchError, InvalidGeometryError
-from engine.geometry import VolumeGeometry
+from engine.geometry import VolumeGeometry, VoxelBox
 from engine.volume import CtVolume, LabelMask
 
 GRID = VolumeGeometry((3, 4, 5), (2.0, 1.0, 1.0))
@@ -37,7 +37,17 @@ def test_a_mask_knows_its_volume_and_its_box() -> None:
     voxels[1, 2:4, 3] = True
     mask = LabelMask(voxels, GRID)
     assert mask.volume_ml == pytest.approx(0.004)
-    assert mask.bounding_box() == ((1, 2, 3), (2, 4, 4))
+    assert mask.bounding_box() == VoxelBox((1, 2, 3), (2, 4, 4))
+
+
+def test_a_crop_has_the_voxels_of_its_box() -> None:
+    box = VoxelBox((1, 0, 2), (3, 4, 4))
+    hu = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
+    ct, mask = CtVolume(hu, GRID), LabelMask(hu % 7 == 0, GRID, "tumor")
+    assert np.array_equal(ct.crop(box).voxels_hu, hu[1:3, :, 2:4])
+    assert ct.crop(box).geometry == mask.crop(box).geometry == GRID.crop(box)
+    assert np.array_equal(mask.crop(box).voxels, (hu % 7 == 0)[1:3, :, 2:4])
+    assert mask.crop(box).name == "tumor"
 
 
 def test_a_mask_must_lie_on_its_ct_and_have_a_voxel() -> None:

@@ -16,6 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from engine.arrays import Float32Array, UInt8Array
 from engine.files.reading import read_ct
+from engine.geometry import VoxelBox
 from engine.manifest import MODEL_FILE, ModelManifest, SegmentationSection, TensorSpec
 from engine.volume import CtVolume
 
@@ -158,9 +159,8 @@ def write_bundle_folder(folder: Path, networks: dict[str, bytes], **changes: Any
 @cache
 def real_ct(name: str, start: tuple[int, int, int], stop: tuple[int, int, int]) -> CtVolume:
     """A part of a real CT."""
-    ct = read_ct(Path(DATA or "") / name)
-    cut = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
-    return CtVolume(ct.voxels_hu[cut].copy(), ct.geometry.crop(start, stop), ct.acquisition)
+    part = read_ct(Path(DATA or "") / name).crop(VoxelBox(start, stop))
+    return CtVolume(part.voxels_hu.copy(), part.geometry, part.acquisition)
 
 
 def thin() -> CtVolume:

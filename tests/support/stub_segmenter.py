@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from engine.geometry import VolumeGeometry
+from engine.geometry import VolumeGeometry, VoxelBox
 from engine.manifest import SegmentationSection
 from engine.model_identity import ModelIdentity
 from engine.segmentation import Box
-from engine.segmentation.region import crop_to, whole
+from engine.segmentation.region import crop_to
 from engine.volume import CtVolume
 
 Labels = npt.NDArray[np.uint8]
@@ -74,10 +74,10 @@ class StubSegmenter:
             share = ndimage.gaussian_filter(share, sigma)
         if self.doubt is not None:
             share *= np.asarray(self.doubt(ct), dtype=np.float32)
-        crop = whole(ct.geometry.shape_zyx) if around is None else crop_to(ct.geometry, around)
+        crop = VoxelBox.whole(ct.geometry.shape_zyx) if around is None else crop_to(ct.geometry, around)
         return Drawn(
             labels[crop.slices].copy(),
-            ct.geometry.crop(crop.start, crop.stop),
+            ct.geometry.crop(crop),
             share[crop.slices].astype(np.float16),
         )
 

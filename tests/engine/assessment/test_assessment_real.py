@@ -14,6 +14,7 @@ from engine.assessment.verification import (
     prepare_planning,
 )
 from engine.errors import EmptyMaskError, GridMismatchError
+from engine.geometry import VoxelBox
 from engine.refusal import RefusalCode
 from engine.stages import SilentListener, Stage
 from engine.volume import CtVolume, LabelMask
@@ -26,10 +27,8 @@ RIGID = "lidc-rigid-under"
 
 
 def crop(ct: CtVolume, mask: LabelMask, start: list[int], stop: list[int]) -> tuple[CtVolume, LabelMask]:
-    box = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
-    geometry = ct.geometry.crop(start, stop)
-    voxels, marked = ct.voxels_hu[box].copy(), mask.voxels[box].copy()
-    return CtVolume(voxels, geometry, ct.acquisition), LabelMask(marked, geometry, mask.name)
+    box = VoxelBox.between(start, stop)
+    return ct.crop(box), mask.crop(box)
 
 
 def require_no_numbers(found: AblationAssessment) -> None:
@@ -123,7 +122,7 @@ def test_a_mirrored_scan_is_refused() -> None:
 
 def test_a_zone_cut_by_the_field_of_view_is_refused() -> None:
     it = case(RIGID)
-    start, _ = it.zone.bounding_box()
+    start = it.zone.bounding_box().start_zyx
     ct, zone = crop(it.verification, it.zone, [start[0] + 3, 0, 0], list(it.zone.geometry.shape_zyx))
     found = assess_ablation(it.prepared, ct, zone)
     require_no_numbers(found)
@@ -137,7 +136,8 @@ def test_a_target_beyond_the_verification_ct_is_refused() -> None:
     maps = assessed(RIGID).maps
     assert maps is not None
     target = it.verification.geometry.to_index(maps.geometry.to_lps(np.argwhere(maps.target).astype(float)))
-    start, stop = it.zone.bounding_box()
+    box = it.zone.bounding_box()
+    start, stop = box.start_zyx, box.stop_zyx
     low, high = [0, 0, 0], list(it.zone.geometry.shape_zyx)
     beyond = np.concatenate([np.array(start) - target.min(axis=0), target.max(axis=0) - np.array(stop)])
     axis = int(np.argmax(beyond)) % 3
@@ -156,7 +156,7 @@ def test_a_target_beyond_the_verification_ct_is_refused() -> None:
 
 def test_a_target_beyond_the_planning_ct_is_refused() -> None:
     it = case(RIGID)
-    start, _ = it.prepared.tumor.bounding_box()
+    start = it.prepared.tumor.bounding_box().start_zyx
     cut = crop(
         it.prepared.planning, it.prepared.tumor, [start[0] - 2, 0, 0], list(it.prepared.tumor.voxels.shape)
     )

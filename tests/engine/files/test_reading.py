@@ -25,7 +25,7 @@ from engine.errors import (
 )
 from engine.files.image_file import read_ct_image, read_mask_image, write_mask, write_volume
 from engine.files.reading import check_same_patient, read_ct, read_mask
-from engine.geometry import VolumeGeometry
+from engine.geometry import VolumeGeometry, VoxelBox
 from engine.volume import Acquisition, CtVolume, LabelMask
 from tests.support.dicom_files import mask_contours, write_ct_series, write_segmentation, write_structure_set
 
@@ -195,7 +195,11 @@ def test_empty_and_misplaced_masks_are_refused(tmp_path: Path) -> None:
     with pytest.raises(GridMismatchError):
         read_mask(write(tmp_path / "moved.nii.gz", BLOB, moved), CT, "tumor")
     with pytest.raises(GridMismatchError):
-        read_mask(write(tmp_path / "cut.nii.gz", BLOB[:4], GEOMETRY.crop((0, 0, 0), (4, 6, 7))), CT, "tumor")
+        read_mask(
+            write(tmp_path / "cut.nii.gz", BLOB[:4], GEOMETRY.crop(VoxelBox((0, 0, 0), (4, 6, 7)))),
+            CT,
+            "tumor",
+        )
 
 
 @pytest.mark.parametrize("order", list(permutations("xyz")))

@@ -116,10 +116,9 @@ def whole(cached: dict[str, dict[str, float]] = {}) -> dict[str, float]:  # noqa
 def test_voxels_far_away_only_matter_for_the_normalization() -> None:
     ct, zone = made_zone((80, 80, 80), (0.8, 0.8, 0.8), radius_mm=4.0)
     plain = RadiomicsSettings(normalize=False)
-    start, stop = zone.bounding_box()
     far = 8 + grid_of_zone.SPLINE_SUPPORT_VOXELS
     changed = np.array(ct.voxels_hu)
-    near = tuple(slice(max(0, a - far), b + far) for a, b in zip(start, stop, strict=True))
+    near = zone.bounding_box().padded(far).clipped(zone.geometry.shape_zyx).slices
     kept = changed[near].copy()
     changed[:] = 3000
     changed[near] = kept

@@ -11,7 +11,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from engine.arrays import Float64Array
-from engine.geometry import VolumeGeometry, apply_affine
+from engine.geometry import VolumeGeometry, VoxelBox, apply_affine
 from engine.registration.comparison import BORDER_MM, COARSE_BORDER_MM, METAL_HALO_MM, compare_whole
 from engine.registration.deformation import Deformation, Level, deform, local_model
 from engine.registration.region import ComparisonRegion, SourceRegion
@@ -146,7 +146,7 @@ def test_no_stiffness_holds_an_affine_motion_back() -> None:
 
 def test_places_beyond_the_moving_ct_do_not_pull() -> None:
     """The moving scan ends in the middle of the fixed one; the motion goes on beyond its edge."""
-    half = MOVING.crop((0, 0, 0), (*MOVING.shape_zyx[:2], MOVING.shape_zyx[2] // 2))
+    half = MOVING.crop(VoxelBox((0, 0, 0), (*MOVING.shape_zyx[:2], MOVING.shape_zyx[2] // 2)))
     found = find(shown("translation"), moving_region(1, half))
     edge = half.corners_lps_mm()[:, 0].max() - 2.5
     assert np.isnan(found.warped[:, :, positions(FIXED)[0, 0, :, 0] > edge + 1.0]).all()

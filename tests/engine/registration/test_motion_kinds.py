@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from engine.arrays import Float64Array
 from engine.errors import GridMismatchError, InvalidRequestError
-from engine.geometry import VolumeGeometry, apply_affine
+from engine.geometry import VolumeGeometry, VoxelBox, apply_affine
 from engine.phantoms.ablation import random_ablation
 from engine.phantoms.chest import chest_of_ct, procedural_chest, random_place
 from engine.phantoms.deformation import Contraction, DeformationKind, FreeDeformation
@@ -278,9 +278,7 @@ def test_no_gap_is_no_collapse(collapse: Collapse) -> None:
 
 def test_collapse_wants_masks_on_the_grid_of_the_ct(collapse: Collapse) -> None:
     ct, lung, _, _ = collapse
-    elsewhere = LabelMask(
-        lung.voxels[1:].copy(), lung.geometry.crop((1, 0, 0), lung.geometry.shape_zyx), "zone"
-    )
+    elsewhere = lung.crop(VoxelBox((1, 0, 0), lung.geometry.shape_zyx))
     with pytest.raises(GridMismatchError):
         collapse_lung(ct, elsewhere, CENTER)
     with pytest.raises(GridMismatchError):

@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from engine.arrays import Float64Array
 from engine.errors import EmptyMaskError, GridMismatchError
-from engine.geometry import Vector3, VolumeGeometry, apply_affine
+from engine.geometry import Vector3, VolumeGeometry, VoxelBox, apply_affine
 from engine.refusal import RefusalCode, RefusedError
 from engine.registration import register as deformable
 from engine.registration.comparison import planning_side
@@ -333,13 +333,8 @@ def test_a_planning_ct_that_shows_hardly_more_than_the_lesion_is_refused() -> No
     planning, tumor = planned()
     near = np.array(planning.geometry.to_index(LESION)).round().astype(int)
     half = np.array([15, 18, 18])
-    start, stop = (near - half).tolist(), (near + half + 1).tolist()
-    box = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
-    geometry = planning.geometry.crop(start, stop)
-    cut = (
-        CtVolume(planning.voxels_hu[box].copy(), geometry),
-        LabelMask(tumor.voxels[box].copy(), geometry, "tumor"),
-    )
+    box = VoxelBox.between(near - half, near + half + 1)
+    cut = (planning.crop(box), tumor.crop(box))
     said = refused(verification(unmoved, LESION), cut).refusal
     assert said.code is RefusalCode.LESION_OUTSIDE_OVERLAP
     assert "larger field of view" in said.reason

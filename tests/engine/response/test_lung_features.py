@@ -138,9 +138,8 @@ def test_the_island_counts_for_the_box_except_where_the_largest_part_is_taken() 
 
 def test_what_lies_outside_the_box_changes_nothing() -> None:
     ct, mask = lesion()
-    start, stop = mask.bounding_box()
     other = np.full_like(ct.voxels_hu, 3000)
-    box = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
+    box = mask.bounding_box().slices
     other[box] = ct.voxels_hu[box]
     for recipe in RECIPES[:2]:
         np.testing.assert_array_equal(

@@ -26,12 +26,12 @@ from engine.errors import (
     NotCtError,
     PreconditionError,
 )
-from engine.geometry import VolumeGeometry
+from engine.geometry import VolumeGeometry, VoxelBox
 from engine.manifest import Channel, Resampling, SegmentationSection, TensorSpec
 from engine.segmentation import Box, Segmenter, open_segmenter, resampling
 from engine.segmentation.orientation import CANONICAL, Turn
 from engine.segmentation.preprocessing import network_image
-from engine.segmentation.region import Crop, crop_to, whole, with_context
+from engine.segmentation.region import crop_to, with_context
 from engine.segmentation.resampling import Resizing, apart_axis, logits_resizing, resize_volume
 from engine.segmentation.restoring import Restorer
 from engine.segmentation.sliding_window import Slab, mirrorings, patch_starts, patch_weights
@@ -297,7 +297,7 @@ def test_labels_restored_in_slabs_are_those_of_the_whole(
     it = section(labels={name: value for value, name in enumerate(names)})
     logits = np.random.default_rng(2).standard_normal((outputs, *network)).astype(np.float32)
     padded = np.pad(logits, [(0, 0), *((p, 1) for p in pad)], constant_values=99)
-    inside = Crop(pad, (pad[0] + network[0], pad[1] + network[1], pad[2] + network[2]))
+    inside = VoxelBox(pad, (pad[0] + network[0], pad[1] + network[1], pad[2] + network[2]))
     labels, foreground = np.full(native, 77, dtype=np.uint8), np.empty(native, dtype=np.float16)
     restorer = Restorer(it, Resizing(network, native, 1, apart, order_apart), inside, labels, foreground)
     edges = sorted({0, padded.shape[1], *(c for c in cuts if c < padded.shape[1])})
@@ -322,9 +322,9 @@ def test_the_image_is_centered_in_its_padding_and_cut_to_what_is_not_zero() -> N
     hu = np.zeros((20, 30, 26), dtype=np.int16)
     hu[3:9, 5:29, 4:24] = -7
     image = network_image(hu, (2.0, 1.0, 1.0), it)
-    assert image.nonzero == Crop((3, 5, 4), (9, 29, 24))
+    assert image.nonzero == VoxelBox((3, 5, 4), (9, 29, 24))
     assert image.voxels.shape == (1, 9, 40, 20)
-    assert image.inside == Crop((1, 8, 0), (7, 32, 20))
+    assert image.inside == VoxelBox((1, 8, 0), (7, 32, 20))
     assert (image.voxels[0][image.inside.slices] == -7).all()
     assert np.count_nonzero(image.voxels) == 6 * 24 * 20
 
@@ -387,19 +387,22 @@ def test_a_small_region_grows_to_a_patch_and_no_further(
     it = section()
     geometry = VolumeGeometry((60, 61, 62), (2.0, spacing, 1.0))
     stop = [min(a + n, edge) for a, n, edge in zip(start, size, geometry.shape_zyx, strict=True)]
-    region = Crop(start, (stop[0], stop[1], stop[2]))
+    region = VoxelBox(start, (stop[0], stop[1], stop[2]))
     grown = with_context(region, geometry, it)
     for axis in range(3):
-        assert 0 <= grown.start[axis] <= region.start[axis]
-        assert region.stop[axis] <= grown.stop[axis] <= geometry.shape_zyx[axis]
+        assert 0 <= grown.start_zyx[axis] <= region.start_zyx[axis]
+        assert region.stop_zyx[axis] <= grown.stop_zyx[axis] <= geometry.shape_zyx[axis]
         ratio = geometry.spacing_zyx_mm[axis] / it.spacing_mm[axis]
         patch = it.patch_shape[axis]
-        if round(region.shape[axis] * ratio) > patch:
-            assert (grown.start[axis], grown.stop[axis]) == (region.start[axis], region.stop[axis])
+        if round(region.shape_zyx[axis] * ratio) > patch:
+            assert (grown.start_zyx[axis], grown.stop_zyx[axis]) == (
+                region.start_zyx[axis],
+                region.stop_zyx[axis],
+            )
         else:
-            assert round(grown.shape[axis] * ratio) <= patch
-            larger = (grown.shape[axis] + 1) * ratio
-            assert round(larger) > patch or grown.shape[axis] == geometry.shape_zyx[axis]
+            assert round(grown.shape_zyx[axis] * ratio) <= patch
+            larger = (grown.shape_zyx[axis] + 1) * ratio
+            assert round(larger) > patch or grown.shape_zyx[axis] == geometry.shape_zyx[axis]
 
 
 def test_only_the_patches_of_a_region_are_computed() -> None:
@@ -408,9 +411,9 @@ def test_only_the_patches_of_a_region_are_computed() -> None:
     found = segmenter(it, session).segment(ct, around=Box.around((13.0, 15.0, 20.0), 4.0))
     assert session.batches == [1]
     assert found.geometry.shape_zyx == (5, 9, 9)
-    start = np.rint(ct.geometry.to_index(found.geometry.origin_lps_mm)).astype(int)
-    cut = tuple(slice(a, a + n) for a, n in zip(start, (5, 9, 9), strict=True))
-    np.testing.assert_array_equal(found.labels, ct.voxels_hu[cut] > 0)
+    cut = ct.geometry.box_of(found.geometry)
+    assert cut.shape_zyx == (5, 9, 9)
+    np.testing.assert_array_equal(found.labels, ct.voxels_hu[cut.slices] > 0)
 
 
 def test_the_whole_ct_as_a_region_is_the_whole_ct() -> None:
@@ -418,7 +421,7 @@ def test_the_whole_ct_as_a_region_is_the_whole_ct() -> None:
     found = segmenter(it).segment(ct, around=Box((-9.0, -9.0, -9.0), (99.0, 99.0, 99.0)))
     assert found.geometry == ct.geometry
     np.testing.assert_array_equal(found.labels, segmenter(it).segment(ct).labels)
-    assert segmenter(it).crops(ct.geometry, None) == (whole(ct.geometry.shape_zyx),) * 2
+    assert segmenter(it).crops(ct.geometry, None) == (VoxelBox.whole(ct.geometry.shape_zyx),) * 2
 
 
 # What comes out

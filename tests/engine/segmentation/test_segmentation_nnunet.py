@@ -210,10 +210,10 @@ def test_a_region_is_nnunets_answer_for_that_crop(
     low, high = (tuple(map(float, center + sign * np.array(half_width_mm))) for sign in (-1, 1))
     box = Box((low[0], low[1], low[2]), (high[0], high[1], high[2]))
     region, context = both.segmenter.crops(whole.geometry, box)
-    crop = CtVolume(whole.voxels_hu[context.slices].copy(), whole.geometry.crop(context.start, context.stop))
+    crop = whole.crop(context)
     theirs = both.reference(crop, mirror=False)
     found = both.segmenter.segment(whole, around=box)
-    assert found.geometry == whole.geometry.crop(region.start, region.stop)
+    assert found.geometry == whole.geometry.crop(region)
     assert found.geometry.contains(center)
     inner = region.within(context).slices
     require_same_labels(found.labels, theirs.labels[inner], theirs.gap[inner])

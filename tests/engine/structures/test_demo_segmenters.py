@@ -12,6 +12,7 @@ import pytest
 from onnx import numpy_helper
 
 from engine.assessment.verification import assess_ablation, prepare_planning
+from engine.geometry import VoxelBox
 from engine.manifest import MODEL_FILE
 from engine.segmentation import open_segmenter
 from engine.structures.tumor_search import find_tumor
@@ -61,8 +62,7 @@ def around(ct: CtVolume, mask: LabelMask) -> CtVolume:
     room = [round(20.0 / spacing) for spacing in ct.geometry.spacing_zyx_mm]
     start = [max(0, int(low) - r) for low, r in zip(index.min(axis=0), room, strict=True)]
     stop = [min(n, int(high) + 1 + r) for high, r, n in zip(index.max(axis=0), room, shape, strict=True)]
-    box = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
-    return CtVolume(ct.voxels_hu[box], ct.geometry.crop(start, stop), ct.acquisition)
+    return ct.crop(VoxelBox.between(start, stop))
 
 
 def nnunet_folder(root: Path, bundle: Path, section: Any) -> Path:

@@ -21,7 +21,7 @@ from engine.errors import DeadlineExceededError
 from engine.files.displacement_file import read_displacement
 from engine.files.image_file import write_mask, write_volume
 from engine.findings import RegistrationQuality
-from engine.geometry import VolumeGeometry
+from engine.geometry import VolumeGeometry, VoxelBox
 from engine.refusal import RefusalCode, RefusedError
 from engine.registration.field import DisplacementField
 from engine.volume import CtVolume, LabelMask
@@ -148,7 +148,9 @@ def test_without_masks_and_landmarks(calls: Calls, given: list[str]) -> None:
 
 
 def test_dicom_folders_are_taken_too(calls: Calls, given: list[str], tmp_path: Path) -> None:
-    write_ct_series(tmp_path / "series", CtVolume(ct_voxels()[:9], GRID.crop((0, 0, 0), (9, 24, 22))))
+    write_ct_series(
+        tmp_path / "series", CtVolume(ct_voxels()[:9], GRID.crop(VoxelBox((0, 0, 0), (9, 24, 22))))
+    )
     result = run(*given, "--fixed", str(tmp_path / "series"), "--json")
     assert result.exit_code == 0, result.output
     assert calls[0]["fixed"].geometry.shape_zyx == (9, 24, 22)
