@@ -76,7 +76,7 @@ BENCHMARKS: Final = {
         "kernels", ("--json",), ("--json", "--edge", "64", "--only", "distance", "counting"), 1800
     ),
     "growth": Benchmark(
-        "growth", ("--json", "--plot", "{folder}/growth.png"), ("--json", "--only", "tumor"), 1800
+        "kernels.growth", ("--json", "--plot", "{folder}/growth.png"), ("--json", "--only", "tumor"), 1800
     ),
     "registration": Benchmark(
         "registration",

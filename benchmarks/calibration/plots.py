@@ -12,15 +12,15 @@ from matplotlib.axes import Axes
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 
-from benchmarks.calibration.report import (
+from benchmarks.calibration.results import (
     TARGET_MM,
     Cases,
+    Row,
     holds_truth,
     probability,
     true_margin,
     width_mm,
 )
-from benchmarks.calibration.results import Row
 
 COLORS: Final = {"stiff": "#4477aa", "smooth": "#228833", "sliding": "#ee6677"}
 INK: Final = "#333333"

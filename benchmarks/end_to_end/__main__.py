@@ -24,23 +24,19 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from benchmarks.threads import limit_threads
-
-limit_threads()
-
-from benchmarks.end_to_end.chain import REPLACED_BY, Chain, missing_tools  # noqa: E402 - threads are read once
-from benchmarks.end_to_end.own import (  # noqa: E402 - likewise
+from benchmarks.end_to_end.chain import REPLACED_BY, Chain, missing_tools
+from benchmarks.end_to_end.own import (
     AblationCase,
     LoopbackService,
     ReplacedSegmenter,
     assess,
     loopback_service,
 )
-from benchmarks.end_to_end.report import CHAIN, NETWORK, Row, summary, table  # noqa: E402 - likewise
-from benchmarks.machine import machine  # noqa: E402 - likewise
-from benchmarks.segmentation.standard_bundle import DEMO_ZONE, risk_with_signature, standard_network  # noqa: E402 - likewise
-from engine.risk.model import SurvivalModel  # noqa: E402 - likewise
-from engine.segmentation import open_segmenter  # noqa: E402 - likewise
+from benchmarks.end_to_end.report import CHAIN, NETWORK, Row, summary, table
+from benchmarks.machine import machine
+from benchmarks.segmentation.standard_bundle import DEMO_ZONE, risk_with_signature, standard_network
+from engine.risk.model import SurvivalModel
+from engine.segmentation import open_segmenter
 
 CASES: Final = ("lidc-half", "lidc-5mm-under")
 PHANTOM: Final = "phantom"

@@ -22,20 +22,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.threads import THREADS, limit_threads
+import numpy as np
 
-limit_threads()
-
-import numpy as np  # noqa: E402 - it reads its threads once
-
-from benchmarks.end_to_end.__main__ import CACHE, PHANTOM, read_case  # noqa: E402 - likewise
-from benchmarks.end_to_end.own import SEX, AblationCase  # noqa: E402 - likewise
-from benchmarks.kernels.timing import bandwidth  # noqa: E402 - likewise
-from benchmarks.machine import machine  # noqa: E402 - likewise
-from benchmarks.segmentation.standard_bundle import risk_with_signature  # noqa: E402 - likewise
-from engine.assessment.verification import ClinicalInputs, assess_ablation, prepare_planning  # noqa: E402 - likewise
-from engine.risk.model import SurvivalModel  # noqa: E402 - likewise
-from engine.stages import SilentListener, Stage  # noqa: E402 - likewise
+from benchmarks.end_to_end.__main__ import CACHE, PHANTOM, read_case
+from benchmarks.end_to_end.own import SEX, AblationCase
+from benchmarks.kernels.timing import bandwidth
+from benchmarks.machine import machine
+from benchmarks.segmentation.standard_bundle import risk_with_signature
+from benchmarks.threads import THREADS
+from engine.assessment.verification import ClinicalInputs, assess_ablation, prepare_planning
+from engine.risk.model import SurvivalModel
+from engine.stages import SilentListener, Stage
 
 KERNELS: Final = (
     "bending",

@@ -1,6 +1,6 @@
 """Times every voxel kernel beside the libraries that do the same, in one run, in turns.
 
-.venv/bin/python benchmarks/kernels/__main__.py [--only GROUP …] [--json] [--edge 192] [--threads 2]
+    python -m benchmarks.kernels [--only GROUP …] [--json] [--edge 192] [--threads 2]
 
 Medians of five after one call that is not timed (of three where a peer takes over 1.5 s; one call where it takes
 over 4 s), least and greatest beside ours; `runs` in the JSON says how many. A peer that is not installed is named.
@@ -9,23 +9,19 @@ A floor is the time to move the kernel's bytes once at the bandwidth that was me
 
 from __future__ import annotations
 
-from benchmarks.threads import limit_threads
+import argparse
+import importlib
+import json
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
 
-limit_threads()
+import numpy as np
+import SimpleITK as itk
+from scipy import ndimage
 
-import argparse  # noqa: E402 - libraries read their threads once, when they are loaded
-import importlib  # noqa: E402
-import json  # noqa: E402
-from collections.abc import Callable, Iterator  # noqa: E402
-from functools import partial  # noqa: E402
-from typing import Any  # noqa: E402
-
-import numpy as np  # noqa: E402
-import SimpleITK as itk  # noqa: E402
-from scipy import ndimage  # noqa: E402
-
-from benchmarks.kernels.chest_rows import chest_growth_rows, chest_resampling_rows  # noqa: E402
-from benchmarks.kernels.timing import (  # noqa: E402
+from benchmarks.kernels.chest_rows import chest_growth_rows, chest_resampling_rows
+from benchmarks.kernels.timing import (
     REPEATS,
     Call,
     Row,
@@ -36,8 +32,8 @@ from benchmarks.kernels.timing import (  # noqa: E402
     pin,
     row,
 )
-from benchmarks.threads import THREADS  # noqa: E402
-from engine.kernels.backend import KernelBackend  # noqa: E402
+from benchmarks.threads import THREADS
+from engine.kernels.backend import KernelBackend
 
 SPACING_ZYX_MM = (1.0, 0.7, 0.7)
 BOUND_MM = 12.0

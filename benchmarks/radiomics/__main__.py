@@ -17,19 +17,16 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from benchmarks.threads import THREADS, limit_threads
+import numpy as np
+import SimpleITK as sitk
+from scipy import ndimage
 
-limit_threads()
-
-import numpy as np  # noqa: E402 - it reads its threads once
-import SimpleITK as sitk  # noqa: E402 - likewise
-from scipy import ndimage  # noqa: E402 - likewise
-
-from engine.geometry import VolumeGeometry  # noqa: E402 - likewise
-from engine.manifest.signature import RadiomicsSettings  # noqa: E402 - likewise
-from engine.radiomics import EXTRACTOR, extract_features  # noqa: E402 - likewise
-from engine.volume import CtVolume, LabelMask  # noqa: E402 - likewise
-from tests.support.radiomics_zones import (  # noqa: E402 - likewise
+from benchmarks.threads import THREADS
+from engine.geometry import VolumeGeometry
+from engine.manifest.signature import RadiomicsSettings
+from engine.radiomics import EXTRACTOR, extract_features
+from engine.volume import CtVolume, LabelMask
+from tests.support.radiomics_zones import (
     SIGNATURE_FEATURES,
     library_features,
     relative_differences,

@@ -1,6 +1,6 @@
 """Register pairs of known truth with Coldspot and its peers in one run; error against time.
 
-.venv/bin/python benchmarks/registration/__main__.py [--repeats 1] [--paired-repeats 5] [--cases lidc-half …]
+    python -m benchmarks.registration [--repeats 1] [--paired-repeats 5] [--cases lidc-half …]
 
 The peers come with `make setup-bench`; one that is not installed is printed and drawn as such. Real CT is found
 through COLDSPOT_DATA. Every run is one line of the runs file, and what is there is not run again: a run that was
@@ -22,17 +22,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.threads import THREADS, limit_threads
-
-limit_threads()
-
-from benchmarks.registration.cases import Case, all_cases, scores  # noqa: E402 - numba reads its threads once
-from benchmarks.registration.peers import PEERS, Pair  # noqa: E402
-from benchmarks.registration.report import draw, summary, table  # noqa: E402
-from engine import __version__  # noqa: E402
-from engine.arrays import Float64Array  # noqa: E402
-from engine.refusal import RefusedError  # noqa: E402
-from engine.registration.field import DisplacementField  # noqa: E402
+from benchmarks.registration.cases import Case, all_cases, scores
+from benchmarks.registration.peers import PEERS, Pair
+from benchmarks.registration.report import draw, summary, table
+from benchmarks.threads import THREADS
+from engine import __version__
+from engine.arrays import Float64Array
+from engine.refusal import RefusedError
+from engine.registration.field import DisplacementField
 
 RESULTS: Final = Path(__file__).parents[1] / "results"
 OURS: Final = "coldspot"

@@ -26,11 +26,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.threads import THREADS, limit_threads
+import numpy as np
 
-limit_threads()
-
-import numpy as np  # noqa: E402 - it reads its threads once
+from benchmarks.threads import THREADS
 
 ROOT = Path(__file__).parents[2]
 IMAGES: Final = {

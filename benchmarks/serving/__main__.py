@@ -1,6 +1,6 @@
 """What the service adds to the measurement: uploads beside a bare stream, cold start, latency, memory, many clients.
 
-.venv/bin/python -m benchmarks.serving [upload] [starts] [latency] [clients] [--runs 7] [--quick] [--json]
+    python -m benchmarks.serving [upload] [starts] [latency] [clients] [--runs 7] [--quick] [--json]
 
 The service runs in a process of its own, over loopback. The bare stream is the generated code of the same call, its
 messages and options, in a process that only counts their bytes.
@@ -8,17 +8,13 @@ messages and options, in a process that only counts their bytes.
 
 from __future__ import annotations
 
-from benchmarks.threads import limit_threads
+import argparse
+import json
+from typing import Any
 
-limit_threads()
-
-import argparse  # noqa: E402 - the libraries behind these read the number of threads when they are loaded
-import json  # noqa: E402
-from typing import Any  # noqa: E402
-
-from benchmarks.machine import machine  # noqa: E402
-from benchmarks.serving.latency import measure_clients, measure_latency, measure_starts  # noqa: E402
-from benchmarks.serving.upload import measure_upload  # noqa: E402
+from benchmarks.machine import machine
+from benchmarks.serving.latency import measure_clients, measure_latency, measure_starts
+from benchmarks.serving.upload import measure_upload
 
 PARTS = ("upload", "starts", "latency", "clients")
 

@@ -22,8 +22,9 @@ from benchmarks.calibration.cases import (
     make_case,
 )
 from benchmarks.calibration.page import markdown
-from benchmarks.calibration.report import reliability, summarize, wilson_interval, write_report
+from benchmarks.calibration.report import write_report
 from benchmarks.calibration.results import append_result, read_results
+from benchmarks.calibration.summary import reliability, summarize, wilson_interval
 from engine.phantoms import PhantomProcedure
 
 SEED = 7

@@ -247,7 +247,7 @@ def test_differences(found: Any, expected: Any, worst: float) -> None:
 def test_the_real_device_in_the_simulator() -> None:
     """Events, kernels seen one by one, comparison: everything but the times."""
     program = (
-        "from benchmarks.gpu import measure_kernel\n"
+        "from benchmarks.gpu.__main__ import measure_kernel\n"
         "from benchmarks.gpu.cases import kernel_cases\n"
         "from benchmarks.gpu.device import NumbaDevice\n"
         "device = NumbaDevice(rehearse=True)\n"

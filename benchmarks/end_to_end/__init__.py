@@ -1,0 +1,5 @@
+"""The whole assessment beside a chain of existing tools, and where its time goes."""
+
+from benchmarks.threads import limit_threads
+
+limit_threads()

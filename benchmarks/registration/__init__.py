@@ -1,0 +1,5 @@
+"""Deformable registration beside elastix, ConvexAdam and demons."""
+
+from benchmarks.threads import limit_threads
+
+limit_threads()
