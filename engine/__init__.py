@@ -4,3 +4,5 @@ Research software, not a medical device.
 """
 
 __version__ = "0.1.0"
+
+DISCLAIMER = "Research software, not a medical device."

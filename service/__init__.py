@@ -2,5 +2,3 @@
 
 Research software, not a medical device.
 """
-
-DISCLAIMER = "Research software, not a medical device."

@@ -15,6 +15,7 @@ import numpy as np
 from engine.arrays import Float64Array
 from engine.assessment.outcome import AblationAssessment, AssessmentMaps, ClinicalInputs, maps_of
 from engine.assessment.planning import AssessmentSettings, PreparedPlanning, prepare_planning, require_thin
+from engine.assessment.same_patient import check_same_patient
 from engine.assessment.wording import (
     contours_to_check,
     preliminary_summary,
@@ -29,7 +30,6 @@ from engine.coverage.grid import MeasurementField, lay_out, region_hu
 from engine.coverage.interval import CoverageInterval, PoseUncertainty, coverage_interval
 from engine.coverage.ratio import measure_coverage, uncovered_in_lung
 from engine.errors import InvalidRequestError, RadiomicsError
-from engine.files.reading import check_same_patient
 from engine.findings import (
     NO_CONTOUR,
     SUPPLIED,

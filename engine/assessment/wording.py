@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
+from engine import DISCLAIMER
 from engine.findings import ColdSpot, ContourKind, ContourOrigin, CoverageFinding, MarginFinding
 from engine.geometry import Vector3
 from engine.refusal import Refusal
 
-DISCLAIMER: Final = "Research software, not a medical device."
-
-THICK_SLICE_MM: Final = 2.5
+MARGIN_LIMITING_SLICE_MM: Final = 2.5
 """From here on a slice distance limits the margin more than the contours do."""
 
 
@@ -101,7 +100,7 @@ def refused_summary(refusal: Refusal, to_check: str = "") -> str:
 def slice_warning(which: str, spacing_zyx_mm: Vector3, target_margin_mm: float) -> tuple[str, ...]:
     """Say what thick slices do to the margin; nothing for thin ones."""
     thickest = max(spacing_zyx_mm)
-    if thickest < THICK_SLICE_MM:
+    if thickest < MARGIN_LIMITING_SLICE_MM:
         return ()
     return (
         (

@@ -31,10 +31,11 @@ _SLICE_ERROR_SHARE: Final = 0.15
 """Standard deviation of a contour along the slice normal, as a share of the slice distance: half of a
 uniform error within a slice (1/sqrt(12)), since in-plane contours of the neighbors help."""
 
-THICK_SLICE_MM: Final = 3.0
-_THICK_SLICE_ERROR_SHARE: Final = 0.25
-"""Beyond this distance neighbors no longer help. In simulated procedures with slices of 5 mm the interval held the
-true margin in 65 to 75 % all the same: the margin measured there is too small, and the truth lies above."""
+_HELPFUL_NEIGHBOR_MM: Final = 3.0
+_FAR_SLICE_ERROR_SHARE: Final = 0.25
+"""Contours of neighboring slices farther apart than that no longer help. In simulated procedures with slices of 5 mm
+the interval held the true margin in 65 to 75 % all the same: the margin measured there is too small, and the truth lies
+above."""
 
 _POINT_SPACING_MM: Final = 1.0
 """The target is sampled this finely for the draws."""
@@ -114,7 +115,7 @@ def coverage_interval(
     zone_offset = rng.normal(0.0, zone_sd_mm, draws)
     shift = rng.multivariate_normal(np.zeros(3), pose.translation_covariance_mm2, draws)
     for normal, distance_mm in (planning_slice, verification_slice):
-        share = _SLICE_ERROR_SHARE if distance_mm <= THICK_SLICE_MM else _THICK_SLICE_ERROR_SHARE
+        share = _SLICE_ERROR_SHARE if distance_mm <= _HELPFUL_NEIGHBOR_MM else _FAR_SLICE_ERROR_SHARE
         shift += np.outer(rng.normal(0.0, share * distance_mm, draws), normal)
     turn = Rotation.from_rotvec(rng.normal(0.0, np.deg2rad(pose.rotation_sd_deg), (draws, 3))).as_matrix()
 

@@ -1,4 +1,4 @@
-"""What was sent, whatever its format: a CT, a mask on it, and whether two CTs belong together."""
+"""What was sent, whatever its format: a CT, and a mask on it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from engine.dicom.instances import is_dicom_file
 from engine.dicom.masks import read_dicom_mask
 from engine.dicom.series import read_series
-from engine.errors import InvalidRequestError, PatientMismatchError
+from engine.errors import InvalidRequestError
 from engine.files.image_file import read_ct_image, read_mask_image
 from engine.geometry import VolumeGeometry
 from engine.volume import CtVolume, LabelMask
@@ -76,50 +76,8 @@ def read_mask(path: Path, ct: CtVolume, name: str, *, label: str | None = None) 
     return LabelMask(mask.voxels, ct.geometry, name)
 
 
-def check_same_patient(planning: CtVolume, verification: CtVolume) -> tuple[str, ...]:
-    """Refuse two CTs of different patients; say what else differs.
-
-    Parameters
-    ----------
-    planning, verification : CtVolume
-
-    Returns
-    -------
-    tuple of str
-        Warnings: another study or session, another patient position, the same series twice.
-
-    Raises
-    ------
-    PatientMismatchError
-        If both headers name a patient, and not the same. An absent identifier proves nothing.
-    """
-    before, after = planning.acquisition, verification.acquisition
-    if before.patient_id and after.patient_id and before.patient_id != after.patient_id:
-        raise PatientMismatchError(
-            "planning and verification CT carry different patient identifiers; "
-            "check that both are of this patient"
-        )
-    warnings = []
-    if not (before.patient_id and after.patient_id):
-        warnings.append("planning or verification CT names no patient: that both are of one was not checked")
-    if _both_and_different(before.study_instance_uid, after.study_instance_uid):
-        warnings.append("planning and verification CT are of different studies (sessions)")
-    if _both_and_different(before.patient_position, after.patient_position):
-        warnings.append(
-            f"the patient lay {before.patient_position} in the planning CT and {after.patient_position} "
-            "in the verification CT: lung and lesion shift with the position"
-        )
-    if before.series_instance_uid and before.series_instance_uid == after.series_instance_uid:
-        warnings.append("planning and verification CT are one and the same series")
-    return tuple(warnings)
-
-
 def _is_dicom(path: Path) -> bool:
     return path.is_dir() or (path.is_file() and is_dicom_file(path))
-
-
-def _both_and_different(one: str, other: str) -> bool:
-    return bool(one and other and one != other)
 
 
 def in_axis_order_of(grid: VolumeGeometry, mask: LabelMask) -> LabelMask:

@@ -11,6 +11,7 @@ from scipy import ndimage
 from engine.arrays import BoolArray, Float32Array, Float64Array
 from engine.errors import InvalidRequestError
 from engine.geometry import VolumeGeometry, VoxelBox
+from engine.hounsfield import LUNG_THRESHOLD_HU, OUTSIDE_AIR_HU
 from engine.kernels.resampling import resample
 from engine.phantoms.sliding import Pleura
 from engine.phantoms.thorax import lung_depth_mm, render_thorax
@@ -18,10 +19,6 @@ from engine.phantoms.truth import Sampler
 from engine.volume import CtVolume
 
 LUNG_SPACING_MM: Final = 1.5
-LUNG_THRESHOLD_HU: Final = -400.0
-OUTSIDE_AIR_HU: Final = -950.0
-"""A region whose median lies below is air around the patient."""
-
 VESSEL_CLOSING_MM: Final = 6.0
 """Vessels and nodules up to about twice this width belong to the lung."""
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-import SimpleITK as sitk
 
 from engine.arrays import Float64Array
 from engine.errors import CollapsedTextureError, RadiomicsError
@@ -24,7 +23,8 @@ from engine.radiomics.feature_names import (
     wanted_features,
 )
 from engine.radiomics.filtered_images import filtered_images
-from engine.radiomics.zone_image import ZoneImage, itk_image, resample_zone
+from engine.radiomics.library_image import itk_image, voxels_of
+from engine.radiomics.zone_image import ZoneImage, resample_zone
 from engine.volume import CtVolume, LabelMask
 
 _COLLAPSED_LEVELS: Final = 2
@@ -114,7 +114,7 @@ def measure_zone(
             in_images.setdefault(name.image, []).append(name)
     whole = itk_image(resampled.voxels, resampled.spacing_zyx_mm)
     for image, filtered in filtered_images(whole, settings, in_images):
-        voxels = sitk.GetArrayViewFromImage(filtered)
+        voxels = voxels_of(filtered)
         if any(name.sees_gray_levels for name in in_images[image]):
             gray_levels[image] = _count_gray_levels(voxels[resampled.inside], settings)
         found |= _measured(in_images[image], _within(resampled, voxels), mask, settings)

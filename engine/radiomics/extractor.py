@@ -20,7 +20,7 @@ _SILENT: Final = 60
 
 @cache
 def load_library(module: str) -> Any:
-    """Import ``radiomics`` or one of its modules, without its messages on the standard error stream.
+    """Import ``radiomics``, one of its modules or what it is built on, without their messages on standard error.
 
     Raises
     ------

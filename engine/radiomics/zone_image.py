@@ -10,11 +10,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import permutations
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-import SimpleITK as sitk
 
 from engine.arrays import Float64Array
 from engine.errors import EmptyMaskError, RadiomicsError
@@ -140,13 +139,6 @@ def whole_mean_and_sd(voxels_hu: npt.NDArray[np.int16]) -> tuple[float, float]:
     if spread == 0:
         raise RadiomicsError("the CT has one value throughout: it cannot be normalized; send the CT itself")
     return total / count, math.sqrt(spread / (count * (count - 1)))
-
-
-def itk_image(voxels: npt.NDArray[Any], spacing_zyx_mm: Vector3) -> Any:
-    """Voxels (z, y, x) as SimpleITK's image."""
-    image = sitk.GetImageFromArray(voxels)
-    image.SetSpacing(spacing_zyx_mm[::-1])
-    return image
 
 
 def _to_axial(grid: VolumeGeometry) -> tuple[list[int], tuple[slice, ...]]:

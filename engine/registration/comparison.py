@@ -30,7 +30,7 @@ FINEST_GRID_MM: Final = 1.5
 MOST_VOXELS: Final = 3_000_000
 """A whole chest is compared on a grid that keeps to this."""
 
-THICK_SLICE_MM: Final = 3.0
+BLURRING_SLICE_MM: Final = 3.0
 """Slices farther apart blur the table axis enough to pull contours along it."""
 
 REACH_MM: Final = 50.0
@@ -261,7 +261,7 @@ def compare_whole(
     in_plane = max(*fixed.geometry.spacing_zyx_mm[1:], *moving.geometry.spacing_zyx_mm[1:])
     grid_mm = max(FINEST_GRID_MM, 0.6 * in_plane, float(np.prod(high - low) / MOST_VOXELS) ** (1.0 / 3.0))
     theirs = moving.geometry.corners_lps_mm()
-    match_mm = match_slice_mm(moving, fixed) if grid_mm < THICK_SLICE_MM else 0.0
+    match_mm = match_slice_mm(moving, fixed) if grid_mm < BLURRING_SLICE_MM else 0.0
     source = source_region(moving, theirs.min(axis=0), theirs.max(axis=0), grid_mm, match_slice_mm=match_mm)
     return _compare(fixed, lambda: source, zone, start, low, high, grid_mm, match_mm, kernels)
 
@@ -269,7 +269,7 @@ def compare_whole(
 def match_slice_mm(moving: CtVolume, fixed: CtVolume) -> float:
     """The thicker slice distance, where it is thick enough to matter; else 0."""
     thicker = max(moving.geometry.spacing_zyx_mm[0], fixed.geometry.spacing_zyx_mm[0])
-    return thicker if thicker > THICK_SLICE_MM else 0.0
+    return thicker if thicker > BLURRING_SLICE_MM else 0.0
 
 
 def distance_from(mask: LabelMask, grid: VolumeGeometry, kernels: KernelBackend) -> Float32Array:

@@ -9,6 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from engine.arrays import BoolArray
+from engine.hounsfield import AERATED_LUNG_HU
 from engine.registration.region import ComparisonRegion
 
 PATTERN_SPACING_MM: Final = 3.0
@@ -17,7 +18,6 @@ PATTERN_HALF_WIDTH_MM: Final = 50.0
 
 _LOCAL_MEAN_MM: Final = 8.0
 
-LUNG_HU: Final = (-970.0, -500.0)
 _VESSEL_MM: Final = 6.0
 """Vessels in lung up to twice this wide belong to it."""
 
@@ -57,7 +57,7 @@ def lung_of(region: ComparisonRegion) -> BoolArray:
     -------
     ndarray of bool
     """
-    aerated = (region.hu > LUNG_HU[0]) & (region.hu < LUNG_HU[1]) & region.inside
+    aerated = (region.hu > AERATED_LUNG_HU[0]) & (region.hu < AERATED_LUNG_HU[1]) & region.inside
     solid = ndimage.binary_opening(aerated)
     steps = max(1, round(_VESSEL_MM / region.geometry.spacing_zyx_mm[0]))
     padded = np.pad(solid, steps + 1, mode="edge")

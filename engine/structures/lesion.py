@@ -18,8 +18,8 @@ from engine.kernels.components import find_components
 from engine.structures.surface import tight_crop
 from engine.volume import CtVolume, LabelMask
 
-TARGET_REACH_MM: Final = 20.0
-"""A navigation target farther than this from every part of the tumor mask belongs to another lesion."""
+MASK_REACH_MM: Final = 20.0
+"""A navigation target farther than this from every part of a supplied tumor mask belongs to another lesion."""
 
 _SATELLITE_SHARE: Final = 0.1
 """A second part at least this large against the largest may be another lesion: the reader is told."""
@@ -57,9 +57,9 @@ def choose_lesion(tumor: LabelMask, target_lps_mm: Vector3 | None) -> tuple[Labe
     offset_mm = (np.argwhere(tumor.voxels) - index) * np.array(spacing)
     nearest = int(np.argmin((offset_mm**2).sum(axis=1)))
     distance = float(np.linalg.norm(offset_mm[nearest]))
-    if distance > TARGET_REACH_MM:
+    if distance > MASK_REACH_MM:
         raise InvalidRequestError(
-            f"the target point lies {distance:.0f} mm from the tumor mask (at most {TARGET_REACH_MM:g} mm); "
+            f"the target point lies {distance:.0f} mm from the tumor mask (at most {MASK_REACH_MM:g} mm); "
             "check that it is in LPS mm of the planning CT"
         )
     label = int(parts.labels[tuple(np.argwhere(tumor.voxels)[nearest])])

@@ -11,14 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from engine.hounsfield import LUNG_THRESHOLD_HU, OUTSIDE_AIR_HU
 from engine.kernels.distance import distance_mm
 from engine.volume import CtVolume, LabelMask
-
-LUNG_THRESHOLD_HU: Final = -400
-"""Half-way between aerated lung (about -850) and soft tissue (about 50): the usual pleural threshold."""
-
-OUTSIDE_AIR_HU: Final = -950
-"""Air around the patient; even emphysema seldom forms a connected region below it."""
 
 _OUTSIDE_AIR_CORE_MM: Final = 4.0
 """Only air regions this thick count as outside air, so that noise in lung does not."""

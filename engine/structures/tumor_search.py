@@ -14,6 +14,7 @@ from scipy import ndimage
 from engine.errors import InvalidRequestError
 from engine.findings import ContourOrigin
 from engine.geometry import Vector3
+from engine.hounsfield import AERATED_LUNG_HU
 from engine.kernels.backend import KernelBackend
 from engine.refusal import LesionCandidate, RefusalCode, RefusedError
 from engine.segmentation import Box
@@ -30,18 +31,17 @@ from engine.volume import CtVolume
 _HALF_WIDTHS_MM: Final = (45.0, 80.0)
 """Around a target point this much is segmented, and once more the wider box where the tumor is cut by it."""
 
-TARGET_REACH_MM: Final = 10.0
-"""A target point this far from a tumor still means it: navigation systems aim at a tumor's middle, and a small one
-may be drawn a slice or two off."""
+_CANDIDATE_REACH_MM: Final = 10.0
+"""A target point this far from a candidate of the model still means it: navigation systems aim at a tumor's middle, and
+a small one may be drawn a slice or two off. Less than the 20 mm from a supplied mask
+(:data:`engine.structures.lesion.MASK_REACH_MM`): a reader has chosen that one, a model marks whatever looks like a
+tumor."""
 
 _LEAST_TARGETED_ML: Final = 0.03
 """A ball of 4 mm; smaller parts are noise even where a target point says that there is a tumor."""
 
 _LEAST_CANDIDATE_ML: Final = 0.1
 """Without a target point: a ball of 6 mm."""
-
-LUNG_HU: Final = (-970.0, -500.0)
-"""Aerated lung; air outside the body and in the bowel is lighter."""
 
 _SHELL_MM: Final = 5.0
 LEAST_LUNG_SHARE: Final = 0.15
@@ -119,7 +119,7 @@ def _at_target(
     for half_width_mm in _HALF_WIDTHS_MM:
         parts = segment_parts(segmenter, planning, Box.around(target_lps_mm, half_width_mm), kernels)
         chosen, distance_mm = _nearest(parts, target_lps_mm)
-        if distance_mm > TARGET_REACH_MM:
+        if distance_mm > _CANDIDATE_REACH_MM:
             _refuse_far(parts, chosen, distance_mm, half_width_mm)
         if not parts.cut_by_box(chosen):
             break
@@ -162,7 +162,7 @@ def _refuse_far(parts: Parts, nearest: int, distance_mm: float, half_width_mm: f
     candidate = _candidate(parts, nearest)
     raise RefusedError(
         RefusalCode.LESION_NOT_FOUND,
-        f"the tumor model found no tumor within {TARGET_REACH_MM:g} mm of the target point; its nearest candidate, "
+        f"the tumor model found no tumor within {_CANDIDATE_REACH_MM:g} mm of the target point; its nearest candidate, "
         f"{candidate}, lies {distance_mm:.0f} mm away; {what_to_do}",
         (candidate,),
     )
@@ -187,5 +187,5 @@ def _lung_share(parts: Parts, part: int) -> float:
     shell = ~marked & (ndimage.distance_transform_edt(~marked, sampling=spacing) <= _SHELL_MM)
     on_ct = box.moved(parts.box.start_zyx)
     hu = ndimage.uniform_filter(parts.ct.voxels_hu[on_ct.slices].astype(np.float32), size=3)
-    lung = (hu > LUNG_HU[0]) & (hu < LUNG_HU[1])
+    lung = (hu > AERATED_LUNG_HU[0]) & (hu < AERATED_LUNG_HU[1])
     return float(np.count_nonzero(shell & lung)) / max(1, int(np.count_nonzero(shell)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from engine import DISCLAIMER
 from engine.manifest import (
     Channel,
     Covariate,
@@ -15,7 +16,6 @@ from engine.manifest import (
     SurvivalSection,
 )
 
-_NOT_A_DEVICE = "Research software, not a medical device."
 _DEMO_SURVIVAL = "**Demo model. It has never seen a patient; do not use it for one.**"
 DEMO = "**Demo model. It shows what the software does; do not use it for a patient.**"
 RECIPES = {
@@ -46,7 +46,7 @@ def render_model_card(manifest: ModelManifest) -> str:
     lines = [
         *_head(manifest, DEMO),
         f"- Intended use: {manifest.intended_use}",
-        f"- {_NOT_A_DEVICE}",
+        f"- {DISCLAIMER}",
         f"- Fitted on: {manifest.fitted_on}",
     ]
     if manifest.segmentation is not None:

@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 
 from engine.arrays import Float64Array
 from engine.phantoms.ablation import random_ablation
-from engine.phantoms.thorax import LUNG_HU
+from engine.phantoms.thorax import PAINTED_LUNG_HU
 
 Depth = Callable[[Float64Array], Float64Array]
 """Positions (N, 3) to millimeters below a surface, negative outside."""
@@ -61,7 +61,7 @@ class Burn:
         inward = np.clip((depth_mm - self.rim_mm) / self.edge_mm + 0.5, 0.0, 1.0)
         burnt = self.rim_hu + inward * (self.core_hu - self.rim_hu)
         burnt += mottle * self.mottle_hu * (0.5 + 0.5 * inward)
-        mixed = burnt + self.shines_through * (before - LUNG_HU)
+        mixed = burnt + self.shines_through * (before - PAINTED_LUNG_HU)
         return np.maximum(mixed, np.minimum(before - self.darkens_hu, _BRIGHTEST_HU))
 
 

@@ -6,7 +6,7 @@ from html import escape
 from pathlib import Path
 from typing import Final
 
-from engine.assessment.wording import DISCLAIMER
+from engine import DISCLAIMER
 from engine.errors import InvalidRequestError
 from engine.manifest import MANIFEST_FILE, SIMULATED_COHORT
 from export.survival_report.evaluation import Evaluation

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from engine import DISCLAIMER
 from engine.command_line import REFUSED, errors_shown, explain_exit_codes, print_json
-from service import DISCLAIMER
 
 if TYPE_CHECKING:
     from service.pipeline.protocol import Pipeline

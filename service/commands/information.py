@@ -7,9 +7,8 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from engine import __version__
+from engine import DISCLAIMER, __version__
 from engine.runtime.backends import available_backends
-from service import DISCLAIMER
 from service.client.client import ColdspotClient
 
 if TYPE_CHECKING:

@@ -14,9 +14,10 @@ from typing import Any, Final
 import numpy as np
 from scipy import ndimage
 
+from engine.assessment.same_patient import check_same_patient
 from engine.errors import InvalidRequestError
 from engine.files.displacement_file import write_displacement
-from engine.files.reading import check_same_patient, read_ct, read_mask
+from engine.files.reading import read_ct, read_mask
 from engine.geometry import VolumeGeometry, apply_affine
 from engine.kernels.backend import KernelBackend
 from engine.refusal import RefusedError

@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from engine import __version__
+from engine import DISCLAIMER, __version__
 from engine.findings import RegistrationQuality
 from engine.refusal import Refusal
 from engine.registration.field import DisplacementField
 from engine.registration.register import Registration
-from service import DISCLAIMER
 from service.commands.landmarks import LandmarkScore
 from service.commands.terminal import number
 

@@ -11,13 +11,13 @@ from typing import Any, Final, get_args
 import numpy as np
 from rich.table import Table
 
+from engine import DISCLAIMER
 from engine.errors import InvalidRequestError
 from engine.files.image_file import write_volume
 from engine.files.reading import read_ct
 from engine.manifest import Precision
 from engine.segmentation import Box, Segmentation, Segmenter, open_segmenter
 from engine.volume import CtVolume
-from service import DISCLAIMER
 from service.commands.terminal import NOT_GIVEN, number
 
 PRECISIONS: Final[tuple[Precision, ...]] = get_args(Precision)

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from service import DISCLAIMER
+from engine import DISCLAIMER
 
 NOT_GIVEN = "-"
 

@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from engine.assessment.wording import DISCLAIMER, contours_to_check
+from engine import DISCLAIMER
+from engine.assessment.wording import contours_to_check
 from service.commands.terminal import alignment_line
 
 if TYPE_CHECKING:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from coldspot.v1 import assessment_pb2
 
-from engine import __version__
-from service import DISCLAIMER
+from engine import DISCLAIMER, __version__
 
 if TYPE_CHECKING:
     from engine.assessment.verification import AblationAssessment

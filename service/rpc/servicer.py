@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import grpc
 from coldspot.v1 import assessment_pb2, service_pb2, service_pb2_grpc
 
-from engine import __version__
-from service import DISCLAIMER
+from engine import DISCLAIMER, __version__
 from service.jobs.worker import StageNews
 from service.record.provenance import backend_in_words
 from service.rpc.answering import answering

@@ -31,6 +31,19 @@ for module in pkgutil.walk_packages(engine.__path__, "engine."):
     assert run.returncode == 0, run.stderr
 
 
+def test_an_assessment_loads_no_file_reader() -> None:
+    program = """
+import sys
+import engine.assessment.verification
+loaded = {"pydicom", "highdicom", "SimpleITK", "gdcm", "engine.files", "engine.dicom"} & set(sys.modules)
+raise SystemExit(f"loaded: {sorted(loaded)}" if loaded else 0)
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False, timeout=200
+    )
+    assert run.returncode == 0, run.stderr
+
+
 def test_no_dependency_owns_our_names() -> None:
     owners = {name: found for name, found in metadata.packages_distributions().items() if name in OURS}
     assert all(set(found) == {"coldspot"} for found in owners.values()), owners

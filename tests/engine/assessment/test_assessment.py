@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from engine import DISCLAIMER
 from engine.assessment.verification import (
     AblationAssessment,
     AssessmentSettings,
@@ -15,7 +16,7 @@ from engine.assessment.verification import (
     assess_ablation,
     prepare_planning,
 )
-from engine.assessment.wording import DISCLAIMER, slice_warning
+from engine.assessment.wording import slice_warning
 from engine.errors import EmptyMaskError, InvalidRequestError
 from engine.findings import THRESHOLDED
 from engine.refusal import RefusalCode

@@ -20,13 +20,12 @@ from engine.errors import (
     InvalidGeometryError,
     InvalidRequestError,
     NotCtError,
-    PatientMismatchError,
     UnreadableFileError,
 )
 from engine.files.image_file import read_ct_image, read_mask_image, write_mask, write_volume
-from engine.files.reading import check_same_patient, read_ct, read_mask
+from engine.files.reading import read_ct, read_mask
 from engine.geometry import VolumeGeometry, VoxelBox
-from engine.volume import Acquisition, CtVolume, LabelMask
+from engine.volume import CtVolume, LabelMask
 from tests.support.dicom_files import mask_contours, write_ct_series, write_segmentation, write_structure_set
 
 C, S = 0.96, 0.28
@@ -241,37 +240,6 @@ def test_dicom_masks_are_found_by_content(tmp_path: Path) -> None:
         read_mask(tmp_path / "ct", ct, "tumor")
     with pytest.raises(InvalidRequestError, match="segment number"):
         read_mask(tmp_path / "seg", ct, "tumor", label="a")
-
-
-def of(**values: str) -> CtVolume:
-    return CtVolume(HU.copy(), GEOMETRY, Acquisition(**values))  # type: ignore[arg-type]  # text fields only
-
-
-def test_different_patients_are_refused_without_naming_them() -> None:
-    with pytest.raises(PatientMismatchError) as caught:
-        check_same_patient(of(patient_id="ALICE"), of(patient_id="BOB"))
-    assert "ALICE" not in str(caught.value)
-
-
-def test_one_patient_in_one_session_needs_no_warning() -> None:
-    one = of(patient_id="A", study_instance_uid="1", patient_position="HFS", series_instance_uid="1.1")
-    other = of(patient_id="A", study_instance_uid="1", patient_position="HFS", series_instance_uid="1.2")
-    assert check_same_patient(one, other) == ()
-
-
-@pytest.mark.parametrize(
-    ("planning", "verification", "warned"),
-    [
-        ({"patient_id": "A"}, {}, "names no patient"),
-        ({"study_instance_uid": "1"}, {"study_instance_uid": "2"}, "different studies"),
-        ({"patient_position": "HFS"}, {"patient_position": "HFP"}, "HFS in the planning CT and HFP"),
-        ({"series_instance_uid": "1"}, {"series_instance_uid": "1"}, "one and the same series"),
-    ],
-)
-def test_what_differs_is_warned_of(
-    planning: dict[str, str], verification: dict[str, str], warned: str
-) -> None:
-    assert any(warned in warning for warning in check_same_patient(of(**planning), of(**verification)))
 
 
 @pytest.mark.parametrize(("header", "content"), [("ct.mhd", "ct.zraw"), ("ct.nhdr", "ct.raw.gz")])

@@ -17,6 +17,7 @@ from typer.testing import CliRunner, Result
 
 import service.commands.cli
 import service.commands.registering
+from engine import DISCLAIMER
 from engine.errors import DeadlineExceededError
 from engine.files.displacement_file import read_displacement
 from engine.files.image_file import write_mask, write_volume
@@ -25,7 +26,6 @@ from engine.geometry import VolumeGeometry, VoxelBox
 from engine.refusal import RefusalCode, RefusedError
 from engine.registration.field import DisplacementField
 from engine.volume import CtVolume, LabelMask
-from service import DISCLAIMER
 from service.commands.landmarks import COLUMNS
 from service.commands.registering import FIELD_FILE, REPORT_FILE, in_hounsfield_units
 from tests.support.dicom_files import write_ct_series

@@ -11,12 +11,12 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import service.commands.cli
+from engine import DISCLAIMER
 from engine.files.image_file import read_mask_image, write_volume
 from engine.files.reading import read_mask
 from engine.geometry import VolumeGeometry
 from engine.manifest import Channel, SegmentationSection
 from engine.volume import CtVolume
-from service import DISCLAIMER
 from tests.support.segmentation_models import threshold_network, write_bundle_folder
 
 GRID = VolumeGeometry((20, 30, 26), (2.0, 1.0, 1.0), origin_lps_mm=(-10.0, 20.0, -300.0))
