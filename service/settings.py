@@ -118,7 +118,7 @@ class Settings(BaseSettings):
         return self
 
 
-def read_settings(**given: Any) -> Settings:
+def read_settings(**arguments: Any) -> Settings:
     """Return the settings, with a typed error where they are wrong.
 
     Raises
@@ -126,11 +126,11 @@ def read_settings(**given: Any) -> Settings:
     InvalidRequestError
     """
     try:
-        return Settings(**given)
+        return Settings(**arguments)
     except ValidationError as error:
         problems = [(".".join(map(str, problem["loc"])), problem["msg"]) for problem in error.errors()]
-        told = "; ".join(f"{where} {message}".strip() for where, message in problems)
-        raise InvalidRequestError(f"settings: {told}") from None
+        listed = "; ".join(f"{setting} {message}".strip() for setting, message in problems)
+        raise InvalidRequestError(f"settings: {listed}") from None
     except ValueError as error:
         raise InvalidRequestError(f"settings: {error}") from None
 

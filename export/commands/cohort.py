@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from engine.command_line import print_json
-from export.commands.output import EXIT_CODES, export_errors_shown, in_steps, print_made, progress_shown
+from export.commands.options import EXIT_CODES, AsJson, Licence, NewBundle, Version
+from export.commands.output import export_errors_shown, in_steps, print_fit, print_made, progress_shown
 
 if TYPE_CHECKING:
     from export.cohort.runners import CohortRunner
@@ -23,21 +23,16 @@ class _ImageTypes(StrEnum):
     WAVELET_FILTERS = "wavelet_filters"
 
 
-class SignatureUse(StrEnum):
+class _SignatureUse(StrEnum):
     """What the network gets of the signature."""
 
     RADSCORE = "radscore"
     FEATURES = "features"
 
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object.")]
-NewBundle = Annotated[Path, typer.Option("--out", help="Folder of the new bundle; must not exist.")]
+_LICENCE_UNKNOWN: Final = "not stated: ask whoever fitted the model before passing it on"
 _Seed = Annotated[int, typer.Option(help="Of all folds and networks; the same seed gives the same model.")]
-Licence = Annotated[str, typer.Option(help="Under what terms the model may be used.")]
 _ModelId = Annotated[str, typer.Option("--id", help="Of the bundle, as ltp-risk.")]
-Version = Annotated[str, typer.Option("--model-version", help="Of the bundle, as 1.0.0.")]
-
-LICENCE_UNKNOWN = "not stated: ask whoever fitted the model before passing it on"
 
 
 def register(app: typer.Typer) -> None:
@@ -68,22 +63,22 @@ def fit_ltp(
     seed: _Seed = 1,
     image_types: Annotated[_ImageTypes, typer.Option(help="Of the 1316 features.")] = _ImageTypes.WAVELET_LOG,
     signature: Annotated[
-        SignatureUse, typer.Option(help="Give the network the Radscore, or the signature's features.")
-    ] = SignatureUse.RADSCORE,
-    licence: Licence = LICENCE_UNKNOWN,
+        _SignatureUse, typer.Option(help="Give the network the Radscore, or the signature's features.")
+    ] = _SignatureUse.RADSCORE,
+    licence: Licence = _LICENCE_UNKNOWN,
     model_id: _ModelId = "ltp-risk",
     model_version: Version = "1.0.0",
     json_output: AsJson = False,
 ) -> None:
     """Fit a model of local tumor progression: measure every case, then signature, network, bundle, report."""
     with export_errors_shown(as_json=json_output):
-        from engine.manifest.signature import RadiomicsSettings  # noqa: PLC0415 - heavy, as in export.commands.cli
-        from export.cohort.case_job import CohortSettings  # noqa: PLC0415
-        from export.cohort.fitting import LtpPlan  # noqa: PLC0415
-        from export.cohort.fitting import fit_ltp as fit  # noqa: PLC0415
-        from export.cohort.model_names import ModelNames  # noqa: PLC0415
+        from engine.manifest.signature import RadiomicsSettings
+        from export.cohort.case_job import CohortSettings
+        from export.cohort.fitting import LtpPlan
+        from export.cohort.fitting import fit_ltp as fit
+        from export.cohort.model_names import ModelNames
 
-        with progress_shown() as tell:
+        with progress_shown() as progress:
             made = fit(
                 cohort,
                 out,
@@ -93,14 +88,9 @@ def fit_ltp(
                 settings=CohortSettings(radiomics=RadiomicsSettings(image_types=image_types.value)),
                 plan=LtpPlan(signature_use=signature.value),
                 names=ModelNames(model_id, model_version, licence),
-                on_progress=tell,
+                on_progress=progress,
             )
-        if json_output:
-            print_json(made.described())
-            return
-        for line in made.in_words():
-            typer.echo(line)
-        print_made([made.bundle], as_json=False)
+        print_fit(made, as_json=json_output)
 
 
 def fit_survival(
@@ -111,25 +101,20 @@ def fit_survival(
     out: NewBundle,
     test: Annotated[Path | None, typer.Option(help="CSV of cases that take no part in the fit.")] = None,
     seed: _Seed = 0,
-    licence: Licence = LICENCE_UNKNOWN,
+    licence: Licence = _LICENCE_UNKNOWN,
     model_id: _ModelId = "survival",
     model_version: Version = "1.0.0",
     json_output: AsJson = False,
 ) -> None:
     """Fit a survival model to a table of numeric covariates."""
     with export_errors_shown(as_json=json_output):
-        from export.cohort.model_names import ModelNames  # noqa: PLC0415
-        from export.cohort.table_fit import fit_table  # noqa: PLC0415
+        from export.cohort.model_names import ModelNames
+        from export.cohort.table_fit import fit_table
 
         names = ModelNames(model_id, model_version, licence)
-        with progress_shown() as tell:
-            made = fit_table(table, time, event, out, test=test, seed=seed, names=names, on_progress=tell)
-        if json_output:
-            print_json(made.described())
-            return
-        for line in made.in_words():
-            typer.echo(line)
-        print_made([made.bundle], as_json=False)
+        with progress_shown() as progress:
+            made = fit_table(table, time, event, out, test=test, seed=seed, names=names, on_progress=progress)
+        print_fit(made, as_json=json_output)
 
 
 def report(
@@ -142,12 +127,12 @@ def report(
 ) -> None:
     """Write the report of a fit: one HTML page, with every figure as PNG and SVG beside it."""
     with export_errors_shown(as_json=json_output):
-        from engine.manifest import load_bundle  # noqa: PLC0415
-        from export.survival_report.fit_report import read_fit_report  # noqa: PLC0415
-        from export.survival_report.page import write_report  # noqa: PLC0415
+        from engine.manifest import load_bundle
+        from export.survival_report.fit_report import read_fit_report
+        from export.survival_report.page import write_report
 
         load_bundle(bundle)  # a report is of the very files that are served
-        folder = out or beside(bundle, "-report")
+        folder = out or _report_folder(bundle)
         print_made([write_report(read_fit_report(bundle), folder)], as_json=json_output)
 
 
@@ -160,26 +145,26 @@ def simulate_cohort(
 ) -> None:
     """Simulate a cohort with images, to try fit-ltp on: nobody in it is a patient."""
     with export_errors_shown(as_json=json_output):
-        from export.cohort.simulated_images import simulate_cohort_folder  # noqa: PLC0415
+        from export.cohort.simulated_images import simulate_cohort_folder
 
-        with progress_shown() as tell:
-            made = simulate_cohort_folder(out, cases, seed=seed, on_progress=in_steps(tell))
+        with progress_shown() as progress:
+            made = simulate_cohort_folder(out, cases, seed=seed, on_progress=in_steps(progress))
         print_made([made], as_json=json_output)
 
 
 def runner_of(processes: int, ray: str | None) -> CohortRunner:
-    """Who computes the cases."""
-    from export.cohort.runners import PoolRunner, SerialRunner  # noqa: PLC0415
+    """Return what computes the cases."""
+    from export.cohort.runners import PoolRunner, SerialRunner
 
     if ray is not None:
-        from export.cohort.ray_runner import RayRunner  # noqa: PLC0415
+        from export.cohort.ray_runner import RayRunner
 
         workers = processes if processes > 1 else os.cpu_count()
         return RayRunner(ray, workers)
     return PoolRunner(processes) if processes > 1 else SerialRunner()
 
 
-def beside(folder: Path, ending: str) -> Path:
-    """A folder of the same name with an ending, next to it."""
-    whole = folder.resolve()
-    return whole.with_name(whole.name + ending)
+def _report_folder(bundle: Path) -> Path:
+    """Return the folder for the report of a bundle, next to it."""
+    folder = bundle.resolve()
+    return folder.with_name(f"{folder.name}-report")

@@ -5,23 +5,36 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Protocol
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from engine.command_line import errors_shown, explain_exit_codes, print_json
+from engine.command_line import errors_shown, print_json
 from engine.errors import BackendError
 from engine.manifest import ParityReport
 
-EXIT_CODES: Final = explain_exit_codes(0, 1, 2, 4, 5)
-
 _ShareListener = Callable[[str, float], None]
-"""Told what is being done and a share from 0 to 1."""
+"""Called with what is being done and the share that is done, 0 to 1."""
 
 _StepListener = Callable[[str, int, int], None]
-"""Told a phase, steps done and steps in all."""
+"""Called with a phase, the steps done and the steps in all."""
+
+
+class _Fit(Protocol):
+    """What a fit found."""
+
+    @property
+    def bundle(self) -> Path:
+        """Folder of the new bundle."""
+
+    def described(self) -> dict[str, Any]:
+        """Return what ``--json`` prints."""
+
+    def in_words(self) -> list[str]:
+        """Return what a person reads, line by line."""
 
 
 @contextmanager
@@ -50,6 +63,15 @@ def print_made(paths: Iterable[Any], *, as_json: bool) -> None:
         typer.echo("\n".join(made))
 
 
+def print_fit(fit: _Fit, *, as_json: bool) -> None:
+    """Print what a fit found, and where its bundle is."""
+    if as_json:
+        print_json(fit.described())
+        return
+    typer.echo("\n".join(fit.in_words()))
+    print_made([fit.bundle], as_json=False)
+
+
 def print_parity(reports: Iterable[ParityReport]) -> None:
     """Print reports, two lines each."""
     for report in reports:
@@ -59,14 +81,14 @@ def print_parity(reports: Iterable[ParityReport]) -> None:
 
 @contextmanager
 def progress_shown() -> Iterator[_ShareListener]:
-    """Yield a listener that draws a bar on stderr, only if that is a terminal."""
+    """Yield a listener that draws a bar on stderr if that is a terminal, and nothing otherwise."""
     if not sys.stderr.isatty():
-        yield lambda _what, _share: None
+        yield lambda _task, _share: None
         return
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("starting", total=1.0)
-        yield lambda what, share: bar.update(task, description=what, completed=share)
+        yield lambda text, share: bar.update(task, description=text, completed=share)
 
 
 def in_steps(listener: _ShareListener) -> _StepListener:
@@ -75,13 +97,14 @@ def in_steps(listener: _ShareListener) -> _StepListener:
 
 
 def _judged(report: ParityReport) -> str:
-    """The figures that decided."""
-    said = f"largest difference {report.max_abs:.1e}"
-    if report.cosine_distance is not None:
-        said = f"largest cosine distance {report.cosine_distance:.1e}"
-    said += f" (tolerance {report.tolerance:.1e})"
+    """Return the figures that decided, in words."""
+    if report.cosine_distance is None:
+        text = f"largest difference {report.max_abs:.1e}"
+    else:
+        text = f"largest cosine distance {report.cosine_distance:.1e}"
+    text += f" (tolerance {report.tolerance:.1e})"
     if report.label_flips is None:
-        return said
+        return text
     return (
-        f"{said}, {report.label_flips} of {report.voxels} labels differ ({report.near_tie_flips} near ties)"
+        f"{text}, {report.label_flips} of {report.voxels} labels differ ({report.near_tie_flips} near ties)"
     )

@@ -1,8 +1,10 @@
-"""The ``coldspot`` command: parse, call, print. Everything heavy is imported when it is needed."""
+"""The ``coldspot`` command: parse, call, print; ``--help`` loads nothing of what the commands call."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,10 +14,14 @@ from engine import DISCLAIMER
 from engine.command_line import REFUSED, errors_shown, explain_exit_codes, print_json
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from service.pipeline.protocol import Pipeline
     from service.settings import Settings
 
 _EXPLANATION = explain_exit_codes(0, 1, 2, 3, 4, 5, 6, 7)
+
+_errors_shown = partial(errors_shown, prefix="coldspot")
 
 app = typer.Typer(
     help=f"Is the tumor plus its 5 mm margin covered by the ablation, and where not? {DISCLAIMER}",
@@ -26,16 +32,16 @@ app = typer.Typer(
 )
 
 _Address = Annotated[str | None, typer.Option("--server", help="host:port of a running service.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object.")]
+_AsJson = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object.")]
 _OutFolder = Annotated[
     Path | None, typer.Option("--out", help="Folder for masks, margin map, picture and assessment.json.")
 ]
-Structure = Annotated[
+_Structure = Annotated[
     str, typer.Option(help="Which one, if there are several: label, segment number, ROI name.")
 ]
 
 
-class Sex(StrEnum):
+class _Sex(StrEnum):
     """Sex, as the risk model takes it."""
 
     FEMALE = "f"
@@ -54,9 +60,9 @@ def assess(
     ] = None,
     zone: Annotated[Path | None, typer.Option(help="Ablation zone on the verification CT; likewise.")] = None,
     core: Annotated[Path | None, typer.Option(help="Dense core of the zone.")] = None,
-    tumor_structure: Structure = "",
-    zone_structure: Structure = "",
-    core_structure: Structure = "",
+    tumor_structure: _Structure = "",
+    zone_structure: _Structure = "",
+    core_structure: _Structure = "",
     target: Annotated[
         str | None,
         typer.Option(
@@ -64,25 +70,21 @@ def assess(
             metavar="X,Y,Z",
         ),
     ] = None,
-    sex: Annotated[Sex | None, typer.Option(help="For the risk model.")] = None,
+    sex: Annotated[_Sex | None, typer.Option(help="For the risk model.")] = None,
     fibrinogen: Annotated[float | None, typer.Option(help="Before the ablation, g/L.")] = None,
     if_complete: Annotated[
         bool, typer.Option("--if-complete", help="Add the risk associated with complete coverage.")
     ] = False,
-    json_output: AsJson = False,
+    json_output: _AsJson = False,
     out: _OutFolder = None,
 ) -> None:
     """Measure coverage and margin of one ablation; without --server on a service of its own."""
-    with errors_shown(as_json=json_output, prefix="coldspot"):
-        from service.client.procedure_call import (  # noqa: PLC0415 - keeps `coldspot --help` quick
-            MaskSource,
-            Procedure,
-            assess_procedure,
-            connected,
-            fetch_all,
-        )
-        from service.commands.terminal import progress_on_terminal  # noqa: PLC0415
-        from service.record.report import assessment_json  # noqa: PLC0415
+    with _errors_shown(as_json=json_output):
+        from service.client.procedure_call import MaskSource, Procedure
+        from service.commands.assessing import run_assessment
+        from service.commands.coordinates import parse_point
+        from service.commands.terminal import progress_on_terminal, summary_table
+        from service.record.report import assessment_json
 
         procedure = Procedure(
             planning=planning,
@@ -90,18 +92,16 @@ def assess(
             tumor=MaskSource(tumor, tumor_structure) if tumor else None,
             zone=MaskSource(zone, zone_structure) if zone else None,
             core=MaskSource(core, core_structure) if core else None,
-            target_lps_mm=_parse_point(target) if target else None,
+            target_lps_mm=parse_point(target, "target") if target else None,
             sex=sex.value if sex else "",
             fibrinogen_g_per_l=fibrinogen,
             include_risk_if_complete=if_complete,
         )
-        with progress_on_terminal() as tell, connected(server, make_pipeline) as client:
-            final = assess_procedure(client, procedure, tell)
-            if out is not None:
-                tell("fetching the pictures")
-                fetch_all(client, final, out)
-        _show_assessment(assessment_json(final), json_output)
-        if final.HasField("refusal"):
+        with progress_on_terminal() as progress:
+            final, _ = run_assessment(server, procedure, out, make_pipeline, progress)
+        report = assessment_json(final)
+        _print_report(report, summary_table, as_json=json_output)
+        if report["refusal"] is not None:
             raise SystemExit(REFUSED)
 
 
@@ -116,20 +116,20 @@ def serve(
     ] = None,
 ) -> None:
     """Run the service until SIGTERM; COLDSPOT_… variables and COLDSPOT_CONFIG (TOML) set the rest."""
-    with errors_shown(as_json=False, prefix="coldspot"):
-        from service import server  # noqa: PLC0415
-        from service.logging import configure_logging  # noqa: PLC0415
-        from service.settings import read_settings  # noqa: PLC0415
+    with _errors_shown(as_json=False):
+        from service import server
+        from service.logging import configure_logging
+        from service.settings import read_settings
 
         configure_logging()
-        given = {
+        options = {
             "host": host,
             "port": port,
             "state_dir": state_dir,
             "metrics_port": metrics_port,
             "allow_insecure": allow_insecure,
         }
-        settings = read_settings(**{name: value for name, value in given.items() if value is not None})
+        settings = read_settings(**{name: value for name, value in options.items() if value is not None})
         server.serve(
             settings,
             make_pipeline(settings),
@@ -141,22 +141,22 @@ def serve(
 def demo(
     server: _Address = None,
     seed: Annotated[int, typer.Option(help="Which phantom.")] = 0,
-    json_output: AsJson = False,
+    json_output: _AsJson = False,
     out: Annotated[Path, typer.Option(help="Folder for the picture and the other files.")] = Path(
         "coldspot-demo"
     ),
 ) -> None:
     """Send a phantom of known truth through the real client and service; print true against measured."""
-    with errors_shown(as_json=json_output, prefix="coldspot"):
-        from service.commands.demo import run_demo  # noqa: PLC0415
-        from service.commands.terminal import comparison_table, progress_on_terminal  # noqa: PLC0415
+    with _errors_shown(as_json=json_output):
+        from service.commands.demo import run_demo
+        from service.commands.terminal import comparison_table, print_table, progress_on_terminal
 
-        with progress_on_terminal() as tell:
-            outcome = run_demo(server, seed, out, make_pipeline, tell)
+        with progress_on_terminal() as progress:
+            outcome = run_demo(server, seed, out, make_pipeline, progress)
         if json_output:
             print_json({"truth": outcome.truth, "measured": outcome.measured})
         else:
-            _print_rich(comparison_table(outcome.truth, outcome.measured))
+            print_table(comparison_table(outcome.truth, outcome.measured))
             for path in outcome.files:
                 typer.echo(str(path))
 
@@ -169,19 +169,19 @@ def register(
     out: Annotated[Path, typer.Option(help="Folder for displacement.nii.gz and registration.json.")],
     fixed_zone: Annotated[Path | None, typer.Option(help="Ablation zone on the fixed CT.")] = None,
     moving_tumor: Annotated[Path | None, typer.Option(help="Tumor mask on the moving CT.")] = None,
-    fixed_zone_structure: Structure = "",
-    moving_tumor_structure: Structure = "",
+    fixed_zone_structure: _Structure = "",
+    moving_tumor_structure: _Structure = "",
     landmarks: Annotated[
         Path | None, typer.Option(help="CSV of pairs, LPS mm; for scoring alone.", metavar="CSV")
     ] = None,
     deadline_s: Annotated[float | None, typer.Option(help="Seconds for the registration itself.")] = None,
-    json_output: AsJson = False,
+    json_output: _AsJson = False,
 ) -> None:
     """Register two CTs in this process: a fixed point p lies at p + d(p) in the moving CT."""
-    with errors_shown(as_json=json_output, prefix="coldspot"):
-        from service.commands.registering import RegistrationRequest, register_files  # noqa: PLC0415
-        from service.commands.registration_report import registration_table  # noqa: PLC0415
-        from service.commands.terminal import progress_on_terminal  # noqa: PLC0415
+    with _errors_shown(as_json=json_output):
+        from service.commands.registering import RegistrationRequest, register_files
+        from service.commands.registration_report import registration_table
+        from service.commands.terminal import progress_on_terminal
 
         request = RegistrationRequest(
             fixed=fixed,
@@ -194,12 +194,9 @@ def register(
             moving_tumor_structure=moving_tumor_structure,
             deadline_s=deadline_s,
         )
-        with progress_on_terminal() as tell:
-            report = register_files(request, tell)
-        if json_output:
-            print_json(report)
-        else:
-            _print_rich(registration_table(report))
+        with progress_on_terminal() as progress:
+            report = register_files(request, progress)
+        _print_report(report, registration_table, as_json=json_output)
         if report["refusal"] is not None:
             raise SystemExit(REFUSED)
 
@@ -224,53 +221,56 @@ def segment(
     mirror: Annotated[
         bool, typer.Option("--mirror", help="Average over mirrored patches, up to 8 times the work.")
     ] = False,
-    json_output: AsJson = False,
+    json_output: _AsJson = False,
 ) -> None:
     """Segment a CT with an nnU-Net in this process; labels go to a NIfTI file."""
-    with errors_shown(as_json=json_output, prefix="coldspot"):
-        from service.commands.segmenting import (  # noqa: PLC0415
+    with _errors_shown(as_json=json_output):
+        from service.commands.segmenting import (
             SegmentationRequest,
             segment_file,
             segmentation_table,
         )
-        from service.commands.terminal import progress_on_terminal  # noqa: PLC0415
+        from service.commands.terminal import progress_on_terminal
 
         request = SegmentationRequest(model, image, out, region, backend, precision, mirror)
-        with progress_on_terminal() as tell:
-            report = segment_file(request, tell)
-        if json_output:
-            print_json(report)
-        else:
-            _print_rich(segmentation_table(report))
+        with progress_on_terminal() as progress:
+            report = segment_file(request, progress)
+        _print_report(report, segmentation_table, as_json=json_output)
 
 
 @app.command(epilog=_EXPLANATION)
-def info(server: _Address = None, json_output: AsJson = False) -> None:
+def info(server: _Address = None, json_output: _AsJson = False) -> None:
     """Say what is installed here, or what a running service is."""
-    with errors_shown(as_json=json_output, prefix="coldspot"):
-        from service.commands.information import describe_here, describe_service, readable  # noqa: PLC0415
-        from service.settings import read_settings  # noqa: PLC0415
+    with _errors_shown(as_json=json_output):
+        from service.commands.information import describe_here, describe_service, in_lines
+        from service.settings import read_settings
 
         described = describe_service(server) if server else describe_here(read_settings(), make_pipeline)
-        _show_described(described if json_output else readable(described), json_output)
+        if json_output:
+            print_json(described)
+        else:
+            typer.echo("\n".join(in_lines(described)))
 
 
 @app.command(epilog=_EXPLANATION)
-def selftest(json_output: AsJson = False) -> None:
+def selftest(json_output: _AsJson = False) -> None:
     """Measure a phantom of known truth in this process; exit code 7 if it is measured wrongly."""
-    with errors_shown(as_json=json_output, prefix="coldspot"):
-        from service.settings import read_settings  # noqa: PLC0415
+    with _errors_shown(as_json=json_output):
+        from service.settings import read_settings
 
         make_pipeline(read_settings()).self_test()
-        _show_described({"self_test": "passed"}, json_output)
+        if json_output:
+            print_json({"self_test": "passed"})
+        else:
+            typer.echo("self test: passed")
 
 
 @app.command(epilog=_EXPLANATION)
 def healthcheck(server: Annotated[str, typer.Option(help="host:port")] = "127.0.0.1:50051") -> None:
     """Exit with 0 if a service is ready to measure."""
-    with errors_shown(as_json=False, prefix="coldspot"):
-        from engine.errors import ServiceUnavailableError  # noqa: PLC0415
-        from service.client.client import ColdspotClient  # noqa: PLC0415
+    with _errors_shown(as_json=False):
+        from engine.errors import ServiceUnavailableError
+        from service.client.client import ColdspotClient
 
         with ColdspotClient(server) as client:
             if not client.is_serving():
@@ -280,46 +280,21 @@ def healthcheck(server: Annotated[str, typer.Option(help="host:port")] = "127.0.
 
 def make_pipeline(settings: Settings) -> Pipeline:
     """Return the engine; tests put a stand-in here."""
-    from service.pipeline.first_boot import BootingPipeline  # noqa: PLC0415
+    from service.pipeline.first_boot import BootingPipeline
 
     return BootingPipeline(settings)
 
 
-def _parse_point(text: str) -> tuple[float, float, float]:
-    """Return the position that ``X,Y,Z`` says."""
-    from engine.errors import InvalidRequestError  # noqa: PLC0415
-
-    try:
-        x, y, z = (float(part) for part in text.split(","))
-    except ValueError:
-        raise InvalidRequestError(f"--target is X,Y,Z in LPS mm, not {text!r}", "target") from None
-    return x, y, z
-
-
-def _print_rich(content: Any) -> None:
-    """Print something readable on stdout."""
-    from rich.console import Console  # noqa: PLC0415
-
-    Console().print(content)
-
-
-def _show_assessment(report: dict[str, Any], as_json: bool) -> None:
-    """Print an assessment for a program or for a person."""
+def _print_report(
+    report: dict[str, Any], table_of: Callable[[dict[str, Any]], Table], *, as_json: bool
+) -> None:
+    """Print a report for a program or for a person."""
     if as_json:
         print_json(report)
         return
-    from service.commands.terminal import summary_table  # noqa: PLC0415
+    from service.commands.terminal import print_table
 
-    _print_rich(summary_table(report))
-
-
-def _show_described(described: dict[str, Any], as_json: bool) -> None:
-    """Print a few facts for a program or for a person."""
-    if as_json:
-        print_json(described)
-        return
-    for name, value in described.items():
-        typer.echo(f"{name.replace('_', ' ')}: {', '.join(value) if isinstance(value, list) else value}")
+    print_table(table_of(report))
 
 
 def main() -> None:

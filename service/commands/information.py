@@ -1,9 +1,9 @@
-"""What ``coldspot info`` says."""
+"""``coldspot info``: what is installed here, or what a running service is."""
 
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -17,31 +17,31 @@ if TYPE_CHECKING:
 
 
 def describe_service(address: str) -> dict[str, Any]:
-    """Return what a running service says of itself."""
+    """Return what a running service reports about itself."""
     with ColdspotClient(address) as client:
-        told = client.info()
+        server = client.info()
         return {
-            "version": told.version,
+            "version": server.version,
             "serving": client.is_serving(),
-            "kernels": told.kernels,
-            "inference_backend": told.inference_backend,
-            "models": list(told.models),
-            "max_series_bytes": told.max_series_bytes,
-            "max_admitted": told.max_admitted,
-            "disclaimer": told.disclaimer,
+            "kernels": server.kernels,
+            "inference_backend": server.inference_backend,
+            "models": list(server.models),
+            "max_series_bytes": server.max_series_bytes,
+            "max_admitted": server.max_admitted,
+            "disclaimer": server.disclaimer,
         }
 
 
 def describe_here(settings: Settings, make_pipeline: Callable[[Settings], Pipeline]) -> dict[str, Any]:
     """Return what is installed on this machine."""
-    described = make_pipeline(settings).describe()
+    pipeline = make_pipeline(settings).describe()
     return {
         "version": __version__,
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",
-        "kernels": described.kernels,
-        "inference_backend": described.inference_backend,
-        "models": [f"{model.name} {model.version}" for model in described.models],
+        "kernels": pipeline.kernels,
+        "inference_backend": pipeline.inference_backend,
+        "models": [f"{model.name} {model.version}" for model in pipeline.models],
         "models_dir": str(settings.models_dir),
         "state_dir": str(settings.state_dir),
         "backends": [asdict(status) for status in available_backends()],
@@ -49,12 +49,16 @@ def describe_here(settings: Settings, make_pipeline: Callable[[Settings], Pipeli
     }
 
 
-def readable(described: dict[str, Any]) -> dict[str, Any]:
-    """Return the same for a person: a line of text for each backend."""
-    told = {**described, "models": described["models"] or "none"}
-    if "backends" in told:
-        told["backends"] = "".join(_backend_line(**status) for status in told["backends"])
-    return told
+def in_lines(described: dict[str, Any]) -> Iterator[str]:
+    """Yield what a person reads: a line for each fact, and one for each backend."""
+    for name, value in described.items():
+        if name == "backends":
+            text = "".join(_backend_line(**status) for status in value)
+        elif isinstance(value, list):
+            text = ", ".join(value) or "none"
+        else:
+            text = value
+        yield f"{name.replace('_', ' ')}: {text}"
 
 
 def _backend_line(*, name: str, available: bool, version: str, reason: str, executed: str) -> str:

@@ -18,6 +18,7 @@ from engine.files.reading import read_ct
 from engine.manifest import Precision
 from engine.segmentation import Box, Segmentation, Segmenter, open_segmenter
 from engine.volume import CtVolume
+from service.commands.coordinates import parse_numbers
 from service.commands.terminal import NOT_GIVEN, number
 
 PRECISIONS: Final[tuple[Precision, ...]] = get_args(Precision)
@@ -94,22 +95,17 @@ def segment_file(request: SegmentationRequest, tell: Callable[[str], None]) -> d
 
 
 def _parse_region(text: str) -> Box:
-    """Return the box that ``x,y,z,half_width`` or two corners describe.
+    """Return the box that ``X,Y,Z,HALF_WIDTH`` or two corners describe.
 
     Raises
     ------
     InvalidRequestError
     """
-    try:
-        values = [float(part) for part in text.split(",")]
-    except ValueError:
-        values = []
-    if len(values) == 4 and values[3] > 0:
-        x, y, z, half_width_mm = values
-        return Box.around((x, y, z), half_width_mm)
-    if len(values) == 6:
-        low, high = values[:3], values[3:]
-        return Box((low[0], low[1], low[2]), (high[0], high[1], high[2]))
+    match parse_numbers(text):
+        case [x, y, z, half_width_mm] if half_width_mm > 0:
+            return Box.around((x, y, z), half_width_mm)
+        case [x0, y0, z0, x1, y1, z1]:
+            return Box((x0, y0, z0), (x1, y1, z1))
     raise InvalidRequestError(
         f"--region is X,Y,Z,HALF_WIDTH or X,Y,Z,X,Y,Z (two corners, low before high) in LPS mm, not {text!r}",
         "region",

@@ -25,6 +25,11 @@ def progress_on_terminal() -> Iterator[Callable[[str], None]]:
         yield status.update
 
 
+def print_table(table: Table) -> None:
+    """Print a table on stdout."""
+    Console().print(table)
+
+
 def summary_table(report: dict[str, Any]) -> Table:
     """Return the readable summary of one assessment.
 

@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ import structlog
 from typer.testing import CliRunner, Result
 
 import service.commands.cli
+import service.commands.demo
 from engine.errors import BackendError, ColdspotError, ManifestError, SelfTestError
 from engine.files.image_file import write_mask, write_volume
 from engine.runtime.backends import EXECUTED_ON_A_DEVICE, NEEDS_A_DEVICE
@@ -230,9 +230,7 @@ def test_demo_prints_truth_beside_measured(
         def __init__(self) -> None:
             self.truth = truth
 
-    fake: Any = type(sys)("engine.phantoms")
-    fake.make_procedure = lambda _seed, **_chosen: Phantom()
-    monkeypatch.setitem(sys.modules, "engine.phantoms", fake)
+    monkeypatch.setattr(service.commands.demo, "make_procedure", lambda _seed, **_chosen: Phantom())
     result = run("demo", "--json", "--out", str(tmp_path / "out"))
     assert result.exit_code == 0, result.output
     told = json.loads(result.stdout)

@@ -1,0 +1,211 @@
+"""The commands that make a bundle from trained weights, and those that train the demo models."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from export.commands.options import (
+    EXIT_CODES,
+    AsJson,
+    Images,
+    Licence,
+    Masks,
+    NewBundle,
+    Version,
+    paired_with_masks,
+)
+from export.commands.output import export_errors_shown, in_steps, print_made, progress_shown
+
+
+class _Recipe(StrEnum):
+    """How patches for FM-LCT are normalized."""
+
+    ZSCORE_PATCH = "zscore_patch"
+    HU = "hu_-1024_3072"
+    WINDOW = "window_-450_1500"
+
+
+class _ExportPrecision(StrEnum):
+    """Variants that an export can write."""
+
+    FP32 = "fp32"
+    FP16_MIXED = "fp16_mixed"
+
+
+class _Purpose(StrEnum):
+    """What the labels of a segmentation model are at the bedside."""
+
+    TUMOR = "tumor"
+    ABLATION_ZONE = "ablation_zone"
+    OTHER = "other"
+
+
+class _DemoStructure(StrEnum):
+    """What a demo segmenter finds."""
+
+    ZONE = "zone"
+    TUMOR = "tumor"
+
+
+_LICENCE_UNKNOWN: Final = "not stated: ask whoever trained the model before passing it on"
+_Provenance = Annotated[str, typer.Option(help="Where the weights come from.")]
+_ExportPrecisions = Annotated[
+    list[_ExportPrecision] | None, typer.Option("--precision", help="Variants; all by default, fp32 always.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module to ``coldspot-export``."""
+    app.command("nnunet", epilog=EXIT_CODES)(nnunet)
+    app.command("fm-lct", epilog=EXIT_CODES)(fm_lct)
+    app.command("deepsurv", epilog=EXIT_CODES)(deepsurv)
+    # Its name in the provenance of the bundle that ships.
+    app.command("demo-risk", epilog=EXIT_CODES, hidden=True)(deepsurv)
+    app.command("train-demo", epilog=EXIT_CODES)(train_demo)
+
+
+def nnunet(
+    folder: Annotated[Path, typer.Argument(help="Trained model, nnU-Net v1 or v2: folder or zip.")],
+    *,
+    out: NewBundle,
+    licence: Licence = _LICENCE_UNKNOWN,
+    provenance: _Provenance = "",
+    purpose: Annotated[_Purpose, typer.Option(help="What the labels are at the bedside.")] = _Purpose.OTHER,
+    label: Annotated[
+        list[str] | None, typer.Option(help="Name of a label, as 1=zone.", metavar="NUMBER=NAME")
+    ] = None,
+    configuration: Annotated[str | None, typer.Option(help="3d_fullres, or stage0 of version 1.")] = None,
+    fold: Annotated[list[str] | None, typer.Option(help="Folds of the ensemble; all by default.")] = None,
+    checkpoint: Annotated[str | None, typer.Option(help="File name inside each fold.")] = None,
+    precision: _ExportPrecisions = None,
+    image: Images = None,
+    model_id: Annotated[str | None, typer.Option("--id", help="Of the bundle, as lung-tumor.")] = None,
+    model_version: Version = "1.0.0",
+    json_output: AsJson = False,
+) -> None:
+    """Export a trained nnU-Net: networks, preprocessing and labels, compared with PyTorch."""
+    with export_errors_shown(as_json=json_output):
+        from export.nnunet.bundle import export_nnunet
+
+        names = _parse_labels(label or [])
+        with progress_shown() as progress:
+            written = export_nnunet(
+                folder,
+                out,
+                licence=licence,
+                provenance=provenance or f"exported from {folder.name}",
+                configuration=configuration,
+                folds=fold,
+                checkpoint=checkpoint,
+                purpose=purpose.value,
+                label_names=names,
+                precisions=[choice.value for choice in precision or _ExportPrecision],
+                images=image or (),
+                model_id=model_id,
+                version=model_version,
+                on_progress=progress,
+            )
+        print_made([written], as_json=json_output)
+
+
+def fm_lct(
+    checkpoint: Annotated[Path, typer.Argument(help="lung_CT_checkpoint.pth.tar.")],
+    *,
+    out: NewBundle,
+    recipe: Annotated[
+        _Recipe,
+        typer.Option(
+            help="Normalization; published programs differ, this one calls itself the pre-training's."
+        ),
+    ] = _Recipe.HU,
+    roi_only: Annotated[bool, typer.Option("--roi-only", help="Blank tissue outside the mask.")] = False,
+    licence: Licence | None = None,
+    provenance: _Provenance = "",
+    precision: _ExportPrecisions = None,
+    image: Images = None,
+    mask: Masks = None,
+    model_version: Version = "1.0.0",
+    json_output: AsJson = False,
+) -> None:
+    """Export FM-LCT: 768 features of a lesion; refused unless every weight of the encoder is there."""
+    with export_errors_shown(as_json=json_output):
+        from export.fm_lct.bundle import LICENCE, export_fm_lct
+
+        lesions = paired_with_masks(image or [], mask or [])
+        with progress_shown() as progress:
+            written = export_fm_lct(
+                checkpoint,
+                out,
+                recipe=recipe.value,
+                roi_only=roi_only,
+                precisions=[choice.value for choice in precision or _ExportPrecision],
+                licence=licence or LICENCE,
+                provenance=provenance,
+                lesions=lesions,
+                version=model_version,
+                on_progress=progress,
+            )
+        print_made([written], as_json=json_output)
+
+
+def deepsurv(
+    out: Annotated[Path, typer.Option("--out", help="Models folder; gets deepsurv-demo/1.0.0/.")],
+    json_output: AsJson = False,
+) -> None:
+    """Fit the demo risk model on a simulated cohort: network, scaler and Breslow table as a bundle."""
+    with export_errors_shown(as_json=json_output):
+        from export.risk_model.demo import export_demo_risk
+
+        print_made([export_demo_risk(out).folder], as_json=json_output)
+
+
+def train_demo(
+    out: Annotated[Path, typer.Option("--out", help="Folder of bundles.")] = Path("models"),
+    work: Annotated[
+        Path, typer.Option("--work", help="Patches and checkpoints; a stopped run goes on from there.")
+    ] = Path("demo-training"),
+    which: Annotated[
+        list[_DemoStructure] | None, typer.Option("--which", help="One of the two; both if left out.")
+    ] = None,
+    real_ct: Annotated[
+        Path | None,
+        typer.Option(
+            "--real-ct",
+            help="Folder of public CTs to paint into and of ablation cases to evaluate on (see docs/export.md).",
+            exists=True,
+            file_okay=False,
+        ),
+    ] = None,
+    json_output: AsJson = False,
+) -> None:
+    """Train the demo segmenters on painted scenes: tumor on the planning CT, zone on the verification CT."""
+    with export_errors_shown(as_json=json_output), progress_shown() as progress:
+        from export.demo_segmenters import TASKS
+        from export.demo_segmenters import train_demo as train
+
+        wanted = {choice.value for choice in which or _DemoStructure}
+        made = train(
+            out,
+            work=work,
+            which=[name for name in TASKS if name in wanted],
+            real_ct=real_ct,
+            on_progress=in_steps(progress),
+        )
+        print_made(made, as_json=json_output)
+
+
+def _parse_labels(pairs: list[str]) -> dict[int, str]:
+    """Return what ``NUMBER=NAME`` says, by number."""
+    from engine.errors import InvalidRequestError
+
+    names: dict[int, str] = {}
+    for pair in pairs:
+        number, _, name = pair.partition("=")
+        if not number.isdecimal() or not name:
+            raise InvalidRequestError(f"--label is NUMBER=NAME, not {pair!r}", "label")
+        names[int(number)] = name
+    return names
