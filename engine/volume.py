@@ -134,6 +134,15 @@ class LabelMask:
             raise EmptyMaskError(f"the {self.name} mask has no voxel")
         return box
 
+    def tight(self, pad_voxels: int = 0) -> LabelMask:
+        """The part of the grid that the mask needs, with so many empty voxels around it where there are any.
+
+        Raises
+        ------
+        EmptyMaskError
+        """
+        return self.crop(self.bounding_box().padded(pad_voxels).clipped(self.geometry.shape_zyx))
+
     def crop(self, box: VoxelBox) -> LabelMask:
         """A copy of the part in a box."""
         return LabelMask(self.voxels[box.slices].copy(), self.geometry.crop(box), self.name)

@@ -32,7 +32,9 @@ from benchmarks.calibration.cases import (
     real_material,
 )
 from benchmarks.calibration.results import RESULTS, Row, append_result, read_results
-from engine.assessment.verification import AblationAssessment, assess_ablation, prepare_planning
+from engine.assessment.outcome import AblationAssessment
+from engine.assessment.planning import prepare_planning
+from engine.assessment.verification import assess_ablation
 from engine.errors import ColdspotError
 from engine.geometry import apply_affine
 from engine.phantoms.procedure import PhantomProcedure

@@ -30,7 +30,9 @@ from benchmarks.kernels.timing import bandwidth
 from benchmarks.machine import machine
 from benchmarks.segmentation.standard_bundle import risk_with_signature
 from benchmarks.threads import THREADS
-from engine.assessment.verification import ClinicalInputs, assess_ablation, prepare_planning
+from engine.assessment.planning import prepare_planning
+from engine.assessment.verification import assess_ablation
+from engine.risk.clinical_inputs import ClinicalInputs
 from engine.risk.model import SurvivalModel
 from engine.stages import SilentListener, Stage
 

@@ -15,11 +15,13 @@ from uuid import uuid4
 import numpy as np
 
 from benchmarks.segmentation.standard_bundle import RISK
-from engine.assessment.verification import ClinicalInputs, assess_ablation, prepare_planning
+from engine.assessment.planning import prepare_planning
+from engine.assessment.verification import assess_ablation
 from engine.files.reading import read_ct, read_mask
 from engine.manifest import SegmentationSection
 from engine.model_identity import ModelIdentity
 from engine.phantoms import make_procedure
+from engine.risk.clinical_inputs import ClinicalInputs
 from engine.risk.model import SurvivalModel
 from engine.segmentation import Box, Segmentation, Segmenter
 from engine.segmentation.sliding_window import ProgressListener

@@ -11,7 +11,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from engine.assessment.verification import AssessmentSettings, assess_ablation, prepare_planning
+from engine.assessment.planning import AssessmentSettings, prepare_planning
+from engine.assessment.verification import assess_ablation
 from engine.errors import ColdspotError
 from engine.kernels.backend import KernelBackend, resident
 from engine.manifest import load_bundle

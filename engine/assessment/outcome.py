@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,14 +13,6 @@ from engine.geometry import VolumeGeometry
 from engine.radiomics.radscore import Radscore
 from engine.refusal import Refusal
 from engine.risk.model import SurvivalRisk
-
-
-@dataclass(frozen=True)
-class ClinicalInputs:
-    """Inputs of the risk model that do not come from the CT; absent ones widen its band."""
-
-    sex: Literal["f", "m"] | None = None
-    fibrinogen_g_per_l: float | None = None
 
 
 @dataclass(frozen=True, eq=False)

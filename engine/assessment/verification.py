@@ -1,7 +1,8 @@
 """The clinical workflow: prepare the planning CT, then assess a verification CT.
 
-Read top to bottom it is what happens in the room. Everything that needs only the planning CT is done in
-:func:`prepare_planning`, before the verification CT arrives; :func:`assess_ablation` is the critical path.
+Read top to bottom it is what happens in the room. Everything that needs only the planning CT is done before the
+verification CT arrives, in :func:`engine.assessment.planning.prepare_planning`; :func:`assess_ablation` is the
+critical path.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from dataclasses import replace
 import numpy as np
 
 from engine.arrays import Float64Array
-from engine.assessment.outcome import AblationAssessment, AssessmentMaps, ClinicalInputs, maps_of
-from engine.assessment.planning import AssessmentSettings, PreparedPlanning, prepare_planning, require_thin
+from engine.assessment.outcome import AblationAssessment, maps_of
+from engine.assessment.planning import AssessmentSettings, PreparedPlanning, require_thin
 from engine.assessment.same_patient import check_same_patient
 from engine.assessment.wording import (
     contours_to_check,
@@ -34,7 +35,6 @@ from engine.findings import (
     NO_CONTOUR,
     SUPPLIED,
     AlignmentFinding,
-    ColdSpot,
     ContourOrigin,
     CoverageFinding,
     LesionFinding,
@@ -46,6 +46,7 @@ from engine.radiomics.radscore import Radscore
 from engine.refusal import Refusal, RefusalCode, RefusedError
 from engine.registration.comparison import PlanningSide
 from engine.registration.register import Registration, align_rigidly, refine, translate
+from engine.risk.clinical_inputs import ClinicalInputs
 from engine.risk.model import SurvivalModel, SurvivalRisk
 from engine.risk.signature import radscore_for, risk_of, signature_of
 from engine.stages import Stage, StageClock, StageListener
@@ -53,23 +54,6 @@ from engine.structures.model_contour import StructureSegmenter
 from engine.structures.surface import StructureSurface
 from engine.structures.zone_search import REACH_MM
 from engine.volume import CtVolume, LabelMask
-
-__all__ = [
-    "AblationAssessment",
-    "AlignmentFinding",
-    "AssessmentMaps",
-    "AssessmentSettings",
-    "ClinicalInputs",
-    "ColdSpot",
-    "CoverageFinding",
-    "LesionFinding",
-    "MarginFinding",
-    "PreparedPlanning",
-    "Refusal",
-    "SurvivalRisk",
-    "assess_ablation",
-    "prepare_planning",
-]
 
 
 def assess_ablation(

@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 
 from engine.arrays import Float32Array, Float64Array
 from engine.phantoms.crossings import distance_to_samples
-from engine.structures.surface import SURFACE_LEVEL, occupancy, tight_crop
+from engine.structures.surface import SURFACE_LEVEL, SURFACE_PAD_VOXELS, occupancy
 from engine.volume import LabelMask
 
 _LOG_VOLUME_ML: Final = (-0.32, 1.18)
@@ -189,7 +189,7 @@ class SmoothedMask:
 
     @cached_property
     def _lattice(self) -> _DistanceLattice:
-        cropped = tight_crop(self.mask)
+        cropped = self.mask.tight(SURFACE_PAD_VOXELS)
         field = occupancy(cropped)
         surface = cKDTree(_surface_points(field, cropped))
 

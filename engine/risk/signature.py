@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from engine.assessment.outcome import ClinicalInputs
 from engine.errors import ManifestError, RadiomicsError
 from engine.manifest import SurvivalSection
 from engine.manifest.signature import SignatureSection
 from engine.radiomics.extractor import require_extractor
 from engine.radiomics.radscore import Radscore, zone_radscore
+from engine.risk.clinical_inputs import ClinicalInputs
 from engine.risk.model import SurvivalModel, SurvivalRisk
 from engine.volume import CtVolume, LabelMask
 

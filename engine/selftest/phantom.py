@@ -15,12 +15,9 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from engine.arrays import Float64Array
-from engine.assessment.verification import (
-    AblationAssessment,
-    AssessmentSettings,
-    assess_ablation,
-    prepare_planning,
-)
+from engine.assessment.outcome import AblationAssessment
+from engine.assessment.planning import AssessmentSettings, prepare_planning
+from engine.assessment.verification import assess_ablation
 from engine.errors import SelfTestError
 from engine.geometry import VolumeGeometry
 from engine.kernels.backend import KernelBackend

@@ -15,7 +15,6 @@ from engine.errors import InvalidRequestError
 from engine.findings import ContourOrigin, LesionFinding
 from engine.geometry import Vector3, VolumeGeometry
 from engine.kernels.components import find_components
-from engine.structures.surface import tight_crop
 from engine.volume import CtVolume, LabelMask
 
 MASK_REACH_MM: Final = 20.0
@@ -71,7 +70,7 @@ def choose_lesion(tumor: LabelMask, target_lps_mm: Vector3 | None) -> tuple[Labe
 
 def describe_lesion(tumor: LabelMask, origin: ContourOrigin) -> LesionFinding:
     """Volume, centroid and longest diameter of a tumor mask."""
-    crop = tight_crop(tumor, pad_voxels=0)
+    crop = tumor.tight()
     center = crop.geometry.to_lps(np.array(ndimage.center_of_mass(crop.voxels)))
     return LesionFinding(
         volume_ml=tumor.volume_ml,
@@ -85,7 +84,7 @@ def describe_lesion(tumor: LabelMask, origin: ContourOrigin) -> LesionFinding:
 def longest_diameter_mm(mask: LabelMask) -> float:
     """Greatest distance between two corners of marked voxels, mm."""
     corners = np.array(list(np.ndindex(2, 2, 2))) - 0.5
-    marked = tight_crop(mask, pad_voxels=0).voxels
+    marked = mask.tight().voxels
     edge = marked & ~ndimage.binary_erosion(marked)
     points = (np.argwhere(edge)[:, None, :] + corners[None]).reshape(-1, 3) * np.array(
         mask.geometry.spacing_zyx_mm

@@ -24,6 +24,9 @@ from engine.volume import LabelMask
 SURFACE_LEVEL: Final = 0.5
 """The occupancy at which the surface lies."""
 
+SURFACE_PAD_VOXELS: Final = 4
+"""Empty voxels around a mask that its surface needs."""
+
 _SMOOTHING_VOXELS: Final = ((0.0, 0.8), (3.5, 1.4), (4.8, 1.85), (10.0, 2.6))
 """Equivalent radius (voxels) of a structure from which each standard deviation of the smoothing is used; wider
 ones would show in the curvature. The widest holds wherever the voxels allow it, finer ones elsewhere. On 100
@@ -83,7 +86,7 @@ class StructureSurface:
     @cached_property
     def crop(self) -> LabelMask:
         """The part of the mask's grid that the surface needs."""
-        return tight_crop(self.mask)
+        return self.mask.tight(SURFACE_PAD_VOXELS)
 
     @property
     def box(self) -> VoxelBox:
@@ -135,11 +138,6 @@ def occupancy(mask: LabelMask) -> npt.NDArray[np.float32]:
         least = _LEAST_DEPTH_VOXELS / _DEPTH_RANGE_VOXELS
     decision = np.clip(np.where(mask.voxels, depth, -depth), least, 1.0)
     return (SURFACE_LEVEL * (1.0 + np.where(mask.voxels, decision, -decision))).astype(np.float32)
-
-
-def tight_crop(mask: LabelMask, pad_voxels: int = 4) -> LabelMask:
-    """The mask on the part of its grid that it needs, with empty voxels around it where there are any."""
-    return mask.crop(mask.bounding_box().padded(pad_voxels).clipped(mask.geometry.shape_zyx))
 
 
 def _smoothest_depth(voxels: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:

@@ -8,12 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.assessment.verification import (
-    AblationAssessment,
-    PreparedPlanning,
-    assess_ablation,
-    prepare_planning,
-)
+from engine.assessment.outcome import AblationAssessment
+from engine.assessment.planning import PreparedPlanning, prepare_planning
+from engine.assessment.verification import assess_ablation
 from engine.assessment.zone import place_lesion, segmented_contour
 from engine.errors import ColdspotError, InputError, ModelError
 from engine.files.reading import read_ct, read_mask

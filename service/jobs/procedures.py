@@ -37,7 +37,8 @@ from service.record.provenance import provenance_message
 from service.wire import messages as convert
 
 if TYPE_CHECKING:
-    from engine.assessment.verification import AblationAssessment, PreparedPlanning
+    from engine.assessment.outcome import AblationAssessment
+    from engine.assessment.planning import PreparedPlanning
     from engine.geometry import Vector3
     from engine.stages import StageListener
     from service.admission import Admission

@@ -9,7 +9,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from engine.assessment import verification as workflow
+from engine.assessment.planning import AssessmentSettings, prepare_planning
+from engine.assessment.verification import assess_ablation
 from engine.dicom.attributes import text
 from engine.dicom.instances import parse_instance
 from engine.dicom.segmentation import read_segmentation
@@ -33,13 +34,10 @@ from service.pipeline.bundles import (
 from service.pipeline.protocol import ModelDescription, PipelineDescription
 
 if TYPE_CHECKING:
-    from engine.assessment.verification import (
-        AblationAssessment,
-        AssessmentMaps,
-        ClinicalInputs,
-        PreparedPlanning,
-    )
+    from engine.assessment.outcome import AblationAssessment, AssessmentMaps
+    from engine.assessment.planning import PreparedPlanning
     from engine.geometry import Vector3
+    from engine.risk.clinical_inputs import ClinicalInputs
     from engine.stages import StageListener
     from service.settings import Settings
 
@@ -68,7 +66,7 @@ class EnginePipeline:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self.assessment_settings = workflow.AssessmentSettings(
+        self.assessment_settings = AssessmentSettings(
             max_slice_mm=settings.max_slice_mm, registration_deadline_s=settings.registration_deadline_s
         )
         bundles = installed_bundles(settings.models_dir)
@@ -179,7 +177,7 @@ class EnginePipeline:
         listener: StageListener,
     ) -> PreparedPlanning:
         """Do everything that needs only the planning CT."""
-        return workflow.prepare_planning(
+        return prepare_planning(
             planning,
             tumor,
             target_lps_mm=target_lps_mm,
@@ -202,7 +200,7 @@ class EnginePipeline:
         listener: StageListener,
     ) -> AblationAssessment:
         """Measure one verification CT."""
-        return workflow.assess_ablation(
+        return assess_ablation(
             prepared,
             verification,
             zone,
@@ -231,10 +229,10 @@ class EnginePipeline:
 
 
 def within(
-    settings: workflow.AssessmentSettings,
+    settings: AssessmentSettings,
     time_left_s: float | None,
     around_s: float = AROUND_REGISTRATION_S,
-) -> workflow.AssessmentSettings:
+) -> AssessmentSettings:
     """Return settings that leave the registration no more than what a caller's deadline does.
 
     ``around_s`` is kept for everything else.

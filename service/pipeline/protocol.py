@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from engine.assessment.verification import AblationAssessment, ClinicalInputs, PreparedPlanning
+    from engine.assessment.outcome import AblationAssessment
+    from engine.assessment.planning import PreparedPlanning
     from engine.geometry import Vector3
+    from engine.risk.clinical_inputs import ClinicalInputs
     from engine.stages import StageListener
     from engine.volume import CtVolume, LabelMask
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from matplotlib.axes import Axes
 
-    from engine.assessment.verification import AblationAssessment, AssessmentMaps
+    from engine.assessment.outcome import AblationAssessment, AssessmentMaps
     from engine.findings import ContourOrigin
 
 _LUNG_WINDOW_HU = (-1250.0, 250.0)

@@ -24,7 +24,7 @@ from service.record.artifact_names import ASSESSMENT_JSON, check_artifact_name
 from service.record.report import assessment_json
 
 if TYPE_CHECKING:
-    from engine.assessment.verification import AblationAssessment
+    from engine.assessment.outcome import AblationAssessment
     from service.cases.store import CaseStore
 
 CHUNK_BYTES: Final = 512 << 10

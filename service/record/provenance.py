@@ -10,7 +10,7 @@ from coldspot.v1 import assessment_pb2
 from engine import DISCLAIMER, __version__
 
 if TYPE_CHECKING:
-    from engine.assessment.verification import AblationAssessment
+    from engine.assessment.outcome import AblationAssessment
     from engine.model_identity import ModelIdentity
     from service.cases.selection import PlanningSide, VerificationSide
     from service.pipeline.protocol import ModelDescription, PipelineDescription

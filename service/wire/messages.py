@@ -17,19 +17,19 @@ from engine.assessment.wording import contour_source, core_source
 from engine.errors import InvalidGeometryError, InvalidRequestError
 from engine.findings import ContourKind, ContourOrigin
 from engine.geometry import Vector3, VolumeGeometry, VoxelBox
+from engine.risk.clinical_inputs import ClinicalInputs
 
 if TYPE_CHECKING:
-    from engine.assessment.verification import (
-        AblationAssessment,
+    from engine.assessment.outcome import AblationAssessment
+    from engine.assessment.planning import PreparedPlanning
+    from engine.findings import (
         AlignmentFinding,
-        ClinicalInputs,
         ColdSpot,
         CoverageFinding,
         LesionFinding,
         MarginFinding,
-        PreparedPlanning,
+        RegistrationQuality,
     )
-    from engine.findings import RegistrationQuality
     from engine.model_identity import ModelIdentity
     from engine.radiomics.radscore import Radscore
     from engine.refusal import Refusal
@@ -111,8 +111,6 @@ def _interval_message(interval: tuple[float, float] | None) -> geometry_pb2.Inte
 
 def clinical_inputs(request: service_pb2.OpenCaseRequest) -> ClinicalInputs:
     """Return the clinical inputs a case was opened with."""
-    from engine.assessment.verification import ClinicalInputs  # noqa: PLC0415 - the client imports this module, not the engine
-
     sexes: dict[int, Literal["f", "m"]] = {service_pb2.SEX_FEMALE: "f", service_pb2.SEX_MALE: "m"}
     return ClinicalInputs(
         sex=sexes.get(request.sex),

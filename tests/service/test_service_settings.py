@@ -75,7 +75,7 @@ def test_a_registration_deadline_reaches_the_engine(tmp_path: Path) -> None:
 def test_the_callers_deadline_leaves_time_for_the_other_stages(
     chosen_s: float | None, time_left_s: float | None, given_s: float | None
 ) -> None:
-    from engine.assessment.verification import AssessmentSettings
+    from engine.assessment.planning import AssessmentSettings
     from service.pipeline.engine import AROUND_REGISTRATION_S, within
 
     assert AROUND_REGISTRATION_S == 4.0

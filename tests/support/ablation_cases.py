@@ -11,12 +11,9 @@ from typing import Any
 
 import pytest
 
-from engine.assessment.verification import (
-    AblationAssessment,
-    PreparedPlanning,
-    assess_ablation,
-    prepare_planning,
-)
+from engine.assessment.outcome import AblationAssessment
+from engine.assessment.planning import PreparedPlanning, prepare_planning
+from engine.assessment.verification import assess_ablation
 from engine.files.reading import read_ct, read_mask
 from engine.volume import CtVolume, LabelMask
 

@@ -17,23 +17,24 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engine.assessment.verification import (
-    AblationAssessment,
+from engine.assessment.outcome import AblationAssessment, AssessmentMaps
+from engine.assessment.planning import PreparedPlanning
+from engine.errors import UnreadableFileError
+from engine.findings import (
+    SUPPLIED,
+    THRESHOLDED,
     AlignmentFinding,
-    AssessmentMaps,
-    ClinicalInputs,
     ColdSpot,
     CoverageFinding,
     LesionFinding,
     MarginFinding,
-    PreparedPlanning,
-    SurvivalRisk,
+    RegistrationQuality,
 )
-from engine.errors import UnreadableFileError
-from engine.findings import SUPPLIED, THRESHOLDED, RegistrationQuality
 from engine.geometry import Vector3, VolumeGeometry
 from engine.model_identity import ModelIdentity
 from engine.refusal import Refusal, RefusalCode
+from engine.risk.clinical_inputs import ClinicalInputs
+from engine.risk.model import SurvivalRisk
 from engine.stages import Stage, StageClock, StageListener
 from engine.structures.surface import StructureSurface
 from engine.volume import Acquisition, CtVolume, LabelMask

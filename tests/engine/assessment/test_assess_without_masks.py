@@ -12,12 +12,9 @@ import numpy.typing as npt
 import pytest
 from scipy import ndimage
 
-from engine.assessment.verification import (
-    AblationAssessment,
-    PreparedPlanning,
-    assess_ablation,
-    prepare_planning,
-)
+from engine.assessment.outcome import AblationAssessment
+from engine.assessment.planning import PreparedPlanning, prepare_planning
+from engine.assessment.verification import assess_ablation
 from engine.assessment.wording import contour_source, core_source
 from engine.assessment.zone import place_lesion
 from engine.coverage.figures import SURE_ENOUGH

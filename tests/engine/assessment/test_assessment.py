@@ -9,13 +9,9 @@ import pytest
 from scipy import ndimage
 
 from engine import DISCLAIMER
-from engine.assessment.verification import (
-    AblationAssessment,
-    AssessmentSettings,
-    PreparedPlanning,
-    assess_ablation,
-    prepare_planning,
-)
+from engine.assessment.outcome import AblationAssessment
+from engine.assessment.planning import AssessmentSettings, PreparedPlanning, prepare_planning
+from engine.assessment.verification import assess_ablation
 from engine.assessment.wording import slice_warning
 from engine.errors import EmptyMaskError, InvalidRequestError
 from engine.findings import THRESHOLDED

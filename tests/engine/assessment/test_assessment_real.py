@@ -7,12 +7,9 @@ from dataclasses import astuple
 import numpy as np
 import pytest
 
-from engine.assessment.verification import (
-    AblationAssessment,
-    AssessmentSettings,
-    assess_ablation,
-    prepare_planning,
-)
+from engine.assessment.outcome import AblationAssessment
+from engine.assessment.planning import AssessmentSettings, prepare_planning
+from engine.assessment.verification import assess_ablation
 from engine.errors import EmptyMaskError, GridMismatchError
 from engine.geometry import VoxelBox
 from engine.refusal import RefusalCode

@@ -21,7 +21,8 @@ from numba import config, cuda
 from benchmarks.gpu.cases import KernelCase, kernel_cases, largest_difference
 from engine.arrays import AnyArray, read_only
 from engine.assessment import verification as assessment
-from engine.assessment.verification import AssessmentSettings, assess_ablation
+from engine.assessment.planning import AssessmentSettings
+from engine.assessment.verification import assess_ablation
 from engine.coverage import grid as measurement
 from engine.coverage.figures import find_coverage
 from engine.coverage.grid import MeasurementField, lay_out, region_hu

@@ -10,7 +10,8 @@ import pytest
 from scipy import ndimage
 
 from benchmarks.registration.cases import Case, ablation_case, popi_case, scores
-from engine.assessment.verification import assess_ablation, prepare_planning
+from engine.assessment.planning import prepare_planning
+from engine.assessment.verification import assess_ablation
 from engine.phantoms.painting import paint_ablation
 from engine.phantoms.pneumothorax import collapse_lung
 from engine.refusal import RefusalCode, RefusedError

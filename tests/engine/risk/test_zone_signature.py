@@ -13,12 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from engine.assessment.outcome import AblationAssessment, ClinicalInputs
+from engine.assessment.outcome import AblationAssessment
 from engine.assessment.verification import assess_ablation
 from engine.errors import BackendError, RadiomicsError
 from engine.manifest import Bundle, Normal, load_bundle
 from engine.manifest.signature import RadiomicsSettings, SignatureFeature, SignatureSection
 from engine.radiomics import EXTRACTOR, Radscore, extract_features, radscore, zone_radscore
+from engine.risk.clinical_inputs import ClinicalInputs
 from engine.risk.model import SurvivalModel
 from engine.risk.signature import radscore_for, require_computable, risk_of, signature_of
 from engine.runtime.onnx_session import OnnxSession

@@ -11,7 +11,7 @@ from scipy import ndimage
 from engine.coverage.grid import lay_out
 from engine.coverage.ratio import measure_coverage
 from engine.geometry import VolumeGeometry
-from engine.structures.surface import SURFACE_LEVEL, StructureSurface, occupancy, tight_crop
+from engine.structures.surface import SURFACE_LEVEL, StructureSurface, occupancy
 from engine.volume import LabelMask
 from tests.support.spheres import ball, centered_grid
 
@@ -102,11 +102,11 @@ def test_a_mask_at_the_border_of_its_grid_is_not_rounded_off_there() -> None:
     assert (occupancy(whole) >= SURFACE_LEVEL).all()
 
 
-def test_tight_crop_keeps_every_marked_voxel_in_place() -> None:
+def test_a_tight_mask_keeps_every_marked_voxel_in_place() -> None:
     voxels = np.zeros((30, 31, 32), dtype=np.bool_)
     voxels[2:5, 20:26, 30] = True
     mask = mask_of(voxels)
-    small = tight_crop(mask, pad_voxels=3)
+    small = mask.tight(3)
     marked = small.geometry.to_lps(np.argwhere(small.voxels))
     assert np.allclose(marked, mask.geometry.to_lps(np.argwhere(voxels)))
     assert small.voxels.shape == (8, 12, 5)

@@ -11,7 +11,8 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from engine.assessment.verification import assess_ablation, prepare_planning
+from engine.assessment.planning import prepare_planning
+from engine.assessment.verification import assess_ablation
 from engine.geometry import VoxelBox
 from engine.manifest import MODEL_FILE
 from engine.segmentation import open_segmenter

@@ -13,8 +13,8 @@ from google.protobuf.message import Message
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from engine.assessment.verification import AlignmentFinding, AssessmentMaps
-from engine.findings import RegistrationQuality
+from engine.assessment.outcome import AssessmentMaps
+from engine.findings import AlignmentFinding, RegistrationQuality
 from engine.geometry import VolumeGeometry
 from engine.refusal import Refusal, RefusalCode
 from service.commands.terminal import alignment_line, summary_table

@@ -18,7 +18,8 @@ from uuid import uuid4
 import pytest
 from coldspot.v1 import assessment_pb2
 
-from engine.assessment.verification import assess_ablation, prepare_planning
+from engine.assessment.planning import prepare_planning
+from engine.assessment.verification import assess_ablation
 from engine.errors import CapacityError, ColdspotError
 from engine.phantoms import PhantomProcedure, make_procedure
 from engine.phantoms.ablation import AblationKind
