@@ -46,11 +46,12 @@ test: $(VENV)/.dev ## every test but the long ones and those that need a GPU
 acceptance: $(VENV)/.dev ## the long proofs
 	@$(BIN)/python -m pytest -m "acceptance and not gpu" $(PYTEST)
 
-check: $(VENV)/.dev ## lint, format, types, import contracts, generated code
+check: $(VENV)/.dev ## lint, format, types, import contracts, spelling, generated code
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/codespell
 	@$(BIN)/python -m pytest -q -p no:cacheprovider tests/project/test_proto.py tests/project/test_images.py
 	@if command -v buf >/dev/null; then cd proto && buf lint; else echo "buf is not installed: buf lint not run"; fi
 	@export PATH="$(abspath $(BIN)):$$PATH"; if command -v hadolint >/dev/null; then hadolint Dockerfile.x86 Dockerfile.jetson; \

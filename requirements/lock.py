@@ -28,6 +28,7 @@ CONTENTS = {
     "bedside": ("pyproject.toml",),
     "build": ("--group=build",),
     "dev": ("pyproject.toml", "--group=dev"),
+    "mutants": ("--group=mutants", "--constraint=requirements/dev.txt"),
     "workshop": (
         "requirements/workshop.in",
         "--override=requirements/workshop-without.in",
