@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
 
-from engine.arrays import Float64Array
-from engine.geometry import Vector3
+from engine.geometry import RigidTransform, Vector3
 from engine.model_identity import ModelIdentity
 
 
@@ -157,12 +156,12 @@ class RegistrationQuality:
 class AlignmentFinding:
     """How the planning CT was mapped to the verification CT.
 
-    ``planning_from_verification`` is 4x4 and maps an LPS position in the verification CT to its place in
+    ``planning_from_verification`` maps an LPS position in the verification CT to its place in
     the planning CT; ``pose_sd_mm`` is the standard deviation of the tumor's place along each axis.
     """
 
     method: str
-    planning_from_verification: Float64Array | None = None
+    planning_from_verification: RigidTransform | None = None
     similarity: float | None = None
     residual_mm: float | None = None
     pose_sd_mm: float | None = None

@@ -17,7 +17,6 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -36,7 +35,7 @@ from engine.assessment.outcome import AblationAssessment
 from engine.assessment.planning import prepare_planning
 from engine.assessment.verification import assess_ablation
 from engine.errors import ColdspotError
-from engine.geometry import apply_affine
+from engine.geometry import RigidTransform
 from engine.phantoms.procedure import PhantomProcedure
 
 
@@ -122,11 +121,11 @@ def _measured_row(case: PhantomProcedure, answer: AblationAssessment) -> Row:
     return row
 
 
-def _pose_error(case: PhantomProcedure, found: Any) -> Row:
+def _pose_error(case: PhantomProcedure, planning_from_verification: RigidTransform) -> Row:
     """How far the tumor's center and axes are from where they truly are, verification frame."""
-    found, true = np.linalg.inv(found), np.linalg.inv(np.array(case.truth.planning_from_verification))
-    off = apply_affine(found, case.target_lps_mm) - apply_affine(true, case.target_lps_mm)
-    cosine = (np.trace(found[:3, :3] @ true[:3, :3].T) - 1.0) / 2.0
+    measured, true = planning_from_verification.inverse, case.truth.planning_from_verification.inverse
+    off = measured.apply(case.target_lps_mm) - true.apply(case.target_lps_mm)
+    cosine = (np.trace(measured.rotation @ true.rotation.T) - 1.0) / 2.0
     return {
         "pose_error_lps_mm": off.tolist(),
         "pose_error_mm": float(np.linalg.norm(off)),

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from engine.arrays import Float64Array
 from engine.errors import InvalidRequestError
 from engine.files.image_file import read_ct_image, read_mask_image
-from engine.geometry import Vector3, VolumeGeometry, VoxelBox
+from engine.geometry import RigidTransform, Vector3, VolumeGeometry, VoxelBox
 from engine.phantoms.chest import Chest, chest_of_ct, procedural_chest, random_place
 from engine.phantoms.deformation import DeformationKind
 from engine.phantoms.procedure import CHEST_BEYOND_SCAN_MM, Course, PhantomProcedure, run_course
@@ -268,7 +268,8 @@ def keep_case(folder: Path, said: CaseDescription, case: PhantomProcedure) -> No
     np.savez_compressed(folder / "masks.npz", **packed)
     content = {
         "description": asdict(said),
-        "truth": asdict(case.truth),
+        "truth": asdict(case.truth)
+        | {"planning_from_verification": case.truth.planning_from_verification.matrix.tolist()},
         "target_lps_mm": case.target_lps_mm,
         "planning_geometry": asdict(case.planning.geometry),
         "verification_geometry": asdict(case.verification.geometry),
@@ -335,6 +336,6 @@ def _truth(content: dict[str, Any]) -> PhantomTruth:
                 TrueRegion(region["volume_ml"], tuple(region["centroid_lps_mm"]))
                 for region in content["uncovered"]
             ),
-            "planning_from_verification": tuple(tuple(row) for row in content["planning_from_verification"]),
+            "planning_from_verification": RigidTransform(np.array(content["planning_from_verification"])),
         }
     )

@@ -27,7 +27,7 @@ from benchmarks.registration.peers import PEERS, Pair
 from benchmarks.registration.report import draw, summary, table
 from benchmarks.threads import THREADS
 from engine import __version__
-from engine.arrays import Float64Array
+from engine.geometry import RigidTransform
 from engine.refusal import RefusedError
 from engine.registration.field import DisplacementField
 
@@ -42,7 +42,7 @@ class Found:
     """What a method returned, and what it says of itself."""
 
     field: DisplacementField
-    moving_from_fixed: Float64Array | None = None
+    moving_from_fixed: RigidTransform | None = None
     uncertainty_mm: float | None = None
     method: str = ""
 

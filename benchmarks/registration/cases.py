@@ -19,7 +19,7 @@ from engine.coverage.grid import lay_out
 from engine.coverage.ratio import TARGET_MARGIN_MM, measure_coverage
 from engine.files.displacement_file import read_displacement
 from engine.files.reading import read_ct, read_mask
-from engine.geometry import VolumeGeometry, apply_affine
+from engine.geometry import RigidTransform, VolumeGeometry
 from engine.kernels.distance import signed_distance_mm
 from engine.phantoms import make_procedure
 from engine.registration.field import DisplacementField
@@ -65,9 +65,7 @@ class Case:
             return None
         places = self.tumor_places
         motion = rigid_projection(places.fixed_lps_mm, places.moving_lps_mm)
-        return count_tumor(
-            self.pair, lambda points: apply_affine(motion, points) - points, places.fixed_lps_mm
-        )
+        return count_tumor(self.pair, lambda points: motion.apply(points) - points, places.fixed_lps_mm)
 
 
 def all_cases(root: Path | None) -> dict[str, Callable[[], Case]]:
@@ -125,13 +123,12 @@ def phantom_case(name: str, **chosen: Any) -> Case:
     """A simulated procedure; inside the tumor its motion is rigid and known."""
     phantom = make_procedure(**chosen)
     in_moving = phantom.planning.geometry.to_lps(np.argwhere(phantom.tumor.voxels).astype(float))
-    motion = np.array(phantom.truth.planning_from_verification)
-    in_fixed = apply_affine(np.linalg.inv(motion), in_moving)
+    in_fixed = phantom.truth.planning_from_verification.inverse.apply(in_moving)
     pair = Pair(phantom.verification, phantom.planning, phantom.zone, phantom.tumor)
     return Case(name, pair, None, LandmarkPairs(in_fixed, in_moving), None)
 
 
-def scores(case: Case, field: DisplacementField, moving_from_fixed: Float64Array | None = None) -> Score:
+def scores(case: Case, field: DisplacementField, moving_from_fixed: RigidTransform | None = None) -> Score:
     """Everything that is measured of one field; ``moving_from_fixed`` is the rigid motion of Coldspot's tumor."""
     found: Score = {"folding_share": float((field.jacobian_determinant() <= 0).mean())}
     if case.landmarks is not None:
@@ -189,21 +186,19 @@ def count_tumor(
     return covered, float(np.count_nonzero(tumor >= SURFACE_LEVEL)) * grid.voxel_volume_ml
 
 
-def measured_tcr(tumor: LabelMask, zone: LabelMask, moving_from_fixed: Float64Array) -> float:
+def measured_tcr(tumor: LabelMask, zone: LabelMask, moving_from_fixed: RigidTransform) -> float:
     """Target coverage ratio as an assessment measures it, from the rigid motion of the tumor."""
     laid_out = lay_out(StructureSurface(tumor), StructureSurface(zone), None, None, moving_from_fixed)
     whole, _ = measure_coverage(laid_out, laid_out.zone, laid_out.distance_to_zone_mm)
     return whole.tcr
 
 
-def rigid_projection(fixed: Float64Array, moving: Float64Array) -> Float64Array:
-    """The rigid motion (4, 4) nearest to point pairs (Arun et al., IEEE PAMI 9:698-700, 1987)."""
+def rigid_projection(fixed: Float64Array, moving: Float64Array) -> RigidTransform:
+    """The rigid motion nearest to point pairs (Arun et al., IEEE PAMI 9:698-700, 1987)."""
     at_fixed, at_moving = fixed.mean(axis=0), moving.mean(axis=0)
     turn, _ = Rotation.align_vectors(moving - at_moving, fixed - at_fixed)
-    matrix = np.eye(4)
-    matrix[:3, :3] = turn.as_matrix()
-    matrix[:3, 3] = at_moving - matrix[:3, :3] @ at_fixed
-    return matrix
+    rotation = turn.as_matrix()
+    return RigidTransform.from_rotation(rotation, at_moving - rotation @ at_fixed)
 
 
 def _counting_grid(frame: VolumeGeometry, points: Float64Array, room_mm: float) -> VolumeGeometry:

@@ -21,7 +21,7 @@ from scipy import ndimage
 
 from benchmarks.threads import THREADS
 from engine.arrays import BoolArray, Float32Array, Float64Array
-from engine.geometry import VolumeGeometry, apply_affine
+from engine.geometry import RigidTransform, VolumeGeometry
 from engine.kernels.resampling import resample
 from engine.registration.field import DisplacementField
 from engine.volume import CtVolume, LabelMask
@@ -129,7 +129,7 @@ def convexadam(pair: Pair) -> DisplacementField:
     grid, start = pair.grid, rigid_start(pair)
     with contextlib.redirect_stdout(io.StringIO()):
         shift = method.convex_adam_pt(
-            _on_grid(pair.fixed, grid, np.eye(4)),
+            _on_grid(pair.fixed, grid, RigidTransform.identity()),
             _on_grid(pair.moving, grid, start),
             dtype=torch.float32,
             device=torch.device("cpu"),
@@ -141,7 +141,7 @@ def demons(pair: Pair) -> DisplacementField:
     """Fast symmetric forces demons on three levels, nothing masked."""
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(THREADS)
     grid, start = pair.grid, rigid_start(pair)
-    fixed = sitk_image(_on_grid(pair.fixed, grid, np.eye(4)), grid)
+    fixed = sitk_image(_on_grid(pair.fixed, grid, RigidTransform.identity()), grid)
     moving = sitk_image(_on_grid(pair.moving, grid, start), grid)
     field: sitk.Image | None = None
     for shrink, iterations in DEMONS_SCHEDULE:
@@ -161,8 +161,8 @@ def demons(pair: Pair) -> DisplacementField:
     return _composed(grid, start, shift_mm)
 
 
-def rigid_start(pair: Pair) -> Float64Array:
-    """Rigid alignment by mutual information from the centers of mass, the zone masked out; moving from fixed."""
+def rigid_start(pair: Pair) -> RigidTransform:
+    """Moving from fixed, by mutual information from the centers of mass; the zone is masked out."""
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(THREADS)
     fixed, moving = (sitk_image(windowed(ct) - WINDOW_HU[0], ct.geometry) for ct in _both(pair))
     method = sitk.ImageRegistrationMethod()
@@ -188,7 +188,7 @@ def rigid_start(pair: Pair) -> Float64Array:
     matrix[:3, 3] = found.TransformPoint((0.0, 0.0, 0.0))
     for axis, unit in enumerate(np.eye(3)):
         matrix[:3, axis] = np.array(found.TransformPoint(unit.tolist())) - matrix[:3, 3]
-    return matrix
+    return RigidTransform(matrix)
 
 
 def load_elastix() -> None:
@@ -244,11 +244,11 @@ def _beyond_zone(zone: LabelMask) -> BoolArray:
     return np.asarray(away > MASKED_AROUND_ZONE_MM)
 
 
-def _on_grid(ct: CtVolume, grid: VolumeGeometry, ct_from_grid: Float64Array) -> Float32Array:
+def _on_grid(ct: CtVolume, grid: VolumeGeometry, ct_from_grid: RigidTransform) -> Float32Array:
     """Windowed HU on a grid of the fixed frame."""
     hu = resample(
         windowed(ct),
-        ct.geometry.index_from_lps @ ct_from_grid @ grid.affine_lps_mm,
+        ct.geometry.index_from_lps @ ct_from_grid.matrix @ grid.affine_lps_mm,
         grid.shape_zyx,
         order=1,
         fill=WINDOW_HU[0],
@@ -256,10 +256,10 @@ def _on_grid(ct: CtVolume, grid: VolumeGeometry, ct_from_grid: Float64Array) -> 
     return np.asarray(hu, dtype=np.float32)
 
 
-def _composed(grid: VolumeGeometry, start: Float64Array, shift_mm: Float64Array) -> DisplacementField:
+def _composed(grid: VolumeGeometry, start: RigidTransform, shift_mm: Float64Array) -> DisplacementField:
     """The rigid start after a displacement on the grid of the fixed frame."""
     points = grid.to_lps(np.moveaxis(np.indices(grid.shape_zyx), 0, -1))
-    displacement = apply_affine(start, points + shift_mm) - points
+    displacement = start.apply(points + shift_mm) - points
     return DisplacementField(displacement.astype(np.float32), grid)
 
 

@@ -40,7 +40,6 @@ from engine.findings import (
     LesionFinding,
     MarginFinding,
 )
-from engine.geometry import apply_affine
 from engine.kernels.backend import resident
 from engine.radiomics.radscore import Radscore
 from engine.refusal import Refusal, RefusalCode, RefusedError
@@ -245,9 +244,7 @@ class _Run:
         assert place is not None  # noqa: S101 - found where no zone was supplied
         assert self.zone_segmenter is not None  # noqa: S101 - likewise
         self.zone_origin = ContourOrigin.segmented_by(self.zone_segmenter.identity)
-        tumor = apply_affine(
-            np.linalg.inv(place.planning_from_verification), self._planning_side().tumor_points_lps_mm
-        )
+        tumor = place.planning_from_verification.inverse.apply(self._planning_side().tumor_points_lps_mm)
         at = segmented_contour(
             self.verification, self.zone_segmenter, tumor, core, kernels=self.settings.kernels
         )
@@ -339,7 +336,7 @@ class _Run:
         return whole.complete
 
     def _interval(self, grid: MeasurementField, at: ZoneContour, aligned: Registration) -> CoverageInterval:
-        turn = np.linalg.inv(aligned.planning_from_verification)[:3, :3]
+        turn = aligned.planning_from_verification.inverse.rotation
         planning, verification = self.prepared.planning.geometry, self.verification.geometry
         return coverage_interval(
             grid,
@@ -407,8 +404,10 @@ class _Run:
         )
 
     def _tumor_center(self, at: Registration) -> Float64Array:
-        inverse = np.linalg.inv(at.planning_from_verification)
-        return np.asarray(inverse[:3, :3] @ np.array(self.prepared.lesion.centroid_lps_mm) + inverse[:3, 3])
+        inverse = at.planning_from_verification.inverse
+        return np.asarray(
+            inverse.rotation @ np.array(self.prepared.lesion.centroid_lps_mm) + inverse.translation_mm
+        )
 
     def _lesion(self, at: Registration) -> LesionFinding:
         center = self._tumor_center(at)

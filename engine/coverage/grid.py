@@ -14,7 +14,7 @@ import numpy as np
 
 from engine.arrays import BoolArray, Float32Array, Float64Array, Int16Array, read_only
 from engine.errors import InvalidRequestError
-from engine.geometry import VolumeGeometry, apply_affine
+from engine.geometry import RigidTransform, VolumeGeometry
 from engine.kernels.backend import KernelBackend
 from engine.kernels.distance import distance_mm, signed_distance_mm, surface_points_mm
 from engine.kernels.resampling import resample
@@ -118,7 +118,7 @@ def lay_out(
     zone: StructureSurface,
     core: StructureSurface | None,
     lung: LabelMask | None,
-    planning_from_verification: Float64Array,
+    planning_from_verification: RigidTransform,
     *,
     kernels: KernelBackend = KernelBackend.CPU,
 ) -> MeasurementField:
@@ -132,8 +132,7 @@ def lay_out(
         In the verification frame.
     lung : LabelMask, optional
         In the planning frame; may cover only the lesion region. Without it all is taken for lung.
-    planning_from_verification : ndarray, (4, 4)
-        Rigid; LPS mm in the verification CT to LPS mm in the planning CT.
+    planning_from_verification : RigidTransform
 
     Returns
     -------
@@ -144,20 +143,19 @@ def lay_out(
     InvalidRequestError
         Tumor and zone together span more than any ablation (``MOST_VOXELS``).
     """
-    verification_from_planning = np.linalg.inv(planning_from_verification)
-    tumor_corners = apply_affine(verification_from_planning, tumor.corners_lps_mm)
+    tumor_corners = planning_from_verification.inverse.apply(tumor.corners_lps_mm)
     zone_corners = zone.corners_lps_mm
     low = np.minimum(tumor_corners.min(axis=0) - ROOM_MM, zone_corners.min(axis=0) - 2.0)
     high = np.maximum(tumor_corners.max(axis=0) + ROOM_MM, zone_corners.max(axis=0) + 2.0)
     _require_extent(high - low)
     grid = zone.mask.geometry.around(low, high, MEASUREMENT_SPACING_MM)
 
-    def brought(surface: StructureSurface, to_source: Float64Array) -> Float32Array:
+    def brought(surface: StructureSurface, to_source: RigidTransform) -> Float32Array:
         return sample(surface.occupancy, surface.crop.geometry, grid, to_source, kernels)
 
     tumor_field = brought(tumor, planning_from_verification)
-    zone_field = brought(zone, np.eye(4))
-    core_field = None if core is None else brought(core, np.eye(4))
+    zone_field = brought(zone, RigidTransform.identity())
+    core_field = None if core is None else brought(core, RigidTransform.identity())
     in_lung = np.ones(grid.shape_zyx, dtype=np.bool_)
     if lung is not None:
         # Where the planning CT does not reach, lung is assumed: a miss there must not be clipped away.
@@ -180,13 +178,13 @@ def sample(
     voxels: Float32Array,
     source: VolumeGeometry,
     target: VolumeGeometry,
-    source_from_target: Float64Array,
+    source_from_target: RigidTransform,
     kernels: KernelBackend,
     *,
     fill: float = 0.0,
 ) -> Float32Array:
-    """Resample ``voxels`` on ``source`` onto ``target`` through an affine in LPS mm."""
-    index_map = source.index_from_lps @ source_from_target @ target.affine_lps_mm
+    """Resample ``voxels`` on ``source`` onto ``target`` through a rigid transform."""
+    index_map = source.index_from_lps @ source_from_target.matrix @ target.affine_lps_mm
     return np.asarray(
         resample(
             np.ascontiguousarray(voxels), index_map, target.shape_zyx, order=1, fill=fill, kernels=kernels

@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 
 from engine.arrays import Float64Array
 from engine.errors import InvalidRequestError
-from engine.geometry import apply_affine
+from engine.geometry import RigidTransform
 from engine.phantoms.deformation import (
     Contraction,
     DeformationKind,
@@ -48,8 +48,8 @@ class Motion:
 
     Parameters
     ----------
-    planning_from_verification : ndarray, (4, 4)
-        The tumor's own motion, rigid.
+    planning_from_verification : RigidTransform
+        The tumor's own motion.
     planning_center, verification_center : ndarray, (3,)
         The tumor's center in both frames.
     free : FreeDeformation
@@ -62,7 +62,7 @@ class Motion:
         Greatest distance of the tumor's surface from its center.
     """
 
-    planning_from_verification: Float64Array
+    planning_from_verification: RigidTransform
     planning_center: Float64Array
     verification_center: Float64Array
     free: FreeDeformation
@@ -88,7 +88,7 @@ class Motion:
         """
         points = points_lps_mm.reshape(-1, 3)
         if self.rigid:
-            mapped = apply_affine(self.planning_from_verification, points)
+            mapped = self.planning_from_verification.apply(points)
         elif self.slide is None:
             mapped = self.lung_to_planning(points)
         else:
@@ -111,7 +111,7 @@ class Motion:
             mapped = self.slide.carried(mapped)
         away = points_lps_mm - self.verification_center
         near = np.einsum("ni,ni->n", away, away) < (self.reach_mm + RIGID_MM + FREE_MM) ** 2
-        with_tumor = apply_affine(self.planning_from_verification, points_lps_mm[near])
+        with_tumor = self.planning_from_verification.apply(points_lps_mm[near])
         rise = np.clip((self.tumor_distance_mm(with_tumor) - RIGID_MM) / FREE_MM, 0.0, 1.0)
         own = (rise * rise * (3.0 - 2.0 * rise))[:, None]
         mapped[near] = with_tumor + own * (mapped[near] - with_tumor)
@@ -239,13 +239,15 @@ def _with_tumor(
         moved = free.to_planning(before)
         moved = moved if slide is None else slide.carried(moved)
         free = free.landing_moved(tumor.mean(axis=0) - moved.mean(axis=0))
-    matrix = rigid_projection(before, moved - moved.mean(axis=0) + tumor.mean(axis=0))
-    verification_center = apply_affine(np.linalg.inv(matrix), planning_center)
-    return Motion(matrix, planning_center, verification_center, free, slide, distance, reach_mm)
+    planning_from_verification = rigid_projection(before, moved - moved.mean(axis=0) + tumor.mean(axis=0))
+    verification_center = planning_from_verification.inverse.apply(planning_center)
+    return Motion(
+        planning_from_verification, planning_center, verification_center, free, slide, distance, reach_mm
+    )
 
 
-def rigid_projection(points: Float64Array, moved: Float64Array) -> Float64Array:
-    """The rigid motion (4, 4) that takes points (N, 3) nearest to where they moved.
+def rigid_projection(points: Float64Array, moved: Float64Array) -> RigidTransform:
+    """The rigid motion that takes points (N, 3) nearest to where they moved.
 
     Notes
     -----
@@ -254,10 +256,7 @@ def rigid_projection(points: Float64Array, moved: Float64Array) -> Float64Array:
     from_center, to_center = points.mean(axis=0), moved.mean(axis=0)
     u, _, vt = np.linalg.svd((moved - to_center).T @ (points - from_center))
     turn = u @ np.diag([1.0, 1.0, np.sign(np.linalg.det(u @ vt))]) @ vt
-    matrix = np.eye(4)
-    matrix[:3, :3] = turn
-    matrix[:3, 3] = to_center - turn @ from_center
-    return matrix
+    return RigidTransform.from_rotation(turn, to_center - turn @ from_center)
 
 
 def _tumor_points(

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from engine.arrays import Float32Array, Float64Array
-from engine.geometry import Vector3, VolumeGeometry, VoxelBox, apply_affine
+from engine.geometry import Vector3, VolumeGeometry, VoxelBox
 from engine.kernels.resampling import resample
 from engine.phantoms.ablation import RIM_MM, AblationShape, zone_hu
 from engine.phantoms.motion import Motion
@@ -181,7 +181,7 @@ def _stretched(values: Float64Array, axis: int, at: npt.NDArray[np.intp], count:
 def _tumor_distance_mm(scene: Scene, points: Float64Array) -> Float64Array:
     """Signed distance of verification positions (N, 3) to the tumor where it lies in that frame."""
     # The tumor moves rigidly: distances to it are the same in both frames.
-    return scene.tumor.signed_distance_mm(apply_affine(scene.motion.planning_from_verification, points))
+    return scene.tumor.signed_distance_mm(scene.motion.planning_from_verification.apply(points))
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,7 +220,7 @@ def _sample_motion(scene: Scene, grid: VolumeGeometry) -> _SampledMotion:
     low, high = grid.corners_lps_mm().min(axis=0), grid.corners_lps_mm().max(axis=0)
     lattice = grid.around(low - room, high + room, _MOTION_LATTICE_MM)
     points = lattice.to_lps(np.moveaxis(np.indices(lattice.shape_zyx), 0, -1)).reshape(-1, 3)
-    with_tumor = apply_affine(motion.planning_from_verification, points)
+    with_tumor = motion.planning_from_verification.apply(points)
     to_index = scene.chest_geometry.index_from_lps[:3, :3]
 
     def beyond(mapped: Float64Array) -> Float32Array:
@@ -244,7 +244,7 @@ def _chest_on(scene: Scene, grid: VolumeGeometry, moved: _SampledMotion | None) 
     to_index = scene.chest_geometry.index_from_lps
     if moved is None:
         return _resampled(scene, to_index @ grid.affine_lps_mm, grid)
-    index_map = to_index @ scene.motion.planning_from_verification @ grid.affine_lps_mm
+    index_map = to_index @ scene.motion.planning_from_verification.matrix @ grid.affine_lps_mm
     lattice_map = moved.lattice.index_from_lps @ grid.affine_lps_mm
     lung = _resampled(scene, index_map, grid, moved.lung, lattice_map)
     if moved.wall is None or moved.wall_lung_depth_mm is None:

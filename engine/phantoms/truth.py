@@ -16,7 +16,7 @@ import numpy as np
 from scipy import ndimage
 
 from engine.arrays import BoolArray, Float64Array
-from engine.geometry import Vector3
+from engine.geometry import RigidTransform, Vector3
 from engine.phantoms.crossings import Crossings, distance_to_samples, find_crossings
 
 _TRUTH_SPACING_MM: Final = 0.4
@@ -61,8 +61,8 @@ class PhantomTruth:
     uncovered : tuple of TrueRegion
         Parts of the target in lung outside the zone, largest first.
     tumor_volume_ml : float
-    planning_from_verification : 4x4
-        The rigid part of the motion, LPS mm.
+    planning_from_verification : RigidTransform
+        The rigid part of the motion.
     least_jacobian : float
         Of the whole motion.
     rigid : bool
@@ -77,7 +77,7 @@ class PhantomTruth:
     core: TrueCoverage
     uncovered: tuple[TrueRegion, ...]
     tumor_volume_ml: float
-    planning_from_verification: tuple[tuple[float, ...], ...]
+    planning_from_verification: RigidTransform
     least_jacobian: float
     rigid: bool
 
@@ -142,7 +142,7 @@ def find_truth(
     field: TruthField,
     *,
     tumor_volume_ml: float,
-    planning_from_verification: Float64Array,
+    planning_from_verification: RigidTransform,
     least_jacobian: float,
     rigid: bool,
 ) -> PhantomTruth:
@@ -175,7 +175,7 @@ def find_truth(
         core=core,
         uncovered=() if complete else _regions(field, missed),
         tumor_volume_ml=tumor_volume_ml,
-        planning_from_verification=tuple(tuple(float(v) for v in row) for row in planning_from_verification),
+        planning_from_verification=planning_from_verification,
         least_jacobian=least_jacobian,
         rigid=rigid,
     )

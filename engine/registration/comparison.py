@@ -11,7 +11,7 @@ import numpy as np
 from scipy import ndimage
 
 from engine.arrays import BoolArray, Float32Array, Float64Array, read_only
-from engine.geometry import VolumeGeometry, VoxelBox, apply_affine
+from engine.geometry import RigidTransform, VolumeGeometry, VoxelBox
 from engine.kernels.backend import KernelBackend
 from engine.kernels.distance import distance_mm
 from engine.kernels.resampling import resample
@@ -160,20 +160,20 @@ class _Resolution:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Both scans at a coarse and a fine grid distance, aligned by ``start``.
+    """Both scans at a coarse and a fine grid distance, roughly aligned.
 
     Parameters
     ----------
     coarse, fine : _Resolution
-    start : ndarray, (4, 4)
-        Rigid moving-from-fixed transform, LPS mm.
+    moving_from_fixed : RigidTransform
+        The alignment from which both are compared.
     zone_distance_mm : ndarray of float32 or None, (z, y, x)
         Distance to the ablation zone on the fine grid.
     """
 
     coarse: _Resolution
     fine: _Resolution
-    start: Float64Array
+    moving_from_fixed: RigidTransform
     zone_distance_mm: Float32Array | None
 
     @property
@@ -204,7 +204,7 @@ def compare_lesion(
     planning: PlanningSide,
     fixed: CtVolume,
     zone: LabelMask | None,
-    start: Float64Array,
+    moving_from_fixed: RigidTransform,
     *,
     kernels: KernelBackend = KernelBackend.CPU,
 ) -> Comparison:
@@ -216,8 +216,8 @@ def compare_lesion(
     fixed : CtVolume
     zone : LabelMask, optional
         Ablation zone on the grid of ``fixed``.
-    start : ndarray, (4, 4)
-        Moving-from-fixed translation.
+    moving_from_fixed : RigidTransform
+        A translation.
     kernels : KernelBackend
 
     Returns
@@ -225,21 +225,23 @@ def compare_lesion(
     Comparison
     """
     match_mm = match_slice_mm(planning.ct, fixed)
-    center = apply_affine(np.linalg.inv(start), planning.tumor_center_lps_mm)
+    center = moving_from_fixed.inverse.apply(planning.tumor_center_lps_mm)
     half = planning.half_width_mm
     corners = fixed.geometry.corners_lps_mm()
     low = np.maximum(corners.min(axis=0), center - half)
     high = np.minimum(corners.max(axis=0), center + half)
     with ThreadPoolExecutor(1) as pool:
         source = pool.submit(planning.source, match_mm)
-        return _compare(fixed, source.result, zone, start, low, high, FINEST_GRID_MM, match_mm, kernels)
+        return _compare(
+            fixed, source.result, zone, moving_from_fixed, low, high, FINEST_GRID_MM, match_mm, kernels
+        )
 
 
 def compare_whole(
     moving: CtVolume,
     fixed: CtVolume,
     zone: LabelMask | None,
-    start: Float64Array,
+    moving_from_fixed: RigidTransform,
     *,
     kernels: KernelBackend = KernelBackend.CPU,
 ) -> Comparison:
@@ -248,7 +250,7 @@ def compare_whole(
     Parameters
     ----------
     moving, fixed : CtVolume
-    zone, start, backend
+    zone, moving_from_fixed, kernels
         As in :func:`compare_lesion`.
 
     Returns
@@ -262,7 +264,7 @@ def compare_whole(
     theirs = moving.geometry.corners_lps_mm()
     match_mm = match_slice_mm(moving, fixed) if grid_mm < BLURRING_SLICE_MM else 0.0
     source = source_region(moving, theirs.min(axis=0), theirs.max(axis=0), grid_mm, match_slice_mm=match_mm)
-    return _compare(fixed, lambda: source, zone, start, low, high, grid_mm, match_mm, kernels)
+    return _compare(fixed, lambda: source, zone, moving_from_fixed, low, high, grid_mm, match_mm, kernels)
 
 
 def match_slice_mm(moving: CtVolume, fixed: CtVolume) -> float:
@@ -299,7 +301,7 @@ def _compare(
     fixed: CtVolume,
     moving: Callable[[], SourceRegion],
     zone: LabelMask | None,
-    start: Float64Array,
+    moving_from_fixed: RigidTransform,
     low: Float64Array,
     high: Float64Array,
     grid_mm: float,
@@ -330,7 +332,7 @@ def _compare(
         fine=_Resolution(
             region, source.without_border(BORDER_MM), evidence, evidence & fine_lung[:nz, :ny, :nx]
         ),
-        start=start,
+        moving_from_fixed=moving_from_fixed,
         zone_distance_mm=distance,
     )
 

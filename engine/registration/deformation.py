@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 
 from engine.arrays import BoolArray, Float32Array, Float64Array
-from engine.geometry import VolumeGeometry
+from engine.geometry import RigidTransform, VolumeGeometry
 from engine.kernels.arguments import node_shape
 from engine.kernels.backend import KernelBackend
 from engine.kernels.bending import bending_force, solve_bending
@@ -59,8 +59,8 @@ class Deformation:
 
     Parameters
     ----------
-    start : ndarray, (4, 4)
-        Rigid moving-from-fixed transform; a fixed point p lies at ``start (p + u(p))``.
+    moving_from_fixed : RigidTransform
+        The alignment it began with; a fixed point p lies at ``moving_from_fixed (p + u(p))``.
     nodes_mm : ndarray of float64, (z, y, x, 3)
         u along z, y, x of the fixed frame.
     lattice : VolumeGeometry
@@ -77,7 +77,7 @@ class Deformation:
         Of their nodes.
     """
 
-    start: Float64Array
+    moving_from_fixed: RigidTransform
     nodes_mm: Float64Array
     lattice: VolumeGeometry
     tensor: Float64Array
@@ -95,7 +95,7 @@ class Deformation:
     def to_moving(self, points_lps_mm: Float64Array) -> Float64Array:
         """Map positions of the fixed frame to the moving frame."""
         moved = points_lps_mm + self.displacement_mm(points_lps_mm)
-        return np.asarray(moved @ self.start[:3, :3].T + self.start[:3, 3])
+        return self.moving_from_fixed.apply(moved)
 
     @property
     def data_optimum(self) -> Float64Array:
@@ -116,7 +116,7 @@ def deform(
     fixed: ComparisonRegion,
     moving: SourceRegion,
     evidence: BoolArray,
-    start: Float64Array,
+    moving_from_fixed: RigidTransform,
     levels: tuple[Level, ...],
     *,
     before: Deformation | None = None,
@@ -131,12 +131,11 @@ def deform(
     moving : SourceRegion
     evidence : ndarray of bool, (z, y, x)
         Voxels of ``fixed`` that count.
-    start : ndarray, (4, 4)
-        Rigid moving-from-fixed transform, LPS mm.
+    moving_from_fixed : RigidTransform
     levels : sequence of Level
         All of one grid distance.
     before : Deformation, optional
-        Of a coarser grid with the same ``start``.
+        Of a coarser grid with the same ``moving_from_fixed``.
     kernels : KernelBackend
 
     Returns
@@ -145,7 +144,7 @@ def deform(
     """
     found = before
     for level in levels:
-        found = _at_level(fixed, moving, evidence, start, level, found, kernels)
+        found = _at_level(fixed, moving, evidence, moving_from_fixed, level, found, kernels)
     assert found is not None  # noqa: S101 - there is at least one level
     return found
 
@@ -154,7 +153,7 @@ def _at_level(
     fixed: ComparisonRegion,
     moving: SourceRegion,
     evidence: BoolArray,
-    start: Float64Array,
+    moving_from_fixed: RigidTransform,
     level: Level,
     before: Deformation | None,
     kernels: KernelBackend,
@@ -171,7 +170,7 @@ def _at_level(
     # One prior at every resolution: energies are integrals over mm³.
     stiffness = level.stiffness * _REFERENCE_NODE_MM / level.node_mm
     density = (spacing / _REFERENCE_GRID_MM) ** 3
-    to_moving = moving.geometry.index_from_lps @ start @ grid.affine_lps_mm
+    to_moving = moving.geometry.index_from_lps @ moving_from_fixed.matrix @ grid.affine_lps_mm
     for step in range(level.steps + 1):
         warped = _warp(moving, to_moving, nodes, spacing, cell, grid, kernels)
         moments = local_moments(fixed.hu, warped, evidence, model_cell, kernels=kernels)
@@ -194,7 +193,15 @@ def _at_level(
         update = solve_bending(tensor, right, stiffness, tolerance=tolerance, kernels=kernels)
         nodes = nodes + np.clip(level.relaxation * update, -_GREATEST_STEP_MM, _GREATEST_STEP_MM)
     return Deformation(
-        start, nodes, lattice, tensor, force, stiffness, warped, moments, _lattice(grid, model_cell)
+        moving_from_fixed,
+        nodes,
+        lattice,
+        tensor,
+        force,
+        stiffness,
+        warped,
+        moments,
+        _lattice(grid, model_cell),
     )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from engine.arrays import Float32Array, Float64Array
-from engine.geometry import VolumeGeometry, apply_affine
+from engine.geometry import RigidTransform, VolumeGeometry
 from engine.kernels.backend import KernelBackend
 from engine.kernels.distance import distance_mm
 from engine.kernels.resampling import resample
@@ -94,8 +94,8 @@ def field_of(
         ],
         axis=-1,
     )
-    # start (p + u) - p, without the positions of all voxels where start is a translation
-    linear, offset = found.start[:3, :3], found.start[:3, 3]
+    # moving_from_fixed (p + u) - p, without the positions of all voxels where it is a translation
+    linear, offset = found.moving_from_fixed.rotation, found.moving_from_fixed.translation_mm
     moved = u @ linear.T.astype(np.float32) + offset.astype(np.float32)
     if not np.array_equal(linear, np.eye(3)):
         moved += (positions(grid) @ (linear - np.eye(3)).T).astype(np.float32)
@@ -105,7 +105,7 @@ def field_of(
 def field_with_rigid_tumor(
     found: Deformation,
     grid: VolumeGeometry,
-    planning_from_verification: Float64Array,
+    planning_from_verification: RigidTransform,
     tumor: LabelMask,
     *,
     kernels: KernelBackend = KernelBackend.CPU,
@@ -116,8 +116,8 @@ def field_with_rigid_tumor(
     ----------
     found : Deformation
     grid : VolumeGeometry
-    planning_from_verification : ndarray, (4, 4)
-        Rigid motion of the tumor.
+    planning_from_verification : RigidTransform
+        Motion of the tumor.
     tumor : LabelMask
         In the moving frame.
     kernels : KernelBackend
@@ -129,7 +129,7 @@ def field_with_rigid_tumor(
     free = field_of(found, grid, kernels=kernels)
     marked = resample(
         tumor.voxels.astype(np.float32),
-        tumor.geometry.index_from_lps @ planning_from_verification @ grid.affine_lps_mm,
+        tumor.geometry.index_from_lps @ planning_from_verification.matrix @ grid.affine_lps_mm,
         grid.shape_zyx,
         order=1,
         kernels=kernels,
@@ -140,7 +140,7 @@ def field_with_rigid_tumor(
     way = np.clip((distance[at] - _RIGID_ROOM_MM) / _BLEND_MM, 0.0, 1.0)
     share = (1.0 - way * way * (3.0 - 2.0 * way))[:, None]
     points = grid.to_lps(near.astype(float))
-    rigid = apply_affine(planning_from_verification, points) - points
+    rigid = planning_from_verification.apply(points) - points
     blended = free.displacement_lps_mm.copy()
     blended[at] = (share * rigid + (1.0 - share) * blended[at]).astype(np.float32)
     return replace(free, displacement_lps_mm=blended)

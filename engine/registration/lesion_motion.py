@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 
 from engine.arrays import BoolArray, Float64Array
-from engine.geometry import VolumeGeometry
+from engine.geometry import RigidTransform, VolumeGeometry
 from engine.kernels.backend import KernelBackend, beside
 from engine.kernels.bending import solve_bending
 from engine.registration.control_grid import coarser, interpolation, positions, thinned
@@ -46,8 +46,8 @@ class LesionMotion:
 
     Parameters
     ----------
-    moving_from_fixed : ndarray, (4, 4)
-        Rigid transform at the tumor, LPS mm.
+    moving_from_fixed : RigidTransform
+        At the tumor.
     covariance_mm2 : ndarray, (3, 3)
         Of the tumor's center, fixed frame.
     rotation_sd_deg : float
@@ -57,7 +57,7 @@ class LesionMotion:
         Root mean square error of predicting across the holes.
     """
 
-    moving_from_fixed: Float64Array
+    moving_from_fixed: RigidTransform
     covariance_mm2: Float64Array
     rotation_sd_deg: float
     stiffness: float
@@ -162,7 +162,7 @@ def predict_lesion_motion(
     rigid = rigid_part(tumor_points_lps_mm, moved)
     flip = np.eye(3)[::-1]  # zyx to LPS xyz
     return LesionMotion(
-        moving_from_fixed=found.start @ rigid,
+        moving_from_fixed=found.moving_from_fixed @ rigid,
         covariance_mm2=flip @ covariance[:3, :3] @ flip,
         rotation_sd_deg=float(np.rad2deg(np.sqrt(np.trace(covariance[3:, 3:]) / 3.0))),
         stiffness=best * found.stiffness,
@@ -170,8 +170,8 @@ def predict_lesion_motion(
     )
 
 
-def rigid_part(source: Float64Array, moved: Float64Array) -> Float64Array:
-    """Least-squares rigid transform of paired points, (4, 4).
+def rigid_part(source: Float64Array, moved: Float64Array) -> RigidTransform:
+    """Least-squares rigid transform of paired points.
 
     Parameters
     ----------
@@ -179,7 +179,7 @@ def rigid_part(source: Float64Array, moved: Float64Array) -> Float64Array:
 
     Returns
     -------
-    ndarray, (4, 4)
+    RigidTransform
 
     Notes
     -----
@@ -188,9 +188,7 @@ def rigid_part(source: Float64Array, moved: Float64Array) -> Float64Array:
     a, b = source.mean(axis=0), moved.mean(axis=0)
     u, _, vt = np.linalg.svd((source - a).T @ (moved - b))
     turn = vt.T @ np.diag([1.0, 1.0, np.sign(np.linalg.det(vt.T @ u.T))]) @ u.T
-    matrix = np.eye(4)
-    matrix[:3, :3], matrix[:3, 3] = turn, b - turn @ a
-    return matrix
+    return RigidTransform.from_rotation(turn, b - turn @ a)
 
 
 def _place_holes(

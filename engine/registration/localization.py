@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 
 from engine.arrays import BoolArray, Float64Array
+from engine.geometry import RigidTransform
 from engine.kernels.backend import KernelBackend
 from engine.refusal import RefusalCode, RefusedError
 from engine.registration.comparison import (
@@ -44,7 +45,7 @@ def find_lesion(
     zone: LabelMask | None,
     *,
     kernels: KernelBackend = KernelBackend.CPU,
-) -> tuple[list[Float64Array], float]:
+) -> tuple[list[RigidTransform], float]:
     """Find the surroundings of the tumor in the fixed CT by translation.
 
     Ribs repeat every 2 to 3 cm and slide along the lung, so the whole picture can fit best one rib off.
@@ -60,8 +61,8 @@ def find_lesion(
 
     Returns
     -------
-    candidates : list of ndarray, (4, 4)
-        Planning-from-fixed translations, LPS mm; the likeliest first, only one where there is no doubt.
+    candidates : list of RigidTransform
+        Planning-from-fixed translations; the likeliest first, only one where there is no doubt.
     correlation : float
 
     Raises
@@ -85,11 +86,12 @@ def find_lesion(
     )
     candidates = [first]
     for other in others:
-        matrix = np.eye(4)
-        matrix[:3, 3] = other.planning_from_verification_mm
-        apart = [float(np.linalg.norm(matrix[:3, 3] - one[:3, 3])) for one in candidates]
-        if min(apart) > _SAME_PLACE_MM:
-            candidates.append(matrix)
+        place = other.planning_from_verification
+        apart_mm = [
+            float(np.linalg.norm(place.translation_mm - candidate.translation_mm)) for candidate in candidates
+        ]
+        if min(apart_mm) > _SAME_PLACE_MM:
+            candidates.append(place)
         elif other is others[0]:  # both agree
             return [first], correlation
     return candidates, correlation
@@ -97,7 +99,7 @@ def find_lesion(
 
 def find_translation(
     moving: CtVolume, fixed: CtVolume, zone: LabelMask | None, *, kernels: KernelBackend = KernelBackend.CPU
-) -> tuple[Float64Array, float]:
+) -> tuple[RigidTransform, float]:
     """Find the translation between two whole scans.
 
     Parameters
@@ -109,7 +111,7 @@ def find_translation(
 
     Returns
     -------
-    moving_from_fixed : ndarray, (4, 4)
+    moving_from_fixed : RigidTransform
     correlation : float
 
     Raises
@@ -126,14 +128,12 @@ def find_translation(
     return _best(ours, theirs, _known(theirs, zone, kernels))
 
 
-def _best(ours: ComparisonRegion, theirs: ComparisonRegion, known: BoolArray) -> tuple[Float64Array, float]:
+def _best(ours: ComparisonRegion, theirs: ComparisonRegion, known: BoolArray) -> tuple[RigidTransform, float]:
     found = translation_candidates(ours, theirs, ours.inside, known, count=1)
     best = found[0].correlation if found else 0.0
     if best < _LEAST_CORRELATION:
         _refuse_dissimilar(ours, theirs, known, best)
-    matrix = np.eye(4)
-    matrix[:3, 3] = found[0].planning_from_verification_mm
-    return matrix, best
+    return found[0].planning_from_verification, best
 
 
 def _known(theirs: ComparisonRegion, zone: LabelMask | None, kernels: KernelBackend) -> BoolArray:

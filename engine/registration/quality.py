@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from engine.arrays import BoolArray, Float32Array, Float64Array, read_only
 from engine.findings import RegistrationQuality
-from engine.geometry import VolumeGeometry, apply_affine
+from engine.geometry import VolumeGeometry
 from engine.kernels.backend import KernelBackend
 from engine.kernels.bending import solve_bending
 from engine.kernels.resampling import resample
@@ -209,9 +209,8 @@ def _inverse_consistency_mm(
     """Go there by the coarse deformation and back by one found the other way round."""
     there = comparison.without_wall().coarse
     grid = there.fixed.geometry
-    back_start = np.asarray(np.linalg.inv(comparison.start), dtype=np.float64)
     # The same grid, placed in the moving frame.
-    x, y, z = (float(v) for v in apply_affine(comparison.start, np.array(grid.origin_lps_mm)))
+    x, y, z = (float(v) for v in comparison.moving_from_fixed.apply(grid.origin_lps_mm))
     theirs = VolumeGeometry(grid.shape_zyx, grid.spacing_zyx_mm, origin_lps_mm=(x, y, z))
     hu = resample(
         there.moving.hu,
@@ -225,7 +224,14 @@ def _inverse_consistency_mm(
     # What the zone hides there is left out here at the place that the translation says; its halo is wide enough.
     evidence = read_only(known & there.evidence)
     fixed = ComparisonRegion(np.where(known, hu, np.float32(-1000.0)), known, theirs)
-    back = deform(fixed, SourceRegion(there.fixed.hu, grid), evidence, back_start, levels, kernels=kernels)
+    back = deform(
+        fixed,
+        SourceRegion(there.fixed.hu, grid),
+        evidence,
+        comparison.moving_from_fixed.inverse,
+        levels,
+        kernels=kernels,
+    )
     lattice = np.zeros(grid.shape_zyx, dtype=np.bool_)
     lattice[::_POINT_STEP, ::_POINT_STEP, ::_POINT_STEP] = True
     points = grid.to_lps(np.argwhere(lattice & there.evidence & _near(comparison, grid)).astype(float))

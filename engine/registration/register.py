@@ -11,7 +11,7 @@ import numpy as np
 
 from engine.arrays import Float64Array
 from engine.findings import RegistrationQuality
-from engine.geometry import apply_affine
+from engine.geometry import RigidTransform
 from engine.kernels.backend import KernelBackend, beside
 from engine.refusal import RefusalCode, RefusedError
 from engine.registration.acceptance import require_trustworthy
@@ -78,8 +78,8 @@ class Registration:
     Parameters
     ----------
     method : {'translation', 'rigid', 'deformable', 'deformable, coarse'}
-    planning_from_verification : ndarray, (4, 4)
-        Rigid motion of the tumor (without a tumor: of the whole scan), LPS mm to LPS mm.
+    planning_from_verification : RigidTransform
+        Motion of the tumor (without a tumor: of the whole scan).
     similarity : float
     translation_covariance_mm2 : ndarray, (3, 3)
         Uncertainty of the tumor's center in the verification frame.
@@ -93,7 +93,7 @@ class Registration:
     """
 
     method: str
-    planning_from_verification: Float64Array
+    planning_from_verification: RigidTransform
     similarity: float
     translation_covariance_mm2: Float64Array
     rotation_sd_deg: float
@@ -386,7 +386,9 @@ def _deform_coarsely(
     at, levels = comparison.coarse, _coarse_levels(comparison)
     if before is not None:
         levels = levels[-1:]
-    return deform(at.fixed, at.moving, at.evidence, comparison.start, levels, before=before, kernels=kernels)
+    return deform(
+        at.fixed, at.moving, at.evidence, comparison.moving_from_fixed, levels, before=before, kernels=kernels
+    )
 
 
 def _deform_finely(comparison: Comparison, coarse: Deformation, kernels: KernelBackend) -> Deformation:
@@ -394,7 +396,13 @@ def _deform_finely(comparison: Comparison, coarse: Deformation, kernels: KernelB
     grid_mm = at.fixed.geometry.spacing_zyx_mm[0]
     level = Level(grid_mm, 3.0 * grid_mm, 6.0 * grid_mm, FINE_STEPS, FINE_STIFFNESS)
     return deform(
-        at.fixed, at.moving, at.evidence, comparison.start, (level,), before=coarse, kernels=kernels
+        at.fixed,
+        at.moving,
+        at.evidence,
+        comparison.moving_from_fixed,
+        (level,),
+        before=coarse,
+        kernels=kernels,
     )
 
 
@@ -404,7 +412,7 @@ def _fine_duration_s(comparison: Comparison) -> float:
 
 def _tumor_in_fixed(planning: PlanningSide, found: Deformation) -> Float64Array:
     """The tumor's points in the fixed frame, carried back by the deformation at their center."""
-    points = apply_affine(np.linalg.inv(found.start), planning.tumor_points_lps_mm)
+    points = found.moving_from_fixed.inverse.apply(planning.tumor_points_lps_mm)
     center = points.mean(axis=0)
     place = center
     for _ in range(3):  # u is smooth: this converges by a factor of ten a turn
@@ -417,8 +425,11 @@ def _covariance(motion: LesionMotion, quality: RegistrationQuality, doubt_mm2: F
     return np.asarray(motion.covariance_mm2 + doubt_mm2 + variance * np.eye(3))
 
 
-def _require_in_view(planning: PlanningSide, verification: CtVolume, matrix: Float64Array) -> None:
-    if not verification.geometry.contains(apply_affine(np.linalg.inv(matrix), planning.tumor_center_lps_mm)):
+def _require_in_view(
+    planning: PlanningSide, verification: CtVolume, planning_from_verification: RigidTransform
+) -> None:
+    center = planning_from_verification.inverse.apply(planning.tumor_center_lps_mm)
+    if not verification.geometry.contains(center):
         raise RefusedError(
             RefusalCode.LESION_OUTSIDE_OVERLAP,
             "the lesion's place lies outside the verification CT; scan the lesion",

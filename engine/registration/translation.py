@@ -10,6 +10,7 @@ import numpy.typing as npt
 from scipy import fft, ndimage
 
 from engine.arrays import BoolArray, Float32Array, Float64Array, Int64Array
+from engine.geometry import RigidTransform
 from engine.registration.region import ComparisonRegion
 
 _LEAST_OVERLAP_SHARE: Final = 0.3
@@ -21,9 +22,9 @@ _PEAK_DISTANCE_MM: Final = 8.0
 
 @dataclass(frozen=True, eq=False)
 class _TranslationCandidate:
-    """A translation from the verification to the planning frame, LPS mm, with its correlation."""
+    """A translation with its correlation."""
 
-    planning_from_verification_mm: Float64Array
+    planning_from_verification: RigidTransform
     correlation: float
 
 
@@ -68,7 +69,9 @@ def translation_candidates(
         shift_zyx = peak - (shape_v - 1) + _subvoxel(correlation, peak)
         over = planning.geometry.to_lps(shift_zyx)
         offset = over - np.array(verification.geometry.origin_lps_mm)
-        found.append(_TranslationCandidate(offset, float(correlation[tuple(peak)])))
+        found.append(
+            _TranslationCandidate(RigidTransform.from_translation(offset), float(correlation[tuple(peak)]))
+        )
     return found
 
 

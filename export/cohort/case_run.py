@@ -6,15 +6,12 @@ import math
 from contextlib import ExitStack
 from pathlib import Path
 
-import numpy as np
-
 from engine.assessment.outcome import AblationAssessment
 from engine.assessment.planning import PreparedPlanning, prepare_planning
 from engine.assessment.verification import assess_ablation
 from engine.assessment.zone import place_lesion, segmented_contour
 from engine.errors import ColdspotError, InputError, ModelError
 from engine.files.reading import read_ct, read_mask
-from engine.geometry import apply_affine
 from engine.radiomics.extraction import extract_features
 from engine.runtime.backends import REFERENCE
 from engine.segmentation.segmenter import Segmenter, open_segmenter
@@ -108,5 +105,5 @@ def _drawn_zone(
     assert prepared.side is not None  # noqa: S101 - without one the assessment is refused
     kernels = settings.assessment.kernels
     place = place_lesion(prepared.side, verification, segmenter, kernels=kernels)
-    tumor = apply_affine(np.linalg.inv(place.planning_from_verification), prepared.side.tumor_points_lps_mm)
+    tumor = place.planning_from_verification.inverse.apply(prepared.side.tumor_points_lps_mm)
     return segmented_contour(verification, segmenter, tumor, None, kernels=kernels).zone

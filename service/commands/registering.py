@@ -18,7 +18,7 @@ from engine.assessment.same_patient import check_same_patient
 from engine.errors import InvalidRequestError
 from engine.files.displacement_file import write_displacement
 from engine.files.reading import read_ct, read_mask
-from engine.geometry import VolumeGeometry, apply_affine
+from engine.geometry import VolumeGeometry
 from engine.kernels.backend import KernelBackend
 from engine.refusal import RefusedError
 from engine.registration.field import DisplacementField
@@ -181,7 +181,7 @@ def rigid_field(found: Registration, fixed: VolumeGeometry) -> DisplacementField
     low, high = corners.min(axis=0), corners.max(axis=0)
     grid = fixed.around(low, np.maximum(high, low + 1.0), _RIGID_FIELD_SPACING_MM)
     points = grid.to_lps(np.moveaxis(np.indices(grid.shape_zyx), 0, -1))
-    displacement = apply_affine(found.planning_from_verification, points) - points
+    displacement = found.planning_from_verification.apply(points) - points
     return DisplacementField(displacement.astype(np.float32), grid)
 
 

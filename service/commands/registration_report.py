@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, fields
 from typing import Any
 
-import numpy as np
 from rich.table import Table
 
 from engine import DISCLAIMER, __version__
@@ -44,7 +43,7 @@ def registered_report(
         "landmarks": None if score is None else asdict(score),
         "quality": _quality(found.quality),
         "uncertainty_mm": _finite(found.uncertainty_mm),
-        "moving_from_fixed": np.asarray(found.planning_from_verification, dtype=float).tolist(),
+        "moving_from_fixed": found.planning_from_verification.matrix.tolist(),
         "grid": {
             "shape_zyx": list(grid.shape_zyx),
             "spacing_zyx_mm": list(grid.spacing_zyx_mm),

@@ -246,10 +246,10 @@ def _uncovered(spot: ColdSpot) -> assessment_pb2.UncoveredRegion:
 
 
 def _alignment(found: AlignmentFinding) -> assessment_pb2.Alignment:
-    matrix = found.planning_from_verification
+    pose = found.planning_from_verification
     return assessment_pb2.Alignment(
         method=found.method,
-        planning_from_verification=None if matrix is None else [float(value) for value in matrix.ravel()],
+        planning_from_verification=None if pose is None else pose.matrix.ravel().tolist(),
         similarity=found.similarity,
         residual_mm=found.residual_mm,
         pose_sd_mm=found.pose_sd_mm,

@@ -25,6 +25,7 @@ from benchmarks.calibration.page import markdown
 from benchmarks.calibration.report import write_report
 from benchmarks.calibration.results import append_result, read_results
 from benchmarks.calibration.summary import reliability, summarize, wilson_interval
+from engine.geometry import RigidTransform
 from engine.phantoms import PhantomProcedure
 
 SEED = 7
@@ -117,10 +118,9 @@ def test_a_folder_of_another_case_is_not_taken_for_this_one(
 
 def test_pose_error_is_the_distance_at_the_tumor(small: tuple[CaseDescription, PhantomProcedure]) -> None:
     _, case = small
-    true = np.array(case.truth.planning_from_verification)
+    true = case.truth.planning_from_verification
     assert calibration._pose_error(case, true)["pose_error_mm"] == pytest.approx(0.0, abs=1e-9)
-    off = true.copy()
-    off[:3, 3] += [0.0, 3.0, 4.0]
+    off = RigidTransform.from_translation((0.0, 3.0, 4.0)) @ true
     found = calibration._pose_error(case, off)
     assert found["pose_error_mm"] == pytest.approx(5.0)
     assert found["rotation_error_deg"] == pytest.approx(0.0, abs=1e-4)

@@ -26,6 +26,7 @@ from benchmarks.registration.cases import Case, all_cases, count_tumor, scores
 from benchmarks.registration.peers import PEERS, Pair
 from benchmarks.registration.report import paired_ratios, summary, table
 from engine.arrays import Float64Array
+from engine.geometry import RigidTransform
 from engine.refusal import RefusalCode, RefusedError
 from engine.registration.field import DisplacementField
 from engine.volume import CtVolume
@@ -55,9 +56,7 @@ def field(shift: Float64Array, swelling: float = 0.0) -> DisplacementField:
 
 
 def test_the_true_field_scores_perfectly(case: Case) -> None:
-    matrix = np.eye(4)
-    matrix[:3, 3] = SHIFT
-    found = scores(case, field(SHIFT), matrix)
+    found = scores(case, field(SHIFT), RigidTransform.from_translation(SHIFT))
     assert found["landmark_mean_mm"] == pytest.approx(0, abs=1e-5)
     assert found["tumor_error_mm"] == pytest.approx(0, abs=1e-5)
     assert found["tumor_volume_ratio"] == pytest.approx(1, abs=1e-3)

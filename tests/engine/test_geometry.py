@@ -13,7 +13,14 @@ from scipy.spatial.transform import Rotation
 from engine.coverage.grid import lay_out
 from engine.coverage.ratio import measure_coverage
 from engine.errors import InvalidGeometryError
-from engine.geometry import SAME_GRID_TOLERANCE_MM, Vector3, VolumeGeometry, VoxelBox, apply_affine
+from engine.geometry import (
+    SAME_GRID_TOLERANCE_MM,
+    RigidTransform,
+    Vector3,
+    VolumeGeometry,
+    VoxelBox,
+    apply_affine,
+)
 from engine.structures.surface import StructureSurface
 from engine.volume import LabelMask
 from tests.support.spheres import ball, centered_grid, everywhere
@@ -108,7 +115,7 @@ def reordered(mask: LabelMask, order: tuple[int, int, int], flips: tuple[int, ..
 
 
 def answer(tumor: LabelMask, zone: LabelMask, lung: LabelMask) -> tuple[float, float]:
-    field = lay_out(StructureSurface(tumor), StructureSurface(zone), None, lung, np.eye(4))
+    field = lay_out(StructureSurface(tumor), StructureSurface(zone), None, lung, RigidTransform.identity())
     whole, _ = measure_coverage(field, field.zone, field.distance_to_zone_mm)
     return whole.tcr, whole.minimal_mm
 

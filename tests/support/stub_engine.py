@@ -30,7 +30,7 @@ from engine.findings import (
     MarginFinding,
     RegistrationQuality,
 )
-from engine.geometry import Vector3, VolumeGeometry
+from engine.geometry import RigidTransform, Vector3, VolumeGeometry
 from engine.model_identity import ModelIdentity
 from engine.refusal import Refusal, RefusalCode
 from engine.risk.clinical_inputs import ClinicalInputs
@@ -245,7 +245,9 @@ def _assessment(
         ),
         margin=MarginFinding(-1.0, (-2.0, 0.5), (0.1, 0.2, 0.3, 0.4), -1.0, -2.0),
         uncovered=(spot,),
-        alignment=AlignmentFinding("deformable", np.eye(4), 0.9, 0.4, 0.3, QUALITY, "1.2.3", "1.2.4"),
+        alignment=AlignmentFinding(
+            "deformable", RigidTransform.identity(), 0.9, 0.4, 0.3, QUALITY, "1.2.3", "1.2.4"
+        ),
         lesion=LesionFinding(1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), SUPPLIED, 10.0),
         risk=risk,
         timings_s=timings_s,

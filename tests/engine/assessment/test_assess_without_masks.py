@@ -20,7 +20,7 @@ from engine.assessment.zone import place_lesion
 from engine.coverage.figures import SURE_ENOUGH
 from engine.errors import InvalidRequestError
 from engine.findings import SUPPLIED, ContourOrigin
-from engine.geometry import Vector3
+from engine.geometry import RigidTransform, Vector3
 from engine.refusal import RefusalCode
 from engine.registration.register import Registration
 from engine.stages import Stage
@@ -216,8 +216,7 @@ def test_a_zone_that_ends_before_the_target_is_a_refusal_too() -> None:
 def test_a_place_that_moves_once_the_zone_is_known_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     def misplaced(*given: Any, **chosen: Any) -> Registration:
         found = place_lesion(*given, **chosen)
-        shift = np.eye(4)
-        shift[0, 3] = 12.0
+        shift = RigidTransform.from_translation((12.0, 0.0, 0.0))
         return replace(found, planning_from_verification=found.planning_from_verification @ shift)
 
     monkeypatch.setattr("engine.assessment.verification.place_lesion", misplaced)

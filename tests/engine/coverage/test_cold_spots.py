@@ -8,6 +8,7 @@ import pytest
 from engine.coverage.cold_spots import direction_in_words, find_cold_spots
 from engine.coverage.grid import MeasurementField, lay_out
 from engine.coverage.ratio import uncovered_in_lung
+from engine.geometry import RigidTransform
 from engine.structures.surface import StructureSurface
 from engine.volume import LabelMask
 from tests.support.spheres import ball, centered_grid, true_coverage
@@ -34,7 +35,7 @@ def shifted_zone() -> MeasurementField:
     grid = centered_grid((1.0, 1.0, 1.0), 20.0)
     tumor = ball(grid, (0.2, 0.3, 0.1), 7.0, "tumor")
     zone = ball(grid, (4.2, 0.3, 0.1), 12.0, "ablation zone")
-    return lay_out(StructureSurface(tumor), StructureSurface(zone), None, None, np.eye(4))
+    return lay_out(StructureSurface(tumor), StructureSurface(zone), None, None, RigidTransform.identity())
 
 
 def test_a_shifted_zone_leaves_one_spot_on_the_other_side() -> None:
@@ -75,7 +76,7 @@ def test_the_pleura_is_measured_from_the_deepest_point() -> None:
         StructureSurface(ball(grid, (4.2, 0.3, 0.1), 12.0, "ablation zone")),
         None,
         LabelMask(lung, grid, "lung"),
-        np.eye(4),
+        RigidTransform.identity(),
     )
     (spot,) = find_cold_spots(field, uncovered_in_lung(field))
     assert spot.distance_to_pleura_mm == pytest.approx(spot.deepest_lps_mm[0] + 15.5, abs=0.6)

@@ -30,6 +30,7 @@ from engine.coverage.interval import CoverageInterval, PoseUncertainty, coverage
 from engine.coverage.ratio import MARGIN_BANDS_MM
 from engine.errors import InvalidRequestError
 from engine.findings import SUPPLIED, CoverageFinding, MarginFinding
+from engine.geometry import RigidTransform
 from engine.kernels.backend import KernelBackend, beside, resident
 from engine.kernels.coverage import count_coverage
 from engine.kernels.distance import distance_mm, signed_distance_mm
@@ -324,7 +325,7 @@ def deformed(kernels: KernelBackend) -> Deformation:
     evidence = read_only(np.ones(grid.shape_zyx, dtype=np.bool_))
     # Two levels that only look at the images: a step takes the simulator a minute.
     levels = (Level(5.0, 10.0, 10.0, 0, 1.0), Level(5.0, 20.0, 10.0, 0, 1.0))
-    return deform(fixed, moving, evidence, np.eye(4), levels, kernels=kernels)
+    return deform(fixed, moving, evidence, RigidTransform.identity(), levels, kernels=kernels)
 
 
 @ON_THE_GPU
@@ -350,7 +351,12 @@ def measured(
     tumor, zone = ball(grid, (0.3, 0.2, 0.1), 5.0, "tumor"), ball(grid, (1.0, 0.0, 0.5), 10.0, "zone")
     core = StructureSurface(ball(grid, (1.0, 0.0, 0.5), 8.0, "core"))
     field = lay_out(
-        StructureSurface(tumor), StructureSurface(zone), core, everywhere(grid), np.eye(4), kernels=kernels
+        StructureSurface(tumor),
+        StructureSurface(zone),
+        core,
+        everywhere(grid),
+        RigidTransform.identity(),
+        kernels=kernels,
     )
     coverage, margin = find_coverage(
         field,

@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from engine.arrays import Float64Array
 from engine.files.image_file import read_ct_image, read_mask_image
-from engine.geometry import VolumeGeometry
+from engine.geometry import RigidTransform, VolumeGeometry
 from engine.phantoms import (
     LobulatedTumor,
     PhantomProcedure,
@@ -74,7 +74,7 @@ def sphere_truth(
     return find_truth(
         TruthField(points, tumor, zone, lung, rim_mm=2.5),
         tumor_volume_ml=1.0,
-        planning_from_verification=np.eye(4),
+        planning_from_verification=RigidTransform.identity(),
         least_jacobian=1.0,
         rigid=True,
     )
@@ -271,8 +271,8 @@ def test_masks_are_the_shapes(miss: PhantomProcedure) -> None:
     assert miss.tumor.volume_ml == pytest.approx(miss.truth.tumor_volume_ml, rel=0.03)
     assert miss.truth.tumor_volume_ml == pytest.approx(1.0, rel=1e-6)
     assert not (miss.core.voxels & ~miss.zone.voxels).any()
-    matrix = np.linalg.inv(np.array(miss.truth.planning_from_verification))
-    tumor = miss.tumor.geometry.to_lps(np.argwhere(miss.tumor.voxels)) @ matrix[:3, :3].T + matrix[:3, 3]
+    verification_from_planning = miss.truth.planning_from_verification.inverse
+    tumor = verification_from_planning.apply(miss.tumor.geometry.to_lps(np.argwhere(miss.tumor.voxels)))
     at = np.rint(miss.zone.geometry.to_index(tumor)).astype(int)
     assert miss.zone.voxels[tuple(at.T)].all()  # the margin is positive: the zone holds the tumor
     center = np.rint(miss.tumor.geometry.to_index(miss.target_lps_mm)).astype(int)
@@ -288,8 +288,8 @@ def test_headers_name_a_phantom_and_do_not_align_its_scans(miss: PhantomProcedur
     assert ours != theirs
     assert "" not in {ours, theirs}
     center = np.array(miss.target_lps_mm)
-    matrix = np.linalg.inv(np.array(miss.truth.planning_from_verification))
-    assert np.linalg.norm(matrix[:3, :3] @ center + matrix[:3, 3] - center) > 3.0
+    verification_from_planning = miss.truth.planning_from_verification.inverse
+    assert np.linalg.norm(verification_from_planning.apply(center) - center) > 3.0
     for ct in (miss.planning, miss.verification):
         assert ct.acquisition.series_description == SIMULATED
         assert ct.acquisition.patient_id == ""
@@ -297,15 +297,14 @@ def test_headers_name_a_phantom_and_do_not_align_its_scans(miss: PhantomProcedur
 
 def test_images_agree_with_the_motion(miss: PhantomProcedure) -> None:
     phantom, motion = miss, motion_of(SEED)
-    assert np.allclose(motion.planning_from_verification, phantom.truth.planning_from_verification)
+    assert motion.planning_from_verification == phantom.truth.planning_from_verification
     outside = ~ndimage.binary_dilation(phantom.zone.voxels, iterations=3)
     outside &= np.indices(outside.shape).sum(axis=0) % 7 == 0
     points = phantom.verification.geometry.to_lps(np.argwhere(outside))
     hu = phantom.verification.voxels_hu[outside]
-    matrix = motion.planning_from_verification
     true = correlation(phantom, motion.to_planning(points), hu)
     assert true > 0.99
-    assert true > correlation(phantom, points @ matrix[:3, :3].T + matrix[:3, 3], hu) + 0.02
+    assert true > correlation(phantom, motion.planning_from_verification.apply(points), hu) + 0.02
     assert true > correlation(phantom, points, hu) + 0.2
 
 
@@ -368,8 +367,8 @@ def assert_painted(painted: PhantomProcedure, ct: CtVolume, tumor: LabelMask) ->
     assert np.isfinite(painted.truth.minimal_margin_mm)
     assert not (painted.core.voxels & ~painted.zone.voxels).any()
     # What the masks and the true motion give is what the truth says.
-    matrix = np.linalg.inv(np.array(painted.truth.planning_from_verification))
-    marked = tumor.geometry.to_lps(np.argwhere(tumor.voxels)) @ matrix[:3, :3].T + matrix[:3, 3]
+    verification_from_planning = painted.truth.planning_from_verification.inverse
+    marked = verification_from_planning.apply(tumor.geometry.to_lps(np.argwhere(tumor.voxels)))
     index = painted.zone.geometry.to_index(marked).T
     spacing = painted.zone.geometry.spacing_zyx_mm
     depth = ndimage.distance_transform_edt(painted.zone.voxels, sampling=spacing)

@@ -11,7 +11,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from engine.arrays import Float64Array
-from engine.geometry import VolumeGeometry, VoxelBox, apply_affine
+from engine.geometry import RigidTransform, VolumeGeometry, VoxelBox
 from engine.registration.comparison import BORDER_MM, COARSE_BORDER_MM, METAL_HALO_MM, compare_whole
 from engine.registration.deformation import Deformation, Level, deform, local_model
 from engine.registration.region import ComparisonRegion, SourceRegion
@@ -46,11 +46,11 @@ def find(
     fixed: ComparisonRegion,
     moving: SourceRegion,
     evidence: npt.NDArray[np.bool_] | None = None,
-    start: Float64Array | None = None,
+    start: RigidTransform | None = None,
 ) -> Deformation:
     """Coarse, then fine."""
     counted = fixed.inside if evidence is None else evidence
-    at = np.eye(4) if start is None else start
+    at = RigidTransform.identity() if start is None else start
     half = np.ascontiguousarray(counted[::2, ::2, ::2])
     coarse = deform(fixed.coarser(), moving.thinned(3.0), half, at, COARSE)
     return deform(fixed, moving, counted, at, (FINE,), before=coarse)
@@ -93,18 +93,18 @@ def test_the_largest_displacement_was_as_large_as_said() -> None:
 
 def test_a_turned_start_and_oblique_axes_of_the_moving_ct_change_nothing() -> None:
     """The same motion, found from a rigid start, in a moving scan whose rows run askew."""
-    start = np.eye(4)
-    start[:3, :3] = Rotation.from_euler("xyz", (6.0, -4.0, 8.0), degrees=True).as_matrix()
-    start[:3, 3] = [12.0, -30.0, 7.0]
+    start = RigidTransform.from_rotation(
+        Rotation.from_euler("xyz", (6.0, -4.0, 8.0), degrees=True).as_matrix(), (12.0, -30.0, 7.0)
+    )
     turn = Rotation.from_euler("xyz", (10.0, 20.0, -15.0), degrees=True).as_matrix()
     z, y, x = (tuple(float(v) for v in turn[:, axis]) for axis in (2, 1, 0))
-    half = -45.0 * (turn @ np.ones(3)) + start[:3, 3]
+    half = -45.0 * (turn @ np.ones(3)) + start.translation_mm
     askew = VolumeGeometry((76, 65, 65), (1.2, 1.4, 1.4), (z, y, x), tuple(half))  # type: ignore[arg-type] # three
-    fixed = fixed_region(1, FIXED, lambda p: apply_affine(start, p + smooth_bump(p)))
+    fixed = fixed_region(1, FIXED, lambda p: start.apply(p + smooth_bump(p)))
     found = find(fixed, moving_region(1, askew), start=start)
     near = interior(22.0)
     assert error_mm(found, smooth_bump, near).mean() < 0.15
-    in_moving = apply_affine(start, near + smooth_bump(near))
+    in_moving = start.apply(near + smooth_bump(near))
     assert np.linalg.norm(found.to_moving(near) - in_moving, axis=1).mean() < 0.15
 
 
@@ -138,9 +138,11 @@ def test_no_stiffness_holds_an_affine_motion_back() -> None:
     rigid_prior = tuple(replace(level, stiffness=1e7) for level in COARSE)
     fixed = shown("affine")
     half = np.ascontiguousarray(fixed.inside[::2, ::2, ::2])
-    found = deform(fixed.coarser(), texture().thinned(3.0), half, np.eye(4), rigid_prior)
+    found = deform(fixed.coarser(), texture().thinned(3.0), half, RigidTransform.identity(), rigid_prior)
     assert error_mm(found, affine, interior()).max() < 0.3
-    bent = deform(shown("bump").coarser(), texture().thinned(3.0), half, np.eye(4), rigid_prior)
+    bent = deform(
+        shown("bump").coarser(), texture().thinned(3.0), half, RigidTransform.identity(), rigid_prior
+    )
     assert error_mm(bent, smooth_bump, interior()).mean() > 1.0
 
 
@@ -156,7 +158,7 @@ def test_places_beyond_the_moving_ct_do_not_pull() -> None:
 
 def test_a_border_of_the_moving_ct_is_left_out() -> None:
     ct = scan(1, FIXED)
-    comparison = compare_whole(ct, ct, None, np.eye(4))
+    comparison = compare_whole(ct, ct, None, RigidTransform.identity())
     for region, border in ((comparison.fine.moving, BORDER_MM), (comparison.coarse.moving, COARSE_BORDER_MM)):
         ends, whole = region.geometry.corners_lps_mm(), ct.geometry.corners_lps_mm()
         off = np.concatenate([ends.min(axis=0) - whole.min(axis=0), whole.max(axis=0) - ends.max(axis=0)])
@@ -179,7 +181,7 @@ def test_metal_is_no_evidence() -> None:
     moving = scan(1, MOVING)
     fields = []
     for ct in (plain, needled):
-        fine = compare_whole(moving, ct, None, np.eye(4)).fine
+        fine = compare_whole(moving, ct, None, RigidTransform.identity()).fine
         fields.append(find(fine.fixed, fine.moving, fine.evidence))
         if ct is needled:
             places = fine.fixed.geometry.to_index(FIXED.to_lps(np.argwhere(hu == 3000).astype(float)))

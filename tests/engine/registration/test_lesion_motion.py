@@ -9,7 +9,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from engine.arrays import Float64Array
-from engine.geometry import VolumeGeometry, apply_affine
+from engine.geometry import RigidTransform, VolumeGeometry
 from engine.kernels.bending import solve_bending
 from engine.registration import lesion_motion
 from engine.registration.control_grid import positions
@@ -41,7 +41,7 @@ def deformation(
     void_mm: float = VOID_MM,
     noise_mm: float = 0.0,
     along_xyz: tuple[float, float, float] = (1.0, 1.0, 1.0),
-    start: Float64Array | None = None,
+    start: RigidTransform | None = None,
     seed: int = 0,
 ) -> Deformation:
     """A deformation whose data term knows a motion (LPS) at every node outside the void."""
@@ -56,7 +56,7 @@ def deformation(
     found = solve_bending(tensor, right, STIFFNESS, tolerance=1e-5)
     force = right - tensor[..., [0, 3, 5]] * found
     nothing = np.zeros((1, 1, 1), dtype=np.float32)
-    at = np.eye(4) if start is None else start
+    at = RigidTransform.identity() if start is None else start
     return Deformation(at, found, nodes, tensor, force, STIFFNESS, nothing, np.zeros((1, 1, 1, 6)), nodes)
 
 
@@ -72,12 +72,10 @@ def predict(found: Deformation) -> LesionMotion:
     return predict_lesion_motion(found, tumor(), VOID_MM)
 
 
-def rigid(turn_deg: tuple[float, float, float], shift: tuple[float, float, float]) -> Float64Array:
+def rigid(turn_deg: tuple[float, float, float], shift: tuple[float, float, float]) -> RigidTransform:
     """Turning about the lesion."""
-    matrix = np.eye(4)
-    matrix[:3, :3] = Rotation.from_rotvec(np.deg2rad(turn_deg)).as_matrix()
-    matrix[:3, 3] = CENTER - matrix[:3, :3] @ CENTER + shift
-    return matrix
+    turn = Rotation.from_rotvec(np.deg2rad(turn_deg)).as_matrix()
+    return RigidTransform.from_rotation(turn, CENTER - turn @ CENTER + shift)
 
 
 def still(points: Float64Array) -> Float64Array:
@@ -108,35 +106,32 @@ def test_a_rigid_motion_is_found_exactly(
     turn_deg: tuple[float, float, float], shift: tuple[float, float, float]
 ) -> None:
     truth = rigid(turn_deg, shift)
-    found = predict(deformation(lambda p: apply_affine(truth, p) - p))
-    off = apply_affine(found.moving_from_fixed, tumor()) - apply_affine(truth, tumor())
+    found = predict(deformation(lambda p: truth.apply(p) - p))
+    off = found.moving_from_fixed.apply(tumor()) - truth.apply(tumor())
     assert np.abs(off).max() < 0.01
     assert found.hole_error_mm < 0.2
 
 
 def test_the_start_comes_before_the_deformation() -> None:
     start, truth = rigid((10.0, -20.0, 15.0), (30.0, -12.0, 9.0)), rigid((1.0, 2.0, -1.0), (1.0, -2.0, 0.5))
-    found = predict(deformation(lambda p: apply_affine(truth, p) - p, start=start))
-    assert (
-        np.abs(apply_affine(found.moving_from_fixed, tumor()) - apply_affine(start @ truth, tumor())).max()
-        < 0.05
-    )
+    found = predict(deformation(lambda p: truth.apply(p) - p, start=start))
+    assert np.abs(found.moving_from_fixed.apply(tumor()) - (start @ truth).apply(tumor())).max() < 0.05
 
 
 def test_the_tumor_keeps_its_size_in_a_converging_field() -> None:
     found = predict(deformation(lambda p: 0.15 * (p - CENTER)))
-    turn = found.moving_from_fixed[:3, :3]
+    turn = found.moving_from_fixed.rotation
     np.testing.assert_allclose(turn @ turn.T, np.eye(3), atol=1e-9)
     assert np.linalg.det(turn) == pytest.approx(1.0)
-    assert np.linalg.norm(apply_affine(found.moving_from_fixed, CENTER) - CENTER) < 0.2
+    assert np.linalg.norm(found.moving_from_fixed.apply(CENTER) - CENTER) < 0.2
 
 
 def test_the_rigid_part_turns_and_never_mirrors() -> None:
     points = np.random.default_rng(0).normal(size=(40, 3)) * 9.0
     truth = rigid((20.0, -35.0, 50.0), (4.0, -7.0, 2.0))
-    assert np.abs(rigid_part(points, apply_affine(truth, points)) - truth).max() < 1e-9
+    assert np.abs(rigid_part(points, truth.apply(points)).matrix - truth.matrix).max() < 1e-9
     mirrored = rigid_part(points, points * np.array([-1.0, 1.0, 1.0]))
-    assert np.linalg.det(mirrored[:3, :3]) == pytest.approx(1.0)
+    assert np.linalg.det(mirrored.rotation) == pytest.approx(1.0)
 
 
 # --- How sure it is
@@ -167,7 +162,7 @@ def test_the_error_is_foreseen(length_mm: float) -> None:
         motion = waving(seed, length_mm)
         found = predict(deformation(motion, noise_mm=NOISE_MM, seed=seed))
         truth = rigid_part(tumor(), tumor() + motion(tumor()))
-        error = apply_affine(found.moving_from_fixed, CENTER) - apply_affine(truth, CENTER)
+        error = found.moving_from_fixed.apply(CENTER) - truth.apply(CENTER)
         off.append(float((error**2).sum()))
         said.append(float(np.trace(found.covariance_mm2)))
     assert 0.4 < np.sqrt(np.mean(off) / np.mean(said)) < 1.4
@@ -205,12 +200,12 @@ def test_without_holes_the_inflation_is_the_usual_one(monkeypatch: pytest.Monkey
 
 def test_a_region_too_small_for_holes_still_gets_an_answer() -> None:
     truth = rigid((2.0, 0.0, 1.0), (1.0, 2.0, -1.0))
-    tiny = deformation(lambda p: apply_affine(truth, p) - p, lattice=lattice_of(9), void_mm=14.0)
+    tiny = deformation(lambda p: truth.apply(p) - p, lattice=lattice_of(9), void_mm=14.0)
     found = predict_lesion_motion(tiny, tumor(), 60.0)
     require_covariance(found)
     assert found.hole_error_mm == 0.0
     assert found.stiffness == STIFFNESS
-    assert np.abs(apply_affine(found.moving_from_fixed, tumor()) - apply_affine(truth, tumor())).max() < 0.1
+    assert np.abs(found.moving_from_fixed.apply(tumor()) - truth.apply(tumor())).max() < 0.1
 
 
 def test_no_evidence_at_all_is_very_unsure() -> None:
@@ -222,7 +217,7 @@ def test_no_evidence_at_all_is_very_unsure() -> None:
 def test_the_same_deformation_gives_the_same_motion() -> None:
     found = deformation(waving(3, 80.0), noise_mm=NOISE_MM)
     one, other = predict(found), predict(found)
-    assert np.array_equal(one.moving_from_fixed, other.moving_from_fixed)
+    assert one.moving_from_fixed == other.moving_from_fixed
     assert np.array_equal(one.covariance_mm2, other.covariance_mm2)
 
 
@@ -252,4 +247,4 @@ def test_the_warped_tumor_has_the_volume_of_the_planned_one(strain: float) -> No
     assert field.jacobian_determinant().min() > 0.0
     corner = grid.corners_lps_mm()
     assert np.array_equal(field.at(corner), free.at(corner))
-    assert field.at(tumor()) + tumor() == pytest.approx(apply_affine(motion, tumor()), abs=1e-3)
+    assert field.at(tumor()) + tumor() == pytest.approx(motion.apply(tumor()), abs=1e-3)

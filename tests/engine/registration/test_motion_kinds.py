@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from engine.arrays import Float64Array
 from engine.errors import GridMismatchError, InvalidRequestError
-from engine.geometry import VolumeGeometry, VoxelBox, apply_affine
+from engine.geometry import RigidTransform, VolumeGeometry, VoxelBox
 from engine.phantoms.ablation import random_ablation
 from engine.phantoms.chest import chest_of_ct, procedural_chest, random_place
 from engine.phantoms.deformation import Contraction, DeformationKind, FreeDeformation
@@ -55,9 +55,9 @@ def around(center: Float64Array, low_mm: float, high_mm: float, count: int = 150
 def test_tumor_is_rigid_lung_is_free_and_nothing_folds(kind: DeformationKind, seed: int) -> None:
     motion = drawn(kind, seed)
     inside = around(motion.verification_center, 0.0, RADIUS_MM + RIGID_MM - 0.01)
-    with_tumor = apply_affine(motion.planning_from_verification, inside)
+    with_tumor = motion.planning_from_verification.apply(inside)
     assert np.abs(motion.lung_to_planning(inside) - with_tumor).max() < 1e-9
-    turn = motion.planning_from_verification[:3, :3]
+    turn = motion.planning_from_verification.rotation
     assert np.abs(turn @ turn.T - np.eye(3)).max() < 1e-12
     assert np.linalg.det(turn) == pytest.approx(1.0)
     center = motion.to_planning(motion.verification_center)
@@ -68,7 +68,7 @@ def test_tumor_is_rigid_lung_is_free_and_nothing_folds(kind: DeformationKind, se
         lung = motion.slide.in_lung(free)
         free[lung] = motion.slide.carried(free[lung])
     assert np.abs(motion.to_planning(beyond) - free).max() < 1e-9
-    bend = free - apply_affine(motion.planning_from_verification, beyond)
+    bend = free - motion.planning_from_verification.apply(beyond)
     assert np.abs(bend).max() > 1.0
     assert motion.least_jacobian() > LEAST_JACOBIAN
     assert not motion.rigid
@@ -81,11 +81,11 @@ def test_the_tumor_moves_as_the_tissue_in_its_place_would_on_average(kind: Defor
     inside = inside[np.random.default_rng(2).random(len(inside)) < _volume_share(inside, motion)]
     free = motion.free.to_planning(inside)
     free = free if motion.slide is None else motion.slide.carried(free)
-    off = free - apply_affine(motion.planning_from_verification, inside)
+    off = free - motion.planning_from_verification.apply(inside)
     assert np.linalg.norm(off.mean(axis=0)) < 0.15
     assert np.sqrt((off**2).sum(axis=1).mean()) < 1.5
     again = rigid_projection(inside, free)
-    angle = Rotation.from_matrix(again[:3, :3] @ motion.planning_from_verification[:3, :3].T).magnitude()
+    angle = Rotation.from_matrix(again.rotation @ motion.planning_from_verification.rotation.T).magnitude()
     assert np.degrees(angle) < 0.5
 
 
@@ -97,12 +97,11 @@ def _volume_share(points: Float64Array, motion: Motion) -> Float64Array:
 def test_rigid_projection_finds_a_rigid_motion_and_never_a_reflection() -> None:
     rng = np.random.default_rng(0)
     points = rng.normal(size=(40, 3)) * 10.0
-    matrix = np.eye(4)
-    matrix[:3, :3] = Rotation.from_rotvec([0.3, -0.2, 0.5]).as_matrix()
-    matrix[:3, 3] = [4.0, -7.0, 2.0]
-    assert np.abs(rigid_projection(points, apply_affine(matrix, points)) - matrix).max() < 1e-9
+    turn = Rotation.from_rotvec([0.3, -0.2, 0.5]).as_matrix()
+    truth = RigidTransform.from_rotation(turn, (4.0, -7.0, 2.0))
+    assert np.abs(rigid_projection(points, truth.apply(points)).matrix - truth.matrix).max() < 1e-9
     mirrored = points * np.array([-1.0, 1.0, 1.0])
-    assert np.linalg.det(rigid_projection(points, mirrored)[:3, :3]) == pytest.approx(1.0)
+    assert np.linalg.det(rigid_projection(points, mirrored).rotation) == pytest.approx(1.0)
 
 
 def test_contraction_shortens_the_zone_evenly_and_fades_beyond() -> None:

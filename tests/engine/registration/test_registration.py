@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from engine.arrays import Float64Array
 from engine.errors import EmptyMaskError, GridMismatchError
-from engine.geometry import Vector3, VolumeGeometry, VoxelBox, apply_affine
+from engine.geometry import RigidTransform, Vector3, VolumeGeometry, VoxelBox
 from engine.refusal import RefusalCode, RefusedError
 from engine.registration import register as deformable
 from engine.registration.comparison import planning_side
@@ -91,19 +91,17 @@ def registered_with(seen: Verification, deadline_s: float | None = None) -> Regi
     return register(seen.ct, planning, fixed_zone=seen.zone, moving_tumor=tumor, deadline_s=deadline_s)
 
 
-def rigid(shift: Vector3, turn_deg: Vector3) -> Float64Array:
+def rigid(shift: Vector3, turn_deg: Vector3) -> RigidTransform:
     """Planning from verification; the lesion lies at its place plus ``shift``."""
-    matrix = np.eye(4)
-    matrix[:3, :3] = Rotation.from_euler("xyz", turn_deg, degrees=True).as_matrix()
-    matrix[:3, 3] = LESION - matrix[:3, :3] @ (LESION + shift)
-    return matrix
+    turn = Rotation.from_euler("xyz", turn_deg, degrees=True).as_matrix()
+    return RigidTransform.from_rotation(turn, LESION - turn @ (LESION + np.array(shift)))
 
 
 def breathing(shift: Vector3) -> tuple[Mapping, Float64Array]:
     """Turned, shifted and bent by up to 5 mm."""
-    matrix, place = rigid(shift, (3.0, -2.0, 2.0)), LESION + np.array(shift)
+    planning_from_verification, place = rigid(shift, (3.0, -2.0, 2.0)), LESION + np.array(shift)
     bend = bump(place + np.array([20.0, -14.0, 8.0]), np.array([3.0, 2.5, -3.0]), 24.0)
-    return (lambda points: apply_affine(matrix, points + bend(points))), place
+    return (lambda points: planning_from_verification.apply(points + bend(points))), place
 
 
 def shell(center: Float64Array, inner_mm: float = 26.0, outer_mm: float = 38.0) -> Float64Array:
@@ -144,17 +142,17 @@ def test_a_breath_is_followed_and_the_tumor_found() -> None:
     assert found.quality.folding_share == 0.0
     assert found.quality.least_jacobian > 0.5
     assert 0.2 < found.uncertainty_mm < 1.5
-    turn = found.planning_from_verification[:3, :3]
+    turn = found.planning_from_verification.rotation
     assert np.allclose(turn @ turn.T, np.eye(3))
 
 
 @pytest.mark.parametrize("shift", [(3.0, 39.0, -8.0), (0.0, 0.0, 0.0)])
 def test_a_rigid_motion_is_found_up_to_40_mm_off(shift: Vector3) -> None:
-    matrix, place = rigid(shift, (0.0, 5.0, 0.0)), LESION + np.array(shift)
-    seen = verification(lambda p: apply_affine(matrix, p), place, spacing=(2.0, 1.4, 1.4))
+    planning_from_verification, place = rigid(shift, (0.0, 5.0, 0.0)), LESION + np.array(shift)
+    seen = verification(planning_from_verification.apply, place, spacing=(2.0, 1.4, 1.4))
     found = registered_with(seen)
     around = place + TUMOR_MM * np.array([[0, 0, 0], [1, 0, 0], [0, -1, 0], [0, 0, 1]])
-    off = apply_affine(found.planning_from_verification, around) - apply_affine(matrix, around)
+    off = found.planning_from_verification.apply(around) - planning_from_verification.apply(around)
     assert np.linalg.norm(off, axis=1).max() < 0.4
 
 
@@ -184,14 +182,17 @@ def test_slices_stored_from_head_to_feet_change_nothing() -> None:
     ct = CtVolume(np.ascontiguousarray(seen.ct.voxels_hu[::-1]), flipped)
     zone = LabelMask(np.ascontiguousarray(seen.zone.voxels[::-1]), flipped, "ablation zone")
     found = registered_with(replace(seen, ct=ct, zone=zone))
-    assert np.abs(found.planning_from_verification - usual().planning_from_verification).max() < 0.02
+    assert (
+        np.abs(found.planning_from_verification.matrix - usual().planning_from_verification.matrix).max()
+        < 0.02
+    )
 
 
 def test_the_field_is_rigid_in_the_tumor_and_reaches_35_mm_around_it() -> None:
     found, seen = usual(), breathed()
     assert found.field is not None
-    points = inside_tumor(apply_affine(np.linalg.inv(found.planning_from_verification), LESION))
-    moved = apply_affine(found.planning_from_verification, points)
+    points = inside_tumor(found.planning_from_verification.inverse.apply(LESION))
+    moved = found.planning_from_verification.apply(points)
     assert points + found.field.at(points) == pytest.approx(moved, abs=1e-3)
     assert found.field.jacobian_determinant().min() > 0.0
     ends = found.field.geometry.corners_lps_mm()
@@ -205,7 +206,7 @@ def test_the_same_scans_give_the_same_answer() -> None:
     again = registered_with(breathed())
     assert again.field is not None
     assert usual().field is not None
-    assert np.array_equal(again.planning_from_verification, usual().planning_from_verification)
+    assert again.planning_from_verification == usual().planning_from_verification
     assert np.array_equal(again.translation_covariance_mm2, usual().translation_covariance_mm2)
     assert np.array_equal(again.field.displacement_lps_mm, usual().field.displacement_lps_mm)  # type: ignore[union-attr] # asserted
     assert again.quality == usual().quality
@@ -231,13 +232,11 @@ def test_time_enough_changes_nothing() -> None:
     assert found.quality is rigidly.quality is None
     refined = refine(side, rigidly, deadline_s=1e6)
     assert refined.method == "deformable"
-    assert np.array_equal(refined.planning_from_verification, usual().planning_from_verification)
+    assert refined.planning_from_verification == usual().planning_from_verification
     uncertain = [one.uncertainty_mm for one in (found, rigidly, refined)]
     assert uncertain == sorted(uncertain, reverse=True)
     off = [
-        np.linalg.norm(
-            apply_affine(one.planning_from_verification, seen.place) - seen.to_planning(seen.place)
-        )
+        np.linalg.norm(one.planning_from_verification.apply(seen.place) - seen.to_planning(seen.place))
         for one in (found, rigidly, refined)
     ]
     assert off[0] < 4.0
@@ -378,7 +377,7 @@ def test_lung_that_slides_along_the_wall_takes_the_tumor_along() -> None:
     slid = with_painted(chest(grid, lambda p: p + jump), zone, ZONE_HU)
     planning, tumor = planned_chest()
     found = register(slid, planning, fixed_zone=zone, moving_tumor=tumor)
-    off = apply_affine(found.planning_from_verification, LESION - jump) - LESION
+    off = found.planning_from_verification.apply(LESION - jump) - LESION
     assert np.linalg.norm(off) < 0.4
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from engine.arrays import Float64Array
 from engine.findings import RegistrationQuality
-from engine.geometry import VolumeGeometry
+from engine.geometry import RigidTransform, VolumeGeometry
 from engine.phantoms.deformation import Contraction
 from engine.registration.acceptance import GREATEST_MISMATCH, LEAST_SIMILARITY
 from engine.registration.comparison import Comparison, compare_whole
@@ -49,11 +49,15 @@ def registered(seed: int = 1, motion: Mapping | None = None) -> tuple[Comparison
 def registered_to(
     verification: CtVolume, hidden: LabelMask | None
 ) -> tuple[Comparison, Deformation, Deformation]:
-    comparison = compare_whole(planning(), verification, hidden, np.eye(4))
+    comparison = compare_whole(planning(), verification, hidden, RigidTransform.identity())
     at = comparison.coarse
-    coarse = deform(at.fixed, at.moving, at.evidence, np.eye(4), COARSE)
+    coarse = deform(at.fixed, at.moving, at.evidence, RigidTransform.identity(), COARSE)
     at = comparison.fine
-    return comparison, deform(at.fixed, at.moving, at.evidence, np.eye(4), (FINE,), before=coarse), coarse
+    return (
+        comparison,
+        deform(at.fixed, at.moving, at.evidence, RigidTransform.identity(), (FINE,), before=coarse),
+        coarse,
+    )
 
 
 def judged(comparison: Comparison, found: Deformation, coarse: Deformation) -> RegistrationQuality:
@@ -95,7 +99,7 @@ def test_a_followed_motion_is_good_and_an_unfollowed_one_is_not() -> None:
         at.fixed,
         at.moving,
         at.evidence,
-        np.eye(4),
+        RigidTransform.identity(),
         (replace(FINE, steps=0),),
         before=replace(found, nodes_mm=half),
     )

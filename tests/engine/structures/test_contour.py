@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from engine.coverage.grid import lay_out
 from engine.coverage.ratio import measure_coverage
-from engine.geometry import VolumeGeometry
+from engine.geometry import RigidTransform, VolumeGeometry
 from engine.structures.surface import SURFACE_LEVEL, StructureSurface, occupancy
 from engine.volume import LabelMask
 from tests.support.spheres import ball, centered_grid
@@ -60,7 +60,7 @@ def test_a_gap_one_voxel_wide_stays_a_gap(axis: int, offset: float, line: bool) 
         StructureSurface(LabelMask(zone, grid, "ablation zone")),
         None,
         None,
-        np.eye(4),
+        RigidTransform.identity(),
     )
     whole, _ = measure_coverage(field, field.zone, field.distance_to_zone_mm)
     assert whole.tcr < 1.0

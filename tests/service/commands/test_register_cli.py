@@ -22,7 +22,7 @@ from engine.errors import DeadlineExceededError
 from engine.files.displacement_file import read_displacement
 from engine.files.image_file import write_mask, write_volume
 from engine.findings import RegistrationQuality
-from engine.geometry import VolumeGeometry, VoxelBox
+from engine.geometry import RigidTransform, VolumeGeometry, VoxelBox
 from engine.refusal import RefusalCode, RefusedError
 from engine.registration.field import DisplacementField
 from engine.volume import CtVolume, LabelMask
@@ -47,11 +47,9 @@ def shifted_field() -> DisplacementField:
 
 def answer(**other: Any) -> Any:
     quality = RegistrationQuality(**{**dict.fromkeys(QUALITY, 0.5), **other.pop("quality", {})})
-    matrix = np.eye(4)
-    matrix[:3, 3] = SHIFT
     given = {
         "method": "stand-in",
-        "planning_from_verification": matrix,
+        "planning_from_verification": RigidTransform.from_translation(SHIFT),
         "field": shifted_field(),
         "quality": quality,
         "uncertainty_mm": 0.7,
@@ -159,14 +157,14 @@ def test_dicom_folders_are_taken_too(calls: Calls, given: list[str], tmp_path: P
 def test_a_rigid_answer_becomes_a_field_over_the_fixed_ct(
     monkeypatch: pytest.MonkeyPatch, given: list[str], tmp_path: Path
 ) -> None:
-    turn = np.array([[0.0, -1, 0, 7], [1, 0, 0, 8], [0, 0, 1, 9], [0, 0, 0, 1]])
+    turn = RigidTransform(np.array([[0.0, -1, 0, 7], [1, 0, 0, 8], [0, 0, 1, 9], [0, 0, 0, 1]]))
     answer_with(monkeypatch, lambda: answer(field=None, planning_from_verification=turn))
     result = run(*given, "--json")
     assert result.exit_code == 0, result.output
     field = read_displacement(tmp_path / "out" / FIELD_FILE)
     points = GRID.to_lps(np.array([[0.0, 0, 0], [19, 23, 21], [4.2, 7.7, 3.1]]))
     assert field.geometry.contains(GRID.corners_lps_mm()).all()
-    assert np.allclose(points + field.at(points), points @ turn[:3, :3].T + turn[:3, 3], atol=1e-3)
+    assert np.allclose(points + field.at(points), turn.apply(points), atol=1e-3)
 
 
 def test_a_refusal_leaves_no_field(calls: Calls, monkeypatch: pytest.MonkeyPatch, given: list[str]) -> None:

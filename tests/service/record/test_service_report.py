@@ -15,7 +15,7 @@ from rich.console import Console
 
 from engine.assessment.outcome import AssessmentMaps
 from engine.findings import AlignmentFinding, RegistrationQuality
-from engine.geometry import VolumeGeometry
+from engine.geometry import RigidTransform, VolumeGeometry
 from engine.refusal import Refusal, RefusalCode
 from service.commands.terminal import alignment_line, summary_table
 from service.pipeline.sheet import draw_sheet
@@ -138,7 +138,9 @@ def test_a_quality_that_was_not_measured_is_null() -> None:
     unsure = replace(found.alignment, quality=replace(QUALITY, similarity=math.nan, convergence=0.0))
     told = assessment_json(assessment_message(replace(found, alignment=unsure)))["alignment"]["quality"]
     assert (told["similarity"], told["convergence"]) == (None, 0.0)
-    rigid = replace(found, preliminary=True, alignment=AlignmentFinding("rigid", np.eye(4), 0.9))
+    rigid = replace(
+        found, preliminary=True, alignment=AlignmentFinding("rigid", RigidTransform.identity(), 0.9)
+    )
     message = assessment_message(rigid)
     assert not message.alignment.HasField("quality")
     assert set(assessment_json(message)["alignment"]["quality"].values()) == {None}
