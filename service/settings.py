@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import (
@@ -17,6 +17,7 @@ from pydantic_settings import (
 
 import engine
 from engine.errors import InvalidRequestError
+from engine.kernels.backend import KernelBackend
 
 _CONFIG_VARIABLE = "COLDSPOT_CONFIG"
 """Environment variable that names the TOML file."""
@@ -75,6 +76,9 @@ class Settings(BaseSettings):
     tumor_model: str | None = Field(default=None, description="segments tumors: id of the bundle, or none")
     zone_model: str | None = Field(default=None, description="segments ablation zones: likewise")
     segmentation_backend: str = Field(default="auto", description="what runs both; auto: the fastest here")
+    kernel_backend: Literal[KernelBackend.CPU, KernelBackend.GPU] = Field(
+        default=KernelBackend.CPU, description="what runs the voxel kernels"
+    )
     clinical_mode: bool = Field(
         default=False,
         description="no figures of a model from a simulated cohort, no contours of a demo model",

@@ -46,9 +46,20 @@ def select(kernels: KernelBackend, kernel: str) -> Any:
     except ValueError:
         known = ", ".join(KernelBackend)
         raise InvalidRequestError(f"no kernel backend {str(kernels)!r}; choose one of {known}") from None
-    if chosen is KernelBackend.GPU:
-        _require_gpu()
+    require_kernels(chosen)
     return import_module(f"engine.kernels.{chosen.value}.{kernel}")
+
+
+def require_kernels(kernels: KernelBackend) -> None:
+    """Refuse a backend that cannot run here, before anything depends on it.
+
+    Raises
+    ------
+    BackendError
+        If it is ``gpu``, and no CUDA device or library is there.
+    """
+    if kernels is KernelBackend.GPU:
+        _require_gpu()
 
 
 def resident(kernels: KernelBackend) -> AbstractContextManager[Any]:

@@ -10,8 +10,9 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -23,7 +24,7 @@ from engine.runtime.onnx_session import OnnxSession
 from engine.runtime.openvino_session import OpenVinoSession
 from engine.runtime.plan_cache import PlanCache
 from engine.runtime.tensorrt_builder import BatchRange, supported_targets
-from engine.runtime.tensorrt_library import FLAVORS, load_library
+from engine.runtime.tensorrt_library import load_library
 from engine.runtime.tensorrt_plans import default_plan_folder, obtain_plan, plan_key
 from engine.runtime.tensorrt_session import TensorRtSession
 
@@ -32,16 +33,34 @@ if TYPE_CHECKING:
     from engine.runtime.session import InferenceSession, Tensor
     from engine.runtime.tensorrt_library import Flavor, ProgressListener
 
-BackendName = Literal["onnxruntime", "onnxruntime-cuda", "openvino", "tensorrt", "tensorrt-rtx"]
 
-BACKENDS: Final[tuple[BackendName, ...]] = get_args(BackendName)
+class InferenceBackend(StrEnum):
+    """What runs a network; which voxel kernels run is a ``KernelBackend``."""
 
-REFERENCE: Final[BackendName] = "onnxruntime"
+    ONNXRUNTIME = "onnxruntime"
+    ONNXRUNTIME_CUDA = "onnxruntime-cuda"
+    OPENVINO = "openvino"
+    TENSORRT = "tensorrt"
+    TENSORRT_RTX = "tensorrt-rtx"
+
+
+BACKENDS: Final = tuple(InferenceBackend)
+
+REFERENCE: Final = InferenceBackend.ONNXRUNTIME
 """What the others are compared with: always installed, and what a bundle's parity was measured with."""
 
-NEEDS_A_DEVICE: Final[tuple[BackendName, ...]] = ("onnxruntime-cuda", "tensorrt", "tensorrt-rtx")
+NEEDS_A_DEVICE: Final = (
+    InferenceBackend.ONNXRUNTIME_CUDA,
+    InferenceBackend.TENSORRT,
+    InferenceBackend.TENSORRT_RTX,
+)
 
-EXECUTED_ON_A_DEVICE: Final[dict[str, str]] = {}
+_FLAVORS: Final[dict[InferenceBackend, Flavor]] = {
+    InferenceBackend.TENSORRT: "tensorrt",
+    InferenceBackend.TENSORRT_RTX: "tensorrt-rtx",
+}
+
+EXECUTED_ON_A_DEVICE: Final[dict[InferenceBackend, str]] = {}
 """Receipt under ``benchmarks/results`` by backend; a test holds that it is there."""
 
 TOLERANCES: Final[dict[str, float]] = {"fp32": 1e-3, "fp16_mixed": 2e-2, "int8": 1e-1}
@@ -65,7 +84,7 @@ class _BackendStatus:
 
     Parameters
     ----------
-    name : str
+    name : InferenceBackend
     available : bool
     version : str
         Empty where the library is not there.
@@ -75,7 +94,7 @@ class _BackendStatus:
         Whether this project has ever run it on the kind of device it is for.
     """
 
-    name: BackendName
+    name: InferenceBackend
     available: bool
     version: str
     reason: str
@@ -88,7 +107,7 @@ class BackendTiming:
 
     Parameters
     ----------
-    backend : str
+    backend : InferenceBackend
     described : str
         Library, version and device, as the session says.
     median_s : float, optional
@@ -99,7 +118,7 @@ class BackendTiming:
         Why it cannot be chosen; empty if it can.
     """
 
-    backend: BackendName
+    backend: InferenceBackend
     described: str
     median_s: float | None
     largest_difference: float | None
@@ -110,7 +129,7 @@ class BackendTiming:
 class _BackendChoice:
     """The fastest backend that agrees with the reference, and all trials."""
 
-    backend: BackendName
+    backend: InferenceBackend
     timings: tuple[BackendTiming, ...]
 
 
@@ -130,7 +149,8 @@ def open_session(
     ----------
     model_bytes : bytes
         A self-contained ONNX model, as ``load_bundle`` hashed it.
-    backend : {"onnxruntime", "onnxruntime-cuda", "openvino", "tensorrt", "tensorrt-rtx"}
+    backend : str
+        An :class:`InferenceBackend`, or its name.
     threads : int, optional
         For the CPU; by default the CPUs this process may use.
     precision : {"fp32", "fp16_mixed", "int8"}, optional
@@ -155,20 +175,34 @@ def open_session(
     ModelError
         If the library does not accept the model, or a plan must not be used.
     """
-    if backend == "onnxruntime":
-        return OnnxSession(model_bytes, threads=threads)
-    if backend == "onnxruntime-cuda":
-        return OnnxSession(model_bytes, threads=threads, device="cuda")
-    if backend == "openvino":
-        return OpenVinoSession(model_bytes, threads=threads)
-    for flavor in FLAVORS:
-        if backend == flavor:
+    match inference_backend(backend):
+        case InferenceBackend.ONNXRUNTIME:
+            return OnnxSession(model_bytes, threads=threads)
+        case InferenceBackend.ONNXRUNTIME_CUDA:
+            return OnnxSession(model_bytes, threads=threads, device="cuda")
+        case InferenceBackend.OPENVINO:
+            return OpenVinoSession(model_bytes, threads=threads)
+        case InferenceBackend.TENSORRT | InferenceBackend.TENSORRT_RTX as chosen:
             cache = PlanCache(plan_folder or default_plan_folder())
+            flavor = _FLAVORS[chosen]
             return _open_plan(model_bytes, flavor, precision, batch or BatchRange(), cache, on_progress)
-    hint = "; choose one with fastest_backend" if backend == "auto" else ""
-    raise InvalidRequestError(
-        f"{backend!r} is no backend; there are {', '.join(BACKENDS)}{hint}", field="backend"
-    )
+
+
+def inference_backend(name: str) -> InferenceBackend:
+    """Return the backend of that name.
+
+    Raises
+    ------
+    InvalidRequestError
+        If there is none; ``auto`` is not a backend.
+    """
+    try:
+        return InferenceBackend(name)
+    except ValueError:
+        hint = "; choose one with fastest_backend" if name == "auto" else ""
+        raise InvalidRequestError(
+            f"{name!r} is no backend; there are {', '.join(BACKENDS)}{hint}", field="backend"
+        ) from None
 
 
 def available_backends() -> tuple[_BackendStatus, ...]:
@@ -180,7 +214,7 @@ def fastest_backend(
     model_bytes: bytes,
     *,
     inputs: dict[str, Tensor] | None = None,
-    candidates: Sequence[BackendName] | None = None,
+    candidates: Sequence[str] | None = None,
     repeats: int = 3,
     tolerance: float | None = None,
     threads: int | None = None,
@@ -215,10 +249,11 @@ def fastest_backend(
     ModelError, BackendError
         If the reference itself fails.
     """
-    given = inputs or _random_inputs(read_interface(model_bytes).inputs)
+    tried = BACKENDS if candidates is None else tuple(inference_backend(name) for name in candidates)
+    tensors = inputs or _random_inputs(read_interface(model_bytes).inputs)
     limit = TOLERANCES[precision] if tolerance is None else tolerance
 
-    def opened(name: BackendName) -> InferenceSession:
+    def opened(name: InferenceBackend) -> InferenceSession:
         return open_session(
             model_bytes,
             name,
@@ -230,10 +265,10 @@ def fastest_backend(
         )
 
     with opened(REFERENCE) as session:
-        first, expected = _trial(REFERENCE, session, given, repeats)
-    others = [name for name in candidates or BACKENDS if name != REFERENCE]
-    timings = [first, *(_compare(name, opened, given, repeats, expected, limit) for name in others)]
-    asked_for = [timing for timing in timings if timing.backend in (candidates or BACKENDS)]
+        first, expected = _trial(REFERENCE, session, tensors, repeats)
+    others = [name for name in tried if name != REFERENCE]
+    timings = [first, *(_compare(name, opened, tensors, repeats, expected, limit) for name in others)]
+    asked_for = [timing for timing in timings if timing.backend in tried]
     accepted = [timing for timing in asked_for if not timing.refused]
     if not accepted:
         reasons = "; ".join(f"{timing.backend}: {timing.refused}" for timing in asked_for)
@@ -257,8 +292,8 @@ def _open_plan(
 
 
 def _compare(
-    name: BackendName,
-    opened: Callable[[BackendName], InferenceSession],
+    name: InferenceBackend,
+    opened: Callable[[InferenceBackend], InferenceSession],
     inputs: dict[str, Tensor],
     repeats: int,
     expected: dict[str, Tensor],
@@ -284,7 +319,7 @@ def _compare(
 
 
 def _trial(
-    name: BackendName, session: InferenceSession, inputs: dict[str, Tensor], repeats: int
+    name: InferenceBackend, session: InferenceSession, inputs: dict[str, Tensor], repeats: int
 ) -> tuple[BackendTiming, dict[str, Tensor]]:
     """Time a session: the first run warms it up, and counts only where it is long."""
     began = time.perf_counter()
@@ -316,36 +351,38 @@ def _random_inputs(specs: Sequence[TensorSpec]) -> dict[str, Tensor]:
     return inputs
 
 
-def _status(name: BackendName) -> _BackendStatus:
+def _status(name: InferenceBackend) -> _BackendStatus:
     version, reason = "", ""
     try:
         version = _version(name)
-        if name == "onnxruntime-cuda":
+        if name is InferenceBackend.ONNXRUNTIME_CUDA:
             require_driver()
         elif name in NEEDS_A_DEVICE:
             CudaDevice()
     except BackendError as error:
         reason = str(error)
-        if version and name == "tensorrt-rtx":
-            targets = ", ".join(supported_targets(load_library(name)))
+        if version and name is InferenceBackend.TENSORRT_RTX:
+            targets = ", ".join(supported_targets(load_library(_FLAVORS[name])))
             reason = f"builds plans for {targets}, but cannot run them: {reason}"
     return _BackendStatus(name, not reason, version, reason, _executed(name))
 
 
-def _version(name: BackendName) -> str:
+def _version(name: InferenceBackend) -> str:
     """Version of a backend's library, if it loads."""
-    if name == "onnxruntime":
-        return onnx_session.version()
-    if name == "onnxruntime-cuda":
-        onnx_session.require_cuda_provider()
-        return onnx_session.version()
-    if name == "openvino":
-        library: Any = openvino_session.load_openvino()
-        return str(library.get_version()).split("-", maxsplit=1)[0]
-    return load_library(name).version
+    match name:
+        case InferenceBackend.ONNXRUNTIME:
+            return onnx_session.version()
+        case InferenceBackend.ONNXRUNTIME_CUDA:
+            onnx_session.require_cuda_provider()
+            return onnx_session.version()
+        case InferenceBackend.OPENVINO:
+            library: Any = openvino_session.load_openvino()
+            return str(library.get_version()).split("-", maxsplit=1)[0]
+        case InferenceBackend.TENSORRT | InferenceBackend.TENSORRT_RTX:
+            return load_library(_FLAVORS[name]).version
 
 
-def _executed(name: BackendName) -> str:
+def _executed(name: InferenceBackend) -> str:
     if name not in NEEDS_A_DEVICE:
         return "on CPUs, in the project's tests"
     receipt = EXECUTED_ON_A_DEVICE.get(name)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 from engine import runtime
-from engine.runtime.backends import BackendTiming, available_backends
+from engine.runtime.backends import BackendTiming, InferenceBackend, available_backends
 from engine.runtime.cpu import usable_cpus
 from service.logging import get_logger
 
@@ -37,15 +37,14 @@ class RecordedChoice:
 
     Parameters
     ----------
-    backend : str
-        Its name, as the settings would say it.
+    backend : InferenceBackend
     timings : tuple of BackendTiming
         All that were tried, those that were refused too.
     measured_at : str
         ISO 8601, UTC.
     """
 
-    backend: str
+    backend: InferenceBackend
     timings: tuple[BackendTiming, ...]
     measured_at: str
 
@@ -106,11 +105,13 @@ class ChoiceShelf:
 def _read(record: Any, condition: dict[str, Any]) -> RecordedChoice:
     if record["condition"] != condition:
         raise ValueError("a record of something else")
-    timings = tuple(BackendTiming(**one) for one in record["timings"])
+    timings = tuple(
+        BackendTiming(**one | {"backend": InferenceBackend(one["backend"])}) for one in record["timings"]
+    )
     accepted = {one.backend for one in timings if not one.refused and one.median_s is not None}
     if record["backend"] not in accepted:
         raise ValueError("a record of a backend that was refused")
-    return RecordedChoice(record["backend"], timings, str(record["measured_at"]))
+    return RecordedChoice(InferenceBackend(record["backend"]), timings, str(record["measured_at"]))
 
 
 def _condition(model_sha256: str) -> dict[str, Any]:

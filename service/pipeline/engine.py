@@ -19,7 +19,7 @@ from engine.dicom.structure_set import read_structure_set
 from engine.errors import InvalidRequestError
 from engine.files.image_file import write_mask, write_volume
 from engine.files.reading import in_axis_order_of
-from engine.kernels.backend import KernelBackend
+from engine.kernels.backend import require_kernels
 from engine.manifest import MODEL_FILE
 from engine.registration import comparison
 from engine.registration import register as deformable
@@ -63,11 +63,21 @@ class EnginePipeline:
     Parameters
     ----------
     settings : Settings
+
+    Raises
+    ------
+    BackendError
+        If the kernels that the settings name cannot run here; no others are taken instead.
+    ModelError, InvalidRequestError
+        If a model that is installed or named cannot be used.
     """
 
     def __init__(self, settings: Settings) -> None:
+        require_kernels(settings.kernel_backend)
         self.assessment_settings = AssessmentSettings(
-            max_slice_mm=settings.max_slice_mm, registration_deadline_s=settings.registration_deadline_s
+            max_slice_mm=settings.max_slice_mm,
+            registration_deadline_s=settings.registration_deadline_s,
+            kernels=settings.kernel_backend,
         )
         bundles = installed_bundles(settings.models_dir)
         self.risk_model = load_risk_model(settings, bundles)
@@ -88,7 +98,9 @@ class EnginePipeline:
             one.describe() for one in (self.tumor_segmenter, self.zone_segmenter) if one is not None
         ]
         backend = "none" if model is None else model.backend
-        return PipelineDescription(KernelBackend.CPU.value, backend, REGISTRATION, tuple(described))
+        return PipelineDescription(
+            self.assessment_settings.kernels.value, backend, REGISTRATION, tuple(described)
+        )
 
     def warm_up(self) -> None:
         """Compile the kernels by measuring a small phantom, draw its sheet, and open the segmentation models.
@@ -108,7 +120,7 @@ class EnginePipeline:
             tested = None
             if not any(one.is_to_be_measured() for one in self._segmenters()):
                 tested = beside.submit(self._test_segmenters, phantom)
-            measured = warm_up()
+            measured = warm_up(self.assessment_settings.kernels)
             from service.pipeline.sheet import draw_sheet  # noqa: PLC0415 - matplotlib loads only where a sheet is drawn
 
             draw_sheet(measured, BytesIO())
@@ -126,7 +138,7 @@ class EnginePipeline:
         """
         from engine.selftest.phantom import run_self_test  # noqa: PLC0415 - as above
 
-        run_self_test()
+        run_self_test(self.assessment_settings.kernels)
         if not self._segmenters_tested:
             self._test_segmenters()
 

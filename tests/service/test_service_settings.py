@@ -3,8 +3,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from numba import cuda
 from pydantic import ValidationError
 
+from engine.errors import BackendError
+from engine.kernels.backend import KernelBackend
 from service.settings import Settings, default_models_dir, is_loopback
 
 
@@ -58,6 +61,37 @@ def test_a_registration_deadline_reaches_the_engine(tmp_path: Path) -> None:
         assert EnginePipeline(settings).assessment_settings.registration_deadline_s == deadline_s
     with pytest.raises(ValidationError):
         Settings(registration_deadline_s=0.0)
+
+
+@pytest.mark.parametrize("name", ["cpu", "gpu"])
+def test_the_kernels_that_were_chosen_measure_and_are_named(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from engine.selftest import phantom
+    from service.pipeline import engine as pipeline
+
+    measured: list[KernelBackend] = []
+    monkeypatch.setenv("COLDSPOT_KERNEL_BACKEND", name)
+    monkeypatch.setattr(pipeline, "require_kernels", lambda _kernels: None)
+    monkeypatch.setattr(phantom, "run_self_test", measured.append)
+    chosen = pipeline.EnginePipeline(Settings(models_dir=tmp_path))
+    chosen.self_test()
+    assert measured == [chosen.assessment_settings.kernels] == [KernelBackend(name)]
+    assert chosen.describe().kernels == name
+
+
+@pytest.mark.skipif(cuda.is_available(), reason="CUDA answers here")
+def test_kernels_that_cannot_run_here_are_refused_at_the_start(tmp_path: Path) -> None:
+    from service.pipeline.engine import EnginePipeline
+
+    with pytest.raises(BackendError, match="CUDA"):
+        EnginePipeline(Settings(models_dir=tmp_path, kernel_backend=KernelBackend.GPU))
+
+
+def test_the_definition_of_the_kernels_is_not_offered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLDSPOT_KERNEL_BACKEND", "reference")
+    with pytest.raises(ValidationError, match="kernel_backend"):
+        Settings()
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from engine.runtime.backends import (
     BACKENDS,
     EXECUTED_ON_A_DEVICE,
     NEEDS_A_DEVICE,
+    InferenceBackend,
     available_backends,
     fastest_backend,
     open_session,
@@ -103,7 +104,7 @@ class TestAvailability:
     def test_every_backend_is_listed_with_a_reason(self) -> None:
         found = {status.name: status for status in available_backends()}
         assert tuple(found) == BACKENDS
-        assert found["onnxruntime"].available
+        assert found[InferenceBackend.ONNXRUNTIME].available
         for status in found.values():
             assert status.available == (not status.reason)
             assert not status.available or status.version
@@ -112,20 +113,20 @@ class TestAvailability:
         without(monkeypatch, "openvino", "tensorrt", "tensorrt_bindings", "tensorrt_rtx_bindings", "cupy")
         found = {status.name: status for status in available_backends()}
         assert [name for name, status in found.items() if status.available] == ["onnxruntime"]
-        assert found["openvino"].version == ""
+        assert found[InferenceBackend.OPENVINO].version == ""
 
     def test_rtx_builds_where_it_cannot_run(self, monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.importorskip(
             "tensorrt_rtx_bindings", reason="TensorRT-RTX is not installed: make setup-export"
         )
         without(monkeypatch, "cupy")
-        status = {status.name: status for status in available_backends()}["tensorrt-rtx"]
+        status = {status.name: status for status in available_backends()}[InferenceBackend.TENSORRT_RTX]
         assert "sm_86, sm_89, sm_120" in status.reason
         assert not status.available
 
     def test_with_a_device(self, monkeypatch: pytest.MonkeyPatch) -> None:
         install(monkeypatch, "tensorrt 10.3.0")
-        status = {status.name: status for status in available_backends()}["tensorrt"]
+        status = {status.name: status for status in available_backends()}[InferenceBackend.TENSORRT]
         assert status.available
         assert status.version == "10.3.0"
 

@@ -13,7 +13,7 @@ import pytest
 import engine.segmentation
 import service.pipeline.backend_choice
 from engine.errors import BackendError
-from engine.runtime.backends import BackendTiming, available_backends
+from engine.runtime.backends import BackendTiming, InferenceBackend, available_backends
 from service.pipeline.backend_choice import ChoiceShelf
 from service.pipeline.bundles import InstalledSegmenter, installed_bundles
 from service.pipeline.protocol import ModelDescription
@@ -21,9 +21,9 @@ from service.record.provenance import backend_in_words
 from tests.service.rpc.test_service_without_masks import install
 
 SECONDS = (
-    BackendTiming("onnxruntime", "onnxruntime 1 (CPU)", 0.25, 0.0, ""),
-    BackendTiming("openvino", "openvino 2 (CPU)", 0.125, 1e-5, ""),
-    BackendTiming("tensorrt", "tensorrt", None, None, "not here"),
+    BackendTiming(InferenceBackend.ONNXRUNTIME, "onnxruntime 1 (CPU)", 0.25, 0.0, ""),
+    BackendTiming(InferenceBackend.OPENVINO, "openvino 2 (CPU)", 0.125, 1e-5, ""),
+    BackendTiming(InferenceBackend.TENSORRT, "tensorrt", None, None, "not here"),
 )
 
 

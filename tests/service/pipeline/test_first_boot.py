@@ -22,7 +22,7 @@ from structlog.testing import LogCapture
 from engine.errors import BackendError, ColdspotError, EnginePlanError, ParityError, PlanIntegrityError
 from engine.manifest import Channel, SegmentationSection
 from engine.runtime import cuda_device
-from engine.runtime.backends import BackendTiming
+from engine.runtime.backends import BackendTiming, InferenceBackend
 from engine.runtime.plan_cache import PLAN_FILE, RECORD_FILE
 from engine.runtime.tensorrt_session import TensorRtSession
 from engine.segmentation import Segmenter, open_segmenter
@@ -286,11 +286,11 @@ def test_a_later_start_takes_the_comparison_that_its_choice_was_made_by(
 def test_what_runs_on_a_gpu_is_compared_at_every_start(models: Path) -> None:
     folder = models / "zone" / "1.0.0"
     with open_segmenter(folder, "onnxruntime") as opened:
-        timing = BackendTiming("onnxruntime", opened.backend, 0.1, 1.0, "")
-        chosen = RecordedChoice("onnxruntime", (timing,), "2026-01-01T00:00:00+00:00")
+        timing = BackendTiming(InferenceBackend.ONNXRUNTIME, opened.backend, 0.1, 1.0, "")
+        chosen = RecordedChoice(InferenceBackend.ONNXRUNTIME, (timing,), "2026-01-01T00:00:00+00:00")
         with pytest.raises(ParityError, match="differs"):
             require_reference_answer(folder, opened, chosen)
-        on_device = RecordedChoice("tensorrt", (timing,), chosen.measured_at)
+        on_device = RecordedChoice(InferenceBackend.TENSORRT, (timing,), chosen.measured_at)
         assert require_reference_answer(folder, opened, on_device) == 0.0
 
 
