@@ -1,4 +1,7 @@
-"""The composition root: every part of the service is made here and handed to the others."""
+"""The composition root of the service's core: every part is made here and handed to the others.
+
+No door is among them: a door (:mod:`service.rpc`) takes an :class:`App` and turns calls into its parts' methods.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from service.admission import Admission
+from service.cases.cases import Cases
+from service.cases.prepared import PreparedShelf
 from service.cases.store import CaseStore
 from service.cases.volumes import VolumeShelf
 from service.intake.reception import Reception
+from service.jobs.assessing import Assessing
+from service.jobs.preparation import Preparation
 from service.jobs.procedures import Procedures
 from service.jobs.worker import Worker
 from service.metrics import Metrics
 from service.record.artifacts import ArtifactShelf
-from service.rpc.cases import Cases
-from service.rpc.servicer import ColdspotServicer
-from service.rpc.stall_watch import StallWatch
 
 if TYPE_CHECKING:
     from service.pipeline.protocol import Pipeline
@@ -24,28 +28,41 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class App:
-    """The parts that have a life of their own."""
+    """The parts of one running service that doors and its life cycle need."""
 
     settings: Settings
     pipeline: Pipeline
     store: CaseStore
+    cases: Cases
+    reception: Reception
+    procedures: Procedures
+    artifacts: ArtifactShelf
     admission: Admission
     worker: Worker
-    artifacts: ArtifactShelf
     metrics: Metrics
-    stall_watch: StallWatch
-    servicer: ColdspotServicer
+
+    def open(self) -> None:
+        """Warm up and test the pipeline, then begin to admit work.
+
+        Raises
+        ------
+        SelfTestError
+            If the pipeline measured its phantom wrongly; nothing is admitted then.
+        """
+        if self.settings.self_test:
+            self.pipeline.warm_up()
+            self.pipeline.self_test()
+        self.admission.open()
 
     def close(self, grace_s: float) -> None:
         """Finish or stop running work, then close the files."""
         self.worker.stop(grace_s)
-        self.stall_watch.stop()
         self.artifacts.close()
         self.store.close()
 
 
 def build_app(settings: Settings, pipeline: Pipeline) -> App:
-    """Put the service together around a pipeline.
+    """Put the core together around a pipeline.
 
     Raises
     ------
@@ -57,34 +74,25 @@ def build_app(settings: Settings, pipeline: Pipeline) -> App:
     metrics.describe(pipeline.describe())
     metrics.watch_queue(lambda: worker.depth)
     volumes = VolumeShelf(store, pipeline, settings.cache_bytes)
+    prepared = PreparedShelf()
     artifacts = ArtifactShelf(store, pipeline.write_artifacts)
-    procedures = Procedures(
-        store=store,
-        volumes=volumes,
-        pipeline=pipeline,
-        admission=admission,
-        worker=worker,
-        artifacts=artifacts,
-        metrics=metrics,
-    )
-    stall_watch = StallWatch(settings.upload_idle_s, settings.upload_limit_s)
-    servicer = ColdspotServicer(
-        settings=settings,
-        cases=Cases(store, volumes, procedures),
-        reception=Reception(settings, store, volumes, admission, metrics),
-        procedures=procedures,
-        artifacts=artifacts,
-        pipeline=pipeline,
-        stall_watch=stall_watch,
-    )
+    preparation = Preparation(store, volumes, prepared, pipeline)
     return App(
         settings=settings,
         pipeline=pipeline,
         store=store,
+        cases=Cases(store, volumes, prepared),
+        reception=Reception(settings, store, volumes, admission, metrics),
+        procedures=Procedures(
+            store=store,
+            preparation=preparation,
+            assessing=Assessing(store, volumes, preparation, pipeline, artifacts, metrics),
+            admission=admission,
+            worker=worker,
+            metrics=metrics,
+        ),
+        artifacts=artifacts,
         admission=admission,
         worker=worker,
-        artifacts=artifacts,
         metrics=metrics,
-        stall_watch=stall_watch,
-        servicer=servicer,
     )

@@ -9,38 +9,34 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
-
-from coldspot.v1 import service_pb2
+from typing import NamedTuple
 
 from engine.errors import InvalidRequestError, NotFoundError, PreconditionError
 from engine.geometry import Vector3
-from service.cases.store import SeriesRecord
+from service.cases.series import STRUCTURE_NAMES, SeriesRecord, SeriesRole
+from service.cases.stored_form import decode_header
 
-PLANNING_CT: Final = service_pb2.SERIES_ROLE_PLANNING_CT
-_VERIFICATION_CT: Final = service_pb2.SERIES_ROLE_VERIFICATION_CT
-TUMOR_MASK: Final = service_pb2.SERIES_ROLE_TUMOR_MASK
-_ZONE_MASK: Final = service_pb2.SERIES_ROLE_ABLATION_ZONE_MASK
-_CORE_MASK: Final = service_pb2.SERIES_ROLE_ABLATION_CORE_MASK
 
-CT_ROLES: Final = frozenset({PLANNING_CT, _VERIFICATION_CT})
-MASK_NAMES: Final[dict[int, str]] = {
-    TUMOR_MASK: "tumor",
-    _ZONE_MASK: "ablation zone",
-    _CORE_MASK: "ablation core",
-}
-CT_OF_MASK: Final[dict[int, service_pb2.SeriesRole]] = {
-    TUMOR_MASK: PLANNING_CT,
-    _ZONE_MASK: _VERIFICATION_CT,
-    _CORE_MASK: _VERIFICATION_CT,
-}
+class PlanningKey(NamedTuple):
+    """What a prepared planning side was made from; no tumor mask is an empty id."""
+
+    planning_series_id: str
+    tumor_series_id: str
+    target_lps_mm: Vector3 | None
 
 
 @dataclass(frozen=True)
 class PlanningSide:
-    """The series one preparation reads, and its target point (LPS mm of the planning CT).
+    """The series that one preparation reads.
 
-    ``newest_number`` is the newest planning-side series then.
+    Parameters
+    ----------
+    planning : SeriesRecord
+    tumor : SeriesRecord or None
+    newest_number : int
+        Of the newest planning CT or tumor mask in the case at that time.
+    target_lps_mm : tuple of float, optional
+        Point in the tumor, planning CT.
     """
 
     planning: SeriesRecord
@@ -49,9 +45,10 @@ class PlanningSide:
     target_lps_mm: Vector3 | None = None
 
     @property
-    def key(self) -> tuple[str, str, Vector3 | None]:
-        """Ids of both series, and the target point."""
-        return self.planning.series_id, self.tumor.series_id if self.tumor else "", self.target_lps_mm
+    def key(self) -> PlanningKey:
+        """What tells this planning side from others."""
+        tumor_series_id = self.tumor.series_id if self.tumor else ""
+        return PlanningKey(self.planning.series_id, tumor_series_id, self.target_lps_mm)
 
 
 @dataclass(frozen=True)
@@ -75,8 +72,8 @@ def planning_side(
     ------
     NotFoundError, PreconditionError, InvalidRequestError
     """
-    planning = choose_ct(case, PLANNING_CT, planning_id)
-    tumor = _choose_mask(case, TUMOR_MASK, tumor_id, planning)
+    planning = choose_ct(case, SeriesRole.PLANNING_CT, planning_id)
+    tumor = _choose_mask(case, SeriesRole.TUMOR_MASK, tumor_id, planning)
     return PlanningSide(planning, tumor, newest_planning_number(case), target_lps_mm)
 
 
@@ -89,67 +86,65 @@ def verification_side(
     ------
     NotFoundError, PreconditionError, InvalidRequestError
     """
-    verification = choose_ct(case, _VERIFICATION_CT, verification_id)
+    verification = choose_ct(case, SeriesRole.VERIFICATION_CT, verification_id)
     return VerificationSide(
         verification,
-        _choose_mask(case, _ZONE_MASK, zone_id, verification),
-        _choose_mask(case, _CORE_MASK, core_id, verification),
+        _choose_mask(case, SeriesRole.ABLATION_ZONE_MASK, zone_id, verification),
+        _choose_mask(case, SeriesRole.ABLATION_CORE_MASK, core_id, verification),
     )
 
 
 def newest_planning_number(case: Sequence[SeriesRecord]) -> int:
     """Return the number of the newest planning CT or tumor mask, 0 without one."""
-    return max((record.number for record in case if record.role in {PLANNING_CT, TUMOR_MASK}), default=0)
+    return max(
+        (record.number for record in case if record.role in {SeriesRole.PLANNING_CT, SeriesRole.TUMOR_MASK}),
+        default=0,
+    )
 
 
-def choose_ct(case: Sequence[SeriesRecord], role: int, series_id: str) -> SeriesRecord:
+def choose_ct(case: Sequence[SeriesRecord], role: SeriesRole, series_id: str) -> SeriesRecord:
     """Return the named series, or the newest of its role."""
     if series_id:
         return named(case, role, series_id)
     of_role = [record for record in case if record.role == role]
     if not of_role:
-        raise PreconditionError(f"the case has no {_word(role)} yet; upload it first")
+        raise PreconditionError(f"the case has no {role.in_words} yet; upload it first")
     return of_role[-1]
 
 
 def _choose_mask(
-    case: Sequence[SeriesRecord], role: int, series_id: str, ct: SeriesRecord
+    case: Sequence[SeriesRecord], role: SeriesRole, series_id: str, ct: SeriesRecord
 ) -> SeriesRecord | None:
     """Return the named mask, or the newest one drawn on ``ct``, or None."""
     if series_id:
         mask = named(case, role, series_id)
         if reference(mask) not in {"", ct.series_id}:
             raise InvalidRequestError(
-                f"the {MASK_NAMES[mask.role]} mask {series_id} was drawn on another CT than {ct.series_id}"
+                f"the {STRUCTURE_NAMES[mask.role]} mask {series_id} was drawn on another CT than {ct.series_id}"
             )
         return mask
     of_role = [record for record in case if record.role == role]
     if any(not reference(record) for record in of_role):
         raise PreconditionError(
-            f"the case has a {_word(role)} that does not say on which CT it was drawn; name the mask in the "
+            f"the case has a {role.in_words} that does not say on which CT it was drawn; name the mask in the "
             "request, or upload it with reference_series_id"
         )
     drawn_here = [record for record in of_role if reference(record) == ct.series_id]
     return drawn_here[-1] if drawn_here else None
 
 
-def named(case: Sequence[SeriesRecord], role: int, series_id: str) -> SeriesRecord:
+def named(case: Sequence[SeriesRecord], role: SeriesRole, series_id: str) -> SeriesRecord:
     """Return the series of this id and role."""
     for record in case:
         if record.series_id == series_id:
             if record.role != role:
                 raise InvalidRequestError(
-                    f"the series {series_id} is a {_word(record.role)}, not a {_word(role)}"
+                    f"the series {series_id} is a {record.role.in_words}, not a {role.in_words}"
                 )
             return record
-    raise NotFoundError(f"the case has no {_word(role)} of the id given; see GetCase for what it has")
+    raise NotFoundError(f"the case has no {role.in_words} of the id given; see GetCase for what it has")
 
 
 def reference(mask: SeriesRecord) -> str:
     """Return the id of the CT a mask was drawn on, empty where its upload did not say."""
-    return service_pb2.UploadHeader.FromString(mask.header).reference_series_id
-
-
-def _word(role: int) -> str:
-    name = service_pb2.SeriesRole.Name(service_pb2.SeriesRole.ValueType(role))
-    return name.removeprefix("SERIES_ROLE_").lower().replace("_", " ")
+    return decode_header(mask.header).reference_series_id

@@ -11,19 +11,20 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
-import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Final
 
 from engine.errors import ConflictError, InvalidRequestError, NotFoundError, ServiceUnavailableError
 from service.cases.blobs import BlobStore, BlobWriter
+from service.cases.database import Database
+from service.cases.series import SeriesRecord, SeriesRole
 
-_LONGEST_REQUEST_ID = 128
+_MAX_REQUEST_ID_LENGTH: Final = 128
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS cases (
@@ -45,18 +46,6 @@ CREATE TABLE IF NOT EXISTS artifacts (
     assessment_id TEXT NOT NULL REFERENCES assessments (assessment_id) ON DELETE CASCADE, name TEXT NOT NULL,
     sha256 TEXT NOT NULL, PRIMARY KEY (assessment_id, name));
 """
-
-
-@dataclass(frozen=True)
-class SeriesRecord:
-    """One stored series; ``header`` is the serialized ``UploadHeader``, ``number`` grows with time."""
-
-    number: int
-    series_id: str
-    role: int
-    header: bytes
-    sha256: str
-    stored_bytes: int
 
 
 @dataclass(frozen=True)
@@ -89,23 +78,17 @@ class CaseStore:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder_lock = _lock_folder(folder)
-        self._lock = threading.RLock()
         self.blobs = BlobStore(folder)
-        self._database = sqlite3.connect(
-            folder / "cases.sqlite", check_same_thread=False, isolation_level=None, timeout=30
-        )
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-            self._database.execute(f"PRAGMA {pragma}")
-        self._database.executescript(_SCHEMA)
-        if "target" not in {row[1] for row in self._all("PRAGMA table_info(prepared)")}:  # of version 0.1
-            self._database.execute("ALTER TABLE prepared ADD COLUMN target TEXT NOT NULL DEFAULT ''")
+        self._database = Database(folder / "cases.sqlite", _SCHEMA)
+        if "target" not in {row[1] for row in self._database.rows("PRAGMA table_info(prepared)")}:
+            with self._database.transaction() as database:  # it was made by version 0.1
+                database.execute("ALTER TABLE prepared ADD COLUMN target TEXT NOT NULL DEFAULT ''")
         self._remove_orphans()
 
     def close(self) -> None:
         """Close the files and let another service have the folder."""
-        with self._lock:
-            self._database.close()
-            os.close(self._folder_lock)
+        self._database.close()
+        os.close(self._folder_lock)
 
     def open_case(self, request_id: str, request: bytes) -> str:
         """Return the case of this request id, opening it if it is new.
@@ -117,11 +100,11 @@ class CaseStore:
         ConflictError
             If the request id was used with another ``request``.
         """
-        if not 0 < len(request_id) <= _LONGEST_REQUEST_ID:
+        if not 0 < len(request_id) <= _MAX_REQUEST_ID_LENGTH:
             raise InvalidRequestError(
-                f"request_id needs 1 to {_LONGEST_REQUEST_ID} characters; a UUID will do", "request_id"
+                f"request_id needs 1 to {_MAX_REQUEST_ID_LENGTH} characters; a UUID will do", "request_id"
             )
-        with self._transaction() as database:
+        with self._database.transaction() as database:
             known = database.execute(
                 "SELECT case_id, request FROM cases WHERE request_id = ?", (request_id,)
             ).fetchone()
@@ -140,17 +123,28 @@ class CaseStore:
 
     def request_of(self, case_id: str) -> bytes:
         """The serialized request that opened a case."""
-        row = self._one("SELECT request FROM cases WHERE case_id = ?", (_valid_id(case_id, "case_id"),))
+        row = self._database.row(
+            "SELECT request FROM cases WHERE case_id = ?", (_valid_id(case_id, "case_id"),)
+        )
         if row is None:
             raise NotFoundError(f"there is no case {case_id}; it may have been deleted")
         return bytes(row[0])
 
-    def add_series(self, case_id: str, role: int, header: bytes, writer: BlobWriter) -> str:
+    def require_case(self, case_id: str) -> None:
+        """Return if there is such a case.
+
+        Raises
+        ------
+        InvalidRequestError, NotFoundError
+        """
+        self.request_of(case_id)
+
+    def add_series(self, case_id: str, role: SeriesRole, header: bytes, writer: BlobWriter) -> str:
         """Store a flushed upload and return its series id; durable when this returns.
 
         The same upload sent twice in a row (its answer got lost, say) is one series.
         """
-        with self._lock, self._transaction() as database:
+        with self._database.transaction() as database:
             if database.execute("SELECT 1 FROM cases WHERE case_id = ?", (case_id,)).fetchone() is None:
                 raise NotFoundError(f"the case {case_id} was deleted during the upload")
             newest = database.execute(
@@ -170,17 +164,20 @@ class CaseStore:
 
     def series(self, case_id: str) -> list[SeriesRecord]:
         """All series of a case, oldest first."""
-        self.request_of(case_id)
-        rows = self._all(
+        self.require_case(case_id)
+        rows = self._database.rows(
             "SELECT number, series_id, role, header, sha256, stored_bytes FROM series "
             "WHERE case_id = ? ORDER BY number",
             (case_id,),
         )
-        return [SeriesRecord(*row) for row in rows]
+        return [
+            SeriesRecord(number, series_id, SeriesRole(role), header, sha256, stored_bytes)
+            for number, series_id, role, header, sha256, stored_bytes in rows
+        ]
 
     def record_prepared(self, case_id: str, prepared: PreparedRecord) -> None:
         """Remember what the last Prepare of a case used."""
-        with self._transaction() as database, _missing_case(case_id):
+        with self._database.transaction() as database, _missing_case(case_id):
             database.execute(
                 "INSERT OR REPLACE INTO prepared VALUES (?, ?, ?, ?, ?)",
                 (case_id, *astuple(prepared)),
@@ -188,7 +185,7 @@ class CaseStore:
 
     def prepared(self, case_id: str) -> PreparedRecord | None:
         """What the last Prepare of a case used."""
-        row = self._one(
+        row = self._database.row(
             "SELECT planning_series_id, tumor_series_id, newest_number, target FROM prepared WHERE case_id = ?",
             (case_id,),
         )
@@ -196,7 +193,7 @@ class CaseStore:
 
     def add_assessment(self, case_id: str, assessment_id: str, assessment: bytes) -> None:
         """Store a final assessment; durable when this returns."""
-        with self._transaction() as database, _missing_case(case_id):
+        with self._database.transaction() as database, _missing_case(case_id):
             database.execute(
                 "INSERT INTO assessments (assessment_id, case_id, assessment) VALUES (?, ?, ?)",
                 (assessment_id, case_id, assessment),
@@ -204,8 +201,8 @@ class CaseStore:
 
     def assessment(self, case_id: str, assessment_id: str) -> bytes:
         """A stored assessment, serialized."""
-        self.request_of(case_id)
-        row = self._one(
+        self.require_case(case_id)
+        row = self._database.row(
             "SELECT assessment FROM assessments WHERE case_id = ? AND assessment_id = ?",
             (case_id, _valid_id(assessment_id, "assessment_id")),
         )
@@ -215,15 +212,15 @@ class CaseStore:
 
     def assessment_ids(self, case_id: str) -> list[str]:
         """Assessments of a case, oldest first."""
-        self.request_of(case_id)
-        rows = self._all(
+        self.require_case(case_id)
+        rows = self._database.rows(
             "SELECT assessment_id FROM assessments WHERE case_id = ? ORDER BY number", (case_id,)
         )
         return [str(row[0]) for row in rows]
 
     def add_artifact(self, assessment_id: str, name: str, writer: BlobWriter) -> None:
         """Store a flushed file of an assessment."""
-        with self._lock, self._transaction() as database, _missing_case(assessment_id):
+        with self._database.transaction() as database, _missing_case(assessment_id):
             database.execute(
                 "INSERT OR REPLACE INTO artifacts VALUES (?, ?, ?)",
                 (assessment_id, name, self.blobs.keep(writer)),
@@ -232,47 +229,27 @@ class CaseStore:
     def artifact(self, case_id: str, assessment_id: str, name: str) -> Path | None:
         """Where a file of an assessment lies, if it was stored."""
         self.assessment(case_id, assessment_id)
-        row = self._one(
+        row = self._database.row(
             "SELECT sha256 FROM artifacts WHERE assessment_id = ? AND name = ?", (assessment_id, name)
         )
         return None if row is None else self.blobs.path(str(row[0]))
 
     def delete_case(self, case_id: str) -> None:
         """Remove a case and the blobs that no other case uses."""
-        self.request_of(case_id)
-        with self._lock:
-            with self._transaction() as database:
+        self.require_case(case_id)
+        with self._database.lock:
+            with self._database.transaction() as database:
                 database.execute("DELETE FROM cases WHERE case_id = ?", (case_id,))
             self._remove_orphans()
 
     def _remove_orphans(self) -> None:
-        with self._lock:
+        with self._database.lock:
             used = {
                 str(row[0])
-                for row in self._all("SELECT sha256 FROM series UNION SELECT sha256 FROM artifacts")
+                for row in self._database.rows("SELECT sha256 FROM series UNION SELECT sha256 FROM artifacts")
             }
             for orphan in self.blobs.names() - used:
                 self.blobs.remove(orphan)
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            self._database.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._database
-            except BaseException:
-                self._database.execute("ROLLBACK")
-                raise
-            self._database.execute("COMMIT")
-
-    def _one(self, query: str, values: tuple[object, ...]) -> tuple[Any, ...] | None:
-        with self._lock:
-            row: tuple[Any, ...] | None = self._database.execute(query, values).fetchone()
-            return row
-
-    def _all(self, query: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
-        with self._lock:
-            return self._database.execute(query, values).fetchall()
 
 
 def _lock_folder(folder: Path) -> int:

@@ -5,21 +5,39 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from coldspot.v1 import service_pb2
 
 from engine.errors import InvalidRequestError
 from engine.volume import Acquisition, CtVolume, LabelMask
-from service.cases.selection import CT_ROLES, MASK_NAMES
-from service.wire import messages as convert
+from service.cases.series import (
+    STRUCTURE_NAMES,
+    DicomContent,
+    SeriesHeader,
+    SeriesRecord,
+    SeriesRole,
+    VoxelContent,
+)
+from service.cases.stored_form import decode_header
 
 if TYPE_CHECKING:
-    from service.cases.store import CaseStore, SeriesRecord
-    from service.pipeline.protocol import Pipeline
+    from service.cases.store import CaseStore
+
+
+class ImageReader(Protocol):
+    """Reads DICOM and lays masks on their CT."""
+
+    def read_ct(self, instances: Sequence[bytes]) -> CtVolume:
+        """Return the volume of a DICOM series in memory."""
+
+    def read_mask(self, instance: bytes, ct: CtVolume, name: str, structure: str) -> LabelMask:
+        """Return one structure of a DICOM SEG or RTSTRUCT on its CT."""
+
+    def lay_mask(self, mask: LabelMask, ct: CtVolume) -> LabelMask:
+        """Return a mask with the axis order of its CT, if it has the same voxels in another one."""
 
 
 @dataclass(frozen=True)
@@ -43,14 +61,13 @@ class VolumeShelf:
     Parameters
     ----------
     store : CaseStore
-    pipeline : Pipeline
-        Reads DICOM.
+    reader : ImageReader
     limit_bytes : int
         Memory to keep volumes in; the newest one is always kept.
     """
 
-    def __init__(self, store: CaseStore, pipeline: Pipeline, limit_bytes: int) -> None:
-        self._store, self._pipeline, self._limit_bytes = store, pipeline, limit_bytes
+    def __init__(self, store: CaseStore, reader: ImageReader, limit_bytes: int) -> None:
+        self._store, self._reader, self._limit_bytes = store, reader, limit_bytes
         self._lock = threading.Lock()
         self._kept: OrderedDict[str, Arrival] = OrderedDict()
 
@@ -88,12 +105,12 @@ class VolumeShelf:
             raise InvalidRequestError(f"the series {record.series_id} is a CT, not a mask")
         return self._laid(volume, ct)
 
-    def decode(self, header: service_pb2.UploadHeader, content: memoryview, ct: CtVolume | None) -> Arrival:
+    def decode(self, header: SeriesHeader, content: memoryview, ct: CtVolume | None) -> Arrival:
         """Decode the bytes of a series.
 
         Parameters
         ----------
-        header : UploadHeader
+        header : SeriesHeader
             Checked.
         content : memoryview
             All its bytes.
@@ -106,10 +123,10 @@ class VolumeShelf:
             The reader's own, typed error.
         """
         started = time.perf_counter()
-        if header.WhichOneof("content") == "voxels":
-            volume = _from_voxels(header, content)
+        if isinstance(header.content, VoxelContent):
+            volume = _from_voxels(header.role, header.content, content)
         else:
-            volume = self._from_dicom(header, content, ct)
+            volume = self._from_dicom(header.role, header.content, content, ct)
         if isinstance(volume, LabelMask) and ct is not None:
             volume = self._laid(volume, ct)
         return Arrival(volume, time.perf_counter() - started)
@@ -120,43 +137,40 @@ class VolumeShelf:
             if kept is not None:
                 self._kept.move_to_end(record.series_id)
                 return kept
-        header = service_pb2.UploadHeader.FromString(record.header)
+        header = decode_header(record.header)
         started = time.perf_counter()
-        decoded = self.decode(header, memoryview(self._store.blobs.read(record.sha256)), ct)
-        arrival = Arrival(decoded.volume, time.perf_counter() - started)
+        content = memoryview(self._store.blobs.read(record.sha256))
+        arrival = Arrival(self.decode(header, content, ct).volume, time.perf_counter() - started)
         self.put(record.series_id, arrival)
         return arrival
 
     def _from_dicom(
-        self, header: service_pb2.UploadHeader, content: memoryview, ct: CtVolume | None
+        self, role: SeriesRole, described: DicomContent, content: memoryview, ct: CtVolume | None
     ) -> CtVolume | LabelMask:
-        instances = [bytes(part) for part in _split(content, header.dicom.instance_bytes)]
-        if header.role in CT_ROLES:
-            return self._pipeline.read_ct(instances)
+        instances = [bytes(part) for part in _split(content, described.instance_bytes)]
+        if role.is_ct:
+            return self._reader.read_ct(instances)
         if ct is None:
             raise InvalidRequestError(
                 "a mask in DICOM is read on its CT; name it", "header.reference_series_id"
             )
-        return self._pipeline.read_mask(instances[0], ct, MASK_NAMES[header.role], header.dicom.structure)
+        return self._reader.read_mask(instances[0], ct, STRUCTURE_NAMES[role], described.structure)
 
     def _laid(self, mask: LabelMask, ct: CtVolume) -> LabelMask:
         if not mask.geometry.same_grid(ct.geometry):
-            mask = self._pipeline.lay_mask(mask, ct)
+            mask = self._reader.lay_mask(mask, ct)
         return mask.require_on(ct)
 
 
-def _from_voxels(header: service_pb2.UploadHeader, content: memoryview) -> CtVolume | LabelMask:
-    described = header.voxels
-    grid = convert.geometry(described.geometry)
-    if header.role in CT_ROLES:
+def _from_voxels(role: SeriesRole, described: VoxelContent, content: memoryview) -> CtVolume | LabelMask:
+    grid = described.geometry
+    if role.is_ct:
         voxels_hu = np.frombuffer(content, dtype="<i2").astype(np.int16, copy=False).reshape(grid.shape_zyx)
         acquisition = Acquisition(
             patient_id=described.patient_id,
             study_instance_uid=described.study_instance_uid,
             series_instance_uid=described.series_instance_uid,
-            slice_thickness_mm=(
-                described.slice_thickness_mm if described.HasField("slice_thickness_mm") else None
-            ),
+            slice_thickness_mm=described.slice_thickness_mm,
         )
         return CtVolume(voxels_hu, grid, acquisition)
     marks = np.frombuffer(content, dtype=np.uint8)
@@ -165,9 +179,9 @@ def _from_voxels(header: service_pb2.UploadHeader, content: memoryview) -> CtVol
             f"a mask has one byte, 0 or 1, for each voxel; this one has {int(marks.max())}", "chunk"
         )
     voxels = np.zeros(grid.shape_zyx, dtype=np.bool_)
-    filled = voxels[convert.box(described, grid).slices]
+    filled = voxels[described.filled.slices]
     filled[...] = marks.view(np.bool_).reshape(filled.shape)
-    return LabelMask(voxels, grid, MASK_NAMES[header.role])
+    return LabelMask(voxels, grid, STRUCTURE_NAMES[role])
 
 
 def _split(content: memoryview, lengths: Iterable[int]) -> Iterator[memoryview]:

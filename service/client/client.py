@@ -14,29 +14,24 @@ Every failure is raised as the class of :mod:`engine.errors` that the service ra
 
 from __future__ import annotations
 
-import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Final, Self
 
 import grpc
-from coldspot.v1 import assessment_pb2, geometry_pb2, service_pb2, service_pb2_grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from coldspot.v1 import assessment_pb2, service_pb2
 
-from engine.errors import CapacityError, InvalidRequestError, ServiceError
+from engine.errors import InvalidRequestError, ServiceError
 from engine.geometry import Vector3
 from engine.volume import CtVolume, LabelMask
-from service.client.sending import Outgoing, ct_content, mask_content, parts_of
-from service.record.artifact_names import check_artifact_name
-from service.wire.status import error_from_call
-from service.wire.upload import METHOD, encoded
+from service.artifact_names import check_artifact_name
+from service.client.connection import Connection
+from service.client.sending import ct_content, mask_content
+from service.wire.geometry import point_message
 
-_CALL_DEADLINE_S: Final = 10.0
-_UPLOAD_DEADLINE_S: Final = 600.0
 _WORK_DEADLINE_S: Final = 600.0
 
 CT_ROLES: Final = {
@@ -60,7 +55,6 @@ class SentSeries:
 
 
 StageListener = Callable[[service_pb2.StageEvent], None]
-Answer = TypeVar("Answer")
 _PreliminaryListener = Callable[[assessment_pb2.Assessment], None]
 
 
@@ -80,21 +74,11 @@ class ColdspotClient:
     def __init__(
         self, target: str, credentials: grpc.ChannelCredentials | None = None, patience_s: float = 0.0
     ) -> None:
-        if credentials is None:
-            self._channel = grpc.insecure_channel(target)
-        else:
-            self._channel = grpc.secure_channel(target, credentials)
-        self._patience_s = patience_s
-        make_stub: Callable[[grpc.Channel], Any] = service_pb2_grpc.ColdspotServiceStub
-        self._service = make_stub(self._channel)
-        self._send_series = self._channel.stream_unary(
-            METHOD, encoded, service_pb2.UploadSeriesResponse.FromString
-        )
-        self._health = health_pb2_grpc.HealthStub(self._channel)
+        self._connection = Connection(target, credentials, patience_s)
 
     def close(self) -> None:
         """Close the connection."""
-        self._channel.close()
+        self._connection.close()
 
     def __enter__(self) -> Self:
         return self
@@ -130,10 +114,9 @@ class ColdspotClient:
             request_id=request_id or str(uuid.uuid4()),
             sex=_SEXES[sex],
             fibrinogen_g_per_l=fibrinogen_g_per_l,
-            target_lps_mm=_point(target_lps_mm),
+            target_lps_mm=point_message(target_lps_mm),
         )
-        with _typed_errors():
-            return str(self._service.OpenCase(request, timeout=_CALL_DEADLINE_S).case_id)
+        return str(self._connection.call("OpenCase", request).case_id)
 
     def upload_ct(self, case_id: str, ct: str | Path | CtVolume, role: str) -> SentSeries:
         """Send a CT.
@@ -146,7 +129,9 @@ class ColdspotClient:
         role : {"planning", "verification"}
         """
         source = ct if isinstance(ct, CtVolume) else Path(ct)
-        return self._upload(case_id, CT_ROLES[role], ct_content(source))
+        outgoing = ct_content(source)
+        header = outgoing.header(case_id, CT_ROLES[role], "")
+        return _acknowledged(self._connection.upload(outgoing, header))
 
     def upload_mask(
         self,
@@ -171,7 +156,8 @@ class ColdspotClient:
         """
         source = mask if isinstance(mask, LabelMask) else Path(mask)
         outgoing = mask_content(source, role, structure)
-        return self._upload(case_id, _MASK_ROLES[role], outgoing, drawn_on.series_id)
+        header = outgoing.header(case_id, _MASK_ROLES[role], drawn_on.series_id)
+        return _acknowledged(self._connection.upload(outgoing, header))
 
     def prepare(
         self,
@@ -187,8 +173,10 @@ class ColdspotClient:
         a refusal has listed, say.
         """
         prepared: service_pb2.Prepared | None = None
-        request = service_pb2.PrepareRequest(case_id=case_id, target_lps_mm=_point(target_lps_mm))
-        for event in self._patiently(lambda: self._service.Prepare(request, timeout=deadline_s)):
+        request = service_pb2.PrepareRequest(case_id=case_id, target_lps_mm=point_message(target_lps_mm))
+        for event in self._connection.patiently(
+            lambda: self._connection.service.Prepare(request, timeout=deadline_s)
+        ):
             if event.WhichOneof("event") == "prepared":
                 prepared = event.prepared
             elif on_stage is not None:
@@ -214,7 +202,9 @@ class ColdspotClient:
             verification_series_id=verification.series_id if verification else "",
             include_risk_if_complete=include_risk_if_complete,
         )
-        for event in self._patiently(lambda: self._service.Assess(request, timeout=deadline_s)):
+        for event in self._connection.patiently(
+            lambda: self._connection.service.Assess(request, timeout=deadline_s)
+        ):
             kind = event.WhichOneof("event")
             if kind == "final":
                 final = event.final
@@ -237,9 +227,9 @@ class ColdspotClient:
         folder.mkdir(parents=True, exist_ok=True)
         path, unfinished = folder / name, folder / f".{name}.part"
         try:
-            with _typed_errors(), unfinished.open("wb") as file:
-                for part in self._service.FetchArtifact(request, timeout=_UPLOAD_DEADLINE_S):
-                    file.write(part.chunk)
+            with unfinished.open("wb") as file:
+                for chunk in self._connection.download(request):
+                    file.write(chunk)
             unfinished.replace(path)
         finally:
             unfinished.unlink(missing_ok=True)
@@ -247,79 +237,30 @@ class ColdspotClient:
 
     def case(self, case_id: str) -> service_pb2.GetCaseResponse:
         """Return what is stored of a case."""
-        with _typed_errors():
-            request = service_pb2.GetCaseRequest(case_id=case_id)
-            response: service_pb2.GetCaseResponse = self._service.GetCase(request, timeout=_CALL_DEADLINE_S)
-            return response
+        request = service_pb2.GetCaseRequest(case_id=case_id)
+        response: service_pb2.GetCaseResponse = self._connection.call("GetCase", request)
+        return response
 
     def assessment(self, case_id: str, assessment_id: str) -> assessment_pb2.Assessment:
         """Return a stored final assessment."""
-        with _typed_errors():
-            request = service_pb2.GetAssessmentRequest(case_id=case_id, assessment_id=assessment_id)
-            response: service_pb2.GetAssessmentResponse = self._service.GetAssessment(
-                request, timeout=_CALL_DEADLINE_S
-            )
-            return response.assessment
+        request = service_pb2.GetAssessmentRequest(case_id=case_id, assessment_id=assessment_id)
+        response: service_pb2.GetAssessmentResponse = self._connection.call("GetAssessment", request)
+        return response.assessment
 
     def delete_case(self, case_id: str) -> None:
         """Remove a case from the service."""
-        with _typed_errors():
-            self._service.DeleteCase(service_pb2.DeleteCaseRequest(case_id=case_id), timeout=_CALL_DEADLINE_S)
+        self._connection.call("DeleteCase", service_pb2.DeleteCaseRequest(case_id=case_id))
 
     def info(self) -> service_pb2.GetServerInfoResponse:
         """Return version, device, models and limits of the service."""
-        with _typed_errors():
-            response: service_pb2.GetServerInfoResponse = self._service.GetServerInfo(
-                service_pb2.GetServerInfoRequest(), timeout=_CALL_DEADLINE_S
-            )
-            return response
+        request = service_pb2.GetServerInfoRequest()
+        response: service_pb2.GetServerInfoResponse = self._connection.call("GetServerInfo", request)
+        return response
 
     def is_serving(self) -> bool:
         """Whether the standard health check says SERVING."""
-        with _typed_errors():
-            answer = self._health.Check(health_pb2.HealthCheckRequest(), timeout=_CALL_DEADLINE_S)
-            return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
-
-    def _upload(
-        self,
-        case_id: str,
-        role: service_pb2.SeriesRole,
-        outgoing: Outgoing,
-        reference_series_id: str = "",
-    ) -> SentSeries:
-        header = outgoing.header(case_id, role, reference_series_id)
-        response = next(
-            self._patiently(
-                lambda: iter([self._send_series(parts_of(header, outgoing), timeout=_UPLOAD_DEADLINE_S)])
-            )
-        )
-        return SentSeries(response.series_id, tuple(response.warnings))
-
-    def _patiently(self, call: Callable[[], Iterator[Answer]]) -> Iterator[Answer]:
-        """Yield what a call answers; while the service is full, wait as it asks and call again."""
-        give_up_at = time.monotonic() + self._patience_s
-        while True:
-            try:
-                with _typed_errors():
-                    yield from call()
-            except CapacityError as full:
-                if time.monotonic() + full.retry_after_s > give_up_at:
-                    raise
-                time.sleep(full.retry_after_s)
-            else:
-                return
+        return self._connection.is_serving()
 
 
-def _point(position_lps_mm: Vector3 | None) -> geometry_pb2.Point | None:
-    if position_lps_mm is None:
-        return None
-    x, y, z = position_lps_mm
-    return geometry_pb2.Point(x=x, y=y, z=z)
-
-
-@contextmanager
-def _typed_errors() -> Iterator[None]:
-    try:
-        yield
-    except grpc.RpcError as error:
-        raise error_from_call(error) from None
+def _acknowledged(response: service_pb2.UploadSeriesResponse) -> SentSeries:
+    return SentSeries(response.series_id, tuple(response.warnings))

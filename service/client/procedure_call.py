@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from service.artifact_names import ARTIFACT_NAMES, ASSESSMENT_JSON
 from service.client.client import ColdspotClient, SentSeries
-from service.record.artifact_names import ARTIFACT_NAMES, ASSESSMENT_JSON
 
 if TYPE_CHECKING:
     from coldspot.v1 import assessment_pb2
 
     from engine.geometry import Vector3
     from engine.volume import CtVolume, LabelMask
-    from service.pipeline.protocol import Pipeline
-    from service.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -82,36 +78,6 @@ def fetch_all(client: ColdspotClient, assessment: assessment_pb2.Assessment, fol
     """Write the files of an assessment into ``folder``; of a refused one only its JSON."""
     names = [ASSESSMENT_JSON] if assessment.HasField("refusal") else list(ARTIFACT_NAMES)
     return [client.fetch_artifact(assessment, name, folder) for name in names]
-
-
-@contextmanager
-def connected(address: str | None, make_pipeline: Callable[[Settings], Pipeline]) -> Iterator[ColdspotClient]:
-    """Yield a client of the service at ``address``, or of one on loopback that lives for this call."""
-    if address:
-        with ColdspotClient(address) as client:
-            yield client
-        return
-    from service.logging import silence_logging  # noqa: PLC0415 - the server's modules load only when needed
-    from service.server import running_server  # noqa: PLC0415
-    from service.settings import read_settings  # noqa: PLC0415
-
-    silence_logging()
-    with TemporaryDirectory(prefix="coldspot-") as folder:
-        settings = read_settings(
-            host="127.0.0.1",
-            port=0,
-            metrics_port=None,
-            state_dir=Path(folder),
-            self_test=False,
-            tls_certificate=None,
-            tls_key=None,
-            tls_client_ca=None,
-        )
-        with (
-            running_server(settings, make_pipeline(settings)) as server,
-            ColdspotClient(f"127.0.0.1:{server.port}") as client,
-        ):
-            yield client
 
 
 def _upload_mask(

@@ -14,7 +14,7 @@ from coldspot.v1 import service_pb2
 
 from engine.errors import UnreadableFileError
 from engine.volume import CtVolume, LabelMask
-from service.wire.messages import geometry_message
+from service.wire.geometry import geometry_message
 from service.wire.upload import Part
 
 CHUNK_BYTES: Final = 1 << 20

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from service.client.procedure_call import Procedure, assess_procedure, connected, fetch_all
+from service.client.procedure_call import Procedure, assess_procedure, fetch_all
+from service.commands.own_service import connected
+from service.wire.report import assessment_json
 
 if TYPE_CHECKING:
-    from coldspot.v1 import assessment_pb2
-
     from service.pipeline.protocol import Pipeline
     from service.settings import Settings
 
@@ -21,8 +21,8 @@ def run_assessment(
     out: Path | None,
     make_pipeline: Callable[[Settings], Pipeline],
     progress: Callable[[str], None],
-) -> tuple[assessment_pb2.Assessment, tuple[Path, ...]]:
-    """Send a procedure and return the final assessment and the files that were written.
+) -> tuple[dict[str, Any], tuple[Path, ...]]:
+    """Send a procedure and return the report of its final assessment and the files that were written.
 
     Parameters
     ----------
@@ -42,7 +42,8 @@ def run_assessment(
     """
     with connected(address, make_pipeline) as client:
         final = assess_procedure(client, procedure, progress)
+        report = assessment_json(final)
         if out is None:
-            return final, ()
+            return report, ()
         progress("fetching the pictures")
-        return final, tuple(fetch_all(client, final, out))
+        return report, tuple(fetch_all(client, final, out))

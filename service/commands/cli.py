@@ -84,7 +84,6 @@ def assess(
         from service.commands.assessing import run_assessment
         from service.commands.coordinates import parse_point
         from service.commands.terminal import progress_on_terminal, summary_table
-        from service.record.report import assessment_json
 
         procedure = Procedure(
             planning=planning,
@@ -98,8 +97,7 @@ def assess(
             include_risk_if_complete=if_complete,
         )
         with progress_on_terminal() as progress:
-            final, _ = run_assessment(server, procedure, out, make_pipeline, progress)
-        report = assessment_json(final)
+            report, _ = run_assessment(server, procedure, out, make_pipeline, progress)
         _print_report(report, summary_table, as_json=json_output)
         if report["refusal"] is not None:
             raise SystemExit(REFUSED)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from engine.phantoms import make_procedure
 from service.client.procedure_call import MaskSource, Procedure
 from service.commands.assessing import run_assessment
-from service.record.report import assessment_json
 
 if TYPE_CHECKING:
     from service.pipeline.protocol import Pipeline
@@ -47,8 +46,8 @@ def run_demo(
         zone=MaskSource(phantom.zone),
         core=MaskSource(phantom.core) if phantom.core is not None else None,
     )
-    final, files = run_assessment(address, procedure, out, make_pipeline, progress)
-    return _DemoOutcome(_plain(phantom.truth), assessment_json(final), files)
+    report, files = run_assessment(address, procedure, out, make_pipeline, progress)
+    return _DemoOutcome(_plain(phantom.truth), report, files)
 
 
 def _plain(content: Any) -> Any:

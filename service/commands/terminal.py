@@ -36,7 +36,7 @@ def summary_table(report: dict[str, Any]) -> Table:
     Parameters
     ----------
     report : dict
-        As :func:`service.record.report.assessment_json` makes it.
+        As :func:`service.wire.report.assessment_json` makes it.
     """
     table = Table(title=report["summary"], caption=DISCLAIMER, show_header=False, title_justify="left")
     table.add_column(style="bold")

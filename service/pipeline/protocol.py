@@ -6,9 +6,11 @@ The service is built on the :class:`Pipeline` protocol alone; ``service.pipeline
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+
+from service.cases.volumes import ImageReader
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +44,7 @@ class PipelineDescription:
     models: tuple[ModelDescription, ...] = ()
 
 
-class Pipeline(Protocol):
+class Pipeline(ImageReader, Protocol):
     """Reads images, prepares the planning side and measures the verification side."""
 
     def describe(self) -> PipelineDescription:
@@ -58,15 +60,6 @@ class Pipeline(Protocol):
         ------
         SelfTestError
         """
-
-    def read_ct(self, instances: Sequence[bytes]) -> CtVolume:
-        """Return the volume of a DICOM series in memory."""
-
-    def read_mask(self, instance: bytes, ct: CtVolume, name: str, structure: str) -> LabelMask:
-        """Return one structure of a DICOM SEG or RTSTRUCT on its CT."""
-
-    def lay_mask(self, mask: LabelMask, ct: CtVolume) -> LabelMask:
-        """Return a mask with the axis order of its CT, if it has the same voxels in another one."""
 
     def prepare(
         self,

@@ -16,12 +16,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
-from coldspot.v1 import assessment_pb2
-
 from engine.errors import NotFoundError, ServiceError
+from service.artifact_names import ASSESSMENT_JSON, check_artifact_name
 from service.logging import get_logger, where
-from service.record.artifact_names import ASSESSMENT_JSON, check_artifact_name
-from service.record.report import assessment_json
+from service.record.report import AssessmentReport
 
 if TYPE_CHECKING:
     from engine.assessment.outcome import AblationAssessment
@@ -63,6 +61,15 @@ class ArtifactShelf:
 
         return begin
 
+    def report(self, case_id: str, assessment_id: str) -> AssessmentReport:
+        """Return the report of a stored assessment.
+
+        Raises
+        ------
+        InvalidRequestError, NotFoundError, PreconditionError
+        """
+        return AssessmentReport.from_bytes(self._store.assessment(case_id, assessment_id))
+
     def read(self, case_id: str, assessment_id: str, name: str) -> Iterator[bytes]:
         """Yield one file in chunks, waiting for it to be made.
 
@@ -76,9 +83,9 @@ class ArtifactShelf:
             If the file could not be made.
         """
         check_artifact_name(name)
-        stored = assessment_pb2.Assessment.FromString(self._store.assessment(case_id, assessment_id))
+        report = self.report(case_id, assessment_id)
         if name == ASSESSMENT_JSON:
-            text = json.dumps(assessment_json(stored), indent=2, allow_nan=False)
+            text = json.dumps(report.content, indent=2, allow_nan=False)
             return iter([text.encode() + b"\n"])
         with self._lock:
             pending = self._pending.get(assessment_id)
@@ -86,7 +93,7 @@ class ArtifactShelf:
             pending.result()
         path = self._store.artifact(case_id, assessment_id, name)
         if path is None:
-            raise _missing(stored, name, made=pending is not None)
+            raise _missing(report.refusal_code, name, made=pending is not None)
         return _chunks(path)
 
     def close(self) -> None:
@@ -116,9 +123,9 @@ class ArtifactShelf:
             self._store.add_artifact(assessment_id, path.name, writer)
 
 
-def _missing(stored: assessment_pb2.Assessment, name: str, *, made: bool) -> NotFoundError | ServiceError:
-    if stored.HasField("refusal"):
-        return NotFoundError(f"there is no {name}: the assessment was refused ({stored.refusal.code})")
+def _missing(refusal_code: str | None, name: str, *, made: bool) -> NotFoundError | ServiceError:
+    if refusal_code is not None:
+        return NotFoundError(f"there is no {name}: the assessment was refused ({refusal_code})")
     if made:
         return ServiceError(f"{name} could not be made; the service's log says where it failed")
     return NotFoundError(

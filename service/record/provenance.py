@@ -1,11 +1,10 @@
-"""What a result was made from and by: written into every final assessment."""
+"""What a result was made from and by: part of every final assessment."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
-
-from coldspot.v1 import assessment_pb2
 
 from engine import DISCLAIMER, __version__
 
@@ -16,27 +15,58 @@ if TYPE_CHECKING:
     from service.pipeline.protocol import ModelDescription, PipelineDescription
 
 
-def provenance_message(
+@dataclass(frozen=True)
+class Provenance:
+    """What a final assessment was made from and by; what does not apply is empty.
+
+    The order of the fields is that of the report's keys. Digests are those of the uploaded bytes (hexadecimal);
+    models and their digests are named where they drew a contour or gave the risk.
+    """
+
+    software: str
+    disclaimer: str
+    planning_sha256: str
+    verification_sha256: str
+    tumor_sha256: str
+    zone_sha256: str
+    core_sha256: str
+    registration: str
+    kernels: str
+    risk_model: str
+    risk_model_sha256: str
+    inference_backend: str
+    seed: int
+    draws: int
+    assessed_at: str
+    case_id: str
+    assessment_id: str
+    tumor_model: str
+    tumor_model_sha256: str
+    zone_model: str
+    zone_model_sha256: str
+
+
+def provenance_of(
     assessment: AblationAssessment,
     description: PipelineDescription,
-    before: PlanningSide,
-    after: VerificationSide,
+    planning: PlanningSide,
+    verification: VerificationSide,
     *,
     case_id: str,
     assessment_id: str,
-) -> assessment_pb2.Provenance:
-    """Return the provenance of an assessment; digests are those of the uploaded bytes."""
+) -> Provenance:
+    """Return the provenance of an assessment that was made just now."""
     risk_model = None if assessment.risk is None else _described(assessment.risk.identity, description)
     tumor_model = _described(assessment.lesion.origin.model, description)
     zone_model = _described(assessment.coverage.zone_origin.model, description)
-    return assessment_pb2.Provenance(
+    return Provenance(
         software=f"coldspot {__version__}",
         disclaimer=DISCLAIMER,
-        planning_sha256=before.planning.sha256,
-        verification_sha256=after.verification.sha256,
-        tumor_sha256=before.tumor.sha256 if before.tumor else "",
-        zone_sha256=after.zone.sha256 if after.zone else "",
-        core_sha256=after.core.sha256 if after.core else "",
+        planning_sha256=planning.planning.sha256,
+        verification_sha256=verification.verification.sha256,
+        tumor_sha256=planning.tumor.sha256 if planning.tumor else "",
+        zone_sha256=verification.zone.sha256 if verification.zone else "",
+        core_sha256=verification.core.sha256 if verification.core else "",
         registration=_registration(assessment.alignment.method, description.registration),
         kernels=description.kernels,
         risk_model=f"{risk_model.name} {risk_model.version}" if risk_model else "",

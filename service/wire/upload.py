@@ -8,13 +8,9 @@ Source: Protocol Buffers, "Encoding" (https://protobuf.dev/programming-guides/en
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-import grpc
 from coldspot.v1 import service_pb2
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 Part = service_pb2.UploadSeriesRequest | memoryview
 """A message; a memoryview is the bytes of its chunk."""
@@ -24,8 +20,8 @@ METHOD: Final = "/" + service_pb2.DESCRIPTOR.services_by_name["ColdspotService"]
 _LENGTH_DELIMITED: Final = 2
 _CHUNK: Final = service_pb2.UploadSeriesRequest.DESCRIPTOR.fields_by_name["chunk"].number
 _TAG: Final = bytes([_CHUNK << 3 | _LENGTH_DELIMITED])
-_MORE: Final = 0x80
-_LONGEST_LENGTH: Final = 5
+_CONTINUED: Final = 0x80
+_MAX_LENGTH_BYTES: Final = 5
 """Bytes of a length below 2 GiB, the most that gRPC and protobuf take."""
 
 
@@ -46,9 +42,9 @@ def decoded(message: bytes) -> Part:
     """
     if message[:1] == _TAG:
         length = 0
-        for place, digit in enumerate(message[1 : 1 + _LONGEST_LENGTH]):
-            length |= (digit & ~_MORE) << 7 * place
-            if not digit & _MORE:
+        for place, digit in enumerate(message[1 : 1 + _MAX_LENGTH_BYTES]):
+            length |= (digit & ~_CONTINUED) << 7 * place
+            if not digit & _CONTINUED:
                 if length == len(message) - place - 2:
                     return memoryview(message)[place + 2 :]
                 break
@@ -69,28 +65,9 @@ def header_of(part: Part | None) -> service_pb2.UploadHeader | None:
     return None
 
 
-class QuickUploads(grpc.ServerInterceptor):  # type: ignore[misc] # gRPC comes without types
-    """Makes a server read the messages of uploads by :func:`decoded`."""
-
-    def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], grpc.RpcMethodHandler | None],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler | None:
-        """Replace how the requests of one method are read."""
-        handler = continuation(handler_call_details)
-        if handler is None or handler_call_details.method != METHOD:
-            return handler
-        return grpc.stream_unary_rpc_method_handler(
-            handler.stream_unary,
-            request_deserializer=decoded,
-            response_serializer=handler.response_serializer,
-        )
-
-
 def _varint(number: int) -> bytes:
     digits = bytearray()
-    while number >= _MORE:
-        digits.append(number & ~_MORE & 0xFF | _MORE)
+    while number >= _CONTINUED:
+        digits.append(number & ~_CONTINUED & 0xFF | _CONTINUED)
         number >>= 7
     return bytes([*digits, number])

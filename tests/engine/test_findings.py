@@ -11,8 +11,8 @@ from engine.manifest import read_manifest
 from engine.model_identity import ModelIdentity
 from engine.structures.model_contour import DEMO_SD_MM, READER_SD_MM, min_contour_sd_mm
 from service.commands.terminal import summary_table
-from service.record.report import assessment_json
-from service.wire.messages import assessment_message
+from service.record.report import assessment_report
+from service.wire.report import assessment_json, assessment_message
 from tests.support.stub_engine import _assessment
 
 BUNDLE = Path(__file__).parents[2] / "models" / "zone-demo" / "1.0.0"
@@ -58,7 +58,8 @@ def test_origins_in_words() -> None:
 def test_the_flag_and_not_the_name_makes_a_demo_model(model: ModelIdentity, mark: str) -> None:
     found = _assessment("summary", 0.5, None, {})
     origin = ContourOrigin.segmented_by(model)
-    report = assessment_json(assessment_message(replace(found, lesion=replace(found.lesion, origin=origin))))
+    drawn = replace(found, lesion=replace(found.lesion, origin=origin))
+    report = assessment_json(assessment_message(assessment_report(drawn).content))
     assert report["lesion"]["origin"] == {"kind": "segmented", "model": asdict(model)}
     assert report["coverage"]["zone_origin"] == {"kind": "supplied", "model": None}
     shown = [str(cell) for column in summary_table(report).columns for cell in column.cells]

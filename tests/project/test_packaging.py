@@ -21,10 +21,10 @@ from coldspot.v1 import assessment_pb2
 
 from engine import __version__
 from engine.command_line import EXIT_CODE_MEANINGS
+from service.artifact_names import ARTIFACT_NAMES
 from service.commands.cli import app
-from service.record.artifact_names import ARTIFACT_NAMES
-from service.record.report import assessment_json
 from service.settings import Settings
+from service.wire.report import assessment_json
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))

@@ -14,7 +14,8 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from engine.errors import ColdspotError
 from service.client.client import ColdspotClient
 from service.logging import ALLOWED_KEYS, configure_logging, get_logger, where
-from service.server import SERVICE_NAME, running_server
+from service.rpc.server import SERVICE_NAME
+from service.server import running_server
 from tests.support.stub_engine import PATIENT, StubPipeline, make_case, settings_for
 
 NAMES = (

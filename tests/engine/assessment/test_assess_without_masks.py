@@ -27,8 +27,8 @@ from engine.stages import Stage
 from engine.volume import CtVolume
 from service.commands.terminal import summary_table
 from service.pipeline.sheet import draw_sheet
-from service.record.report import assessment_json
-from service.wire.messages import assessment_message, prepared_message
+from service.record.report import assessment_report, planning_report
+from service.wire.report import assessment_json, assessment_message, prepared_message
 from tests.support.spheres import ball, centered_grid, positions, true_coverage
 from tests.support.stub_segmenter import StubSegmenter, model, section
 
@@ -146,7 +146,7 @@ def test_complete_is_said_only_where_it_is_sure() -> None:
     assert scarce.coverage.probability_complete < SURE_ENOUGH
     assert scarce.coverage.complete is None
     assert "not sure enough to be called complete" in scarce.summary
-    message = assessment_message(scarce)
+    message = assessment_message(assessment_report(scarce).content)
     assert not message.coverage.HasField("complete")
 
 
@@ -233,10 +233,10 @@ def test_several_candidates_are_refused_until_a_target_chooses() -> None:
     assert several.lesion.volume_ml is None
     found = assess_ablation(several, verification(0.0, 16.0), None, zone_segmenter=zone_model())
     assert found.refusal == several.refusal
-    refusal = assessment_json(assessment_message(found))["refusal"]
+    refusal = assessment_json(assessment_message(assessment_report(found).content))["refusal"]
     assert len(refusal["candidates"]) == 2
     assert len(refusal["candidates"][0]["place_lps_mm"]) == 3
-    assert len(prepared_message(several).refusal.candidates) == 2
+    assert len(prepared_message(planning_report(several)).refusal.candidates) == 2
     chosen = prepare_planning(
         planning(OTHER),
         None,
@@ -272,7 +272,7 @@ def test_every_output_says_demo_model(tmp_path: Path, monkeypatch: pytest.Monkey
     from rich.console import Console
 
     found = assessed(6.0, 13.0)
-    report = assessment_json(assessment_message(found))
+    report = assessment_json(assessment_message(assessment_report(found).content))
     assert DEMO in report["summary"]
     assert DEMO in report["lesion"]["source"]
     assert DEMO in report["coverage"]["zone_source"]
@@ -299,7 +299,7 @@ def test_a_model_of_a_site_is_named_but_no_demo() -> None:
     site = ContourOrigin.segmented_by(model("site-net", "2.1.0", demo=False))
     found = replace(assessed(6.0, 13.0), lesion=replace(assessed(6.0, 13.0).lesion, origin=site))
     coverage = replace(found.coverage, zone_origin=SUPPLIED)
-    report = assessment_json(assessment_message(replace(found, coverage=coverage)))
+    report = assessment_json(assessment_message(assessment_report(replace(found, coverage=coverage)).content))
     from rich.console import Console
 
     console = Console(width=160)

@@ -25,8 +25,8 @@ from engine.risk.signature import radscore_for, require_computable, risk_of, sig
 from engine.runtime.onnx_session import OnnxSession
 from engine.stages import Stage
 from service.commands.terminal import summary_table
-from service.record.report import assessment_json
-from service.wire.messages import assessment_message
+from service.record.report import assessment_report
+from service.wire.report import assessment_json, assessment_message
 from tests.engine.assessment.test_assessment import prepared, verification
 from tests.support.radiomics_zones import NO_EXTRACTOR, made_zone
 
@@ -193,7 +193,7 @@ def test_an_assessment_computes_the_radscore_in_a_stage_of_its_own() -> None:
     assert found.radscore.value == pytest.approx(3.1)
     assert list(found.timings_s)[-3:] == [Stage.INTERVAL.value, Stage.RADIOMICS.value, Stage.RISK.value]
     assert found.risk is not None
-    message = assessment_message(found)
+    message = assessment_message(assessment_report(found).content)
     report = assessment_json(message)["risk"]["radscore"]
     assert report["value"] == found.radscore.value
     assert {row["name"]: row["value"] for row in report["features"]} == features
@@ -210,7 +210,7 @@ def test_without_a_signature_nothing_changes() -> None:
     assert found.radscore is None
     assert Stage.RADIOMICS.value not in found.timings_s
     assert found.risk == demo.risk("m", 3.0, found.coverage.probability_complete or 0.0)
-    assert assessment_json(assessment_message(found))["risk"]["radscore"] is None
+    assert assessment_json(assessment_message(assessment_report(found).content))["risk"]["radscore"] is None
     assert assessment_json(assessment_pb2.Assessment())["risk"]["radscore"] is None
 
 

@@ -17,9 +17,10 @@ from engine.errors import (
     ServiceUnavailableError,
 )
 from service.cases.blobs import BlobStore
+from service.cases.series import SeriesRole
 from service.cases.store import CaseStore, PreparedRecord
 
-CT, MASK = 1, 3
+CT = SeriesRole.PLANNING_CT
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def store(tmp_path: Path) -> Iterator[CaseStore]:
     opened.close()
 
 
-def upload(store: CaseStore, case_id: str, content: bytes, role: int = CT, header: bytes = b"") -> str:
+def upload(store: CaseStore, case_id: str, content: bytes, role: SeriesRole = CT, header: bytes = b"") -> str:
     with store.blobs.writer() as writer:
         writer.write(content)
         writer.flush()

@@ -19,8 +19,9 @@ from engine.geometry import RigidTransform, VolumeGeometry
 from engine.refusal import Refusal, RefusalCode
 from service.commands.terminal import alignment_line, summary_table
 from service.pipeline.sheet import draw_sheet
-from service.record.report import assessment_json
-from service.wire.messages import assessment_message
+from service.record.provenance import Provenance
+from service.record.report import AssessmentReport, assessment_report
+from service.wire.report import assessment_json, assessment_message
 from tests.support.stub_engine import QUALITY, StubPipeline, _assessment
 
 PROMISED = """
@@ -51,7 +52,9 @@ def look_up(report: dict[str, Any], dotted: str) -> Any:
 
 
 def full() -> assessment_pb2.Assessment:
-    message = assessment_message(_assessment("all well", 0.75, None, {"coverage": 0.1}))
+    message = assessment_message(
+        assessment_report(_assessment("all well", 0.75, None, {"coverage": 0.1})).content
+    )
     message.latency_s = 1.5
     message.provenance.seed = 7
     return message
@@ -136,19 +139,20 @@ def test_the_quality_has_the_names_of_the_finding() -> None:
 def test_a_quality_that_was_not_measured_is_null() -> None:
     found = _assessment("", 0.75, None, {})
     unsure = replace(found.alignment, quality=replace(QUALITY, similarity=math.nan, convergence=0.0))
-    told = assessment_json(assessment_message(replace(found, alignment=unsure)))["alignment"]["quality"]
+    report = assessment_report(replace(found, alignment=unsure)).content
+    told = assessment_json(assessment_message(report))["alignment"]["quality"]
     assert (told["similarity"], told["convergence"]) == (None, 0.0)
     rigid = replace(
         found, preliminary=True, alignment=AlignmentFinding("rigid", RigidTransform.identity(), 0.9)
     )
-    message = assessment_message(rigid)
+    message = assessment_message(assessment_report(rigid).content)
     assert not message.alignment.HasField("quality")
     assert set(assessment_json(message)["alignment"]["quality"].values()) == {None}
 
 
 @pytest.mark.parametrize("code", RefusalCode)
 def test_a_refusal_tells_no_number_of_the_alignment(code: RefusalCode) -> None:
-    message = assessment_message(_assessment("", 0.75, Refusal(code, "why"), {}))
+    message = assessment_message(assessment_report(_assessment("", 0.75, Refusal(code, "why"), {})).content)
     assert message.refusal.code == code.value
     alignment = assessment_json(message)["alignment"]
     assert alignment.pop("method") == "deformable"
@@ -223,3 +227,22 @@ def test_the_stub_is_a_pipeline() -> None:
 
     pipeline: Pipeline = StubPipeline()
     assert pipeline.describe().kernels == "stub"
+
+
+@pytest.mark.parametrize("preliminary", [False, True])
+@pytest.mark.parametrize("refusal", [None, Refusal(RefusalCode.NO_ZONE, "why")])
+def test_a_report_comes_back_from_its_message_and_from_the_disk(
+    preliminary: bool, refusal: Refusal | None
+) -> None:
+    measured = replace(_assessment("s", 0.75, refusal, {"b": 0.1, "a": 1}), preliminary=preliminary)
+    report = assessment_report(measured).with_latency(1.5)
+    text = json.dumps(report.content)
+    assert json.dumps(assessment_json(assessment_message(report.content))) == text
+    assert json.dumps(AssessmentReport.from_bytes(report.to_bytes()).content) == text
+    assert report.preliminary is preliminary
+    assert report.refusal_code == (None if refusal is None else "no_zone")
+
+
+def test_the_provenance_has_the_fields_of_the_message() -> None:
+    message = assessment_pb2.Provenance.DESCRIPTOR
+    assert [field.name for field in message.fields] == [field.name for field in fields(Provenance)]

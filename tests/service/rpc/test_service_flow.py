@@ -122,7 +122,7 @@ def test_a_procedure_from_planning_to_artifacts(client: ColdspotClient, tmp_path
         client.fetch_artifact(final, "../cases.sqlite", tmp_path / "out")
     with pytest.raises(grpc.RpcError, match="an artifact is one of"):
         next(
-            client._service.FetchArtifact(
+            client._connection.service.FetchArtifact(
                 service_pb2.FetchArtifactRequest(
                     case_id=case, assessment_id=provenance.assessment_id, name="../../cases.sqlite"
                 )
@@ -213,7 +213,7 @@ def test_several_verification_series_are_judged_one_by_one(client: ColdspotClien
 
 
 def consume(client: ColdspotClient, request: service_pb2.AssessRequest) -> None:
-    for _ in client._patiently(lambda: client._service.Assess(request, timeout=30)):
+    for _ in client._connection.patiently(lambda: client._connection.service.Assess(request, timeout=30)):
         pass
 
 
@@ -239,7 +239,7 @@ def test_a_mask_that_names_no_ct_is_not_passed_over(client: ColdspotClient) -> N
     with pytest.raises(PreconditionError, match="on which CT"):
         client.prepare(case)
     request = service_pb2.PrepareRequest(case_id=case, tumor_series_id=loose.series_id)
-    for _ in client._service.Prepare(request, timeout=30):
+    for _ in client._connection.service.Prepare(request, timeout=30):
         pass
     client.upload_ct(case, sent.verification, "verification")
     assert client.assess(case).summary.split()[1] == sent.summary.split()[1]

@@ -74,7 +74,7 @@ def ready_case(client: ColdspotClient, seed: int = 1) -> str:
 
 def begin(client: ColdspotClient, case: str, timeout: float = 60) -> Any:
     """An Assess call that is being worked on; its events are not read yet."""
-    return client._service.Assess(service_pb2.AssessRequest(case_id=case), timeout=timeout)
+    return client._connection.service.Assess(service_pb2.AssessRequest(case_id=case), timeout=timeout)
 
 
 def wait_until(true: Any) -> None:
@@ -136,7 +136,7 @@ def test_the_work_knows_how_much_time_is_left(
     (left_s,) = pipeline.times_left_s
     assert left_s is not None
     assert 0.0 < left_s < 46.0, "gRPC rounds a timeout up on its way"
-    list(client._service.Assess(service_pb2.AssessRequest(case_id=case)))
+    list(client._connection.service.Assess(service_pb2.AssessRequest(case_id=case)))
     endless_s = pipeline.times_left_s[-1]
     assert endless_s is None or endless_s > 1e6
 

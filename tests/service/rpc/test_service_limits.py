@@ -84,7 +84,7 @@ def upload(client: ColdspotClient, head: service_pb2.UploadHeader, *chunks: byte
             yield service_pb2.UploadSeriesRequest(chunk=chunk)
 
     try:
-        return str(client._service.UploadSeries(parts(), timeout=30).series_id)
+        return str(client._connection.service.UploadSeries(parts(), timeout=30).series_id)
     except grpc.RpcError as error:
         raise error_from_call(error) from None
 
@@ -199,7 +199,7 @@ def test_a_bad_header_is_refused_before_any_byte(
             yield service_pb2.UploadSeriesRequest(chunk=VOXELS)
 
     with pytest.raises(grpc.RpcError) as caught:
-        client._service.UploadSeries(parts(), timeout=30)
+        client._connection.service.UploadSeries(parts(), timeout=30)
     assert len(asked_for) < PARTS_AHEAD
     error = error_from_call(caught.value)
     assert type(error) is kind
@@ -236,7 +236,7 @@ def test_an_upload_begins_with_one_header(client: ColdspotClient) -> None:
         [service_pb2.UploadSeriesRequest()],
     ):
         with pytest.raises(grpc.RpcError) as caught:
-            client._service.UploadSeries(iter(parts), timeout=30)
+            client._connection.service.UploadSeries(iter(parts), timeout=30)
         assert isinstance(error_from_call(caught.value), InvalidRequestError)
 
 
@@ -272,7 +272,7 @@ def stalled_upload(client: ColdspotClient, case: str, release: threading.Event) 
         release.wait(30)
         yield service_pb2.UploadSeriesRequest(chunk=VOXELS)
 
-    return client._service.UploadSeries.future(parts(), timeout=30)
+    return client._connection.service.UploadSeries.future(parts(), timeout=30)
 
 
 def taken(server: ColdspotServer) -> int:
@@ -296,7 +296,9 @@ def test_over_the_bound_the_answer_says_when_to_try_again(tmp_path: Path) -> Non
         uploads = [stalled_upload(client, case, release) for _ in range(2)]
         wait_until(lambda: taken(server) == 2)
         with pytest.raises(grpc.RpcError) as caught:
-            client._service.UploadSeries(iter([service_pb2.UploadSeriesRequest(header=header(case))]))
+            client._connection.service.UploadSeries(
+                iter([service_pb2.UploadSeriesRequest(header=header(case))])
+            )
         assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         status = rpc_status.from_call(caught.value)
         retry = error_details_pb2.RetryInfo()

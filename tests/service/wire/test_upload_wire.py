@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from engine.errors import CapacityError, ChecksumError, InvalidRequestError
 from service.cases.blobs import BlobStore, aligned_buffer
-from service.intake.upload import LARGEST_CHUNK, PIECE_BYTES, receive
+from service.cases.series import DicomContent, SeriesHeader, SeriesRole
+from service.intake.upload import MAX_CHUNK_BYTES, PIECE_BYTES, receive
 from service.wire.upload import Part, chunk_of, decoded, encoded, header_of
 
 Message = service_pb2.UploadSeriesRequest
@@ -33,7 +34,7 @@ def test_a_chunk_is_written_as_protobuf_writes_it(chunk: bytes) -> None:
     assert bytes(chunk_of(decoded(wire)) or b"") == chunk
 
 
-@pytest.mark.parametrize("size", [127, 128, 1 << 14, LARGEST_CHUNK, (1 << 21) + 1])
+@pytest.mark.parametrize("size", [127, 128, 1 << 14, MAX_CHUNK_BYTES, (1 << 21) + 1])
 def test_lengths_of_every_width(size: int) -> None:
     chunk = bytes(size)
     assert encoded(memoryview(chunk)) == Message(chunk=chunk).SerializeToString()
@@ -68,16 +69,17 @@ def test_a_header_is_a_header() -> None:
 SIZES = [1, 4095, 4096, 100_000, PIECE_BYTES, 2 * PIECE_BYTES + 12_345]
 
 
-def announced(content: bytes) -> service_pb2.UploadHeader:
-    return service_pb2.UploadHeader(total_bytes=len(content), sha256=sha256(content).digest())
+def announced(content: bytes) -> SeriesHeader:
+    described = DicomContent((len(content),))
+    return SeriesHeader("", SeriesRole.PLANNING_CT, len(content), sha256(content).hexdigest(), described)
 
 
-def chunks(content: bytes, size: int = LARGEST_CHUNK) -> list[Part]:
+def chunks(content: bytes, size: int = MAX_CHUNK_BYTES) -> list[memoryview]:
     return [memoryview(content)[start : start + size] for start in range(0, len(content), size)]
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("chunk", [LARGEST_CHUNK, 300_001])
+@pytest.mark.parametrize("chunk", [MAX_CHUNK_BYTES, 300_001])
 def test_what_is_received_is_what_was_sent_and_what_is_stored(tmp_path: Path, size: int, chunk: int) -> None:
     content = bytes(range(251)) * (size // 251) + bytes(size % 251)
     store = BlobStore(tmp_path)
@@ -116,7 +118,7 @@ class FullDisk:
 def test_a_disk_that_fills_up_is_told_before_the_upload_ends() -> None:
     content, asked = bytes(6 * PIECE_BYTES), 0
 
-    def parts() -> Iterator[Part]:
+    def parts() -> Iterator[memoryview]:
         nonlocal asked
         for part in chunks(content):
             asked += 1
@@ -137,13 +139,11 @@ def test_wrong_bytes_and_wrong_lengths_are_refused(tmp_path: Path) -> None:
     ):
         with BlobStore(tmp_path).writer() as writer, ThreadPoolExecutor(1) as disk, pytest.raises(error):
             receive(iter(chunks(sent)), announced(content), writer, disk)
-    too_long: list[Part] = [memoryview(bytes(LARGEST_CHUNK + 1))]
-    empty: list[Part] = [memoryview(b"")]
-    for parts in (too_long, empty, [Message(header=announced(content))]):
-        big = service_pb2.UploadHeader(total_bytes=LARGEST_CHUNK + 1)
+    for chunk in (bytes(MAX_CHUNK_BYTES + 1), b""):
+        big = announced(bytes(MAX_CHUNK_BYTES + 1))
         with (
             BlobStore(tmp_path).writer() as writer,
             ThreadPoolExecutor(1) as disk,
             pytest.raises(InvalidRequestError, match="come chunks"),
         ):
-            receive(iter(parts), big, writer, disk)
+            receive(iter([memoryview(chunk)]), big, writer, disk)

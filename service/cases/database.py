@@ -1,0 +1,62 @@
+"""One SQLite file that several threads share: a commit is on the disk when it returns."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+class Database:
+    """A database in WAL mode with ``synchronous=FULL``.
+
+    Parameters
+    ----------
+    path : Path
+        The file; made if absent.
+    schema : str
+        Statements that make the tables which are not there yet.
+
+    Attributes
+    ----------
+    lock : RLock
+        Held by every statement; hold it to keep several of them together.
+    """
+
+    def __init__(self, path: Path, schema: str) -> None:
+        self.lock = threading.RLock()
+        self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=30)
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            self._connection.execute(f"PRAGMA {pragma}")
+        self._connection.executescript(schema)
+
+    def close(self) -> None:
+        """Close the file."""
+        with self.lock:
+            self._connection.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Commit what the body does, or, if it raises, nothing of it."""
+        with self.lock:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+
+    def row(self, query: str, values: tuple[object, ...] = ()) -> tuple[Any, ...] | None:
+        """Return the first row that a query gives, None without one."""
+        with self.lock:
+            row: tuple[Any, ...] | None = self._connection.execute(query, values).fetchone()
+            return row
+
+    def rows(self, query: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
+        """Return all rows that a query gives."""
+        with self.lock:
+            return self._connection.execute(query, values).fetchall()

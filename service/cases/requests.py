@@ -1,0 +1,117 @@
+"""What a door asks of the service: open a case, prepare its planning side, assess a verification CT."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from engine.errors import InvalidRequestError
+from engine.geometry import Vector3
+from service.cases.series import SeriesRecord
+
+_MAX_FIBRINOGEN_G_PER_L: Final = 50
+"""Nobody has as much; a figure beyond it was given in mg/dL."""
+
+_MAX_COORDINATE_MM: Final = 1e4
+
+
+@dataclass(frozen=True)
+class CaseRequest:
+    """A case to open, with the optional clinical inputs of the risk model.
+
+    Parameters
+    ----------
+    request_id : str
+        Chosen by the caller; repeating a call with the same id finds the case that the first one opened.
+    sex : {"f", "m"}, optional
+    fibrinogen_g_per_l : float, optional
+        Before the ablation.
+    target_lps_mm : tuple of float, optional
+        The navigation system's point in the tumor, planning CT.
+    """
+
+    request_id: str
+    sex: Literal["f", "m"] | None = None
+    fibrinogen_g_per_l: float | None = None
+    target_lps_mm: Vector3 | None = None
+
+    def require_possible(self) -> None:
+        """Refuse clinical inputs that cannot be true.
+
+        Raises
+        ------
+        InvalidRequestError
+        """
+        if self.fibrinogen_g_per_l is not None and not 0 < self.fibrinogen_g_per_l < _MAX_FIBRINOGEN_G_PER_L:
+            raise InvalidRequestError(
+                "fibrinogen must be above 0 and below 50 g/L (not mg/dL); leave it out where unknown",
+                "fibrinogen_g_per_l",
+            )
+        require_target(self.target_lps_mm)
+
+
+@dataclass(frozen=True)
+class PrepareRequest:
+    """The planning side to prepare; the newest series are meant where none is named.
+
+    Parameters
+    ----------
+    case_id, planning_series_id, tumor_series_id : str
+    target_lps_mm : tuple of float, optional
+        Point in the tumor, planning CT; without one that of the case holds.
+    """
+
+    case_id: str
+    planning_series_id: str = ""
+    tumor_series_id: str = ""
+    target_lps_mm: Vector3 | None = None
+
+
+@dataclass(frozen=True)
+class AssessRequest:
+    """The verification side to assess; the newest series are meant where none is named.
+
+    Parameters
+    ----------
+    case_id, verification_series_id, zone_series_id, core_series_id : str
+    include_risk_if_complete : bool
+        Also return the risk associated with complete coverage.
+    """
+
+    case_id: str
+    verification_series_id: str = ""
+    zone_series_id: str = ""
+    core_series_id: str = ""
+    include_risk_if_complete: bool = False
+
+
+@dataclass(frozen=True)
+class CaseSummary:
+    """What is stored of a case.
+
+    Parameters
+    ----------
+    case_id : str
+    series : tuple of SeriesRecord
+        Oldest first.
+    assessment_ids : tuple of str
+        Oldest first.
+    prepared : bool
+        Whether Prepare has been done for the newest planning CT and tumor mask.
+    """
+
+    case_id: str
+    series: tuple[SeriesRecord, ...]
+    assessment_ids: tuple[str, ...]
+    prepared: bool
+
+
+def require_target(target_lps_mm: Vector3 | None) -> None:
+    """Refuse a target point that is no position.
+
+    Raises
+    ------
+    InvalidRequestError
+    """
+    if target_lps_mm is not None and not all(abs(value) < _MAX_COORDINATE_MM for value in target_lps_mm):
+        raise InvalidRequestError("the target must be a finite LPS position in mm", "target_lps_mm")

@@ -1,0 +1,57 @@
+"""What the service's core answers, as messages."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from coldspot.v1 import service_pb2
+
+from engine.stages import Stage
+from service.cases.requests import CaseSummary
+from service.cases.series import ReceivedSeries, SeriesRole
+
+_ROLES: Final[dict[SeriesRole, service_pb2.SeriesRole]] = {
+    SeriesRole.PLANNING_CT: service_pb2.SERIES_ROLE_PLANNING_CT,
+    SeriesRole.VERIFICATION_CT: service_pb2.SERIES_ROLE_VERIFICATION_CT,
+    SeriesRole.TUMOR_MASK: service_pb2.SERIES_ROLE_TUMOR_MASK,
+    SeriesRole.ABLATION_ZONE_MASK: service_pb2.SERIES_ROLE_ABLATION_ZONE_MASK,
+    SeriesRole.ABLATION_CORE_MASK: service_pb2.SERIES_ROLE_ABLATION_CORE_MASK,
+}
+
+
+def stage_message(stage: Stage, duration_s: float | None) -> service_pb2.StageEvent:
+    """Return the beginning of a stage, or, with its duration, its end."""
+    ended = duration_s is not None
+    return service_pb2.StageEvent(
+        stage=stage.value,
+        state=service_pb2.STAGE_STATE_FINISHED if ended else service_pb2.STAGE_STATE_STARTED,
+        duration_s=duration_s,
+    )
+
+
+def upload_message(received: ReceivedSeries) -> service_pb2.UploadSeriesResponse:
+    """Return the acknowledgement of a stored series."""
+    return service_pb2.UploadSeriesResponse(
+        series_id=received.series_id,
+        role=_ROLES[received.role],
+        stored_bytes=received.stored_bytes,
+        warnings=received.warnings,
+    )
+
+
+def case_message(summary: CaseSummary) -> service_pb2.GetCaseResponse:
+    """Return what is stored of a case."""
+    return service_pb2.GetCaseResponse(
+        case_id=summary.case_id,
+        series=[
+            service_pb2.StoredSeries(
+                series_id=record.series_id,
+                role=_ROLES[record.role],
+                stored_bytes=record.stored_bytes,
+                sha256=bytes.fromhex(record.sha256),
+            )
+            for record in summary.series
+        ],
+        assessment_ids=summary.assessment_ids,
+        prepared=summary.prepared,
+    )

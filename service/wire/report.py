@@ -1,0 +1,146 @@
+"""The report of an assessment as a message, and back: the keys of the report are the fields of the message.
+
+In a report every key is there: intervals are ``[low, high]``, points ``[x, y, z]`` (LPS mm), enums a lower-case
+word, and what the message leaves out is null.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from coldspot.v1 import assessment_pb2, geometry_pb2, service_pb2
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+
+_NULLED_AS_A_WHOLE: Final = frozenset(
+    {
+        assessment_pb2.Refusal.DESCRIPTOR.full_name,
+        assessment_pb2.MarginShares.DESCRIPTOR.full_name,
+        assessment_pb2.Radscore.DESCRIPTOR.full_name,
+        assessment_pb2.ModelIdentity.DESCRIPTOR.full_name,
+        geometry_pb2.Interval.DESCRIPTOR.full_name,
+        geometry_pb2.Point.DESCRIPTOR.full_name,
+    }
+)
+"""Messages that are null when absent; any other is there with null leaves."""
+
+
+def assessment_message(report: Mapping[str, Any]) -> assessment_pb2.Assessment:
+    """Return the message of a report.
+
+    Parameters
+    ----------
+    report : mapping
+        As :func:`service.record.report.assessment_report` makes its content.
+    """
+    message = assessment_pb2.Assessment()
+    _fill(message, report)
+    return message
+
+
+def prepared_message(report: Mapping[str, Any]) -> service_pb2.Prepared:
+    """Return the message of what :func:`service.record.report.planning_report` gives."""
+    message = service_pb2.Prepared()
+    _fill(message, report)
+    return message
+
+
+def assessment_json(message: assessment_pb2.Assessment) -> dict[str, Any]:
+    """Return the report of which an assessment is the message.
+
+    Parameters
+    ----------
+    message : Assessment
+
+    Returns
+    -------
+    dict
+        Plain dictionaries, lists, numbers, strings, booleans and None.
+    """
+    return _object(message, present=True)
+
+
+def _fill(message: Message, report: Mapping[str, Any]) -> None:
+    for field in message.DESCRIPTOR.fields:
+        content = report[field.name]
+        if _is_map(field):
+            getattr(message, field.name).update(content)
+        elif field.is_repeated and field.message_type is not None:
+            for item in content:
+                _fill_message(getattr(message, field.name).add(), item)
+        elif field.is_repeated:
+            getattr(message, field.name).extend(content)
+        elif field.message_type is not None:
+            if not _is_empty(content):
+                _fill_message(getattr(message, field.name), content)
+        elif field.enum_type is not None:
+            setattr(message, field.name, _enum_number(field.enum_type, content))
+        elif content is not None:
+            setattr(message, field.name, content)
+
+
+def _fill_message(message: Message, content: Any) -> None:
+    message.SetInParent()
+    if isinstance(message, geometry_pb2.Interval):
+        message.low, message.high = content
+    elif isinstance(message, geometry_pb2.Point):
+        message.x, message.y, message.z = content
+    else:
+        _fill(message, content)
+
+
+def _is_empty(content: Any) -> bool:
+    """Whether nothing is told: null, or an object without anything but empty leaves."""
+    if isinstance(content, dict):
+        return all(_is_empty(value) for value in content.values())
+    return content is None or content == []
+
+
+def _object(message: Message, *, present: bool) -> dict[str, Any]:
+    return {field.name: _field(message, field, present=present) for field in message.DESCRIPTOR.fields}
+
+
+def _field(message: Message, field: Any, *, present: bool) -> Any:
+    content = getattr(message, field.name)
+    if _is_map(field):
+        return {key: content[key] for key in sorted(content)}
+    if field.is_repeated:
+        return [_leaf(field, item) for item in content]
+    if field.type == FieldDescriptor.TYPE_MESSAGE:
+        there = present and message.HasField(field.name)
+        if not there and field.message_type.full_name in _NULLED_AS_A_WHOLE:
+            return None
+        return _leaf(field, content, present=there)
+    if not present or (field.has_presence and not message.HasField(field.name)) or content == "":
+        return None
+    return _leaf(field, content)
+
+
+def _leaf(field: Any, content: Any, *, present: bool = True) -> Any:
+    if isinstance(content, geometry_pb2.Interval):
+        return [content.low, content.high]
+    if isinstance(content, geometry_pb2.Point):
+        return [content.x, content.y, content.z]
+    if isinstance(content, Message):
+        return _object(content, present=present)
+    if field.enum_type is not None:
+        return _word(field.enum_type, content)
+    return content
+
+
+def _word(enum: Any, number: int) -> str:
+    """``ASSESSMENT_PHASE_FINAL`` is ``final``: the enum's own prefix is left out."""
+    return str(enum.values_by_number[number].name.removeprefix(_prefix(enum)).lower())
+
+
+def _enum_number(enum: Any, word: str) -> int:
+    return int(enum.values_by_name[_prefix(enum) + word.upper()].number)
+
+
+def _prefix(enum: Any) -> str:
+    return str(enum.values[0].name.removesuffix("UNSPECIFIED"))
+
+
+def _is_map(field: Any) -> bool:
+    return field.message_type is not None and bool(field.message_type.GetOptions().map_entry)
