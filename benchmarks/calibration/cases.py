@@ -25,6 +25,9 @@ from engine.phantoms.tumor import LobulatedTumor, SmoothedMask, TumorShape, rand
 from engine.volume import Acquisition, CtVolume, LabelMask
 
 Source = Literal["phantom", "real_own_nodule", "real_inserted", "real_thick"]
+SOURCES: Final[tuple[Source, ...]] = ("phantom", "real_own_nodule", "real_inserted", "real_thick")
+SOURCE_SHARES: Final = (0.5, 0.09, 0.36, 0.05)
+DEFORMATIONS: Final[tuple[DeformationKind, ...]] = ("stiff", "smooth", "sliding")
 
 CLASSES_MM: Final = ((3.0, 7.0), (-3.0, 3.0), (3.0, 7.0), (7.0, 10.5))
 """The margin is asked for in these ranges by turns: half of the cases in the first, where it matters."""
@@ -69,10 +72,8 @@ def describe_case(seed: int, number: int, *, real: bool) -> CaseDescription:
     rng = np.random.default_rng([seed, number, 0])
     low, high = CLASSES_MM[number % len(CLASSES_MM)]
     margin = float(rng.uniform(low, high))
-    source: Source = rng.choice(
-        ["phantom", "real_own_nodule", "real_inserted", "real_thick"], p=[0.5, 0.09, 0.36, 0.05]
-    )
-    deformation: DeformationKind = rng.choice(["stiff", "smooth", "sliding"])
+    source = SOURCES[int(rng.choice(len(SOURCES), p=SOURCE_SHARES))]
+    deformation = DEFORMATIONS[int(rng.choice(len(DEFORMATIONS)))]
     bend, slide, contraction = rng.uniform(3.0, 10.0), rng.uniform(3.0, 10.0), rng.uniform(0.0, 0.2)
     noise = rng.uniform(8.0, 30.0)
     in_middle = (low, high) == CLASSES_MM[0]
@@ -88,9 +89,9 @@ def describe_case(seed: int, number: int, *, real: bool) -> CaseDescription:
     return CaseDescription(
         number=number,
         seed=seed,
-        source=str(source),  # type: ignore[arg-type]  # NumPy's own string type in JSON's place
+        source=source,
         requested_margin_mm=margin,
-        deformation=str(deformation),  # type: ignore[arg-type]  # as above
+        deformation=deformation,
         greatest_bend_mm=float(bend),
         slide_mm=float(slide),
         contraction=float(contraction),
@@ -240,7 +241,8 @@ def _tumor(rng: np.random.Generator, said: CaseDescription, real: RealMaterial |
 def _moved(tumor: TumorShape, center_lps_mm: Float64Array) -> TumorShape:
     if isinstance(tumor, LobulatedTumor):
         return LobulatedTumor(center_lps_mm, tumor.radii_mm, tumor.turn, tumor.bumps)
-    assert isinstance(tumor, SmoothedMask)  # noqa: S101 - the only other one made here
+    if not isinstance(tumor, SmoothedMask):
+        raise TypeError(f"a {type(tumor).__name__} cannot be moved")
     at = tumor.mask.geometry
     x, y, z = (float(v) for v in np.array(at.origin_lps_mm) + center_lps_mm - tumor.center_lps_mm)
     geometry = VolumeGeometry(at.shape_zyx, at.spacing_zyx_mm, origin_lps_mm=(x, y, z))

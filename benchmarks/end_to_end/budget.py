@@ -17,10 +17,11 @@ import json
 import os
 import statistics
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
+from unittest.mock import patch
 
 import numpy as np
 
@@ -110,16 +111,15 @@ def _bytes(values: Iterable[Any]) -> Iterator[int]:
 def watched(ledger: Ledger) -> Iterator[None]:
     """Have every facade ask for its twin through the ledger."""
     facades = [importlib.import_module(f"engine.kernels.{name}") for name in KERNELS]
-    before = [facade.select for facade in facades]
-    for facade, select in zip(facades, before, strict=True):
-        facade.select = lambda backend, kernel, select=select: _Watched(  # type: ignore[attr-defined] # put back below
-            select(backend, kernel), kernel, ledger
-        )
-    try:
+    with ExitStack() as patched:
+        for facade in facades:
+            patched.enter_context(patch.object(facade, "select", _watching(facade.select, ledger)))
         yield
-    finally:
-        for facade, select in zip(facades, before, strict=True):
-            facade.select = select  # type: ignore[attr-defined] # as it was
+
+
+def _watching(select: Callable[[Any, str], Any], ledger: Ledger) -> Callable[[Any, str], Any]:
+    """A facade's choice of its twin, watched."""
+    return lambda backend, kernel: _Watched(select(backend, kernel), kernel, ledger)
 
 
 def assess(case: AblationCase, risk: SurvivalModel) -> Ledger:

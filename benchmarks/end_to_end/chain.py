@@ -31,7 +31,7 @@ from benchmarks.registration.peers import (
     load_elastix,
     sitk_image,
 )
-from benchmarks.segmentation.standard_bundle import DEMO_RISK, FEATURES
+from benchmarks.segmentation.standard_bundle import DEMO_RISK, FEATURES, demo_survival
 from benchmarks.threads import THREADS
 from engine.geometry import VolumeGeometry, VoxelBox
 from engine.manifest import MODEL_FILE, load_bundle
@@ -217,9 +217,7 @@ class Chain:
     """
 
     def __init__(self, source: Path, bundle: Path, segmenter: Segmenter) -> None:
-        demo = load_bundle(DEMO_RISK)
-        assert demo.manifest.survival is not None  # noqa: S101 - it is a risk model
-        self._survival, self._risk_bytes = demo.manifest.survival, demo.model_bytes
+        self._survival, self._risk_bytes = demo_survival(), load_bundle(DEMO_RISK).model_bytes
         self._segmenter, self._network = segmenter, NetworkPeer(source, bundle / MODEL_FILE)
         self._own_labels: dict[str, npt.NDArray[np.uint8]] = {}
 

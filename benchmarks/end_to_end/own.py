@@ -176,7 +176,8 @@ def assess(case: AblationCase, risk: SurvivalModel, segmenter: ReplacedSegmenter
     total_s = time.perf_counter() - started
     if found.refusal is not None:
         return {"refusal": found.refusal.reason}
-    assert found.radscore is not None  # noqa: S101 - the model has a signature
+    if found.radscore is None:
+        raise SystemExit("the risk model has no signature")
     return {
         "total_s": total_s,
         **_network(total_s, segmenter),

@@ -240,7 +240,8 @@ def write_inputs(folder: Path, bundle: Path, path: Path) -> tuple[Path, Path, li
     from engine.segmentation.region import Box, crop_to, with_context
 
     section = read_manifest(bundle).segmentation
-    assert section is not None  # noqa: S101 - it was just exported
+    if section is None:
+        raise SystemExit(f"{bundle} is no segmentation model")
     ct = read_ct(path)
     geometry = VolumeGeometry(ct.geometry.shape_zyx, ct.geometry.spacing_zyx_mm)
     center = geometry.to_lps(np.array(geometry.shape_zyx) / 2)

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from engine.manifest import Normal, read_manifest
 from engine.manifest.signature import RadiomicsSettings, SignatureFeature, SignatureSection
+from engine.manifest.survival import SurvivalSection
 from engine.radiomics import EXTRACTOR
 
 ROOT: Final = Path(__file__).parents[2]
@@ -53,13 +54,20 @@ def standard_network(cache: Path) -> tuple[Path, Path]:
     return source, folder / "bundle"
 
 
+def demo_survival() -> SurvivalSection:
+    """Standardization, baseline and horizons of the demo's risk model."""
+    section = read_manifest(DEMO_RISK).survival
+    if section is None:
+        raise SystemExit(f"{DEMO_RISK} is no risk model")
+    return section
+
+
 def risk_with_signature(cache: Path) -> Path:
     """The demo risk model with a Radscore of eleven features in the place of fibrinogen; their weights are zero."""
-    manifest = read_manifest(DEMO_RISK)
-    assert manifest.survival is not None  # noqa: S101 - it is the demo's risk model
-    sex, fibrinogen, coverage = manifest.survival.covariates
+    manifest, survival = read_manifest(DEMO_RISK), demo_survival()
+    sex, fibrinogen, coverage = survival.covariates
     given: dict[str, Any] = {"name": "radscore", "distribution": Normal(mean=RADSCORE, sd=0.5)}
-    section = manifest.survival.model_copy(
+    section = survival.model_copy(
         update={
             "uses_radscore": True,
             "covariates": (sex, fibrinogen.model_copy(update=given), coverage),

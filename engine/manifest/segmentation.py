@@ -17,6 +17,7 @@ IMAGE, LOGITS = "image", "logits"
 
 Axis = Annotated[int, Field(ge=0, le=2)]
 Label = Annotated[int, Field(ge=0, le=255)]
+NormalizationScheme = Literal["ct", "zscore", "none", "rescale_0_1"]
 _Axes3 = tuple[Axis, Axis, Axis]
 
 
@@ -29,7 +30,7 @@ class Channel(Section):
     """
 
     name: Text
-    scheme: Literal["ct", "zscore", "none", "rescale_0_1"]
+    scheme: NormalizationScheme
     mean: float = 0.0
     sd: Annotated[float, Field(ge=0)] = 1.0
     low: float = 0.0

@@ -13,7 +13,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-import torch  # type: ignore[import-not-found,unused-ignore]  # only the workshop has it
+import torch
 
 from engine.errors import UnreadableFileError, UntrustedPickleError
 from export.checkpoints.pickle_reader import DType, EmptyArray, read_pickle, read_scalar

@@ -85,9 +85,7 @@ def report_ltp(
             follow_up=(train.months, train.progressed),
             seed=fitted.seed,
         ),
-        truths={name: _truth(cases) for name, cases in members.items()}
-        if simulated and _known(members)
-        else None,
+        truths=_truths(members) if simulated else None,
         left_out={TRAINING: cohorts.left_out_of("train"), TEST: cohorts.left_out_of("test")},
         seed=fitted.seed,
     )
@@ -95,15 +93,14 @@ def report_ltp(
     return report.model_copy(update={"group_comparison": comparison})
 
 
-def _known(members: dict[str, UsableCases]) -> bool:
-    return all(_column(cases, TRUE_LOG_RISK) is not None for cases in members.values())
+def _truths(members: dict[str, UsableCases]) -> dict[str, Truth] | None:
+    """The risk by which the simulated cases of each cohort were made, where every cohort has it."""
+    log_risks = {name: _column(cases, TRUE_LOG_RISK) for name, cases in members.items()}
+    known = {name: _truth(log_risk) for name, log_risk in log_risks.items() if log_risk is not None}
+    return known if len(known) == len(members) else None
 
 
-def _truth(cases: UsableCases) -> Truth:
-    """The risk by which simulated cases were made."""
-    log_risk = _column(cases, TRUE_LOG_RISK)
-    assert log_risk is not None  # noqa: S101 - it was looked for
-
+def _truth(log_risk: Float64Array) -> Truth:
     def survival(at_months: Float64Array) -> Float64Array:
         return np.asarray(
             np.exp(-baseline_hazard_per_month() * np.exp(log_risk)[:, None] * np.asarray(at_months))

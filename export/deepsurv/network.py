@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-import torch  # type: ignore[import-not-found,unused-ignore]  # only the workshop has it
+import torch
 
 from export.deepsurv.onnx_graph import RESIDUAL_BLOCKS, Weights, weight_shapes
 

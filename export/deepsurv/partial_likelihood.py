@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch  # type: ignore[import-not-found,unused-ignore]  # only the workshop has it
+import torch
 
 
 @dataclass(frozen=True, eq=False)

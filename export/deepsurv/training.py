@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-import torch  # type: ignore[import-not-found,unused-ignore]  # only the workshop has it
+import torch
 
 from engine.arrays import Float64Array
 from export.deepsurv.network import Parameters, forward, initial_parameters
@@ -109,7 +109,7 @@ def train(
         penalty = sum(w.square().sum() for name, w in parameters.items() if name.endswith(".weight"))
         # Members share no weight, so the sum of their losses trains each alone.
         loss: torch.Tensor = -(scale * log_partial_likelihood(log_risk, sets)).sum() + settings.l2 * penalty
-        loss.backward()  # type: ignore[no-untyped-call,unused-ignore]  # torch has no type here
+        loss.backward()
         optimizer.step()
     stopping.look(parameters, settings.most_steps)
     return _centered(stopping.best, cohort)

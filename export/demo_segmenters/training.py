@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import torch  # type: ignore[import-not-found,unused-ignore]  # only the workshop has it
+import torch
 
 from export.checkpoints.checkpoint import read_torch_checkpoint
 from export.demo_segmenters.augmentation import TRAINING_PATCH, augmented
@@ -98,7 +98,7 @@ def train_demo(
         network = _trained(task, [read_patch(path) for path in paths], plan, kept, tell)
         network.raise_background(task.least_lead)
         # Exported as any other network: in the order of axes that the graph is written for.
-        network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload,unused-ignore]  # torch omits it
+        _lay_out(network, torch.contiguous_format)
         made.append(
             write_demo_bundle(task, network, out, _recipe(plan), real_ct, partial(tell, f"evaluating {name}"))
         )
@@ -108,7 +108,7 @@ def train_demo(
 def _trained(task: DemoTask, patches: list[Patch], plan: TrainingPlan, kept: Path, tell: Progress) -> UNet:
     torch.manual_seed(plan.seed)
     network = task.network()
-    network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload,unused-ignore]  # torch omits it
+    _lay_out(network, torch.channels_last_3d)
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=_WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, plan.learning_rate, total_steps=plan.steps)
     first = _resume(kept, network, optimizer, schedule)
@@ -118,7 +118,7 @@ def _trained(task: DemoTask, patches: list[Patch], plan: TrainingPlan, kept: Pat
         images, labels = _batch(patches, rng, plan)
         loss = dice_and_cross_entropy(network(images), labels)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call,unused-ignore]  # torch has no type here
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), _GREATEST_GRADIENT)
         optimizer.step()
         schedule.step()
@@ -128,6 +128,12 @@ def _trained(task: DemoTask, patches: list[Patch], plan: TrainingPlan, kept: Pat
         tell(f"training {task.name}", done, plan.steps)
     network.eval()
     return network
+
+
+def _lay_out(network: torch.nn.Module, memory_format: torch.memory_format) -> None:
+    """Order the weights in memory; torch's own types leave this form of ``to`` out."""
+    to: Callable[..., object] = network.to
+    to(memory_format=memory_format)
 
 
 def dice_and_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import torch  # type: ignore[import-not-found,unused-ignore]  # only the workshop has it
+import torch
 
 from engine.errors import SourceModelError
 from export.checkpoints.checkpoint import read_torch_checkpoint
@@ -66,7 +66,8 @@ def load_fm_lct(path: Path, plan: VisionTransformerPlan | None = None) -> Vision
     for name, weight in weights.items():
         _require_weight(name, weight, expected[name], path)
     network.load_state_dict({name: weight.float() for name, weight in weights.items()}, strict=True)
-    return network.eval().requires_grad_(requires_grad=False)
+    network.eval().requires_grad_(requires_grad=False)
+    return network
 
 
 def _state(content: Any, path: Path) -> dict[str, torch.Tensor]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-import torch  # type: ignore[import-not-found,unused-ignore]  # only the workshop has it
+import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from engine.manifest.features import FEATURES, PATCH

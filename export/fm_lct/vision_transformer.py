@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch  # type: ignore[import-not-found,unused-ignore]  # only the workshop has it
+import torch
 from torch import nn
 
 NORM_EPS = 1e-6
@@ -54,7 +54,7 @@ class VisionTransformerPlan:
         return self.grid**3 + 1
 
 
-class VisionTransformer(nn.Module):  # type: ignore[misc,name-defined,unused-ignore]  # see the import of torch
+class VisionTransformer(nn.Module):
     """Encoder whose class token, after the last normalization, is the feature vector.
 
     Parameters
@@ -108,7 +108,7 @@ def position_embedding(grid: int, width: int) -> torch.Tensor:
     return torch.cat([torch.zeros(1, width), waves])[None]
 
 
-class _PatchEmbedding(nn.Module):  # type: ignore[misc,name-defined,unused-ignore]  # see the import of torch
+class _PatchEmbedding(nn.Module):
     """Tokens (N, patch, width) of an image, by a convolution that steps over whole patches."""
 
     def __init__(self, plan: VisionTransformerPlan) -> None:
@@ -120,7 +120,7 @@ class _PatchEmbedding(nn.Module):  # type: ignore[misc,name-defined,unused-ignor
         return tokens
 
 
-class _Attention(nn.Module):  # type: ignore[misc,name-defined,unused-ignore]  # see the import of torch
+class _Attention(nn.Module):
     """Multi-head self-attention with one projection for queries, keys and values."""
 
     def __init__(self, plan: VisionTransformerPlan) -> None:
@@ -139,7 +139,7 @@ class _Attention(nn.Module):  # type: ignore[misc,name-defined,unused-ignore]  #
         return projected
 
 
-class _Mlp(nn.Module):  # type: ignore[misc,name-defined,unused-ignore]  # see the import of torch
+class _Mlp(nn.Module):
     """Two linear layers with an exact (erf) GELU between."""
 
     def __init__(self, plan: VisionTransformerPlan) -> None:
@@ -152,7 +152,7 @@ class _Mlp(nn.Module):  # type: ignore[misc,name-defined,unused-ignore]  # see t
         return mixed
 
 
-class _Block(nn.Module):  # type: ignore[misc,name-defined,unused-ignore]  # see the import of torch
+class _Block(nn.Module):
     """Attention and MLP, each normalized before and added to its input."""
 
     def __init__(self, plan: VisionTransformerPlan) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch  # type: ignore[import-not-found,unused-ignore]  # only the workshop has it
+import torch
 from pydantic import ValidationError
 from torch import nn
 
@@ -138,7 +138,7 @@ def triples(values: Any, where: str) -> tuple[tuple[int, int, int], ...]:
         raise SourceModelError(f"{where} does not list one size by axis for each stage") from error
     if any(len(row) != 3 for row in rows):
         raise SourceModelError(f"{where} is not three-dimensional; only 3D configurations are exported")
-    return rows  # type: ignore[return-value]  # the lengths were just checked
+    return tuple((z, y, x) for z, y, x in rows)
 
 
 def _merged(state: Mapping[str, Any], where: str) -> dict[str, Any]:

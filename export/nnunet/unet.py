@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-import torch  # type: ignore[import-not-found,unused-ignore]  # only the workshop has it
+import torch
 from torch import nn
 
 Size3 = tuple[int, int, int]
@@ -54,7 +54,7 @@ class UNetPlan:
     negative_slope: float = 0.01
 
 
-class UNet(nn.Module):  # type: ignore[misc,name-defined,unused-ignore]  # see the import of torch
+class UNet(nn.Module):
     """Plain or residual encoder, plain decoder.
 
     Parameters
@@ -79,7 +79,7 @@ class UNet(nn.Module):  # type: ignore[misc,name-defined,unused-ignore]  # see t
             head[0] += by
 
 
-class _ConvNorm(nn.Module):  # type: ignore[misc,name-defined,unused-ignore]  # see the import of torch
+class _ConvNorm(nn.Module):
     """Convolution, instance normalization and, where asked for, the nonlinearity."""
 
     def __init__(
@@ -106,7 +106,7 @@ class _ConvNorm(nn.Module):  # type: ignore[misc,name-defined,unused-ignore]  # 
         return features if self.nonlin is None else self.nonlin(features)
 
 
-class _Stack(nn.Module):  # type: ignore[misc,name-defined,unused-ignore]  # see the import of torch
+class _Stack(nn.Module):
     """Convolutions in a row under the name ``convs``; the first one strides."""
 
     def __init__(self, plan: UNetPlan, sizes: Sequence[int], kernel: Size3, stride: Size3 = ONE) -> None:
@@ -122,7 +122,7 @@ class _Stack(nn.Module):  # type: ignore[misc,name-defined,unused-ignore]  # see
         return stacked
 
 
-class _ResidualBlock(nn.Module):  # type: ignore[misc,name-defined,unused-ignore]  # see the import of torch
+class _ResidualBlock(nn.Module):
     """Two convolutions beside a skip, which pools by averaging and projects where sizes differ."""
 
     def __init__(self, plan: UNetPlan, size_in: int, size_out: int, kernel: Size3, stride: Size3) -> None:
@@ -142,7 +142,7 @@ class _ResidualBlock(nn.Module):  # type: ignore[misc,name-defined,unused-ignore
         return summed
 
 
-class _ResidualStack(nn.Module):  # type: ignore[misc,name-defined,unused-ignore]  # see the import of torch
+class _ResidualStack(nn.Module):
     """Residual blocks in a row under the name ``blocks``; the first one strides."""
 
     def __init__(self, plan: UNetPlan, sizes: Sequence[int], kernel: Size3, stride: Size3) -> None:
@@ -158,7 +158,7 @@ class _ResidualStack(nn.Module):  # type: ignore[misc,name-defined,unused-ignore
         return stacked
 
 
-class _Encoder(nn.Module):  # type: ignore[misc,name-defined,unused-ignore]  # see the import of torch
+class _Encoder(nn.Module):
     """Features of every stage, highest resolution first."""
 
     def __init__(self, plan: UNetPlan) -> None:
@@ -190,7 +190,7 @@ class _Encoder(nn.Module):  # type: ignore[misc,name-defined,unused-ignore]  # s
         return skips
 
 
-class _Decoder(nn.Module):  # type: ignore[misc,name-defined,unused-ignore]  # see the import of torch
+class _Decoder(nn.Module):
     """Up by transposed convolution, joined with the encoder's features of that stage."""
 
     def __init__(self, plan: UNetPlan) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-import torch  # type: ignore[import-not-found,unused-ignore]  # only the workshop has it
+import torch
 from torch import nn
 
 Size3 = tuple[int, int, int]
@@ -32,7 +32,7 @@ class GenericUNetPlan:
     convs_per_stage: int = 2
 
 
-class GenericUNet(nn.Module):  # type: ignore[misc,name-defined,unused-ignore]  # see the import of torch
+class GenericUNet(nn.Module):
     """Context (down) and localization (up) paths.
 
     Parameters
@@ -81,7 +81,7 @@ def _last_apart(size_in: int, size_out: int, depth: int, kernel: Size3, stride: 
     return nn.Sequential(first, _Stack([size_out, size_out], kernel))
 
 
-class _ConvNorm(nn.Module):  # type: ignore[misc,name-defined,unused-ignore]  # see the import of torch
+class _ConvNorm(nn.Module):
     """Convolution, instance normalization, leaky ReLU."""
 
     def __init__(self, size_in: int, size_out: int, kernel: Size3, stride: Size3) -> None:
@@ -96,7 +96,7 @@ class _ConvNorm(nn.Module):  # type: ignore[misc,name-defined,unused-ignore]  # 
         return active
 
 
-class _Stack(nn.Module):  # type: ignore[misc,name-defined,unused-ignore]  # see the import of torch
+class _Stack(nn.Module):
     """Convolutions in a row under the name ``blocks``; the first one strides."""
 
     def __init__(self, sizes: Sequence[int], kernel: Size3, stride: Size3 = ONE) -> None:

@@ -10,10 +10,10 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from engine.errors import SourceModelError
-from engine.manifest.segmentation import Channel, Resampling, SegmentationSection
+from engine.manifest.segmentation import Channel, NormalizationScheme, Resampling, SegmentationSection
 from export.checkpoints.checkpoint import read_pickle_file, read_torch_checkpoint
 from export.nnunet.model import NnunetModel, load_weights, required, segmentation_section, triples
 from export.nnunet.unet_v1 import GenericUNet, GenericUNetPlan
@@ -21,7 +21,7 @@ from export.nnunet.unet_v1 import GenericUNet, GenericUNetPlan
 PLANS, DATASET = "plans.pkl", "dataset.json"
 CHECKPOINT = "model_final_checkpoint.model"
 
-_SCHEMES = {"CT": "ct", "nonCT": "zscore", "noNorm": "none"}
+_SCHEMES: Final[dict[str, NormalizationScheme]] = {"CT": "ct", "nonCT": "zscore", "noNorm": "none"}
 _PREPROCESSORS = (None, "GenericPreprocessor")
 _OTHER_NETWORK = re.compile(
     r"ReLU|relu|GeLU|Mish|NoNormalization|FRN|_BN|_GN|Res[Ee]nc|ResUNet|3ConvPerStage|allConv|Cascade|Regions"
@@ -194,7 +194,7 @@ def _channels(plans: Any, where: str) -> tuple[Channel, ...]:
         scheme = _SCHEMES.get(required(schemes, index, where))
         if scheme is None:
             raise SourceModelError(f"{where}: the normalization {schemes[index]} is not known here")
-        window = {}
+        window: dict[str, float] = {}
         if scheme == "ct":
             properties = required(plans.get("dataset_properties"), "intensityproperties", where)
             known = required(properties, index, where)
@@ -203,7 +203,7 @@ def _channels(plans: Any, where: str) -> tuple[Channel, ...]:
         # v1 sets what lies outside the mask to 0 in a CT too, so the mask counts for every scheme.
         masked = bool(required(plans.get("use_mask_for_norm"), index, where)) and scheme != "none"
         name = str((plans.get("modalities") or {}).get(index, f"channel_{index}"))
-        channels.append(Channel(name=name, scheme=scheme, masked=masked, **window))  # type: ignore[arg-type]  # values of the table
+        channels.append(Channel(name=name, scheme=scheme, masked=masked, **window))
     return tuple(channels)
 
 

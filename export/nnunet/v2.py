@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from engine.errors import SourceModelError
-from engine.manifest.segmentation import Channel, Resampling, SegmentationSection
+from engine.manifest.segmentation import Channel, NormalizationScheme, Resampling, SegmentationSection
 from export.checkpoints.checkpoint import read_torch_checkpoint
 from export.nnunet.model import NnunetModel, load_weights, required, segmentation_section, triples
 from export.nnunet.unet import UNet, UNetPlan
@@ -20,7 +20,7 @@ from export.nnunet.unet import UNet, UNetPlan
 PLANS, DATASET = "plans.json", "dataset.json"
 CHECKPOINT = "checkpoint_final.pth"
 
-_SCHEMES = {
+_SCHEMES: Final[dict[str, NormalizationScheme]] = {
     "CTNormalization": "ct",
     "ZScoreNormalization": "zscore",
     "NoNormalization": "none",
@@ -215,14 +215,14 @@ def _channels(plans: Any, settings: dict[str, Any], dataset: Any, where: str) ->
     ):
         if scheme not in _SCHEMES:
             raise SourceModelError(f"{where}: channel {name} uses {scheme}, which is not known here")
-        window = {}
+        window: dict[str, float] = {}
         if _SCHEMES[scheme] == "ct":
             known = required(intensity, str(index), f"{where}, intensity properties")
             keys = {"mean": "mean", "sd": "std", "low": "percentile_00_5", "high": "percentile_99_5"}
             window = {ours: float(required(known, theirs, where)) for ours, theirs in keys.items()}
         # Only z-scores look at the mask (nnunetv2, default_normalization_schemes.py).
         masks = bool(uses_mask) and _SCHEMES[scheme] == "zscore"
-        channels.append(Channel(name=str(name), scheme=_SCHEMES[scheme], masked=masks, **window))  # type: ignore[arg-type]  # values of the table
+        channels.append(Channel(name=str(name), scheme=_SCHEMES[scheme], masked=masks, **window))
     return tuple(channels)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-import torch  # type: ignore[import-not-found,unused-ignore]  # only the workshop has it
+import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import fx, nn
 

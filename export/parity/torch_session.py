@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch  # type: ignore[import-not-found,unused-ignore]  # only the workshop has it
+import torch
 from torch import nn
 
 from engine.errors import ModelError

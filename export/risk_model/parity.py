@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch  # type: ignore[import-not-found,unused-ignore]  # only the workshop has it
+import torch
 
 from engine.runtime.onnx_session import OnnxSession
 from export.deepsurv.network import evaluate

@@ -17,7 +17,10 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PRODUCT = ("engine", "service", "export")
 CODE = (*PRODUCT, "benchmarks", "deploy", "requirements", "tests")
-SUPPRESSION = re.compile(r"#\s*(?:noqa\b|type:\s*ignore|pragma:|mypy:|pyright:)[^#]*")
+SUPPRESSION = re.compile(
+    r"#\s*(?:noqa\b|type:\s*ignore|pragma:|mypy:|pyright:)[^#]*(?:#(?!\s*(?:noqa|type:))[^#]*)?"
+)
+"""With its reason, which mypy wants in a comment of its own."""
 _WORDS_FOR_PEOPLE = (
     r"(?:DEMO_MODEL|SEGMENTED|SIMULATED_COHORT|SUPPLIED_WORDS"
     r"|f?[\"'][^\"']*(?:demo model|segmented by|simulated cohort|on contours of)[^\"']*[\"'])"
@@ -88,7 +91,7 @@ def suppressions() -> Iterator[tuple[str, str]]:
 
 def has_reason(comment: str) -> bool:
     """Whether a suppression says why."""
-    return " - " in comment or re.search(r"\]\s+\S", comment) is not None
+    return " - " in comment or re.search(r"\]\s+#?\s*\S", comment) is not None
 
 
 def _mentions(path: Path) -> set[str]:

@@ -117,7 +117,7 @@ def v1_network(
         ]
         return torch.nn.Sequential(OrderedDict(blocks=torch.nn.Sequential(*blocks)))
 
-    class GenericUNet(torch.nn.Module):  # type: ignore[name-defined,misc,unused-ignore]  # torch may be absent
+    class GenericUNet(torch.nn.Module):  # type: ignore[misc,name-defined]  # torch may be absent
         """Context and localization paths as v1 names them."""
 
         def __init__(self) -> None:

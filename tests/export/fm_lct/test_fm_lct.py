@@ -46,7 +46,8 @@ State = dict[str, Any]
 def network(plan: VisionTransformerPlan = SMALL, seed: int = 0) -> VisionTransformer:
     """Random weights of the size that training leaves: everything takes part."""
     torch.manual_seed(seed)
-    made = VisionTransformer(plan).eval()
+    made = VisionTransformer(plan)
+    made.eval()
     with torch.no_grad():
         for name, weight in made.named_parameters():
             spread = 0.3 if weight.ndim == 1 or name == "cls_token" else weight[0].numel() ** -0.5

@@ -269,7 +269,7 @@ def test_the_torch_session_is_a_session() -> None:
     from engine.manifest import TensorSpec
     from export.parity.torch_session import TorchSession
 
-    class Twice(torch.nn.Module):  # type: ignore[misc,name-defined,unused-ignore]  # torch may be absent
+    class Twice(torch.nn.Module):  # type: ignore[misc,name-defined]  # torch may be absent
         def forward(self, image: Any) -> Any:
             return {"sum": image + image, "half": image / 2}
 
