@@ -26,7 +26,6 @@ PACKAGES: Final = (
     "pyradiomics-bhklab",
     "scikit-image",
     "edt",
-    "fastmorph",
     "connected-components-3d",
     "itk-elastix",
     "convexadam",

@@ -47,8 +47,14 @@ def measurements(benchmark: str, report: Row) -> list[Measurement]:
     return [] if read is None else list(read(report))
 
 
+_RETIRED_KERNELS: Final = ("growth + coverage", "occupied box")
+"""Kernels that older results have timed and that are no longer here."""
+
+
 def _kernels(report: Row) -> Iterator[Measurement]:
     for row in report["rows"]:
+        if row["kernel"].startswith(_RETIRED_KERNELS):
+            continue
         low, high = row["spread_ms"]["coldspot"]
         yield Measurement(
             f"{row['kernel']}, {row['size']}",
@@ -62,6 +68,8 @@ def _kernels(report: Row) -> Iterator[Measurement]:
 
 def _growth(report: Row) -> Iterator[Measurement]:
     for point in report["points"]:
+        if point["kernel"].startswith(_RETIRED_KERNELS):
+            continue
         subject = f"{point['kernel']}, {point['curve']} {point['at']:g}"
         yield Measurement(
             subject,

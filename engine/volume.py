@@ -151,8 +151,8 @@ class LabelMask:
 def bounding_box(marked: BoolArray) -> VoxelBox | None:
     """The smallest box that holds every true voxel; None where none is.
 
-    Only the first of the three passes reads the whole array. ``engine.kernels.occupied_box`` is quicker by a third
-    and needs compiled code, which a client that sends a mask need not load.
+    Only the first of the three passes reads the whole array. ``engine.kernels.cpu.occupied_box`` is quicker by a
+    third and needs compiled code, which a client that sends a mask need not load.
     """
     start: list[int] = []
     stop: list[int] = []

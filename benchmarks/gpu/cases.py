@@ -15,7 +15,6 @@ from engine.kernels.bending import solve_bending
 from engine.kernels.components import find_components
 from engine.kernels.coverage import count_coverage
 from engine.kernels.distance import distance_mm, signed_distance_mm
-from engine.kernels.growth import count_growth_coverage
 from engine.kernels.matching import local_moments, match_equations
 from engine.kernels.pose_draws import evaluate_draws
 from engine.kernels.power_sums import power_sums
@@ -71,8 +70,6 @@ def kernel_cases(edge: int) -> Iterator[KernelCase]:
     covered, counted = solid < 4.5, np.random.default_rng(4).random(solid.shape) < 0.9
     count = partial(count_coverage, solid.astype(np.float32), covered, counted, EDGES_MM)
     yield KernelCase("coverage counts", count, 0.0, 6 * voxels)
-    grown = partial(count_growth_coverage, tumor, covered, counted, SPACING_ZYX_MM, EDGES_MM)
-    yield KernelCase("growth and coverage counts", grown, 0.5, 3 * voxels)
     hu = smooth(np.random.default_rng(5), edge).astype(np.int16)
     yield KernelCase("power sums", partial(power_sums, hu), 0.0, hu.nbytes)
     yield from resampling_cases(edge)

@@ -20,7 +20,7 @@ import numpy as np
 import SimpleITK as itk
 from scipy import ndimage
 
-from benchmarks.kernels.chest_rows import chest_growth_rows, chest_resampling_rows
+from benchmarks.kernels.chest_rows import chest_resampling_rows
 from benchmarks.kernels.timing import (
     REPEATS,
     Call,
@@ -38,7 +38,6 @@ from engine.kernels.backend import KernelBackend
 SPACING_ZYX_MM = (1.0, 0.7, 0.7)
 BOUND_MM = 12.0
 GROUPS = (
-    "chest-growth",
     "chest-resampling",
     "distance",
     "signed-distance",
@@ -203,7 +202,6 @@ def main() -> None:
     report = machine(threads)
     floors = report["bandwidth_bytes_per_ms"] = bandwidth(threads)
     groups: dict[str, Callable[[], Iterator[Row]]] = {
-        "chest-growth": partial(chest_growth_rows, threads, floors),
         "chest-resampling": partial(chest_resampling_rows, floors),
         "distance": partial(distance_rows, edge, threads),
         "signed-distance": partial(signed_distance_rows, edge // 2),

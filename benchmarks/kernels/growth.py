@@ -2,9 +2,8 @@
 
 .venv/bin/python benchmarks/kernels/growth.py [--json] [--plot FILE.png] [--only CURVE …] [--threads 2]
 
-Growth with coverage (bands of 5 and 10 mm), distance to a tumor (up to 12 mm, whole volume), and resampling to
-1 mm, linear and cubic, of int16. Medians of five after one call that is not timed. Memory is what a call allocates
-at its peak beyond its input, the result included.
+Distance to a tumor (up to 12 mm, whole volume), and resampling to 1 mm, linear and cubic, of int16. Medians of five
+after one call that is not timed. Memory is what a call allocates at its peak beyond its input, the result included.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from typing import Final  # noqa: E402
 
 import numpy as np  # noqa: E402
 
-from benchmarks.kernels.chest_rows import EDGES_MM, SPACING_ZYX_MM, TUMOR_RADIUS_MM, masks_of  # noqa: E402
+from benchmarks.kernels.chest_rows import SPACING_ZYX_MM, TUMOR_RADIUS_MM, tumor_of  # noqa: E402
 from benchmarks.kernels.timing import Call, Row, machine, pin, row  # noqa: E402
 from benchmarks.threads import THREADS  # noqa: E402
 
@@ -42,23 +41,18 @@ def points(curve: str) -> Iterator[Row]:
     """Every kernel at every point of a curve."""
     if curve == "tumor":
         for radius in TUMOR_RADII_MM:
-            yield from _mask_points(curve, 2 * radius, WHOLE, radius)
+            yield from _distance_points(curve, 2 * radius, WHOLE, radius)
         return
     for shape in SHAPES_BY_SIZE if curve == "size" else SHAPES_BY_SLICES:
         at = float(np.prod(shape)) / 1e6 if curve == "size" else float(shape[0])
-        yield from _mask_points(curve, at, shape, TUMOR_RADIUS_MM)
+        yield from _distance_points(curve, at, shape, TUMOR_RADIUS_MM)
         yield from _resampling_points(curve, at, shape)
 
 
-def _mask_points(curve: str, at: float, shape: Shape, radius_mm: float) -> Iterator[Row]:
+def _distance_points(curve: str, at: float, shape: Shape, radius_mm: float) -> Iterator[Row]:
     from engine.kernels.distance import distance_mm
-    from engine.kernels.growth import count_growth_coverage
 
-    masks = masks_of(shape, radius_mm)
-    yield _point(
-        curve, at, "growth + coverage", partial(count_growth_coverage, *masks, SPACING_ZYX_MM, EDGES_MM)
-    )
-    distance = partial(distance_mm, masks[0], SPACING_ZYX_MM, bound_mm=BOUND_MM)
+    distance = partial(distance_mm, tumor_of(shape, radius_mm), SPACING_ZYX_MM, bound_mm=BOUND_MM)
     yield _point(curve, at, f"distance, {BOUND_MM:g} mm", distance)
 
 

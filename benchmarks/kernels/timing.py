@@ -30,7 +30,6 @@ PEERS: Final = {
     "SimpleITK": "SimpleITK",
     "scikit-image": "skimage",
     "edt": "edt",
-    "fastmorph": "fastmorph",
     "connected-components-3d": "cc3d",
 }
 """Distribution and module of every library that may take part."""

@@ -89,15 +89,15 @@ def count_coverage(
         raise GridMismatchError(
             f"distance {distance.shape}, covered {covered.shape} and counted {counted.shape} need one grid"
         )
-    edges = require_edges(band_edges_mm)
+    edges = _require_edges(band_edges_mm)
     twin: _CoverageTwin = select(kernels, "coverage")
     counts, nearest, nearest_counted, nan_voxels = twin.count(distance, covered, counted, edges)
     if nan_voxels:
         raise InvalidRequestError(f"{nan_voxels} distances to the tumor are NaN; none can be counted")
-    return tabulated(edges, counts, nearest, nearest_counted)
+    return _tabulated(edges, counts, nearest, nearest_counted)
 
 
-def tabulated(
+def _tabulated(
     edges: Float32Array, counts: Int64Array, nearest: float, nearest_counted: float
 ) -> CoverageCounts:
     """Coverage counts from a histogram of (band, counted, covered) and the least uncovered distances."""
@@ -112,7 +112,7 @@ def tabulated(
     )
 
 
-def require_edges(band_edges_mm: Sequence[float]) -> Float32Array:
+def _require_edges(band_edges_mm: Sequence[float]) -> Float32Array:
     """Return strictly ascending band edges in float32.
 
     Raises

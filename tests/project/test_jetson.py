@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from numba import config, cuda, float32, float64, int32, int64, uint8
+from numba import config, cuda, float32, float64, int64
 from packaging.tags import Tag
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
@@ -36,7 +36,6 @@ SIGNATURES: dict[str, Any] = {
         *(volume(int64, 1),) * 2,
         volume(float64, 1),
     ),
-    "occupied_box._extend_box": (volume(uint8), int64, volume(uint8), int64, volume(int32, 1)),
     **KERNELS,
 }
 

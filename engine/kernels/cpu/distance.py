@@ -27,16 +27,16 @@ def distance_mm(mask: BoolArray, spacing: Vector3, bound: float, start: Index3, 
     """Rows along x inside each slice, envelopes along y while it is in cache, then along z."""
     voxels = mask.view(np.uint8)
     voxels.flags.writeable = False  # one compiled type, whoever owns the array
-    boxes = source_and_result(occupied_box(mask), spacing, bound, start, stop)
+    boxes = _source_and_result(occupied_box(mask), spacing, bound, start, stop)
     if boxes is None:
-        return np.full(box_shape((start, stop)), np.inf, dtype=np.float32)
+        return np.full(_box_shape((start, stop)), np.inf, dtype=np.float32)
     source, result = boxes
     out, slices = _output_and_scratch(source, result)
-    limit, root_bound = limits(bound)
+    limit, root_bound = _limits(bound)
     source_box, result_box = np.array(source), np.array(result)
     steps = np.array(spacing)
     depth, height, width = out.shape
-    over(len(slices), height * width, mask_slices, voxels, source_box, result_box, steps, limit, slices)
+    over(len(slices), height * width, _mask_slices, voxels, source_box, result_box, steps, limit, slices)
     shift = result[0][0] - source[0][0]
     over(height, depth * width, _along_z, slices, out, shift, steps[0], limit, root_bound)
     return _placed(out, result, (start, stop))
@@ -52,11 +52,11 @@ def signed_distance_mm(
     voxels = occupancy.view()
     voxels.flags.writeable = False
     field = voxels[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))]
-    boxes = source_and_result(_surface_box(voxels, np.float32(level)), spacing, bound, start, stop)
+    boxes = _source_and_result(_surface_box(voxels, np.float32(level)), spacing, bound, start, stop)
     if boxes is None:
         return np.where(field >= np.float32(level), np.float32(-np.inf), np.float32(np.inf))
     source, result = boxes
-    limit, root_bound = limits(bound)
+    limit, root_bound = _limits(bound)
     squares, slices = _output_and_scratch(source, result)
     box, edges, steps = np.array(source), np.array(result), np.array(spacing)
     depth, height, width = squares.shape
@@ -64,7 +64,7 @@ def signed_distance_mm(
     over(len(slices), 4 * height * width, _in_plane_slices, voxels, near, box, edges, steps, limit, slices)
     shift = result[0][0] - source[0][0]
     over(height, depth * width, _along_z, slices, squares, shift, steps[0], limit, -1.0)
-    rows = np.empty((depth, box_shape(source)[1], box_shape(source)[2]), dtype=np.float32)
+    rows = np.empty((depth, _box_shape(source)[1], _box_shape(source)[2]), dtype=np.float32)
     over(rows.shape[1], depth * rows.shape[2], _z_crossings, voxels, near, box, edges, steps, limit, rows)
     over(
         depth,
@@ -87,18 +87,18 @@ def signed_distance_mm(
     return out
 
 
-def limits(bound: float) -> tuple[float, float]:
+def _limits(bound: float) -> tuple[float, float]:
     """Squared distance that counts as none, and the largest distance that is kept."""
     return float(np.float32(bound**2 * (1 + SQUARED_TOLERANCE))), bound * (1 + BOUND_TOLERANCE)
 
 
-def box_shape(box: Box) -> Index3:
+def _box_shape(box: Box) -> Index3:
     """Voxels of a box along each axis."""
     (a, b, c), (d, e, f) = box
     return (d - a, e - b, f - c)
 
 
-def source_and_result(
+def _source_and_result(
     occupied: Box | None, spacing: Vector3, bound: float, start: Index3, stop: Index3
 ) -> tuple[Box, Box] | None:
     """Where sources can matter and where results can be finite; None if nowhere."""
@@ -119,7 +119,7 @@ def source_and_result(
 
 def _output_and_scratch(source: Box, result: Box) -> tuple[Float32Array, Float32Array]:
     """Allocate the result, and slices for the source's z extent: inside it where they fit."""
-    out = np.empty(box_shape(result), dtype=np.float32)
+    out = np.empty(_box_shape(result), dtype=np.float32)
     first, last = source[0][0] - result[0][0], source[1][0] - result[0][0]
     if first >= 0 and last <= len(out):
         return out, out[first:last]
@@ -134,7 +134,7 @@ def _placed(values: Float32Array, box: Box, outer: Box) -> Float32Array:
     """``values`` in the larger box, infinite around them."""
     if box == outer:
         return values
-    out = np.full(box_shape(outer), np.inf, dtype=np.float32)
+    out = np.full(_box_shape(outer), np.inf, dtype=np.float32)
     out[_inner(box, outer)] = values
     return out
 
@@ -176,7 +176,7 @@ def _occupied(
 
 
 @njit(nogil=True, cache=True)
-def mask_slices(
+def _mask_slices(
     first: int,
     last: int,
     mask: UInt8Array,

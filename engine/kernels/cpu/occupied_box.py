@@ -17,32 +17,16 @@ from engine.kernels.arguments import Index3
 from engine.kernels.cpu.threads import over
 
 _WORD = 8
-BLOCK = 512
+_BLOCK = 512
 """Words that are joined before one test: 4 KiB, a loop that vectorizes."""
-
-_ONES = np.uint64(0x0101010101010101)
-_NO_BYTES = np.zeros(0, dtype=np.uint8)
 
 _WordArray: TypeAlias = npt.NDArray[np.uint64]
 
 
 def occupied_box(mask: BoolArray) -> tuple[Index3, Index3] | None:
     """Start and stop (exclusive) of the marked voxels; None if there are none."""
-    return _box_of(mask, None, np.uint64(0))
-
-
-def uncovered_box(covered: BoolArray, counted: BoolArray | None) -> tuple[Index3, Index3] | None:
-    """Box of the voxels that are not covered (and counted, where that is given); None if there are none."""
-    return _box_of(covered, counted, _ONES)
-
-
-def _box_of(mask: BoolArray, also: BoolArray | None, flip: np.uint64) -> tuple[Index3, Index3] | None:
     marks, words = _as_words(mask)
-    other, other_words = (_NO_BYTES.view(), _NO_BYTES.view(np.uint64)) if also is None else _as_words(also)
-    for array in (other, other_words):
-        array.flags.writeable = False  # one compiled type, whoever owns the array
-    size = np.array(mask.shape)
-    parts = over(len(mask), mask[0].size // _WORD, _extent, size, marks, words, other, other_words, flip)
+    parts = over(len(mask), mask[0].size // _WORD, _extent, np.array(mask.shape), marks, words)
     low = np.min([part[0] for part in parts], axis=0)
     high = np.max([part[1] for part in parts], axis=0)
     if high[0] == 0:
@@ -67,49 +51,34 @@ def _extent(
     size: Int64Array,
     marks: UInt8Array,
     words: _WordArray,
-    other: UInt8Array,
-    other_words: _WordArray,
-    flip: np.uint64,
 ) -> tuple[Int64Array, Int64Array]:
     height, width = size[1], size[2]
     low, high = size.copy(), np.zeros(3, dtype=np.int64)
     for z in range(z_first, z_last):
         begin, end = z * height * width, (z + 1) * height * width
-        first = _first_marked(begin, end, marks, words, other, other_words, flip)
+        first = _first_marked(begin, end, marks, words)
         if first == end:
             continue
-        last = _last_marked(first, end, marks, words, other, other_words, flip)
+        last = _last_marked(first, end, marks, words)
         low[0], high[0] = min(low[0], z), z + 1
         y_first, y_last = (first - begin) // width, (last - begin) // width
         low[1], high[1] = min(low[1], y_first), max(high[1], y_last + 1)
         for y in range(y_first, y_last + 1):
             row = begin + y * width
             until = row + low[2]
-            low[2] = _first_marked(row, until, marks, words, other, other_words, flip) - row
+            low[2] = _first_marked(row, until, marks, words) - row
             since = row + high[2]
-            high[2] = _last_marked(since, row + width, marks, words, other, other_words, flip) + 1 - row
+            high[2] = _last_marked(since, row + width, marks, words) + 1 - row
     return low, high
 
 
-@njit(nogil=True, cache=True, inline="always")
-def _is_marked(i: int, marks: UInt8Array, other: UInt8Array, flip: np.uint64) -> bool:
-    mark = np.uint64(marks[i]) ^ (flip & np.uint64(1))
-    if other.size:
-        mark &= np.uint64(other[i])
-    return bool(mark != np.uint64(0))
-
-
 @njit(nogil=True, cache=True)
-def _any_in_words(first: int, last: int, words: _WordArray, other_words: _WordArray, flip: np.uint64) -> bool:
+def _any_in_words(first: int, last: int, words: _WordArray) -> bool:
     """Whether one of the words holds a mark; unsigned, as an index that may be negative does not vectorize."""
-    found = np.uint64(0)
-    if other_words.size:
-        for k in range(np.uint64(first), np.uint64(last)):
-            found |= (words[k] ^ flip) & other_words[k]
-    else:
-        for k in range(np.uint64(first), np.uint64(last)):
-            found |= words[k] ^ flip
-    return bool(found != np.uint64(0))
+    joined = np.uint64(0)
+    for k in range(np.uint64(first), np.uint64(last)):
+        joined |= words[k]
+    return bool(joined != np.uint64(0))
 
 
 @njit(nogil=True, cache=True)
@@ -118,22 +87,19 @@ def _first_marked(
     end: int,
     marks: UInt8Array,
     words: _WordArray,
-    other: UInt8Array,
-    other_words: _WordArray,
-    flip: np.uint64,
 ) -> int:
     """Index of the first mark in ``begin..end``, ``end`` if there is none."""
     word_first, word_last = -(-begin // _WORD), end // _WORD
     if word_first < word_last:
         for i in range(begin, word_first * _WORD):
-            if _is_marked(i, marks, other, flip):
+            if marks[i]:
                 return i
         k = word_first
-        while k < word_last and not _any_in_words(k, min(k + BLOCK, word_last), words, other_words, flip):
-            k += BLOCK
+        while k < word_last and not _any_in_words(k, min(k + _BLOCK, word_last), words):
+            k += _BLOCK
         begin = min(k, word_last) * _WORD
     for i in range(begin, end):
-        if _is_marked(i, marks, other, flip):
+        if marks[i]:
             return i
     return end
 
@@ -144,21 +110,18 @@ def _last_marked(
     end: int,
     marks: UInt8Array,
     words: _WordArray,
-    other: UInt8Array,
-    other_words: _WordArray,
-    flip: np.uint64,
 ) -> int:
     """Index of the last mark in ``begin..end``, ``begin - 1`` if there is none."""
     word_first, word_last = -(-begin // _WORD), end // _WORD
     if word_first < word_last:
         for i in range(end - 1, word_last * _WORD - 1, -1):
-            if _is_marked(i, marks, other, flip):
+            if marks[i]:
                 return i
         k = word_last
-        while k > word_first and not _any_in_words(max(k - BLOCK, word_first), k, words, other_words, flip):
-            k -= BLOCK
+        while k > word_first and not _any_in_words(max(k - _BLOCK, word_first), k, words):
+            k -= _BLOCK
         end = max(k, word_first) * _WORD
     for i in range(end - 1, begin - 1, -1):
-        if _is_marked(i, marks, other, flip):
+        if marks[i]:
             return i
     return begin - 1

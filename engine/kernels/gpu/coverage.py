@@ -22,23 +22,12 @@ def count(
     distance: Float32Array, covered: BoolArray, counted: BoolArray, edges: Float32Array
 ) -> tuple[Int64Array, float, float, int]:
     """Return counts (band, counted, covered), least uncovered distances, number of NaN voxels."""
-    return count_on_device(
-        upload(distance.ravel()),
-        upload(covered.ravel().view(np.uint8)),
-        upload(counted.ravel().view(np.uint8)),
-        edges,
-    )
-
-
-def count_on_device(
-    distance: Any, covered: Any, counted: Any, edges: Float32Array
-) -> tuple[Int64Array, float, float, int]:
-    """Count flat arrays that are on the device already."""
     if edges.size > MAX_EDGES:
         raise InvalidRequestError(f"{edges.size} band edges; the gpu backend takes at most {MAX_EDGES}")
+    marks = (upload(voxels.ravel().view(np.uint8)) for voxels in (covered, counted))
     cells = begun_with(np.zeros(CELLS, dtype=np.uint32))
     nearest = begun_with(np.full(2, np.inf, dtype=np.float32))
-    _count[over_items(distance.size)](distance, covered, counted, upload(edges), cells, nearest)
+    _count[over_items(distance.size)](upload(distance.ravel()), *marks, upload(edges), cells, nearest)
     found, least = download(cells, nearest)
     found = found.astype(np.int64)
     counts = found[: 4 * edges.size].reshape(-1, 2, 2)

@@ -24,27 +24,20 @@ SQUARED_TOLERANCE = 4e-6
 def distance_mm(mask: BoolArray, spacing: Vector3, bound: float, start: Index3, stop: Index3) -> Float32Array:
     """Nearest voxel along x, then envelopes along y and z."""
     box, first = _window(mask.shape, spacing, bound, start, stop)
-    squares, _ = _squares(upload(mask[box].view(np.uint8)), spacing, bound)
+    squares = _squares(upload(mask[box].view(np.uint8)), spacing, bound)
     out = result([b - a for a, b in zip(start, stop, strict=True)], np.float32)
     _root[over_voxels(out.shape)](squares, *first, _limits(bound)[1], out)
     return hand_out(out)
 
 
-def distance_on_device(marked: Any, spacing: Vector3, bound: float) -> Any:
-    """Distance to the marked voxels of a mask on the device; it stays there."""
-    squares, out = _squares(marked, spacing, bound)
-    _root[over_voxels(out.shape)](squares, 0, 0, 0, _limits(bound)[1], out)
-    return out
-
-
-def _squares(marked: Any, spacing: Vector3, bound: float) -> tuple[Any, Any]:
-    """Squared distances, and memory of the same size that is free again."""
+def _squares(marked: Any, spacing: Vector3, bound: float) -> Any:
+    """Squared distances to the marked voxels of a mask on the device; they stay there."""
     launch, limit = over_voxels(marked.shape), _limits(bound)[0]
     a, b = empty(marked.shape, np.float32), empty(marked.shape, np.float32)
     _nearest_marked_along_x[launch](marked, np.float32(spacing[2]), limit, a)
     _envelope[launch](a, 1, np.float32(spacing[1]), limit, b)
     _envelope[launch](b, 0, np.float32(spacing[0]), limit, a)
-    return a, b
+    return a
 
 
 def signed_distance_mm(

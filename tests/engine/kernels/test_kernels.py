@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import fields
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,10 +21,9 @@ from engine.errors import BackendError, GridMismatchError, InvalidGeometryError,
 from engine.kernels.backend import KernelBackend, select
 from engine.kernels.components import find_components
 from engine.kernels.coverage import count_coverage
+from engine.kernels.cpu.occupied_box import occupied_box
 from engine.kernels.cpu.threads import SMALLEST_TASK, over
 from engine.kernels.distance import distance_mm, signed_distance_mm, surface_points_mm
-from engine.kernels.growth import count_growth_coverage
-from engine.kernels.occupied_box import occupied_box
 from engine.kernels.power_sums import power_sums
 from engine.kernels.resampling import resample
 
@@ -403,28 +401,33 @@ def test_a_distance_that_is_nan_is_refused(kernels: KernelBackend) -> None:
         count_coverage(distance, anything, anything, (0, 5), kernels=kernels)
 
 
-# --- growth: coverage straight from masks ------------------------------------------------------
+# --- boxes of marks and sums of powers ---------------------------------------------------------
 
 
-@FAST_BACKENDS
+def box_of_indices(mask: np.ndarray[Any, Any]) -> Any:
+    index = np.nonzero(mask)
+    return (
+        None
+        if index[0].size == 0
+        else (tuple(int(a.min()) for a in index), tuple(int(a.max()) + 1 for a in index))
+    )
+
+
 @EXAMPLES
 @given(shape=SHAPES, density=DENSITIES, seed=SEEDS)
-def test_occupied_box_is_the_definitions(
-    kernels: KernelBackend, shape: Any, density: float, seed: int
-) -> None:
+def test_occupied_box_is_that_of_the_marked_indices(shape: Any, density: float, seed: int) -> None:
     mask = np.random.default_rng(seed).random(shape) < density
-    assert occupied_box(frozen(mask), kernels=kernels) == occupied_box(mask, kernels=KernelBackend.REFERENCE)
+    assert occupied_box(frozen(mask)) == box_of_indices(mask)
     cut = mask[-1:, :, 1:] if shape[2] > 1 else mask  # neither contiguous nor aligned
-    assert occupied_box(cut, kernels=kernels) == occupied_box(cut, kernels=KernelBackend.REFERENCE)
+    assert occupied_box(cut) == box_of_indices(cut)
 
 
-@EVERY_BACKEND
-def test_occupied_box_by_hand(kernels: KernelBackend) -> None:
+def test_occupied_box_by_hand() -> None:
     mask = np.zeros((3, 4, 21), dtype=bool)
-    assert occupied_box(mask, kernels=kernels) is None
+    assert occupied_box(mask) is None
     mask[1, 3, 2] = mask[2, 0, 20] = True
-    assert occupied_box(mask, kernels=kernels) == ((1, 0, 2), (3, 4, 21))
-    assert occupied_box(~mask, kernels=kernels) == ((0, 0, 0), (3, 4, 21))
+    assert occupied_box(mask) == ((1, 0, 2), (3, 4, 21))
+    assert occupied_box(~mask) == ((0, 0, 0), (3, 4, 21))
 
 
 @FAST_BACKENDS
@@ -440,64 +443,6 @@ def test_power_sums_are_the_definitions(kernels: KernelBackend, shape: Any, seed
 def test_power_sums_do_not_overflow(kernels: KernelBackend, value: int) -> None:
     voxels = np.full((2, 30, 40), value, dtype=np.int16)
     assert power_sums(voxels, kernels=kernels) == (2400 * value, 2400 * value**2)
-
-
-@FAST_BACKENDS
-@EXAMPLES
-@given(
-    shape=SHAPES,
-    spacing=SPACINGS,
-    tumor=DENSITIES,
-    covered=DENSITIES,
-    counted=DENSITIES,
-    edges=st.sampled_from([(0.31,), (-1.0,), (0.0, 3.17, 4.03), (1.03, math.inf)]),
-    seed=SEEDS,
-)
-def test_growth_is_the_distance_and_counts_of_the_whole(
-    kernels: KernelBackend,
-    shape: Any,
-    spacing: Any,
-    tumor: float,
-    covered: float,
-    counted: float,
-    edges: Any,
-    seed: int,
-) -> None:
-    rng = np.random.default_rng(seed)  # no edge is a distance between voxels: none hangs on rounding
-    a, b, c = (frozen(rng.random(shape) < density) for density in (tumor, covered, counted))
-    count = partial(count_growth_coverage, a, b, c, spacing, edges)
-    same_tables(count(kernels=kernels), count(kernels=KernelBackend.REFERENCE), rtol=1e-6)
-
-
-@EVERY_BACKEND
-def test_growth_by_hand_and_its_search_outward(kernels: KernelBackend) -> None:
-    tumor, counted = np.zeros((1, 3, 60), dtype=bool), np.zeros((1, 3, 60), dtype=bool)
-    tumor[0, 1, 10:12], counted[0, :, :50] = True, True
-    covered = np.ones_like(tumor)
-    count = partial(count_growth_coverage, tumor, covered, counted, (1.0, 0.5, 0.5), kernels=kernels)
-    found = count((0.5, 1.5))
-    assert found.voxels.tolist() == [2, 16]  # what lies on an edge belongs to the band above it
-    assert (found.nearest_uncovered_mm, found.nearest_uncovered_counted_mm) == (math.inf, math.inf)
-    covered[0, 1, 55] = False  # 22 mm off, far beyond the bands, and not counted
-    found = count((0.5, 1.5))
-    assert (found.nearest_uncovered_mm, found.nearest_uncovered_counted_mm) == (22.0, math.inf)
-    covered[0, 2, 4] = False
-    found = count((0.5, 1.5))
-    assert (
-        found.nearest_uncovered_mm == found.nearest_uncovered_counted_mm == pytest.approx(math.hypot(3, 0.5))
-    )
-    assert found.covered.tolist() == found.voxels.tolist()
-
-
-def test_growth_works_on_strips_of_a_large_tumor(monkeypatch: pytest.MonkeyPatch) -> None:
-    rng = np.random.default_rng(8)
-    tumor, covered, counted = ndimage.gaussian_filter(
-        rng.standard_normal((3, 24, 40, 44)), (0, 3, 3, 3)
-    ) > np.reshape([0.05, -0.1, 0.0], (3, 1, 1, 1))
-    count = partial(count_growth_coverage, tumor, covered, counted, (2.0, 0.7, 0.8), (0.03, 4.03))
-    same_tables(count(), count(kernels=KernelBackend.REFERENCE), rtol=1e-6)
-    monkeypatch.setattr("engine.kernels.cpu.growth.SCRATCH_VOXELS", 3000)
-    same_tables(count(), count(kernels=KernelBackend.REFERENCE), rtol=1e-6)
 
 
 # --- threads ----------------------------------------------------------------------------------
@@ -605,12 +550,7 @@ def test_requests_out_of_range_are_refused() -> None:
         (GridMismatchError, lambda: count_coverage(FIELD, MASK, MASK[:1], (0,))),
         (InvalidRequestError, lambda: count_coverage(FIELD, MASK, MASK, ())),
         (InvalidRequestError, lambda: count_coverage(FIELD, MASK, MASK, (5, 5))),
-        (GridMismatchError, lambda: count_growth_coverage(MASK, MASK, MASK[:1], (1, 1, 1), (0,))),
-        (InvalidRequestError, lambda: count_growth_coverage(MASK, MASK, FIELD, (1, 1, 1), (0,))),  # type: ignore[arg-type]
-        (InvalidRequestError, lambda: count_growth_coverage(MASK, MASK, MASK, (1, 1, 1), (5, 5))),
-        (InvalidGeometryError, lambda: count_growth_coverage(MASK, MASK, MASK, (1, 0, 1), (5,))),
         (InvalidRequestError, lambda: power_sums(FIELD)),  # type: ignore[arg-type]
-        (InvalidRequestError, lambda: occupied_box(FIELD)),  # type: ignore[arg-type]
         (InvalidRequestError, lambda: find_components(MASK, (1, 1, 1), connectivity=18)),
     ]
     for error, call in calls:
