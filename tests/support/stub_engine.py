@@ -6,7 +6,6 @@ checksums of everything that was passed in, so that a mixed-up answer is seen.
 
 from __future__ import annotations
 
-import sys
 import time
 import zlib
 from collections.abc import Callable, Sequence
@@ -39,7 +38,6 @@ from engine.stages import Stage, StageClock, StageListener
 from engine.structures.surface import StructureSurface
 from engine.volume import Acquisition, CtVolume, LabelMask
 from service.pipeline.protocol import ModelDescription, PipelineDescription
-from service.server import ColdspotServer, serve
 from service.settings import Settings
 
 REFUSED_HU = -1000
@@ -304,18 +302,3 @@ def settings_for(folder: Path, **changes: Any) -> Settings:
         "min_free_bytes": 0,
     }
     return Settings(**{**chosen, **changes})
-
-
-def serve_until_killed(state_dir: Path, port_file: Path, stage_s: float) -> None:
-    """Run a service in this process and write its port; for tests that kill it."""
-
-    def announce(server: ColdspotServer) -> None:
-        unfinished = port_file.with_suffix(".new")
-        unfinished.write_text(str(server.port), encoding="ascii")
-        unfinished.rename(port_file)
-
-    serve(settings_for(state_dir), StubPipeline(stage_s=stage_s), announce)
-
-
-if __name__ == "__main__":
-    serve_until_killed(Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3]))
