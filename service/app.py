@@ -22,7 +22,7 @@ from service.metrics import Metrics
 from service.record.artifacts import ArtifactShelf
 
 if TYPE_CHECKING:
-    from service.pipeline.protocol import Pipeline
+    from service.pipeline.protocol import Pipeline, PipelineDescription
     from service.settings import Settings
 
 
@@ -71,7 +71,7 @@ def build_app(settings: Settings, pipeline: Pipeline) -> App:
     """
     store = CaseStore(settings.state_dir)
     metrics, admission, worker = Metrics(), Admission(settings.max_admitted), Worker()
-    metrics.describe(pipeline.describe())
+    _describe(pipeline.describe(), metrics)
     metrics.watch_queue(lambda: worker.depth)
     volumes = VolumeShelf(store, pipeline, settings.cache_bytes)
     prepared = PreparedShelf()
@@ -96,3 +96,9 @@ def build_app(settings: Settings, pipeline: Pipeline) -> App:
         worker=worker,
         metrics=metrics,
     )
+
+
+def _describe(description: PipelineDescription, metrics: Metrics) -> None:
+    metrics.describe(description.kernels, description.inference_backend)
+    for model in description.models:
+        metrics.add_model(model.name, model.version, model.sha256)

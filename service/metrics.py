@@ -9,7 +9,6 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, star
 
 if TYPE_CHECKING:
     from engine.stages import Stage
-    from service.pipeline.protocol import PipelineDescription
 
 _STAGE_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _ASSESSMENT_BUCKETS_S = (0.1, 0.25, 0.5, 1, 1.5, 2, 3, 4, 5, 7.5, 10, 15, 30, 60)
@@ -70,11 +69,13 @@ class Metrics:
             registry=self.registry,
         )
 
-    def describe(self, pipeline: PipelineDescription) -> None:
+    def describe(self, kernels: str, inference_backend: str) -> None:
         """Say what measures here."""
-        self._backend.labels(pipeline.kernels, pipeline.inference_backend).set(1)
-        for model in pipeline.models:
-            self._model.labels(model.name, model.version, model.sha256).set(1)
+        self._backend.labels(kernels, inference_backend).set(1)
+
+    def add_model(self, name: str, version: str, sha256: str) -> None:
+        """Say that a model bundle is loaded."""
+        self._model.labels(name, version, sha256).set(1)
 
     def watch_queue(self, depth: Callable[[], int]) -> None:
         """Read the queue's depth whenever the metrics are read."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine.geometry import RigidTransform
 from engine.phantoms import make_procedure
 from service.client.procedure_call import MaskSource, Procedure
 from service.commands.assessing import run_assessment
@@ -51,7 +52,9 @@ def run_demo(
 
 
 def _plain(content: Any) -> Any:
-    """Return what JSON can hold: dataclasses as dictionaries, arrays and tuples as lists."""
+    """Return what JSON can hold: dataclasses as dictionaries, rigid maps as 4x4 lists, arrays and tuples as lists."""
+    if isinstance(content, RigidTransform):
+        return content.matrix.tolist()
     if is_dataclass(content):
         return {field.name: _plain(getattr(content, field.name)) for field in fields(content)}
     if isinstance(content, Mapping):

@@ -15,7 +15,7 @@ from engine.refusal import Refusal
 from engine.registration.field import DisplacementField
 from engine.registration.register import Registration
 from service.commands.landmarks import LandmarkScore
-from service.commands.terminal import number
+from service.figures_in_words import number
 
 
 def registered_report(

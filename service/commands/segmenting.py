@@ -19,7 +19,7 @@ from engine.manifest import Precision
 from engine.segmentation import Box, Segmentation, Segmenter, open_segmenter
 from engine.volume import CtVolume
 from service.commands.coordinates import parse_numbers
-from service.commands.terminal import NOT_GIVEN, number
+from service.figures_in_words import NOT_GIVEN, number
 
 PRECISIONS: Final[tuple[Precision, ...]] = get_args(Precision)
 _SUFFIXES: Final = (".nii.gz", ".nii")

@@ -11,8 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from engine import DISCLAIMER
-
-NOT_GIVEN = "-"
+from service.figures_in_words import NOT_GIVEN, alignment_line, number, with_interval, yes_or_no
 
 
 @contextmanager
@@ -55,7 +54,7 @@ def comparison_table(truth: dict[str, Any], measured: dict[str, Any]) -> Table:
     table.add_row(
         "TCR", number(truth["tcr"], 3), with_interval(coverage["tcr"], coverage["tcr_interval_90"], 3)
     )
-    table.add_row("complete", word(truth["complete"]), word(coverage["complete"]))
+    table.add_row("complete", yes_or_no(truth["complete"]), yes_or_no(coverage["complete"]))
     table.add_row(
         "minimal ablative margin, mm",
         number(truth["minimal_margin_mm"], 1),
@@ -88,7 +87,7 @@ def _rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "Target coverage (TCR)", with_interval(coverage["tcr"], coverage["tcr_interval_90"], 3) + mark
     yield (
         "Complete",
-        f"{word(coverage['complete'])} (probability {number(coverage['probability_complete'], 2)}){mark}",
+        f"{yes_or_no(coverage['complete'])} (probability {number(coverage['probability_complete'], 2)}){mark}",
     )
     yield (
         "Minimal ablative margin",
@@ -168,38 +167,3 @@ def _region(region: dict[str, Any]) -> str:
         f"{number(region['volume_ml'], 2)} mL, {region['direction'] or NOT_GIVEN}, at LPS ({place}) mm, "
         f"{number(region['distance_to_pleura_mm'], 1)} mm to the pleura"
     )
-
-
-def alignment_line(
-    method: str | None,
-    residual_mm: float | None,
-    inverse_consistency_mm: float | None,
-    convergence: float | None,
-) -> str:
-    """Return how the scans were brought together, and how well; what was not measured is left out."""
-    said = method or NOT_GIVEN
-    if residual_mm is not None:
-        said += f", still {number(residual_mm, 1)} mm off"
-    if inverse_consistency_mm is not None:
-        said += f"; there and back {number(inverse_consistency_mm, 1)} mm"
-    if convergence is not None:
-        moved = "pushed away" if round(100 * convergence) < 0 else "drawn in"
-        said += f"; tissue {moved} by {abs(100 * convergence):.0f} %"
-    return said
-
-
-def with_interval(value: float | None, interval: list[float] | None, digits: int) -> str:
-    """Return a number with its 90 % interval."""
-    if interval is None:
-        return number(value, digits)
-    return f"{number(value, digits)} (90 %: {number(interval[0], digits)} to {number(interval[1], digits)})"
-
-
-def number(value: float | None, digits: int) -> str:
-    """Return a number, or a dash where there is none."""
-    return NOT_GIVEN if value is None else f"{value:.{digits}f}"
-
-
-def word(value: bool | None) -> str:
-    """Return yes, no, or a dash."""
-    return NOT_GIVEN if value is None else ("yes" if value else "no")

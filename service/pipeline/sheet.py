@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 
 from engine import DISCLAIMER
 from engine.assessment.wording import contours_to_check
-from service.commands.terminal import alignment_line
+from service.figures_in_words import alignment_line
 
 if TYPE_CHECKING:
     import numpy.typing as npt

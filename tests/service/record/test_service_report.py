@@ -17,7 +17,8 @@ from engine.assessment.outcome import AssessmentMaps
 from engine.findings import AlignmentFinding, RegistrationQuality
 from engine.geometry import RigidTransform, VolumeGeometry
 from engine.refusal import Refusal, RefusalCode
-from service.commands.terminal import alignment_line, summary_table
+from service.commands.terminal import summary_table
+from service.figures_in_words import alignment_line
 from service.pipeline.sheet import draw_sheet
 from service.record.provenance import Provenance
 from service.record.report import AssessmentReport, assessment_report
