@@ -2,11 +2,61 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
 import numpy as np
 
 from engine.arrays import Float64Array
 
+if TYPE_CHECKING:
+    from engine.manifest import SurvivalSection
+
 _CASES_AT_ONCE = 256
+_BAND_90 = (0.05, 0.95)
+
+
+@dataclass(frozen=True, eq=False)
+class HazardTables:
+    """Cumulative hazards over time, which turn log-risks into risks.
+
+    Parameters
+    ----------
+    months : ndarray of float, (time,)
+        In the manifest's unit of time.
+    cumulative_hazard : ndarray of float, (member, time)
+        Of log-risk 0.
+    competing_hazard : ndarray of float, (time,), optional
+        Of an event that rules the endpoint out.
+    """
+
+    months: Float64Array
+    cumulative_hazard: Float64Array
+    competing_hazard: Float64Array | None
+
+    @classmethod
+    def of(cls, section: SurvivalSection) -> Self:
+        """The tables of a manifest."""
+        competing = section.competing
+        return cls(
+            np.array(section.baseline.months, dtype=np.float64),
+            np.array(section.baseline.cumulative_hazard, dtype=np.float64),
+            None if competing is None else np.array(competing.cumulative_hazard, dtype=np.float64),
+        )
+
+    def incidence(self, log_risk: Float64Array, at_months: Sequence[float]) -> Float64Array:
+        """Risk (case, member, horizon) of log-risks (case, member)."""
+        times = np.array(at_months, dtype=np.float64)
+        relative = np.exp(log_risk)
+        return cumulative_incidence(
+            relative, self.months, self.cumulative_hazard, times, self.competing_hazard
+        )
+
+    def survival(self, log_risk: Float64Array, at_months: Sequence[float]) -> Float64Array:
+        """Probability (case, time) of no endpoint, the mean over the members."""
+        times = np.asarray(at_months, dtype=np.float64)
+        return mean_survival(log_risk, self.months, self.cumulative_hazard, times, self.competing_hazard)
 
 
 def cumulative_incidence(
@@ -82,3 +132,20 @@ def mean_survival(
         for begin in range(0, len(log_risk), _CASES_AT_ONCE)
     ]
     return np.concatenate(parts) if parts else np.empty((0, at_months.size))
+
+
+def mean_risk(risks: Float64Array, weights: Float64Array) -> Float64Array:
+    """Mean risk for each horizon of risks (node, member, horizon)."""
+    return np.asarray(np.clip(np.einsum("j,jkt->t", weights, risks) / risks.shape[1], 0.0, 1.0))
+
+
+def band_90(risks: Float64Array, weights: Float64Array) -> Float64Array:
+    """5th and 95th weighted percentile (2, horizon) over nodes and members together."""
+    spread = risks.reshape(-1, risks.shape[2])
+    share = np.repeat(weights / risks.shape[1], risks.shape[1])
+    band = np.empty((2, spread.shape[1]))
+    for horizon in range(spread.shape[1]):
+        order = np.argsort(spread[:, horizon], kind="stable")
+        middle = np.cumsum(share[order]) - share[order] / 2
+        band[:, horizon] = np.interp(_BAND_90, middle, spread[order, horizon])
+    return band

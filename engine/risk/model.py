@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from engine.arrays import Float64Array
-from engine.errors import InvalidRequestError, ManifestError, ModelError, ModelInputError
-from engine.manifest import Bernoulli, Bundle, Covariate, LogNormal, Normal, load_bundle
+from engine.errors import ManifestError, ModelError, ModelInputError
+from engine.manifest import Bundle, load_bundle
 from engine.model_identity import ModelIdentity
-from engine.risk.incidence import cumulative_incidence, mean_survival
+from engine.risk.incidence import HazardTables, band_90, mean_risk
+from engine.risk.missing import coded_sex, covariate_rows
+from engine.risk.network import SurvivalNetwork
+from engine.risk.statements import risk_statements, source_in_words
 from engine.runtime.onnx_session import OnnxSession
 
 if TYPE_CHECKING:
@@ -28,13 +30,7 @@ if TYPE_CHECKING:
 
     from engine.runtime.session import InferenceSession
 
-_QUADRATURE_NODES = 32
-"""Equally likely values that stand for a missing continuous covariate; its mean risk is then
-within 0.001 of a much finer rule."""
-
-_BAND = (0.05, 0.95)
-_MOST_ROWS = 1 << 16
-_FROM_THE_REQUEST = ("sex", "fibrinogen_g_per_l")
+_UNUSED_RADSCORE = "radscore was given but this model does not use it"
 
 
 @dataclass(frozen=True)
@@ -68,14 +64,6 @@ class _CovariateExplanation:
     effective_signal: Float64Array
 
 
-@dataclass(frozen=True, eq=False)
-class _Nodes:
-    """Values that stand for one covariate, with weights that add up to 1."""
-
-    values: Float64Array
-    weights: Float64Array
-
-
 class SurvivalModel:
     """A survival bundle ready for use.
 
@@ -96,25 +84,14 @@ class SurvivalModel:
     def __init__(self, bundle: Bundle, session: InferenceSession) -> None:
         self.manifest = bundle.manifest
         self.model_sha256 = bundle.model_sha256
-        self._session = session
         section, parity = bundle.manifest.survival, bundle.manifest.parity
         if section is None or parity is None:
             raise ManifestError(f"{self.name} is a {self.manifest.kind} model; give a survival model here")
-        self._section, self._parity = section, parity
-        if session.inputs != self.manifest.inputs or session.outputs != self.manifest.outputs:
-            raise ManifestError(
-                f"{self.name}: the network takes and gives other tensors than its manifest says; export again"
-            )
-        self._require_tensors()
-        self._missing = {
-            c.name: _distribution_nodes(c, c.distribution) for c in self._section.covariates if c.distribution
-        }
-        self._hazard = np.array(self._section.baseline.cumulative_hazard, dtype=np.float64)
-        competing = self._section.competing
-        self._competing = (
-            None if competing is None else np.array(competing.cumulative_hazard, dtype=np.float64)
-        )
-        self._require_parity()
+        self._section = section
+        self._network = SurvivalNetwork(self.name, section, session)
+        self._network.require_tensors(self.manifest)
+        self._hazards = HazardTables.of(section)
+        self._network.require_parity(parity)
 
     @classmethod
     def load(cls, folder: Path, *, open_session: Callable[[bytes], InferenceSession] = OnnxSession) -> Self:
@@ -142,12 +119,12 @@ class SurvivalModel:
     @property
     def description(self) -> str:
         """Model, version and what it was fitted on; goes wherever a figure of it goes."""
-        return f"{self.name} ({self._source})"
+        return f"{self.name} ({source_in_words(self.manifest)})"
 
     @property
     def backend(self) -> str:
         """The inference backend in use."""
-        return self._session.backend
+        return self._network.session.backend
 
     def usable(self, clinical: bool) -> bool:
         """Whether the model may be used; a demo model may not in clinical mode."""
@@ -199,20 +176,21 @@ class SurvivalModel:
             )
         if not (math.isfinite(probability_complete) and 0 <= probability_complete <= 1):
             raise ModelInputError(f"probability of complete coverage {probability_complete} must be 0 to 1")
-        flags: list[str] = []
-        given: dict[str, float | None] = {
+        values: dict[str, float | None] = {
             **(further or {}),
-            "sex": self._coded_sex(sex),
+            "sex": coded_sex(self._section, sex),
             "fibrinogen_g_per_l": fibrinogen_g_per_l,
             "radscore": radscore if self._section.uses_radscore else None,
         }
-        if radscore is not None and not self._section.uses_radscore:
-            flags.append("radscore was given but this model does not use it")
-        covariates, weights = self._grid(given, flags)
-        incomplete, complete = self._risks(covariates)
+        unused = radscore is not None and not self._section.uses_radscore
+        rows = covariate_rows(self._section, values, self.name)
+        outputs = self._network.run(rows.under_both_coverages())
+        risks = self._hazards.incidence(outputs["log_risk"], self._section.horizons_months)
+        self._require_finite(risks)
+        incomplete, complete = np.split(risks, 2)
         mixture = probability_complete * complete + (1 - probability_complete) * incomplete
-        estimate, band = _estimate(mixture, weights), _band(mixture, weights)
-        if_complete = _estimate(complete, weights) if include_if_complete else np.empty(0)
+        estimate, band = mean_risk(mixture, rows.weights), band_90(mixture, rows.weights)
+        if_complete = mean_risk(complete, rows.weights) if include_if_complete else np.empty(0)
         return SurvivalRisk(
             months=tuple(int(month) for month in self._section.horizons_months),
             probability=tuple(float(p) for p in estimate),
@@ -222,8 +200,15 @@ class SurvivalModel:
             ),
             model=self.description,
             identity=self.manifest.identity,
-            statements=self._statements(probability_complete, estimate, band, if_complete),
-            flags=tuple(flags),
+            statements=risk_statements(
+                source_in_words(self.manifest),
+                probability_complete,
+                self._section.horizons_months,
+                estimate,
+                band,
+                if_complete,
+            ),
+            flags=(*(_UNUSED_RADSCORE,) * unused, *rows.flags),
             probability_if_complete=tuple(float(p) for p in if_complete),
         )
 
@@ -248,16 +233,9 @@ class SurvivalModel:
         ModelError
             If the network gives a risk that is not a number.
         """
-        outputs = self._run(self._clamped(np.asarray(covariates, dtype=np.float64)))
-        survival = mean_survival(
-            outputs["log_risk"],
-            np.array(self._section.baseline.months, dtype=np.float64),
-            self._hazard,
-            np.asarray(at_months, dtype=np.float64),
-            self._competing,
-        )
-        if not np.isfinite(survival).all():
-            raise ModelError(f"{self.name} gave a risk that is not a number; do not use this bundle")
+        outputs = self._network.run(self._network.clamped(np.asarray(covariates, dtype=np.float64)))
+        survival = self._hazards.survival(outputs["log_risk"], at_months)
+        self._require_finite(survival)
         return survival
 
     def explanation(self, covariates: npt.ArrayLike) -> _CovariateExplanation:
@@ -273,7 +251,7 @@ class SurvivalModel:
         ModelInputError
             If a row is not one finite number per covariate, or the network gives no effective signal.
         """
-        outputs = self._run(self._clamped(np.asarray(covariates, dtype=np.float64)))
+        outputs = self._network.run(self._network.clamped(np.asarray(covariates, dtype=np.float64)))
         if not {"attention", "effective_signal"} <= set(outputs):
             raise ModelInputError(f"{self.name} gives no attention and effective signal; export it again")
         return _CovariateExplanation(
@@ -282,188 +260,6 @@ class SurvivalModel:
             outputs["effective_signal"].mean(axis=1),
         )
 
-    @property
-    def _source(self) -> str:
-        """The words that stand beside every percentage."""
-        return (
-            f"demo, {self.manifest.fitted_on}"
-            if self.manifest.demo
-            else f"fitted on {self.manifest.fitted_on}"
-        )
-
-    def _coded_sex(self, sex: str | None) -> float | None:
-        """Sex as the number the model was fitted with."""
-        coding = next((c.coding for c in self._section.covariates if c.name == "sex"), None)
-        if sex not in {"f", "m", None}:
-            raise InvalidRequestError(f"sex must be 'f' or 'm', or left out, not {sex!r}", field="sex")
-        if sex is None or coding is None:
-            return None
-        return coding["female" if sex == "f" else "male"]
-
-    def _grid(self, given: dict[str, float | None], flags: list[str]) -> tuple[Float64Array, Float64Array]:
-        """Covariate rows (node, covariate) with their weights; coverage is filled in later."""
-        nodes = [
-            _Nodes(np.zeros(1), np.ones(1))
-            if covariate.name == "complete_coverage"
-            else self._nodes(covariate, given.get(covariate.name), flags)
-            for covariate in self._section.covariates
-        ]
-        if math.prod(len(n.values) for n in nodes) > _MOST_ROWS:
-            raise ModelInputError(
-                f"too many covariates of {self.name} are missing at once; give more of them"
-            )
-        values = np.meshgrid(*[n.values for n in nodes], indexing="ij")
-        weights = np.meshgrid(*[n.weights for n in nodes], indexing="ij")
-        rows = np.stack([v.ravel() for v in values], axis=1)
-        return rows, np.asarray(np.prod([w.ravel() for w in weights], axis=0), dtype=np.float64)
-
-    def _nodes(self, covariate: Covariate, value: float | None, flags: list[str]) -> _Nodes:
-        """Take the value of a covariate, or those it may have when it is missing."""
-        if value is None:
-            if covariate.name not in self._missing:
-                raise ModelInputError(f"{covariate.name} is required by this model; give it")
-            flags.append(
-                f"{covariate.name} is missing: averaged over its distribution in the cohort, band included"
-            )
-            return self._missing[covariate.name]
-        if not (math.isfinite(value) and covariate.accepted_low <= value <= covariate.accepted_high):
-            message = (
-                f"{covariate.name} {value} is outside {covariate.accepted_low:g} to "
-                f"{covariate.accepted_high:g} {covariate.unit}; check the value and its unit, or leave it out"
-            )
-            if covariate.name in _FROM_THE_REQUEST:
-                raise InvalidRequestError(message, field=covariate.name)
-            raise ModelInputError(message)
-        clamped = min(max(value, covariate.training_low), covariate.training_high)
-        if clamped != value:
-            flags.append(
-                f"{covariate.name} {value:g} is outside the training range {covariate.training_low:g} to "
-                f"{covariate.training_high:g} {covariate.unit}: computed with {clamped:g}"
-            )
-        return _Nodes(np.array([clamped]), np.ones(1))
-
-    def _risks(self, rows: Float64Array) -> tuple[Float64Array, Float64Array]:
-        """Risk (node, member, horizon) under incomplete and under complete coverage."""
-        column = [c.name for c in self._section.covariates].index("complete_coverage")
-        both = np.concatenate([rows, rows])
-        both[len(rows) :, column] = 1.0
-        risks = self._incidence(self._run(both)["log_risk"], self._section.horizons_months)
-        return risks[: len(rows)], risks[len(rows) :]
-
-    def _incidence(self, log_risk: Float64Array, at_months: Sequence[float]) -> Float64Array:
-        """Risk (row, member, time) of log-risks (row, member)."""
-        risks = cumulative_incidence(
-            np.exp(log_risk),
-            np.array(self._section.baseline.months, dtype=np.float64),
-            self._hazard,
-            np.array(at_months, dtype=np.float64),
-            self._competing,
-        )
-        if not np.isfinite(risks).all():
+    def _require_finite(self, values: Float64Array) -> None:
+        if not np.isfinite(values).all():
             raise ModelError(f"{self.name} gave a risk that is not a number; do not use this bundle")
-        return risks
-
-    def _run(self, covariates: Float64Array) -> dict[str, Float64Array]:
-        """Outputs of the network for covariates (row, covariate) in a caller's units."""
-        mean = np.array([c.mean for c in self._section.covariates])
-        sd = np.array([c.sd for c in self._section.covariates])
-        standardized = ((covariates - mean) / sd).astype(np.float32)
-        outputs = self._session.run({self.manifest.inputs[0].name: standardized})
-        return {name: np.asarray(value, dtype=np.float64) for name, value in outputs.items()}
-
-    def _clamped(self, covariates: Float64Array) -> Float64Array:
-        """Covariates (row, covariate) inside the training ranges; refuses what is no such table."""
-        expected = len(self._section.covariates)
-        if covariates.ndim != 2 or covariates.shape[1] != expected or not np.isfinite(covariates).all():
-            raise ModelInputError(f"{self.name} takes rows of {expected} finite numbers, one per covariate")
-        low = np.array([c.training_low for c in self._section.covariates])
-        high = np.array([c.training_high for c in self._section.covariates])
-        return np.clip(covariates, low, high)
-
-    def _require_tensors(self) -> None:
-        """Hold the manifest to one input and the log-risk of every member."""
-        inputs, outputs = self.manifest.inputs, {spec.name: spec for spec in self.manifest.outputs}
-        columns, members = len(self._section.covariates), self._section.members
-        if len(inputs) != 1 or inputs[0].shape != ("batch", columns):
-            raise ManifestError(f"{self.name}: a survival model takes one input of shape (batch, {columns})")
-        if "log_risk" not in outputs or outputs["log_risk"].shape != ("batch", members):
-            raise ManifestError(f"{self.name}: a survival model gives log_risk of shape (batch, {members})")
-
-    def _require_parity(self) -> None:
-        """Refuse a network that computes something else here than where it was exported."""
-        parity = self._parity
-        rows = np.array([case.covariates for case in parity.reference_outputs])
-        expected = np.array([case.log_risk for case in parity.reference_outputs])
-        worst = float(np.abs(self._run(rows)["log_risk"] - expected).max())
-        if not worst <= parity.device_tolerance:
-            raise ModelError(
-                f"{self.name} on {self.backend} differs by {worst:g} from its source model, more than "
-                f"{parity.device_tolerance:g}; do not use this backend"
-            )
-
-    def _statements(
-        self,
-        probability_complete: float,
-        estimate: Float64Array,
-        band: Float64Array,
-        if_complete: Float64Array,
-    ) -> tuple[str, ...]:
-        """Put the figures into words; every percentage has its source in the same sentence."""
-        months = self._section.horizons_months
-        said = [
-            f"Local tumor progression within {month} months ({self._source}): {_percent(p)}, "
-            f"90 % band {_percent(low)} to {_percent(high)}."
-            for month, p, low, high in zip(months, estimate, *band, strict=True)
-        ]
-        said.append(
-            "The risk weighs complete against incomplete coverage by the probability of complete "
-            f"coverage, {probability_complete:.2f}."
-        )
-        said += [
-            f"Cases with complete coverage, otherwise like this one, progressed within {month} months in "
-            f"{_percent(p)} ({self._source}): an association in that cohort, not the effect of ablating "
-            "further."
-            for month, p in zip(months, if_complete, strict=False)
-        ]
-        return tuple(said)
-
-
-def _distribution_nodes(covariate: Covariate, distribution: Bernoulli | LogNormal | Normal) -> _Nodes:
-    """Equally likely values of a missing covariate (midpoints of equal shares of probability)."""
-    if isinstance(distribution, Bernoulli):
-        one = distribution.probability_of_one
-        return _Nodes(np.array([0.0, 1.0]), np.array([1 - one, one]))
-    shares = (np.arange(_QUADRATURE_NODES) + 0.5) / _QUADRATURE_NODES
-    z = np.array([NormalDist().inv_cdf(share) for share in shares])
-    if isinstance(distribution, LogNormal):
-        values = distribution.median * np.exp(distribution.log_sd * z)
-    else:
-        values = distribution.mean + distribution.sd * z
-    values = np.clip(values, covariate.training_low, covariate.training_high)
-    return _Nodes(values, np.full(_QUADRATURE_NODES, 1 / _QUADRATURE_NODES))
-
-
-def _estimate(risks: Float64Array, weights: Float64Array) -> Float64Array:
-    """Mean risk for each horizon of risks (node, member, horizon)."""
-    return np.asarray(np.clip(np.einsum("j,jkt->t", weights, risks) / risks.shape[1], 0.0, 1.0))
-
-
-def _band(risks: Float64Array, weights: Float64Array) -> Float64Array:
-    """5th and 95th weighted percentile (2, horizon) over nodes and members together."""
-    spread = risks.reshape(-1, risks.shape[2])
-    share = np.repeat(weights / risks.shape[1], risks.shape[1])
-    band = np.empty((2, spread.shape[1]))
-    for horizon in range(spread.shape[1]):
-        order = np.argsort(spread[:, horizon], kind="stable")
-        middle = np.cumsum(share[order]) - share[order] / 2
-        band[:, horizon] = np.interp(_BAND, middle, spread[order, horizon])
-    return band
-
-
-def _percent(probability: float) -> str:
-    """Write a probability as whole percent; neither 0 nor 100 is ever said."""
-    if probability < 0.005:
-        return "under 1 %"
-    if probability > 0.995:
-        return "over 99 %"
-    return f"{100 * probability:.0f} %"

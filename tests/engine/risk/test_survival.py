@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -238,7 +239,7 @@ def test_a_network_that_computes_something_else_is_refused(log_risk: float) -> N
 
 def test_a_risk_that_is_not_a_number_is_an_error() -> None:
     model = SurvivalModel(BUNDLE, OnnxSession(BUNDLE.model_bytes))
-    model._session = FakeSession(BUNDLE.manifest, float("nan"))
+    model._network = replace(model._network, session=FakeSession(BUNDLE.manifest, float("nan")))
     with pytest.raises(ModelError, match="not a number"):
         model.risk("f", 3.0, 0.5)
 
@@ -300,7 +301,7 @@ def test_a_fitted_model_names_its_cohort_instead() -> None:
 def test_extremes_are_never_said_as_certain() -> None:
     session = FakeSession(BUNDLE.manifest, 0.0)
     model = SurvivalModel(BUNDLE, OnnxSession(BUNDLE.model_bytes))
-    model._session = session
+    model._network = replace(model._network, session=session)
     session.log_risk = 20.0
     assert "over 99 %" in model.risk("f", 3.0, 0.5).statements[0]
     session.log_risk = -20.0
