@@ -302,14 +302,14 @@ def _compare(
     """Try one backend; whatever keeps it from running is the reason it is refused."""
     try:
         with opened(name) as session:
-            timing, found = _trial(name, session, inputs, repeats)
+            timing, outputs = _trial(name, session, inputs, repeats)
     except PlanIntegrityError:
         raise  # somebody has to look at that before anything else is chosen
     except ColdspotError as error:
         return BackendTiming(name, name, None, None, str(error))
     worst, refused = 0.0, ""
     for output, values in expected.items():
-        difference = float(np.abs(found[output].astype(np.float64) - values).max(initial=0))
+        difference = float(np.abs(outputs[output].astype(np.float64) - values).max(initial=0))
         worst = max(worst, difference)
         # Written so that a difference that is not a number is refused too.
         if not difference <= limit * max(1.0, float(np.abs(values).max(initial=0))):

@@ -62,27 +62,27 @@ def constant(output: Any) -> npt.NDArray[Any] | None:
 
 def along_z(node: Any) -> _AlongZ | None:
     """How a convolution, or a transposed one, of one volume moves along z; None if slices cannot tell."""
-    told, image = node.get_attributes(), node.input_value(0)
+    attributes, image = node.get_attributes(), node.input_value(0)
     if (
         node.get_input_size() != 2  # a wanted shape of the output
         or constant(node.input_value(1)) is None
         or len(image.get_shape()) != VOLUME
         or image.get_shape()[0] != 1
         or image.get_element_type().get_type_name() != "f32"
-        or told["auto_pad"] != "explicit"
-        or told["dilations"][0] != 1
-        or told.get("output_padding", [0])[0] != 0
+        or attributes["auto_pad"] != "explicit"
+        or attributes["dilations"][0] != 1
+        or attributes.get("output_padding", [0])[0] != 0
     ):
         return None
     taps = int(node.input(1).get_shape()[DEPTH])
-    return _AlongZ(taps, *(int(told[name][0]) for name in ("strides", "pads_begin", "pads_end")))
+    return _AlongZ(taps, *(int(attributes[name][0]) for name in ("strides", "pads_begin", "pads_end")))
 
 
 def axes(node: Any) -> list[int] | None:
     """Axes of a mean; None if they are computed."""
-    found = constant(node.input_value(1))
+    values = constant(node.input_value(1))
     rank = len(node.input(0).get_shape())
-    return None if found is None else [int(axis) % rank for axis in found.ravel()]
+    return None if values is None else [int(axis) % rank for axis in values.ravel()]
 
 
 def joins_channels(node: Any) -> bool:

@@ -53,43 +53,47 @@ def with_exact_normalization(model_bytes: bytes) -> bytes:
     if b"InstanceNormalization" not in model_bytes:
         return model_bytes
     whole = list(fields(memoryview(model_bytes)))
-    opset = max((_opset(one.content) for one in whole if one.number == _OPSET_IMPORT), default=0)
+    opset = max((_opset(field.content) for field in whole if field.number == _OPSET_IMPORT), default=0)
     if opset not in _OPSETS:
         return model_bytes
     return b"".join(
-        bytes_field(_GRAPH, b"".join(_rewritten(one.content))) if one.number == _GRAPH else bytes(one.raw)
-        for one in whole
+        bytes_field(_GRAPH, b"".join(_rewritten(field.content)))
+        if field.number == _GRAPH
+        else bytes(field.raw)
+        for field in whole
     )
 
 
 def _opset(content: memoryview) -> int:
     """Version of the opset, 0 where it is not ONNX's own."""
-    found = list(fields(content))
-    domain = "".join(text(one.content) for one in found if one.number == 1)
-    return max((one.value for one in found if one.number == 2), default=0) if not domain else 0
+    members = list(fields(content))
+    domain = "".join(text(field.content) for field in members if field.number == 1)
+    return max((field.value for field in members if field.number == 2), default=0) if not domain else 0
 
 
 def _rewritten(graph: memoryview) -> Iterator[bytes | memoryview]:
     whole = list(fields(graph))
-    single = {name for one in whole if one.number == _INITIALIZER for name in _single_precision(one.content)}
-    of_volumes = any(one.number == _INPUT and _rank(one.content) == 5 for one in whole)
-    for one in whole:
-        node = _Normalization.read(one) if of_volumes and one.number == _NODE else None
-        yield one.raw if node is None or node.scale not in single else node.written_out()
+    single = {
+        name for field in whole if field.number == _INITIALIZER for name in _single_precision(field.content)
+    }
+    of_volumes = any(field.number == _INPUT and _rank(field.content) == 5 for field in whole)
+    for field in whole:
+        node = _Normalization.read(field) if of_volumes and field.number == _NODE else None
+        yield field.raw if node is None or node.scale not in single else node.written_out()
 
 
 def _single_precision(tensor: memoryview) -> Iterator[str]:
     """The name of a weight, if it is in single precision."""
-    found = list(fields(tensor))
-    if any(one.number == _TENSOR_TYPE and one.value == _FLOAT_TENSOR for one in found):
-        yield from (text(one.content) for one in found if one.number == _TENSOR_NAME)
+    members = list(fields(tensor))
+    if any(field.number == _TENSOR_TYPE and field.value == _FLOAT_TENSOR for field in members):
+        yield from (text(field.content) for field in members if field.number == _TENSOR_NAME)
 
 
 def _rank(value_info: memoryview) -> int:
     """Number of axes of a graph's input: type, tensor, shape, dimensions."""
     level = [value_info]
     for number in (2, 1, 2, 1):
-        level = [inner.content for one in level for inner in fields(one) if inner.number == number]
+        level = [inner.content for field in level for inner in fields(field) if inner.number == number]
     return len(level)
 
 
@@ -105,15 +109,17 @@ class _Normalization:
         """Read a node; None if it is another one."""
         inside = list(fields(field.content))
         if not any(
-            one.number == _OP_TYPE and bytes(one.content) == b"InstanceNormalization" for one in inside
+            field.number == _OP_TYPE and bytes(field.content) == b"InstanceNormalization" for field in inside
         ):
             return None
-        names = [text(one.content) for one in inside if one.number == _NODE_INPUT]
-        outputs = [text(one.content) for one in inside if one.number == _NODE_OUTPUT]
+        names = [text(field.content) for field in inside if field.number == _NODE_INPUT]
+        outputs = [text(field.content) for field in inside if field.number == _NODE_OUTPUT]
         epsilon = _DEFAULT_EPSILON
-        for attribute in (list(fields(one.content)) for one in inside if one.number == _ATTRIBUTE):
-            if any(one.number == 1 and bytes(one.content) == b"epsilon" for one in attribute):
-                epsilon = next(struct.unpack("<f", one.content)[0] for one in attribute if one.number == 2)
+        for attribute in (list(fields(field.content)) for field in inside if field.number == _ATTRIBUTE):
+            if any(field.number == 1 and bytes(field.content) == b"epsilon" for field in attribute):
+                epsilon = next(
+                    struct.unpack("<f", field.content)[0] for field in attribute if field.number == 2
+                )
         return cls(names, outputs[0], epsilon) if len(names) == 3 and len(outputs) == 1 else None
 
     def written_out(self) -> bytes:

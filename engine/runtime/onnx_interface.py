@@ -72,7 +72,7 @@ def read_interface(model_bytes: bytes) -> OnnxInterface:
     """
     try:
         _require_own_tensors("model", memoryview(model_bytes), 0)
-        graphs = [one.content for one in fields(memoryview(model_bytes)) if one.number == _GRAPH]
+        graphs = [field.content for field in fields(memoryview(model_bytes)) if field.number == _GRAPH]
         if len(graphs) != 1:
             raise ModelError("the bytes are no ONNX model: exactly one graph is needed; export it again")
         return _interface(graphs[0])
@@ -82,16 +82,16 @@ def read_interface(model_bytes: bytes) -> OnnxInterface:
 
 def _interface(graph: memoryview) -> OnnxInterface:
     """Inputs without those that are only initializers (as old ONNX lists them), and outputs."""
-    found = list(fields(graph))
+    parts = list(fields(graph))
     constants = {
         text(part.content)
-        for one in found
-        if one.number == _INITIALIZER
-        for part in fields(one.content)
+        for field in parts
+        if field.number == _INITIALIZER
+        for part in fields(field.content)
         if part.number == _TENSOR_NAME
     }
-    inputs = [_spec(one.content) for one in found if one.number == _INPUT]
-    outputs = [_spec(one.content) for one in found if one.number == _OUTPUT]
+    inputs = [_spec(field.content) for field in parts if field.number == _INPUT]
+    outputs = [_spec(field.content) for field in parts if field.number == _OUTPUT]
     return OnnxInterface(tuple(spec for spec in inputs if spec.name not in constants), tuple(outputs))
 
 
@@ -113,12 +113,12 @@ def _tensor_type(type_proto: memoryview) -> tuple[str, tuple[int | str, ...]]:
     """Element type and axes of a ``TypeProto`` that is a tensor."""
     dtype = ""
     shape: tuple[int | str, ...] = ()
-    for tensor in (one.content for one in fields(type_proto) if one.number == 1):
+    for tensor in (field.content for field in fields(type_proto) if field.number == 1):
         for number, value, content, _ in fields(tensor):
             if number == 1:
                 dtype = _DTYPES.get(value, "")
             elif number == 2:
-                shape = tuple(_axis(one.content) for one in fields(content) if one.number == 1)
+                shape = tuple(_axis(field.content) for field in fields(content) if field.number == 1)
     return dtype, shape
 
 

@@ -162,10 +162,10 @@ class PlanCache:
         """
         gone = []
         for path in sorted(self.folder.glob(f"*/{RECORD_FILE}")):
-            found = _key_of(path.parent)
-            if found is None or found == key:
+            kept = _key_of(path.parent)
+            if kept is None or kept == key:
                 continue
-            if replace(found, version=key.version, driver=key.driver) == key:
+            if replace(kept, version=key.version, driver=key.driver) == key:
                 leaving = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=self.folder))
                 path.parent.rename(leaving / "superseded")  # at once: nobody finds half of it
                 shutil.rmtree(leaving, ignore_errors=True)
@@ -253,10 +253,10 @@ def read_plan(path: Path, key: PlanKey) -> bytes:
     record = _record(path)
     _require_same_key(path, record.get("key"), key)
     plan = _read(path / PLAN_FILE)
-    found = hashlib.sha256(plan).hexdigest()
-    if found != record.get("sha256"):
+    digest = hashlib.sha256(plan).hexdigest()
+    if digest != record.get("sha256"):
         raise PlanIntegrityError(
-            f"{path / PLAN_FILE} has SHA-256 {found}, its record says {record.get('sha256')}: it was changed "
+            f"{path / PLAN_FILE} has SHA-256 {digest}, its record says {record.get('sha256')}: it was changed "
             f"after it was built and is not loaded; find out how, then remove {path} and build it again"
         )
     return plan
@@ -283,19 +283,19 @@ def _record(path: Path) -> dict[str, Any]:
     return record
 
 
-def _require_same_key(path: Path, found: Any, key: PlanKey) -> None:
+def _require_same_key(path: Path, recorded: Any, key: PlanKey) -> None:
     """Refuse another key, by the first part that differs: model, then library, then device."""
     names = {item.name for item in fields(PlanKey)}
-    if not isinstance(found, dict) or set(found) != names:
+    if not isinstance(recorded, dict) or set(recorded) != names:
         raise PlanIntegrityError(
             f"{path / RECORD_FILE} has no complete key; remove {path} and build it again"
         )
     for name, kind in _KIND_OF_FIELD.items():
         expected = getattr(key, name)
-        if found[name] != expected:
+        if recorded[name] != expected:
             what = name.replace("_", " ")
             raise kind(
-                f"{path} was built for {what} {found[name]!r}, and {expected!r} is needed here; "
+                f"{path} was built for {what} {recorded[name]!r}, and {expected!r} is needed here; "
                 f"remove it and build it again on this device"
             )
 

@@ -28,9 +28,9 @@ from engine.runtime.graph_reading import (
 from engine.runtime.minimal_filtering import ALL_ONES, OUTPUTS, filtered
 from engine.runtime.slice_stacks import DEPTH, Stack, Stacks, is_sorted, stacked
 
-LEAST_DEPTH: Final = 16
+MIN_DEPTH: Final = 16
 """Slices below which weights, and not sums of products, take the time."""
-LEAST_CHANNELS: Final = 16
+MIN_CHANNELS: Final = 16
 """Of the input: with fewer the sums of slices cost what the products save."""
 _STEPS_TO_REPEAT: Final = 2
 """Operations on each voxel after a convolution that are done again for a mean, rather than kept."""
@@ -62,6 +62,45 @@ def with_minimal_filtering(model: Any) -> Any:
     return model
 
 
+class _SliceOperations:
+    """The operations of a network, on stacks of slices.
+
+    Parameters
+    ----------
+    ops : module
+        An opset of OpenVINO.
+    factory : openvino.utils.node_factory.NodeFactory
+        Makes a node of a type's name.
+    """
+
+    def __init__(self, ops: Any, factory: Any) -> None:
+        self._ops, self._factory = ops, factory
+
+    def within_slices(self, node: Any, stack: Any, weights: npt.NDArray[np.float64]) -> Any:
+        """A convolution within slices, with a node's strides, padding and dilations there."""
+        attributes = node.get_attributes()
+        names = ("strides", "pads_begin", "pads_end", "dilations")
+        inside = [attributes[name][1:] for name in names]
+        return self._ops.convolution(stack, self._constant(weights), *inside).output(0)
+
+    def raised_within_slices(self, node: Any, stack: Any, tap: int) -> Any:
+        """A transposed convolution within slices, by the weights of one slice of its filter."""
+        attributes = node.get_attributes()
+        names = ("pads_begin", "pads_end", "dilations", "output_padding")
+        inside = {name: attributes[name][1:] for name in names}
+        weights = self._constant(_weights(node)[:, :, tap])
+        return self._ops.convolution_backprop_data(
+            stack, weights, attributes["strides"][1:], **inside
+        ).output(0)
+
+    def repeated(self, node: Any, operands: list[Any]) -> Any:
+        """The same node of other operands."""
+        return self._factory.create(node.get_type_name(), operands, node.get_attributes()).output(0)
+
+    def _constant(self, values: npt.NDArray[np.float64]) -> Any:
+        return self._ops.constant(np.ascontiguousarray(values, dtype=np.float32)).output(0)
+
+
 class _Rewriting:
     """One pass over a network in the order of its computation.
 
@@ -74,7 +113,8 @@ class _Rewriting:
     """
 
     def __init__(self, ops: Any, factory: Any) -> None:
-        self._ops, self._factory = ops, factory
+        self._ops = ops
+        self._slices = _SliceOperations(ops, factory)
         self._form = Stacks(ops)
         self._stacks: dict[tuple[str, int], Stack] = {}
         self._volumes: dict[tuple[str, int], Any] = {}
@@ -131,7 +171,7 @@ class _Rewriting:
         if _is_slow(node) or (stack and _is_filterable(node)):
             return self._filtered(node, stack or self._of_volume(image))
         if stack and filter_along_z.stays_within and filter_along_z.stride == 1:
-            return Stack(self._within_slices(node, stack.whole, _weights(node)[:, :, 0]))
+            return Stack(self._slices.within_slices(node, stack.whole, _weights(node)[:, :, 0]))
         if stack and filter_along_z.halves_depth and is_sorted(depth):
             return self._halved(node, stack)
         return None
@@ -140,8 +180,8 @@ class _Rewriting:
         bias = self._taken_bias(node)
 
         def product(number: int, term: Any, weights: npt.NDArray[np.float64]) -> Any:
-            found = self._within_slices(node, term, weights)
-            return self._ops.add(found, bias).output(0) if bias is not None and number == ALL_ONES else found
+            term = self._slices.within_slices(node, term, weights)
+            return self._ops.add(term, bias).output(0) if bias is not None and number == ALL_ONES else term
 
         quarters = stack.quarters or self._form.parts(stack.whole, OUTPUTS)
         return self._noted(
@@ -152,11 +192,11 @@ class _Rewriting:
         """Every second slice: from the even slices, the odd ones after them and the odd ones before them."""
         weights, bias = _weights(node), self._taken_bias(node)
         even, odd = stack.halves or self._form.parts(stack.whole, 2)
-        total = self._within_slices(node, even, weights[:, :, 1])
+        total = self._slices.within_slices(node, even, weights[:, :, 1])
         if bias is not None:
             total = self._ops.add(total, bias).output(0)
-        total = self._ops.add(total, self._within_slices(node, odd, weights[:, :, 2])).output(0)
-        before = self._form.neighbors(self._within_slices(node, odd, weights[:, :, 0]), -1)
+        total = self._ops.add(total, self._slices.within_slices(node, odd, weights[:, :, 2])).output(0)
+        before = self._form.neighbors(self._slices.within_slices(node, odd, weights[:, :, 0]), -1)
         return self._noted(node, Stack(self._ops.add(total, before).output(0)))
 
     def _of_more_channels(self, node: Any, stack: Stack) -> Stack:
@@ -164,7 +204,7 @@ class _Rewriting:
         weights = np.concatenate(np.moveaxis(_weights(node), DEPTH, 0), axis=1)
         before, after = (self._form.neighbors(stack.whole, step) for step in (-1, 1))
         parts = self._form.parts(self._form.joined([before, stack.whole, after], axis=1), OUTPUTS)
-        return self._form.of_quarters([self._within_slices(node, part, weights) for part in parts])
+        return self._form.of_quarters([self._slices.within_slices(node, part, weights) for part in parts])
 
     def _raised(self, node: Any) -> Stack | None:
         """A transposed convolution by which each slice becomes one or two of its own."""
@@ -173,51 +213,53 @@ class _Rewriting:
             return None
         depth, taps = stack.whole.get_shape()[0], filter_along_z.taps
         if taps == 1:
-            return Stack(self._raised_within_slices(node, stack.whole, 0))
+            return Stack(self._slices.raised_within_slices(node, stack.whole, 0))
         if taps > 2 or not is_sorted(2 * depth):
             return None
         parts = stack.halves or (self._form.parts(stack.whole, 2) if is_sorted(depth) else [stack.whole])
-        raised = [self._raised_within_slices(node, part, tap) for tap in (0, 1) for part in parts]
+        raised = [self._slices.raised_within_slices(node, part, tap) for tap in (0, 1) for part in parts]
         return Stack(self._form.joined(raised)) if len(raised) == 2 else self._form.of_quarters(raised)
-
-    def _raised_within_slices(self, node: Any, stack: Any, tap: int) -> Any:
-        told = node.get_attributes()
-        names = ("pads_begin", "pads_end", "dilations", "output_padding")
-        inside = {name: told[name][1:] for name in names}
-        weights = self._constant(_weights(node)[:, :, tap])
-        return self._ops.convolution_backprop_data(stack, weights, told["strides"][1:], **inside).output(0)
 
     def _mean(self, node: Any) -> Stack | None:
         """A mean of rows or columns, or one over the slices that keeps their axis."""
-        stack, over, told = self._stacks.get(key(node.input_value(0))), axes(node), node.get_attributes()
-        if stack is None or over is None or min(over) < DEPTH or (DEPTH in over and not told["keep_dims"]):
+        stack, over, attributes = (
+            self._stacks.get(key(node.input_value(0))),
+            axes(node),
+            node.get_attributes(),
+        )
+        if (
+            stack is None
+            or over is None
+            or min(over) < DEPTH
+            or (DEPTH in over and not attributes["keep_dims"])
+        ):
             return None
         of_stack = [0 if axis == DEPTH else axis - 1 for axis in over]
         axes_ = self._ops.constant(np.array(of_stack, np.int64)).output(0)
-        return Stack(self._created(node, [stack.whole, axes_]))
+        return Stack(self._slices.repeated(node, [stack.whole, axes_]))
 
     def _each_voxel(self, node: Any) -> Stack | None:
         """The same node of stacks, of quarters where they are apart."""
         shape = list(node.output(0).get_shape())
         if len(shape) != VOLUME or shape[0] != 1:
             return None
-        depth, of = shape[DEPTH], sources(node)
-        operands = [operand for source in of if (operand := self._operand(source)) is not None]
-        deep = [list(one.whole.get_shape())[: 2 - VOLUME] == [depth] for one in operands]
-        if len(operands) < len(of) or not any(
-            is_deep and key(source) in self._stacks for is_deep, source in zip(deep, of, strict=True)
+        depth, inputs = shape[DEPTH], sources(node)
+        operands = [operand for source in inputs if (operand := self._operand(source)) is not None]
+        deep = [list(operand.whole.get_shape())[: 2 - VOLUME] == [depth] for operand in operands]
+        if len(operands) < len(inputs) or not any(
+            is_deep and key(source) in self._stacks for is_deep, source in zip(deep, inputs, strict=True)
         ):
             return None
         paired = list(zip(operands, deep, strict=True))
 
         def made(quarter: int | None = None) -> Any:
             parts = [
-                one.quarters[quarter] if is_deep and quarter is not None else one.whole
-                for one, is_deep in paired
+                operand.quarters[quarter] if is_deep and quarter is not None else operand.whole
+                for operand, is_deep in paired
             ]
-            return self._created(node, parts)
+            return self._slices.repeated(node, parts)
 
-        if not all(one.quarters for one, is_deep in paired if is_deep):
+        if not all(operand.quarters for operand, is_deep in paired if is_deep):
             return Stack(made())
         quarters, steps = tuple(made(number) for number in range(OUTPUTS)), 1 + max(o.steps for o in operands)
         if steps > _STEPS_TO_REPEAT:
@@ -237,13 +279,6 @@ class _Rewriting:
             return Stack(self._ops.constant(np.ascontiguousarray(stacked(values.reshape(whole)))).output(0))
         return self._of_volume(source) if len(shape) == VOLUME else None
 
-    def _within_slices(self, node: Any, stack: Any, weights: npt.NDArray[np.float64]) -> Any:
-        """A convolution within slices, with a node's strides, padding and dilations there."""
-        told = node.get_attributes()
-        names = ("strides", "pads_begin", "pads_end", "dilations")
-        inside = [told[name][1:] for name in names]
-        return self._ops.convolution(stack, self._constant(weights), *inside).output(0)
-
     def _taken_bias(self, node: Any) -> Any | None:
         """What is added to each channel after a convolution, as it is added to slices."""
         bias = bias_after(node)
@@ -260,12 +295,6 @@ class _Rewriting:
     def _of_volume(self, volume: Any) -> Stack:
         return Stack(self._form.of_volume(volume))
 
-    def _created(self, node: Any, operands: list[Any]) -> Any:
-        return self._factory.create(node.get_type_name(), operands, node.get_attributes()).output(0)
-
-    def _constant(self, values: npt.NDArray[np.float64]) -> Any:
-        return self._ops.constant(np.ascontiguousarray(values, dtype=np.float32)).output(0)
-
 
 def _weights(node: Any) -> npt.NDArray[np.float64]:
     return np.asarray(node.input_value(1).get_node().get_data(), dtype=np.float64)
@@ -277,14 +306,14 @@ def _is_filterable(node: Any) -> bool:
     if filter_along_z is None or not filter_along_z.keeps_depth:
         return False
     depth = int(node.input(0).get_shape()[DEPTH])
-    return depth >= LEAST_DEPTH and depth % OUTPUTS == 0
+    return depth >= MIN_DEPTH and depth % OUTPUTS == 0
 
 
 def _is_slow(node: Any) -> bool:
     """Whether minimal filtering is quicker by so much that a stack is made for it."""
     return (
         _is_filterable(node)
-        and int(node.input(0).get_shape()[1]) >= LEAST_CHANNELS
+        and int(node.input(0).get_shape()[1]) >= MIN_CHANNELS
         and list(node.input(1).get_shape())[DEPTH:] == [3, 3, 3]
         and list(node.get_attributes()["strides"]) == [1, 1, 1]
     )

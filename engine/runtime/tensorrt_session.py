@@ -296,13 +296,17 @@ def _require_valid(runtime: Any, plan: bytes, library: TensorRtLibrary) -> None:
 def _require_same_interface(engine: Any, interface: OnnxInterface, library: TensorRtLibrary) -> None:
     """Refuse a plan whose tensors are not those of its model."""
     modes = library.api.TensorIOMode
-    found: dict[Any, dict[str, str]] = {modes.INPUT: {}, modes.OUTPUT: {}}
+    tensors: dict[Any, dict[str, str]] = {modes.INPUT: {}, modes.OUTPUT: {}}
     for name in map(engine.get_tensor_name, range(engine.num_io_tensors)):
-        found[engine.get_tensor_mode(name)][name] = _DTYPES.get(engine.get_tensor_dtype(name).name, "unknown")
+        tensors[engine.get_tensor_mode(name)][name] = _DTYPES.get(
+            engine.get_tensor_dtype(name).name, "unknown"
+        )
     for mode, specs in ((modes.INPUT, interface.inputs), (modes.OUTPUT, interface.outputs)):
         expected = {spec.name: spec.dtype for spec in specs}
-        if found[mode] != expected:
-            raise PlanModelError(f"the plan has {found[mode]} where its model has {expected}; build it again")
+        if tensors[mode] != expected:
+            raise PlanModelError(
+                f"the plan has {tensors[mode]} where its model has {expected}; build it again"
+            )
 
 
 def _largest_batch(engine: Any, interface: OnnxInterface) -> int:

@@ -137,7 +137,7 @@ class Segmenter:
         self.timings = timings
         self._sessions = tuple(sessions)
         for session in sessions:
-            self._require_tensors(session)
+            _require_tensors(session, section, str(self.identity))
         self._window = SlidingWindow(section, self._sessions, batch)
 
     @property
@@ -198,8 +198,8 @@ class Segmenter:
         turn = Turn.to(self.section.orientation, ct.geometry)
         if not turn.is_none:
             turned = CtVolume(turn.array(ct.voxels_hu), turn.geometry(ct.geometry))
-            found = self._segment(turned, around, mirror, probability, on_progress)
-            return _turned_back(found, turn.back, ct.geometry if around is None else None)
+            segmentation = self._segment(turned, around, mirror, probability, on_progress)
+            return _turned_back(segmentation, turn.back, ct.geometry if around is None else None)
         return self._segment(ct, around, mirror, probability, on_progress)
 
     def _segment(
@@ -295,21 +295,6 @@ class Segmenter:
     def _image(self, ct: CtVolume, context: VoxelBox) -> NetworkImage:
         return network_image(ct.voxels_hu[context.slices], ct.geometry.spacing_zyx_mm, self.section)
 
-    def _require_tensors(self, session: InferenceSession) -> None:
-        """Hold the network to one image in and its logits out, of the manifest's patch."""
-        patch = self.section.patch_shape
-        for role, specs, name, channels in (
-            ("takes", session.inputs, IMAGE, len(self.section.channels)),
-            ("gives", session.outputs, LOGITS, self.section.output_count),
-        ):
-            found = next((spec for spec in specs if spec.name == name), None)
-            fits = found is not None and len(found.shape) == 5
-            if found is None or not fits or not _agree(found.shape[1:], (channels, *patch)):
-                raise ManifestError(
-                    f"{self.identity}: its manifest says that the network {role} {name} of (batch, {channels}, "
-                    f"{', '.join(map(str, patch))}), its file says otherwise; export it again"
-                )
-
 
 def open_segmenter(
     folder: Path,
@@ -363,15 +348,37 @@ def open_segmenter(
     return segmenter
 
 
-def _turned_back(found: Segmentation, back: Turn, own: VolumeGeometry | None) -> Segmentation:
+def _turned_back(segmentation: Segmentation, back: Turn, own: VolumeGeometry | None) -> Segmentation:
     """A segmentation on the axes of the CT; ``own`` is its grid where all of it was segmented."""
-    labels = np.ascontiguousarray(back.array(found.labels))
+    labels = np.ascontiguousarray(back.array(segmentation.labels))
     labels.flags.writeable = False
-    share = None if found.probability is None else np.ascontiguousarray(back.array(found.probability))
-    return replace(found, labels=labels, geometry=own or back.geometry(found.geometry), probability=share)
+    share = (
+        None
+        if segmentation.probability is None
+        else np.ascontiguousarray(back.array(segmentation.probability))
+    )
+    return replace(
+        segmentation, labels=labels, geometry=own or back.geometry(segmentation.geometry), probability=share
+    )
 
 
-def _agree(found: tuple[int | str, ...], expected: tuple[int, ...]) -> bool:
+def _require_tensors(session: InferenceSession, section: SegmentationSection, model_name: str) -> None:
+    """Hold a network to one image in and its logits out, of the manifest's patch."""
+    patch = section.patch_shape
+    for role, specs, name, channels in (
+        ("takes", session.inputs, IMAGE, len(section.channels)),
+        ("gives", session.outputs, LOGITS, section.output_count),
+    ):
+        tensor = next((spec for spec in specs if spec.name == name), None)
+        fits = tensor is not None and len(tensor.shape) == 5
+        if tensor is None or not fits or not _agree(tensor.shape[1:], (channels, *patch)):
+            raise ManifestError(
+                f"{model_name}: its manifest says that the network {role} {name} of (batch, {channels}, "
+                f"{', '.join(map(str, patch))}), its file says otherwise; export it again"
+            )
+
+
+def _agree(shape: tuple[int | str, ...], expected: tuple[int, ...]) -> bool:
     """Whether every size is the expected one, or free."""
-    pairs = zip(found, expected, strict=True)
+    pairs = zip(shape, expected, strict=True)
     return all(isinstance(size, str) or size == wanted for size, wanted in pairs)

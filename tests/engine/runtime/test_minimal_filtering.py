@@ -24,8 +24,8 @@ from tests.support.networks import Graph, unet_3d
 
 pytest.importorskip("openvino")
 
-WIDTH = slice_rewriting.LEAST_CHANNELS
-DEPTH = 2 * slice_rewriting.LEAST_DEPTH
+WIDTH = slice_rewriting.MIN_CHANNELS
+DEPTH = 2 * slice_rewriting.MIN_DEPTH
 SIDE = 6
 TOLERANCE = 2e-5
 """Of values of about 1."""
@@ -287,7 +287,7 @@ def test_the_same_function(build: Build) -> None:
     compare(model, shape)
 
 
-@pytest.mark.parametrize("depth", [slice_rewriting.LEAST_DEPTH, 20, 44])
+@pytest.mark.parametrize("depth", [slice_rewriting.MIN_DEPTH, 20, 44])
 def test_depths(depth: int) -> None:
     shape = (1, WIDTH, depth, SIDE, SIDE)
     assert kernels(network(plain, depth=depth), shape) == [[3, 3]] * 6
@@ -330,7 +330,7 @@ def test_a_network(patch: int) -> None:
     ("told", "channels", "depth", "batch"),
     [
         ({}, WIDTH, DEPTH + 2, 1),
-        ({}, WIDTH, slice_rewriting.LEAST_DEPTH - 4, 1),
+        ({}, WIDTH, slice_rewriting.MIN_DEPTH - 4, 1),
         ({}, WIDTH - 1, DEPTH, 1),
         ({}, WIDTH, DEPTH, 2),
         ({"strides": [1, 2, 1]}, WIDTH, DEPTH, 1),
