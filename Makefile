@@ -8,6 +8,8 @@ BENCH_VENV ?= .venv-bench
 BENCH ?=
 PYTEST ?=
 DEMO ?= --out demo-output
+# Mutants tested at once by `make mutants`; a test of one may use every core.
+CHILDREN ?= 1
 
 BIN := $(VENV)/bin
 UV := uv==0.13.9
@@ -24,7 +26,7 @@ ITSELF := $(INSTALL) --no-deps --no-build-isolation --editable .
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup setup-export setup-bench demo test acceptance check format proto lock bench bench-compare pin-images clean
+.PHONY: help setup setup-export setup-bench demo test coverage mutants acceptance check pythons format proto lock bench bench-compare pin-images clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1@\2/p' $(MAKEFILE_LIST) | column -t -s @ 2>/dev/null \
@@ -43,19 +45,33 @@ demo: $(VENV)/.bedside ## a phantom of known truth through the real service: tru
 test: $(VENV)/.dev ## every test but the long ones and those that need a GPU
 	@$(BIN)/python -m pytest -m "not acceptance and not gpu" $(PYTEST)
 
+coverage: $(VENV)/.dev ## the same tests, with the branches of engine and service that they reach: fails below the floors
+	@$(BIN)/python -m pytest -m "not acceptance and not gpu" --cov --cov-report= $(PYTEST)
+	@$(BIN)/python -m tests.support.coverage_floors
+
+mutants: $(VENV)/.mutants ## break what decides on coverage and refusals, line by line: do the tests notice? (about an hour)
+	@rm -rf mutants
+	@PATH="$(abspath $(BIN)):$$PATH" PYTHONPATH=proto/gen mutmut run --max-children $(CHILDREN)
+	@$(BIN)/python -m tests.support.mutation_score
+
 acceptance: $(VENV)/.dev ## the long proofs
 	@$(BIN)/python -m pytest -m "acceptance and not gpu" $(PYTEST)
 
-check: $(VENV)/.dev ## lint, format, types, import contracts, spelling, generated code
+check: $(VENV)/.dev ## lint, format, types, import contracts, spelling, generated code, every supported Python
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/codespell
 	@$(BIN)/python -m pytest -q -p no:cacheprovider tests/project/test_proto.py tests/project/test_images.py
+	@$(BIN)/python -m tests.support.every_python
 	@if command -v buf >/dev/null; then cd proto && buf lint; else echo "buf is not installed: buf lint not run"; fi
 	@export PATH="$(abspath $(BIN)):$$PATH"; if command -v hadolint >/dev/null; then hadolint Dockerfile.x86 Dockerfile.jetson; \
 	  else echo "hadolint is not installed ($(HADOLINT)): not run"; fi
+
+pythons: ## an environment for each supported Python on this machine, for `make check` (.venv-py311 to .venv-py313)
+	@$(PYTHON) -m tests.support.every_python --interpreters | while IFS='=' read -r version python; do \
+	  $(MAKE) --no-print-directory setup VENV=.venv-py$$(echo $$version | tr -d .) PYTHON=$$python || exit 1; done
 
 format: $(VENV)/.dev ## let ruff format and repair what it can
 	@$(BIN)/ruff format .
@@ -82,7 +98,7 @@ pin-images: ## print the digests of the images we build on and run (needs a Dock
 	  docker buildx imagetools inspect --format "$${image%@*}@{{.Manifest.Digest}}" "$${image%@*}"; done
 
 clean: ## remove the environment and all caches
-	rm -rf $(VENV) $(BENCH_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build demo-output
+	rm -rf $(VENV) $(BENCH_VENV) .venv-py3* .coverage mutants .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build demo-output
 	find engine export service proto benchmarks tests -name __pycache__ -prune -exec rm -rf {} +
 
 # The environment grows in steps; each stamp is as old as the lock it was installed from.
@@ -105,6 +121,11 @@ $(VENV)/.bedside: $(VENV)/.python requirements/bedside.txt requirements/build.tx
 $(VENV)/.dev: $(VENV)/.bedside requirements/dev.txt
 	@echo "Installing the development tools"
 	@$(LOCKED) --requirement requirements/dev.txt
+	@touch $@
+
+$(VENV)/.mutants: $(VENV)/.dev requirements/mutants.txt
+	@echo "Installing the mutation tool"
+	@$(LOCKED) --requirement requirements/mutants.txt
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.export requirements/bench.txt
