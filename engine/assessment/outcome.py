@@ -1,4 +1,4 @@
-"""What an assessment gives: the answer, its maps, and the clinical inputs of its risk."""
+"""What an assessment gives: the answer and its maps."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.coverage.grid import MeasurementField
+from engine.errors import PreconditionError
 from engine.findings import AlignmentFinding, ColdSpot, CoverageFinding, LesionFinding, MarginFinding
 from engine.geometry import VolumeGeometry
 from engine.radiomics.radscore import Radscore
 from engine.refusal import Refusal
 from engine.risk.model import SurvivalRisk
+from engine.volume import LabelMask
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +55,10 @@ def maps_of(
 
 @dataclass(frozen=True, eq=False)
 class AblationAssessment:
-    """What is said of one verification CT; every number is None where ``refusal`` is set."""
+    """The answer to one verification CT; every number is None where ``refusal`` is set.
+
+    ``zone`` is the ablation zone that was measured, on the grid of the verification CT; None in a refused answer.
+    """
 
     preliminary: bool
     summary: str
@@ -71,3 +76,16 @@ class AblationAssessment:
     seed: int = 0
     draws: int = 0
     maps: AssessmentMaps | None = None
+    zone: LabelMask | None = None
+
+    def require_zone(self) -> LabelMask:
+        """Return the zone that was measured.
+
+        Raises
+        ------
+        PreconditionError
+            In a refused answer there is none.
+        """
+        if self.zone is None:
+            raise PreconditionError("no ablation zone was measured: the assessment was refused")
+        return self.zone

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-
-import numpy as np
+from typing import TypeAlias
 
 from engine.assessment.wording import slice_warning
 from engine.coverage.interval import DRAWS
@@ -18,7 +17,7 @@ from engine.registration.comparison import PlanningSide, match_slice_mm, plannin
 from engine.stages import Stage, StageClock, StageListener
 from engine.structures.lesion import choose_lesion, describe_lesion, grown_box_inside, touches_border
 from engine.structures.lung import segment_lung
-from engine.structures.model_contour import StructureSegmenter
+from engine.structures.model_contour import ModelContour, StructureSegmenter
 from engine.structures.surface import StructureSurface
 from engine.structures.tumor_search import find_tumor
 from engine.volume import CtVolume, LabelMask
@@ -52,25 +51,87 @@ class AssessmentSettings:
 
 @dataclass(frozen=True, eq=False)
 class PreparedPlanning:
-    """All that needs only the planning CT; the tumor is empty where the refusal says that none was found.
+    """All that needs only the planning CT.
 
-    ``cautious_tumor`` is there where a model drew it: all that may belong to it.
+    Parameters
+    ----------
+    planning : CtVolume
+    tumor_surface : StructureSurface
+    lesion : LesionFinding
+    lung : LabelMask
+        Around the tumor.
+    side : PlanningSide
+        What the registration needs.
+    warnings : tuple of str
+    timings_s : dict of str to float
+    cautious_tumor : LabelMask, optional
+        All that may belong to a tumor that a model drew.
     """
 
     planning: CtVolume
     tumor_surface: StructureSurface
     lesion: LesionFinding
-    lung: LabelMask | None
-    side: PlanningSide | None
+    lung: LabelMask
+    side: PlanningSide
     warnings: tuple[str, ...]
     timings_s: dict[str, float]
-    refusal: Refusal | None
     cautious_tumor: LabelMask | None = None
+
+    @property
+    def refusal(self) -> None:
+        """None: nothing about the planning CT rules out a number."""
+        return
 
     @property
     def tumor(self) -> LabelMask:
         """The tumor, on the grid of the planning CT."""
         return self.tumor_surface.mask
+
+
+@dataclass(frozen=True, eq=False)
+class RefusedPlanning:
+    """A planning CT that alone rules out a trustworthy number; ``lesion`` as far as it is known."""
+
+    planning: CtVolume
+    lesion: LesionFinding
+    refusal: Refusal
+    warnings: tuple[str, ...]
+    timings_s: dict[str, float]
+
+
+PlanningOutcome: TypeAlias = PreparedPlanning | RefusedPlanning
+
+
+def require_prepared(planning: PlanningOutcome) -> PreparedPlanning:
+    """Return a prepared planning side.
+
+    Raises
+    ------
+    RefusedError
+        It was refused.
+    """
+    if isinstance(planning, RefusedPlanning):
+        raise RefusedError.again(planning.refusal)
+    return planning
+
+
+@dataclass(frozen=True, eq=False)
+class ScanPair:
+    """A prepared planning side, and the verification CT that is assessed with it."""
+
+    prepared: PreparedPlanning
+    verification: CtVolume
+    settings: AssessmentSettings
+
+
+@dataclass(frozen=True, eq=False)
+class _LocatedTumor:
+    """The tumor that is measured."""
+
+    mask: LabelMask
+    lesion: LesionFinding
+    warnings: tuple[str, ...]
+    cautious: LabelMask | None = None
 
 
 def prepare_planning(
@@ -81,7 +142,7 @@ def prepare_planning(
     tumor_segmenter: StructureSegmenter | None = None,
     settings: AssessmentSettings | None = None,
     listener: StageListener | None = None,
-) -> PreparedPlanning:
+) -> PlanningOutcome:
     """Do everything that needs only the planning CT.
 
     Parameters
@@ -98,8 +159,8 @@ def prepare_planning(
 
     Returns
     -------
-    PreparedPlanning
-        With a refusal where the planning side alone rules out a trustworthy number.
+    PreparedPlanning or RefusedPlanning
+        The latter where the planning side alone rules out a trustworthy number.
 
     Raises
     ------
@@ -107,60 +168,64 @@ def prepare_planning(
     """
     chosen = settings or AssessmentSettings()
     clock = StageClock(listener)
-    drawn = None
-    if tumor is None:
+    contour: LabelMask | ModelContour | RefusedPlanning
+    if tumor is not None:
+        contour = tumor
+    else:
         with clock.stage(Stage.SEGMENT_TUMOR), resident(chosen.kernels):
-            if tumor_segmenter is None:
-                raise InvalidRequestError(
-                    "no tumor mask was given and no segmentation model is installed; send the contoured tumor"
-                )
-            try:
-                require_thin(planning.geometry.spacing_zyx_mm, "planning", chosen.max_slice_mm)
-                drawn = find_tumor(planning, tumor_segmenter, target_lps_mm, kernels=chosen.kernels)
-            except RefusedError as refused:
-                return _without_tumor(planning, tumor_segmenter, refused.refusal, clock)
+            contour = _segment_tumor(planning, tumor_segmenter, target_lps_mm, chosen, clock.timings_s)
+        if isinstance(contour, RefusedPlanning):
+            return contour
     with clock.stage(Stage.LOCATE_LESION):
-        if drawn is not None:
-            lesion_mask, warnings = drawn.mask, drawn.said
-            lesion = replace(describe_lesion(lesion_mask, drawn.origin), contour_sd_mm=drawn.contour_sd_mm)
-        else:
-            assert tumor is not None  # noqa: S101 - it was drawn otherwise
-            lesion_mask, warnings = choose_lesion(tumor.require_on(planning), target_lps_mm)
-            lesion = describe_lesion(lesion_mask, SUPPLIED)
-        refusal = _planning_refusal(planning, lesion_mask, chosen)
-        surface = StructureSurface(lesion_mask)
+        located = _locate_tumor(contour, planning, target_lps_mm)
+        refusal = _planning_refusal(planning, located.mask, chosen)
+        surface = StructureSurface(located.mask)
         if refusal is None:
             _ = surface.occupancy  # here, where nobody waits for it
-    lung = side = None
-    if refusal is None:
-        with clock.stage(Stage.SEGMENT_LUNG):
-            lung = segment_lung(planning, lesion_mask)
-        with clock.stage(Stage.REGISTRATION_FEATURES):
-            side = planning_side(planning, lesion_mask)
-            side.source(match_slice_mm(planning, planning))
-            side.pattern(match_slice_mm(planning, planning))
     thick = slice_warning("planning", planning.geometry.spacing_zyx_mm, chosen.target_margin_mm)
-    said = (*planning.acquisition.warnings, *warnings, *thick)
-    cautious = None if drawn is None else drawn.cautious
-    return PreparedPlanning(planning, surface, lesion, lung, side, said, clock.timings_s, refusal, cautious)
-
-
-def _without_tumor(
-    planning: CtVolume, segmenter: StructureSegmenter, refusal: Refusal, clock: StageClock
-) -> PreparedPlanning:
-    """The planning side of which no tumor is known."""
-    none = LabelMask(np.zeros(planning.geometry.shape_zyx, dtype=np.bool_), planning.geometry, "tumor")
-    lesion = LesionFinding(None, None, None, ContourOrigin.segmented_by(segmenter.identity), None)
+    warnings = (*planning.acquisition.warnings, *located.warnings, *thick)
+    if refusal is not None:
+        return RefusedPlanning(planning, located.lesion, refusal, warnings, clock.timings_s)
+    with clock.stage(Stage.SEGMENT_LUNG):
+        lung = segment_lung(planning, located.mask)
+    with clock.stage(Stage.REGISTRATION_FEATURES):
+        side = planning_side(planning, located.mask)
+        side.source(match_slice_mm(planning, planning))
+        side.pattern(match_slice_mm(planning, planning))
     return PreparedPlanning(
-        planning,
-        StructureSurface(none),
-        lesion,
-        None,
-        None,
-        planning.acquisition.warnings,
-        clock.timings_s,
-        refusal,
+        planning, surface, located.lesion, lung, side, warnings, clock.timings_s, located.cautious
     )
+
+
+def _segment_tumor(
+    planning: CtVolume,
+    segmenter: StructureSegmenter | None,
+    target_lps_mm: Vector3 | None,
+    settings: AssessmentSettings,
+    timings_s: dict[str, float],
+) -> ModelContour | RefusedPlanning:
+    """Let the model draw the tumor; without one, nothing of the lesion is known but who would have drawn it."""
+    if segmenter is None:
+        raise InvalidRequestError(
+            "no tumor mask was given and no segmentation model is installed; send the contoured tumor"
+        )
+    try:
+        require_thin(planning.geometry.spacing_zyx_mm, "planning", settings.max_slice_mm)
+        return find_tumor(planning, segmenter, target_lps_mm, kernels=settings.kernels)
+    except RefusedError as refused:
+        unknown = LesionFinding(None, None, None, ContourOrigin.segmented_by(segmenter.identity), None)
+        return RefusedPlanning(planning, unknown, refused.refusal, planning.acquisition.warnings, timings_s)
+
+
+def _locate_tumor(
+    contour: LabelMask | ModelContour, planning: CtVolume, target_lps_mm: Vector3 | None
+) -> _LocatedTumor:
+    """Describe the tumor that was drawn, or the part of a supplied mask that is meant."""
+    if isinstance(contour, ModelContour):
+        lesion = replace(describe_lesion(contour.mask, contour.origin), contour_sd_mm=contour.contour_sd_mm)
+        return _LocatedTumor(contour.mask, lesion, contour.warnings, contour.cautious)
+    mask, warnings = choose_lesion(contour.require_on(planning), target_lps_mm)
+    return _LocatedTumor(mask, describe_lesion(mask, SUPPLIED), warnings)
 
 
 def require_thin(spacing_zyx_mm: Vector3, which: str, limit_mm: float) -> None:

@@ -1,125 +1,36 @@
-"""The zone that is measured, supplied or segmented, with its core and its doubt."""
+"""Where the lesion lies in the verification CT before its ablation zone is known, and the zone segmented there."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
 from typing import Final
 
-from engine.arrays import Float64Array
-from engine.findings import NO_CONTOUR, SUPPLIED, THRESHOLDED, ContourOrigin
-from engine.kernels.backend import KernelBackend
-from engine.refusal import RefusalCode, RefusedError
-from engine.registration.comparison import PlanningSide
-from engine.registration.register import Registration, translate
-from engine.structures.lesion import find_core, touches_border
-from engine.structures.model_contour import StructureSegmenter, segment_parts
-from engine.structures.surface import StructureSurface
-from engine.structures.zone_search import find_zone
-from engine.volume import CtVolume, LabelMask
+import numpy as np
 
-_UNLIKE: Final = (RefusalCode.ALIGNMENT_RESIDUAL_TOO_HIGH, RefusalCode.WRONG_SIDE)
+from engine.arrays import Float64Array
+from engine.assessment.planning import ScanPair
+from engine.errors import InvalidRequestError
+from engine.findings import SUPPLIED, LesionFinding
+from engine.refusal import RefusalCode, RefusedError
+from engine.registration.register import Registration, translate
+from engine.structures.model_contour import StructureSegmenter, segment_parts
+from engine.structures.zone import ZoneContour, require_uncut
+from engine.structures.zone_search import ZONE_REACH_MM, find_zone
+from engine.volume import LabelMask
+
+_CAUSED_BY_THE_ZONE: Final = (RefusalCode.ALIGNMENT_RESIDUAL_TOO_HIGH, RefusalCode.WRONG_SIDE)
 """Refusals that a zone which is taken for evidence can cause."""
 
 
 @dataclass(frozen=True, eq=False)
-class ZoneContour:
-    """An ablation zone and its dense core, on the grid of the verification CT.
+class LesionPlace:
+    """The lesion's place, found before its zone is known, and the model that draws the zone there."""
 
-    Parameters
-    ----------
-    zone : LabelMask
-    core : LabelMask or None
-    origin, core_origin : ContourOrigin
-    contour_sd_mm : float, optional
-        Of a zone that a model drew.
-    cautious : LabelMask, optional
-        Where the model is sure of it; may be empty.
-    said : tuple of str
-        What a reader has to know of it.
-    """
-
-    zone: LabelMask
-    core: LabelMask | None
-    origin: ContourOrigin
-    core_origin: ContourOrigin
-    contour_sd_mm: float | None = None
-    cautious: LabelMask | None = None
-    said: tuple[str, ...] = ()
-
-    @cached_property
-    def zone_surface(self) -> StructureSurface:
-        """Surface of the zone."""
-        return StructureSurface(self.zone)
-
-    @cached_property
-    def core_surface(self) -> StructureSurface | None:
-        """Surface of the core, where there is one."""
-        return None if self.core is None else StructureSurface(self.core)
-
-    def draw_surfaces(self) -> None:
-        """Compute both surfaces now, for whoever needs them later."""
-        for surface in (self.zone_surface, self.core_surface):
-            if surface is not None:
-                _ = surface.occupancy
+    alignment: Registration
+    segmenter: StructureSegmenter
 
 
-def supplied_contour(verification: CtVolume, zone: LabelMask, core: LabelMask | None) -> ZoneContour:
-    """Take a supplied zone; its core is looked for by HU where not given.
-
-    Raises
-    ------
-    GridMismatchError, EmptyMaskError
-    RefusedError
-        The zone is cut by the field of view.
-    """
-    zone.require_on(verification)
-    _require_uncut(zone)
-    if core is not None:
-        return ZoneContour(zone, core.require_on(verification), SUPPLIED, SUPPLIED)
-    found = find_core(verification, zone)
-    return ZoneContour(zone, found, SUPPLIED, NO_CONTOUR if found is None else THRESHOLDED)
-
-
-def segmented_contour(
-    verification: CtVolume,
-    segmenter: StructureSegmenter,
-    tumor_points_lps_mm: Float64Array,
-    core: LabelMask | None,
-    *,
-    kernels: KernelBackend = KernelBackend.CPU,
-) -> ZoneContour:
-    """Segment the zone at a lesion; see :func:`engine.structures.zone_search.find_zone`.
-
-    Raises
-    ------
-    GridMismatchError, EmptyMaskError
-    RefusedError
-        There is no zone, or it is cut by the field of view.
-    """
-    supplied = None if core is None else core.require_on(verification)
-    found = find_zone(verification, segmenter, tumor_points_lps_mm, kernels=kernels)
-    drawn = found.zone
-    _require_uncut(drawn.mask)
-    core_origin = found.core_origin if supplied is None else SUPPLIED
-    return ZoneContour(
-        drawn.mask,
-        found.core if supplied is None else supplied,
-        drawn.origin,
-        core_origin,
-        drawn.contour_sd_mm,
-        drawn.cautious,
-        drawn.said,
-    )
-
-
-def place_lesion(
-    side: PlanningSide,
-    verification: CtVolume,
-    segmenter: StructureSegmenter,
-    *,
-    kernels: KernelBackend = KernelBackend.CPU,
-) -> Registration:
+def place_lesion(pair: ScanPair, segmenter: StructureSegmenter | None) -> LesionPlace:
     """Find the lesion's place before its zone is known.
 
     A zone that fills much of the surroundings makes them unlike the planning CT's. Where they are not found
@@ -128,25 +39,62 @@ def place_lesion(
 
     Raises
     ------
+    InvalidRequestError
+        There is no model that could draw the zone.
     RefusedError
         The lesion is not found.
     """
+    if segmenter is None:
+        raise InvalidRequestError(
+            "no ablation zone mask was given and no segmentation model is installed; send the zone"
+        )
+    side, verification, kernels = pair.prepared.side, pair.verification, pair.settings.kernels
     try:
-        return translate(side, verification, None, kernels=kernels)
+        return LesionPlace(translate(side, verification, None, kernels=kernels), segmenter)
     except RefusedError as refused:
-        if refused.refusal.code not in _UNLIKE:
+        if refused.refusal.code not in _CAUSED_BY_THE_ZONE:
             raise
         parts = segment_parts(segmenter, verification, None, kernels)
         if len(parts.components) == 0:
             raise
         hidden = parts.on_ct(parts.labels > 0, "ablation zone")
-        return translate(side, verification, hidden, kernels=kernels)
+        return LesionPlace(translate(side, verification, hidden, kernels=kernels), segmenter)
 
 
-def _require_uncut(zone: LabelMask) -> None:
-    if touches_border(zone):
+def segment_zone(pair: ScanPair, place: LesionPlace, core: LabelMask | None) -> ZoneContour:
+    """Segment the zone at the lesion's place; a supplied core takes the place of the segmented one.
+
+    Raises
+    ------
+    GridMismatchError, EmptyMaskError
+    RefusedError
+        There is no zone, or it is cut by the field of view.
+    """
+    supplied = None if core is None else core.require_on(pair.verification)
+    tumor = place.alignment.planning_from_verification.inverse.apply(pair.prepared.side.tumor_points_lps_mm)
+    contour = find_zone(pair.verification, place.segmenter, tumor, kernels=pair.settings.kernels)
+    require_uncut(contour.zone)
+    return contour if supplied is None else replace(contour, core=supplied, core_origin=SUPPLIED)
+
+
+def lesion_center_lps_mm(alignment: Registration, lesion: LesionFinding) -> Float64Array:
+    """The tumor's centroid in the verification CT, (3,), LPS mm."""
+    inverse = alignment.planning_from_verification.inverse
+    return np.asarray(inverse.rotation @ np.array(lesion.centroid_lps_mm) + inverse.translation_mm)
+
+
+def require_same_place(place: LesionPlace, alignment: Registration, lesion: LesionFinding) -> None:
+    """Refuse where the lesion's place with the segmented zone is not the one where the zone was looked for.
+
+    Raises
+    ------
+    RefusedError
+    """
+    before, now = (lesion_center_lps_mm(mapping, lesion) for mapping in (place.alignment, alignment))
+    apart_mm = float(np.linalg.norm(before - now))
+    if apart_mm > ZONE_REACH_MM:
         raise RefusedError(
-            RefusalCode.ZONE_CUT_BY_FIELD_OF_VIEW,
-            "the ablation zone reaches the edge of the verification CT and may go on beyond it; "
-            "scan or reconstruct a larger field of view",
+            RefusalCode.ALIGNMENT_RESIDUAL_TOO_HIGH,
+            f"the lesion's place is {apart_mm:.0f} mm off (at most {ZONE_REACH_MM:g} mm) once the segmented zone is "
+            "left out of the comparison: it is not known where the lesion lies; send the contoured zone",
         )

@@ -15,7 +15,7 @@ from engine.errors import InvalidRequestError
 from engine.findings import ContourOrigin, LesionFinding
 from engine.geometry import Vector3, VolumeGeometry
 from engine.kernels.components import find_components
-from engine.volume import CtVolume, LabelMask
+from engine.volume import LabelMask
 
 MASK_REACH_MM: Final = 20.0
 """A navigation target farther than this from every part of a supplied tumor mask belongs to another lesion."""
@@ -90,31 +90,6 @@ def longest_diameter_mm(mask: LabelMask) -> float:
         mask.geometry.spacing_zyx_mm
     )
     return float(pdist(points[_hull(points)]).max())
-
-
-def find_core(ct: CtVolume, zone: LabelMask) -> LabelMask | None:
-    """The dense core of a zone: connected voxels above ``_CORE_THRESHOLD_HU`` after light smoothing.
-
-    Returns
-    -------
-    LabelMask or None
-        On the grid of the CT; None where the zone has no core worth the name.
-    """
-    box = zone.bounding_box().padded(2).clipped(zone.geometry.shape_zyx).slices
-    hu = ndimage.median_filter(ct.voxels_hu[box], size=3)
-    dense = zone.voxels[box] & (hu > _CORE_THRESHOLD_HU)
-    parts = find_components(dense, zone.geometry.spacing_zyx_mm)
-    if len(parts) == 0 or parts.volumes_ml[0] < LEAST_CORE_ML:
-        return None
-    voxels = np.zeros(zone.voxels.shape, dtype=np.bool_)
-    voxels[box] = parts.labels == 1
-    return LabelMask(voxels, zone.geometry, "ablation core")
-
-
-_CORE_THRESHOLD_HU: Final = -350
-"""Between ground glass (about -550 HU) and coagulated tissue (above -150 HU)."""
-
-LEAST_CORE_ML: Final = 0.05
 
 
 def touches_border(mask: LabelMask) -> bool:

@@ -36,7 +36,7 @@ over about 10 mm (Dice 0.83 to 0.93, what a demo model has to reach), ten times 
 side: the 90 % interval of the margin held the true one in 55 % with 0.9 mm, in 75 % with 1.2 mm and in 87 % with this;
 no miss was called complete with any of them."""
 
-MOST_LOCAL_SD_MM: Final = 5.0
+MAX_LOCAL_SD_MM: Final = 5.0
 """A place where the model does not commit itself counts as this unsure."""
 
 DOUBTFUL: Final = 0.25
@@ -46,7 +46,7 @@ SURE: Final = 0.75
 _QUARTILE_SD: Final = 2 * 0.6745
 """Standard deviations between the quartiles of a normal distribution."""
 
-ROOM_MM: Final = 8.0
+SURFACE_ROOM_MM: Final = 8.0
 """Around a part, for the surfaces of its probability."""
 
 Share = npt.NDArray[np.float32]
@@ -97,15 +97,15 @@ class ModelContour:
     cautious : LabelMask
         The contour on the side on which an error does no harm: a tumor wherever the model gives it a
         quarter, a zone only where it gives it three quarters. May be empty.
-    said : tuple of str
-        What a reader has to know of the choice.
+    warnings : tuple of str
+        For the reader of the assessment.
     """
 
     mask: LabelMask
     origin: ContourOrigin
     contour_sd_mm: float
     cautious: LabelMask
-    said: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,8 +171,8 @@ class Parts:
         return LabelMask(marked, self.ct.geometry, name)
 
     def grown_to(self, part: int, level: float) -> npt.NDArray[np.bool_]:
-        """A part with what hangs together with it and has at least this probability, within ``ROOM_MM``."""
-        box = self.box_of(part, ROOM_MM).slices
+        """A part with what hangs together with it and has at least this probability, within ``SURFACE_ROOM_MM``."""
+        box = self.box_of(part, SURFACE_ROOM_MM).slices
         labels = self.components.labels[box]
         own = labels == part + 1
         likely = own | ((self.probability[box] >= level) & (labels == 0))
@@ -185,8 +185,8 @@ class Parts:
         """A part without what has less than this probability."""
         return np.asarray(self.voxels(part) & (self.probability >= level))
 
-    def contour_sd_mm(self, part: int, least_mm: float) -> float:
-        """Standard deviation of a part's contour, with what it has at least (``least_mm``) on top.
+    def contour_sd_mm(self, part: int, min_sd_mm: float) -> float:
+        """Standard deviation of a part's contour, with ``min_sd_mm``, which it has at least, on top.
 
         Notes
         -----
@@ -194,11 +194,11 @@ class Parts:
         quartiles of a normal distribution of standard deviation w / 1.349. The root mean square over the
         part's surface counts as the error of the contour as a whole.
         """
-        box = self.box_of(part, ROOM_MM).slices
+        box = self.box_of(part, SURFACE_ROOM_MM).slices
         labels = self.components.labels[box]
         other = (labels > 0) & (labels != part + 1)
         share = np.where(other, 0.0, self.probability[box]).astype(np.float32)
-        return float(np.hypot(least_mm, model_sd_mm(share, self.geometry.spacing_zyx_mm)))
+        return float(np.hypot(min_sd_mm, model_sd_mm(share, self.geometry.spacing_zyx_mm)))
 
 
 def segment_parts(
@@ -208,10 +208,11 @@ def segment_parts(
     kernels: KernelBackend = KernelBackend.CPU,
 ) -> Parts:
     """Segment a CT, or a box of it, and label the connected parts."""
-    found = segmenter.segment(ct, around=around)
-    components = find_components(found.labels > 0, found.geometry.spacing_zyx_mm, kernels=kernels)
-    probability = np.asarray(found.foreground_probability, dtype=np.float32)
-    return Parts(ct, found.geometry, found.labels, probability, components)
+    segmentation = segmenter.segment(ct, around=around)
+    grid, labels = segmentation.geometry, segmentation.labels
+    components = find_components(labels > 0, grid.spacing_zyx_mm, kernels=kernels)
+    probability = np.asarray(segmentation.foreground_probability, dtype=np.float32)
+    return Parts(ct, grid, labels, probability, components)
 
 
 def min_contour_sd_mm(model: ModelIdentity) -> float:
@@ -230,20 +231,20 @@ def model_sd_mm(probability: Share, spacing_zyx_mm: Sequence[float]) -> float:
     Returns
     -------
     float
-        mm; ``MOST_LOCAL_SD_MM`` where there is no surface.
+        mm; ``MAX_LOCAL_SD_MM`` where there is no surface.
     """
     points = surface_points_mm(probability, spacing_zyx_mm, 0.5)
     if len(points) == 0:
-        return MOST_LOCAL_SD_MM
+        return MAX_LOCAL_SD_MM
     index = (points / np.array(spacing_zyx_mm)).T
     width = np.zeros(len(points))
     for level in (DOUBTFUL, SURE):
         distance = signed_distance_mm(probability, spacing_zyx_mm, level=level)
         finite = np.nan_to_num(
             distance,
-            posinf=2.0 * _QUARTILE_SD * MOST_LOCAL_SD_MM,
-            neginf=-2.0 * _QUARTILE_SD * MOST_LOCAL_SD_MM,
+            posinf=2.0 * _QUARTILE_SD * MAX_LOCAL_SD_MM,
+            neginf=-2.0 * _QUARTILE_SD * MAX_LOCAL_SD_MM,
         )
         width += np.abs(ndimage.map_coordinates(finite, index, order=1, mode="nearest"))
-    local = np.minimum(width / _QUARTILE_SD, MOST_LOCAL_SD_MM)
+    local = np.minimum(width / _QUARTILE_SD, MAX_LOCAL_SD_MM)
     return float(np.sqrt(np.mean(local**2)))

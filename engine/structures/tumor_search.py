@@ -1,6 +1,6 @@
 """The tumor in a planning CT without a mask: segmented, and chosen by the navigation system's target point.
 
-Without a target point one candidate at the lung is taken, and said. Several are a refusal that lists them:
+Without a target point one candidate at the lung is taken, with a warning. Several are a refusal that lists them:
 which of two nodules was ablated is nothing that a size or a probability could tell.
 """
 
@@ -37,18 +37,18 @@ a small one may be drawn a slice or two off. Less than the 20 mm from a supplied
 (:data:`engine.structures.lesion.MASK_REACH_MM`): a reader has chosen that one, a model marks whatever looks like a
 tumor."""
 
-_LEAST_TARGETED_ML: Final = 0.03
+_MIN_TARGETED_ML: Final = 0.03
 """A ball of 4 mm; smaller parts are noise even where a target point says that there is a tumor."""
 
-_LEAST_CANDIDATE_ML: Final = 0.1
+_MIN_CANDIDATE_ML: Final = 0.1
 """Without a target point: a ball of 6 mm."""
 
 _SHELL_MM: Final = 5.0
-LEAST_LUNG_SHARE: Final = 0.15
+MIN_LUNG_SHARE: Final = 0.15
 """Share of what lies within ``_SHELL_MM`` of a candidate that has to be lung: a nodule at the pleura has a quarter
 and more."""
 
-_MOST_LISTED: Final = 8
+_MAX_LISTED: Final = 8
 
 
 def find_tumor(
@@ -83,29 +83,29 @@ def find_tumor(
     if target_lps_mm is not None:
         return _at_target(planning, segmenter, target_lps_mm, kernels)
     parts = segment_parts(segmenter, planning, None, kernels)
-    large = [k for k, ml in enumerate(parts.components.volumes_ml) if ml >= _LEAST_CANDIDATE_ML]
-    candidates = [k for k in large if _lung_share(parts, k) >= LEAST_LUNG_SHARE]
+    large = [k for k, ml in enumerate(parts.components.volumes_ml) if ml >= _MIN_CANDIDATE_ML]
+    candidates = [k for k in large if _lung_share(parts, k) >= MIN_LUNG_SHARE]
     listed = tuple(_candidate(parts, k) for k in candidates)
     if not candidates:
         elsewhere = f" ({len(large)} of its candidates do not lie at the lung)" if large else ""
         raise RefusedError(
             RefusalCode.LESION_NOT_FOUND,
-            f"the tumor model found no tumor of at least {_LEAST_CANDIDATE_ML:g} mL in or at the lung of the planning "
+            f"the tumor model found no tumor of at least {_MIN_CANDIDATE_ML:g} mL in or at the lung of the planning "
             f"CT{elsewhere}; give the navigation system's target point, or send the contoured tumor",
         )
     if len(candidates) > 1:
-        shown = "; ".join(f"{n}) {one}" for n, one in enumerate(listed[:_MOST_LISTED], 1))
-        more = f"; and {len(listed) - _MOST_LISTED} smaller ones" if len(listed) > _MOST_LISTED else ""
+        shown = "; ".join(f"{n}) {one}" for n, one in enumerate(listed[:_MAX_LISTED], 1))
+        more = f"; and {len(listed) - _MAX_LISTED} smaller ones" if len(listed) > _MAX_LISTED else ""
         raise RefusedError(
             RefusalCode.SEVERAL_LESIONS,
             f"the tumor model found {len(listed)} candidates in the planning CT: {shown}{more}. Choose one by its "
             "target point, or send the contoured tumor",
             listed,
         )
-    said = (
+    warning = (
         f"no target point was given: the only candidate of the tumor model, {listed[0]}, was taken; check it"
     )
-    return _contour(parts, candidates[0], segmenter, (said,))
+    return _contour(parts, candidates[0], segmenter, (warning,))
 
 
 def _at_target(
@@ -129,12 +129,12 @@ def _at_target(
             f"what the tumor model found at the target point goes on beyond {_HALF_WIDTHS_MM[-1]:g} mm: no tumor; "
             "send the contoured tumor",
         )
-    said = []
+    warnings = []
     if distance_mm > 0.0:
-        said.append(
+        warnings.append(
             f"the target point lies {distance_mm:.1f} mm outside the tumor that was segmented; check its contour"
         )
-    return _contour(parts, chosen, segmenter, tuple(said))
+    return _contour(parts, chosen, segmenter, tuple(warnings))
 
 
 def _nearest(parts: Parts, target_lps_mm: Vector3) -> tuple[int, float]:
@@ -143,7 +143,7 @@ def _nearest(parts: Parts, target_lps_mm: Vector3) -> tuple[int, float]:
     spacing = np.array(parts.geometry.spacing_zyx_mm)
     best, least_mm = -1, np.inf
     for part, volume_ml in enumerate(parts.components.volumes_ml):
-        if volume_ml < _LEAST_TARGETED_ML:
+        if volume_ml < _MIN_TARGETED_ML:
             break  # the largest come first
         gap = np.maximum(np.abs(parts.index(part) - target) - 0.5, 0.0) * spacing
         distance_mm = float(np.sqrt((gap**2).sum(axis=1).min()))
@@ -172,11 +172,13 @@ def _candidate(parts: Parts, part: int) -> LesionCandidate:
     return LesionCandidate(float(parts.components.volumes_ml[part]), parts.place_lps_mm(part))
 
 
-def _contour(parts: Parts, part: int, segmenter: StructureSegmenter, said: tuple[str, ...]) -> ModelContour:
+def _contour(
+    parts: Parts, part: int, segmenter: StructureSegmenter, warnings: tuple[str, ...]
+) -> ModelContour:
     mask = parts.on_ct(parts.voxels(part), "tumor")
     cautious = parts.on_ct(parts.grown_to(part, DOUBTFUL), "tumor")
     sd_mm = parts.contour_sd_mm(part, min_contour_sd_mm(segmenter.identity))
-    return ModelContour(mask, ContourOrigin.segmented_by(segmenter.identity), sd_mm, cautious, said)
+    return ModelContour(mask, ContourOrigin.segmented_by(segmenter.identity), sd_mm, cautious, warnings)
 
 
 def _lung_share(parts: Parts, part: int) -> float:

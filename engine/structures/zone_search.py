@@ -7,7 +7,7 @@ supplied mask. What the model calls zone elsewhere in the lung is no zone of thi
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -22,41 +22,32 @@ from engine.kernels.components import find_components
 from engine.refusal import LesionCandidate, RefusalCode, RefusedError
 from engine.registration.comparison import METAL_HALO_MM, METAL_HU
 from engine.segmentation import Box
-from engine.structures.lesion import LEAST_CORE_ML, find_core
+from engine.structures.core import MIN_CORE_ML, find_core
 from engine.structures.model_contour import (
     SURE,
-    ModelContour,
     Parts,
     StructureSegmenter,
     min_contour_sd_mm,
     segment_parts,
 )
+from engine.structures.zone import ZoneContour
 from engine.volume import CtVolume, LabelMask
 
-ROOM_MM: Final = (45.0, 80.0)
+SEARCH_ROOM_MM: Final = (45.0, 80.0)
 """Beyond the tumor this much is segmented, and once more the wider box where the zone is cut by it. Ablation
 zones have radii up to 30 mm."""
 
-REACH_MM: Final = 10.0
+ZONE_REACH_MM: Final = 10.0
 """A zone farther than this from the tumor, as the translation places it, is of another lesion: 5 mm of target margin,
 and twice the translation's own error."""
 
 _CONTACT_MM: Final = 5.0
 """A tumor point this near to a part counts as touched by it, wherever in its place the tumor really lies."""
 
-_LEAST_ZONE_ML: Final = 0.3
+_MIN_ZONE_ML: Final = 0.3
 """Smaller parts are noise: a zone around any tumor with a margin of 2 mm is larger."""
 
-_LEAST_SAID_ML: Final = 0.1
-
-
-@dataclass(frozen=True, eq=False)
-class FoundZone:
-    """The zone, and its dense core with where that came from."""
-
-    zone: ModelContour
-    core: LabelMask | None
-    core_origin: ContourOrigin
+_MIN_LISTED_ML: Final = 0.1
 
 
 def find_zone(
@@ -65,7 +56,7 @@ def find_zone(
     tumor_points_lps_mm: Float64Array,
     *,
     kernels: KernelBackend = KernelBackend.CPU,
-) -> FoundZone:
+) -> ZoneContour:
     """Segment the ablation zone at a lesion.
 
     Parameters
@@ -79,7 +70,7 @@ def find_zone(
 
     Returns
     -------
-    FoundZone
+    ZoneContour
 
     Raises
     ------
@@ -88,17 +79,16 @@ def find_zone(
 
     Notes
     -----
-    One part is taken, the one with the most tissue at the lesion. Other parts at the lesion are said with
-    volume and place and do not count as ablated: leaving tissue out can call an ablation worse than it is,
+    One part is taken, the one with the most tissue at the lesion. Other parts at the lesion are listed
+    in the warnings and do not count as ablated: leaving tissue out can call an ablation worse than it is,
     taking in what is none could hide a miss.
     """
     center = tumor_points_lps_mm.mean(axis=0)
     radius_mm = float(np.linalg.norm(tumor_points_lps_mm - center, axis=1).max())
     x, y, z = (float(v) for v in center)
-    for room_mm in ROOM_MM:
+    for room_mm in SEARCH_ROOM_MM:
         around = Box.around((x, y, z), radius_mm + room_mm)
-        found = segment_parts(segmenter, verification, around, kernels)
-        parts = _bridged(found, kernels)
+        parts = _bridged(segment_parts(segmenter, verification, around, kernels), kernels)
         at_lesion, distances_mm = _at_lesion(parts, tumor_points_lps_mm)
         if not at_lesion:
             _refuse(parts, distances_mm, room_mm)
@@ -107,50 +97,61 @@ def find_zone(
     else:
         raise RefusedError(
             RefusalCode.NO_ZONE,
-            f"what the zone model found at the lesion goes on beyond {ROOM_MM[-1]:g} mm around it: no ablation zone; "
-            "send the contoured zone",
+            f"what the zone model found at the lesion goes on beyond {SEARCH_ROOM_MM[-1]:g} mm around it: no ablation "
+            "zone; send the contoured zone",
         )
-    return _found(parts, at_lesion, segmenter, verification)
+    return _contour(parts, at_lesion, segmenter, verification)
 
 
-def _found(
+def _contour(
     parts: Parts, at_lesion: list[int], segmenter: StructureSegmenter, verification: CtVolume
-) -> FoundZone:
+) -> ZoneContour:
     chosen, *others = at_lesion
-    mask = parts.on_ct(parts.voxels(chosen), "ablation zone")
-    listed = [LesionCandidate(float(parts.components.volumes_ml[k]), parts.place_lps_mm(k)) for k in others]
-    said = tuple(
-        f"another part that the zone model found near the tumor was not counted as ablated: {part}; if it belongs to "
-        "this ablation, send the contoured zone"
-        for part in listed
+    zone = parts.on_ct(parts.voxels(chosen), "ablation zone")
+    origin = ContourOrigin.segmented_by(segmenter.identity)
+    if "core" in segmenter.section.labels:
+        core, core_origin = _labeled_core(parts, chosen, segmenter.section.labels["core"]), origin
+    else:
+        core, core_origin = find_core(verification, zone), THRESHOLDED
+    return ZoneContour(
+        zone,
+        core,
+        origin,
+        NO_CONTOUR if core is None else core_origin,
+        parts.contour_sd_mm(chosen, min_contour_sd_mm(segmenter.identity)),
+        parts.on_ct(parts.shrunk_to(chosen, SURE), "ablation zone"),
+        tuple(_not_counted(parts, part) for part in others),
     )
-    cautious = parts.on_ct(parts.shrunk_to(chosen, SURE), "ablation zone")
-    sd_mm = parts.contour_sd_mm(chosen, min_contour_sd_mm(segmenter.identity))
-    contour = ModelContour(mask, ContourOrigin.segmented_by(segmenter.identity), sd_mm, cautious, said)
-    label = segmenter.section.labels.get("core")
-    if label is None:
-        core = find_core(verification, mask)
-        return FoundZone(contour, core, NO_CONTOUR if core is None else THRESHOLDED)
-    core = parts.on_ct(parts.voxels(chosen) & (parts.labels == label), "ablation core")
-    if core.volume_ml < LEAST_CORE_ML:
-        return FoundZone(contour, None, NO_CONTOUR)
-    return FoundZone(contour, core, contour.origin)
+
+
+def _labeled_core(parts: Parts, part: int, label: int) -> LabelMask | None:
+    """What the model labels as the dense core of a zone; None where there is hardly any."""
+    core = parts.on_ct(parts.voxels(part) & (parts.labels == label), "ablation core")
+    return core if core.volume_ml >= MIN_CORE_ML else None
+
+
+def _not_counted(parts: Parts, part: int) -> str:
+    candidate = LesionCandidate(float(parts.components.volumes_ml[part]), parts.place_lps_mm(part))
+    return (
+        f"another part that the zone model found near the tumor was not counted as ablated: {candidate}; if it belongs "
+        "to this ablation, send the contoured zone"
+    )
 
 
 def _at_lesion(parts: Parts, tumor_points_lps_mm: Float64Array) -> tuple[list[int], list[float]]:
     """Parts at the lesion, the one with the most tissue there first; distances of all that are large enough."""
     ranked, distances_mm = [], []
     for part, volume_ml in enumerate(parts.components.volumes_ml):
-        if volume_ml < _LEAST_SAID_ML:
+        if volume_ml < _MIN_LISTED_ML:
             break  # the largest come first
         there = KDTree(parts.geometry.to_lps(parts.index(part)))
         away_mm = np.asarray(there.query(tumor_points_lps_mm)[0])
         distances_mm.append(float(away_mm.min()))
-        if distances_mm[-1] <= REACH_MM:
+        if distances_mm[-1] <= ZONE_REACH_MM:
             touched = float(np.mean(away_mm <= _CONTACT_MM))
             ranked.append((-touched * volume_ml, distances_mm[-1], part))
     order = [part for _, _, part in sorted(ranked)]
-    if not order or parts.components.volumes_ml[order[0]] < _LEAST_ZONE_ML:
+    if not order or parts.components.volumes_ml[order[0]] < _MIN_ZONE_ML:
         return [], distances_mm
     return order, distances_mm
 
@@ -168,7 +169,7 @@ def _refuse(parts: Parts, distances_mm: list[float], room_mm: float) -> None:
     part = LesionCandidate(float(parts.components.volumes_ml[nearest]), parts.place_lps_mm(nearest))
     raise RefusedError(
         RefusalCode.NO_ZONE,
-        f"the zone model found no ablation zone of at least {_LEAST_ZONE_ML:g} mL within {REACH_MM:g} mm of the "
+        f"the zone model found no ablation zone of at least {_MIN_ZONE_ML:g} mL within {ZONE_REACH_MM:g} mm of the "
         f"lesion; the nearest part it found has {part}, {distances_mm[nearest]:.0f} mm away; {what_to_do}",
     )
 

@@ -7,16 +7,15 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from engine.assessment.outcome import AblationAssessment
-from engine.assessment.planning import PreparedPlanning, prepare_planning
+from engine.assessment.planning import prepare_planning
 from engine.assessment.verification import assess_ablation
-from engine.assessment.zone import place_lesion, segmented_contour
 from engine.errors import ColdspotError, InputError, ModelError
 from engine.files.reading import read_ct, read_mask
 from engine.radiomics.extraction import extract_features
 from engine.runtime.backends import REFERENCE
 from engine.segmentation.segmenter import Segmenter, open_segmenter
 from engine.volume import CtVolume, LabelMask
-from export.cohort.case_job import CaseJob, CohortSettings, failed_case
+from export.cohort.case_job import CaseJob, failed_case
 from export.cohort.case_result import CaseResult
 
 _COMPLETE_TCR = 1.0
@@ -55,8 +54,8 @@ def _measured(job: CaseJob) -> CaseResult:
         found = assess_ablation(
             prepared, verification, zone, core=core, zone_segmenter=zone_model, settings=settings.assessment
         )
-        if found.refusal is not None:
-            refused = found.refusal
+        refused = found.refusal
+        if refused is not None:
             return CaseResult(
                 case_id=job.case_id,
                 key=job.key,
@@ -65,10 +64,7 @@ def _measured(job: CaseJob) -> CaseResult:
                 reason=refused.reason,
                 warnings=found.warnings,
             )
-        if zone is None:
-            assert zone_model is not None  # noqa: S101 - without one the assessment has raised
-            zone = _drawn_zone(prepared, verification, zone_model, settings)
-    return _result(job, found, extract_features(verification, zone, settings.radiomics))
+    return _result(job, found, extract_features(verification, found.require_zone(), settings.radiomics))
 
 
 def _result(job: CaseJob, found: AblationAssessment, features: dict[str, float]) -> CaseResult:
@@ -96,14 +92,3 @@ def _opened(opened: ExitStack, model: Path | None) -> Segmenter | None:
 
 def _mask(path: Path | None, ct: CtVolume, name: str, label: str | None) -> LabelMask | None:
     return None if path is None else read_mask(path, ct, name, label=label)
-
-
-def _drawn_zone(
-    prepared: PreparedPlanning, verification: CtVolume, segmenter: Segmenter, settings: CohortSettings
-) -> LabelMask:
-    """The zone that the assessment has just found."""
-    assert prepared.side is not None  # noqa: S101 - without one the assessment is refused
-    kernels = settings.assessment.kernels
-    place = place_lesion(prepared.side, verification, segmenter, kernels=kernels)
-    tumor = place.planning_from_verification.inverse.apply(prepared.side.tumor_points_lps_mm)
-    return segmented_contour(verification, segmenter, tumor, None, kernels=kernels).zone

@@ -13,7 +13,7 @@ import numpy as np
 from engine.files.reading import read_ct, read_mask
 from engine.manifest import PerformanceFigure
 from engine.refusal import RefusedError
-from engine.structures.model_contour import ModelContour, StructureSegmenter
+from engine.structures.model_contour import StructureSegmenter
 from engine.structures.tumor_search import find_tumor
 from engine.structures.zone_search import find_zone
 from engine.volume import LabelMask
@@ -116,7 +116,7 @@ def _tumor(segmenter: StructureSegmenter, case: Path) -> CaseAgreement:
     planning = read_ct(case / "planning.nii.gz")
     true = read_mask(case / "tumor.nii.gz", planning, "tumor")
     x, y, z = json.loads((case / "truth.json").read_text())["target_planning_lps_mm"]
-    return _agreement(case.name, true, lambda: find_tumor(planning, segmenter, (x, y, z)))
+    return _agreement(case.name, true, lambda: find_tumor(planning, segmenter, (x, y, z)).mask)
 
 
 def _zone(segmenter: StructureSegmenter, case: Path) -> CaseAgreement:
@@ -128,9 +128,9 @@ def _zone(segmenter: StructureSegmenter, case: Path) -> CaseAgreement:
     return _agreement(case.name, true, lambda: find_zone(verification, segmenter, points).zone)
 
 
-def _agreement(case: str, true: LabelMask, find: Callable[[], ModelContour]) -> CaseAgreement:
+def _agreement(case: str, true: LabelMask, find: Callable[[], LabelMask]) -> CaseAgreement:
     try:
-        found = find().mask
+        found = find()
     except RefusedError as refused:
         return CaseAgreement(case, 0.0, 0.0, str(refused))
     both = int(np.count_nonzero(found.voxels & true.voxels))

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from engine.assessment.planning import PreparedPlanning
+    from engine.assessment.planning import PlanningOutcome
     from service.cases.selection import PlanningKey
 
 _MAX_KEPT: Final = 4
@@ -19,16 +19,16 @@ class PreparedShelf:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._kept: OrderedDict[PlanningKey, PreparedPlanning] = OrderedDict()
+        self._kept: OrderedDict[PlanningKey, PlanningOutcome] = OrderedDict()
 
-    def put(self, key: PlanningKey, prepared: PreparedPlanning) -> None:
+    def put(self, key: PlanningKey, prepared: PlanningOutcome) -> None:
         """Keep a prepared planning side while it is among the newest."""
         with self._lock:
             self._kept[key] = prepared
             while len(self._kept) > _MAX_KEPT:
                 self._kept.popitem(last=False)
 
-    def get(self, key: PlanningKey) -> PreparedPlanning | None:
+    def get(self, key: PlanningKey) -> PlanningOutcome | None:
         """Return a planning side if it is still kept."""
         with self._lock:
             return self._kept.get(key)

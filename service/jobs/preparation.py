@@ -14,7 +14,7 @@ from service.cases.store import PreparedRecord
 from service.cases.stored_form import decode_request
 
 if TYPE_CHECKING:
-    from engine.assessment.planning import PreparedPlanning
+    from engine.assessment.planning import PlanningOutcome
     from engine.geometry import Vector3
     from engine.stages import StageListener
     from service.cases.prepared import PreparedShelf
@@ -64,7 +64,7 @@ class Preparation:
         planning = named(case, SeriesRole.PLANNING_CT, last.planning_series_id)
         return PlanningSide(planning, tumor, last.newest_number, _parsed(last.target))
 
-    def prepare(self, case_id: str, side: PlanningSide, listener: StageListener) -> PreparedPlanning:
+    def prepare(self, case_id: str, side: PlanningSide, listener: StageListener) -> PlanningOutcome:
         """Prepare a planning side, keep the result in memory, and remember on disk what it was made from."""
         clock = StageClock(listener)
         with clock.stage(Stage.READ_PLANNING):
@@ -81,7 +81,7 @@ class Preparation:
 
     def prepared_now(
         self, case_id: str, side: PlanningSide, listener: StageListener
-    ) -> tuple[PreparedPlanning, dict[str, float]]:
+    ) -> tuple[PlanningOutcome, dict[str, float]]:
         """Return the prepared planning side and what preparing it now took; nothing if it was kept."""
         kept = self.prepared.get(side.key)
         if kept is not None:

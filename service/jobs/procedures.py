@@ -17,7 +17,7 @@ from service.jobs.worker import Job, JobListener, Worker
 from service.logging import get_logger, where
 
 if TYPE_CHECKING:
-    from engine.assessment.planning import PreparedPlanning
+    from engine.assessment.planning import PlanningOutcome
     from service.admission import Admission
     from service.cases.requests import AssessRequest, PrepareRequest
     from service.cases.store import CaseStore
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from service.jobs.preparation import Preparation
     from service.metrics import Metrics
 
-    PrepareJob = Job[PreparedPlanning]
+    PrepareJob = Job[PlanningOutcome]
 
 _Event = TypeVar("_Event")
 

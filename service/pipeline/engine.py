@@ -35,7 +35,7 @@ from service.pipeline.protocol import ModelDescription, PipelineDescription
 
 if TYPE_CHECKING:
     from engine.assessment.outcome import AblationAssessment, AssessmentMaps
-    from engine.assessment.planning import PreparedPlanning
+    from engine.assessment.planning import PlanningOutcome
     from engine.geometry import Vector3
     from engine.risk.clinical_inputs import ClinicalInputs
     from engine.stages import StageListener
@@ -187,7 +187,7 @@ class EnginePipeline:
         *,
         target_lps_mm: Vector3 | None,
         listener: StageListener,
-    ) -> PreparedPlanning:
+    ) -> PlanningOutcome:
         """Do everything that needs only the planning CT."""
         return prepare_planning(
             planning,
@@ -200,7 +200,7 @@ class EnginePipeline:
 
     def assess(
         self,
-        prepared: PreparedPlanning,
+        prepared: PlanningOutcome,
         verification: CtVolume,
         zone: LabelMask | None,
         *,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from engine.assessment.outcome import AblationAssessment
-    from engine.assessment.planning import PreparedPlanning
+    from engine.assessment.planning import PlanningOutcome
     from engine.geometry import Vector3
     from engine.risk.clinical_inputs import ClinicalInputs
     from engine.stages import StageListener
@@ -68,12 +68,12 @@ class Pipeline(ImageReader, Protocol):
         *,
         target_lps_mm: Vector3 | None,
         listener: StageListener,
-    ) -> PreparedPlanning:
+    ) -> PlanningOutcome:
         """Do everything that needs only the planning CT; without a tumor mask, segment the tumor."""
 
     def assess(
         self,
-        prepared: PreparedPlanning,
+        prepared: PlanningOutcome,
         verification: CtVolume,
         zone: LabelMask | None,
         *,

@@ -20,7 +20,7 @@ from service.record.provenance import Provenance
 
 if TYPE_CHECKING:
     from engine.assessment.outcome import AblationAssessment
-    from engine.assessment.planning import PreparedPlanning
+    from engine.assessment.planning import PlanningOutcome
     from engine.findings import (
         AlignmentFinding,
         ColdSpot,
@@ -129,7 +129,7 @@ def assessment_report(
     return AssessmentReport(content)
 
 
-def planning_report(prepared: PreparedPlanning) -> dict[str, Any]:
+def planning_report(prepared: PlanningOutcome) -> dict[str, Any]:
     """Return what Prepare has to tell, as the assessment's report has it."""
     return {
         "lesion": _lesion(prepared.lesion),

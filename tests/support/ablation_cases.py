@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from engine.assessment.outcome import AblationAssessment
-from engine.assessment.planning import PreparedPlanning, prepare_planning
+from engine.assessment.planning import PreparedPlanning, prepare_planning, require_prepared
 from engine.assessment.verification import assess_ablation
 from engine.files.reading import read_ct, read_mask
 from engine.volume import CtVolume, LabelMask
@@ -47,7 +47,7 @@ def case(name: str) -> AblationCase:
     planning, verification = read_ct(folder / "planning.nii.gz"), read_ct(folder / "verification.nii.gz")
     return AblationCase(
         json.loads((folder / "truth.json").read_text()),
-        prepare_planning(planning, read_mask(folder / "tumor.nii.gz", planning, "tumor")),
+        require_prepared(prepare_planning(planning, read_mask(folder / "tumor.nii.gz", planning, "tumor"))),
         verification,
         read_mask(folder / "ablation_zone.nii.gz", verification, "ablation zone"),
     )

@@ -11,7 +11,7 @@ from hashlib import sha256
 
 import numpy as np
 
-from engine.assessment.planning import PreparedPlanning
+from engine.assessment.planning import PlanningOutcome
 from engine.stages import Stage
 from engine.volume import CtVolume, LabelMask
 from service.app import App
@@ -50,7 +50,7 @@ class InProcessDoor:
         content = mask.voxels.astype(np.uint8).tobytes()
         return self._give(case_id, role, content, VoxelContent(mask.geometry), drawn_on.series_id)
 
-    def prepare(self, case_id: str) -> PreparedPlanning:
+    def prepare(self, case_id: str) -> PlanningOutcome:
         events = list(self.app.procedures.prepare(PrepareRequest(case_id), time_left_s=None))
         (prepared,) = (event for event in events if not isinstance(event, StageNews))
         return prepared

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.assessment.outcome import AblationAssessment, AssessmentMaps
-from engine.assessment.planning import PreparedPlanning
+from engine.assessment.planning import PlanningOutcome, PreparedPlanning, require_prepared
 from engine.errors import UnreadableFileError
 from engine.findings import (
     SUPPLIED,
@@ -32,6 +32,7 @@ from engine.findings import (
 from engine.geometry import RigidTransform, Vector3, VolumeGeometry
 from engine.model_identity import ModelIdentity
 from engine.refusal import Refusal, RefusalCode
+from engine.registration.comparison import planning_side
 from engine.risk.clinical_inputs import ClinicalInputs
 from engine.risk.model import SurvivalRisk
 from engine.stages import Stage, StageClock, StageListener
@@ -120,7 +121,7 @@ class StubPipeline:
         *,
         target_lps_mm: Vector3 | None,
         listener: StageListener,
-    ) -> PreparedPlanning:
+    ) -> PlanningOutcome:
         clock = StageClock(listener)
         with clock.stage(Stage.LOCATE_LESION):
             self._work(Stage.LOCATE_LESION)
@@ -128,14 +129,19 @@ class StubPipeline:
             tumor = LabelMask(planning.voxels_hu > 0, planning.geometry, "tumor")
         self.prepared_count += 1
         lesion = LesionFinding(tumor.volume_ml, target_lps_mm, None, SUPPLIED, 10.0)
-        said = ("prepared by a stub",)
         return PreparedPlanning(
-            planning, StructureSurface(tumor), lesion, None, None, said, clock.timings_s, None
+            planning,
+            StructureSurface(tumor),
+            lesion,
+            tumor,
+            planning_side(planning, tumor),
+            ("prepared by a stub",),
+            clock.timings_s,
         )
 
     def assess(
         self,
-        prepared: PreparedPlanning,
+        prepared: PlanningOutcome,
         verification: CtVolume,
         zone: LabelMask | None,
         *,
@@ -146,6 +152,7 @@ class StubPipeline:
         on_preliminary: Callable[[AblationAssessment], None],
         listener: StageListener,
     ) -> AblationAssessment:
+        prepared = require_prepared(prepared)
         self.times_left_s.append(time_left_s)
         clock = StageClock(listener)
         with clock.stage(Stage.COARSE_ALIGNMENT):

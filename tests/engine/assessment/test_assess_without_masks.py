@@ -13,16 +13,15 @@ import pytest
 from scipy import ndimage
 
 from engine.assessment.outcome import AblationAssessment
-from engine.assessment.planning import PreparedPlanning, prepare_planning
+from engine.assessment.planning import PreparedPlanning, prepare_planning, require_prepared
 from engine.assessment.verification import assess_ablation
 from engine.assessment.wording import contour_source, core_source
-from engine.assessment.zone import place_lesion
+from engine.assessment.zone import LesionPlace, place_lesion
 from engine.coverage.figures import SURE_ENOUGH
-from engine.errors import InvalidRequestError
+from engine.errors import InvalidRequestError, PreconditionError
 from engine.findings import SUPPLIED, ContourOrigin
 from engine.geometry import RigidTransform, Vector3
 from engine.refusal import RefusalCode
-from engine.registration.register import Registration
 from engine.stages import Stage
 from engine.volume import CtVolume
 from service.commands.terminal import summary_table
@@ -77,7 +76,9 @@ def zone_model(blur_mm: float = 0.0) -> StubSegmenter:
 
 @cache
 def prepared() -> PreparedPlanning:
-    return prepare_planning(planning(), None, target_lps_mm=TUMOR, tumor_segmenter=tumor_model())
+    return require_prepared(
+        prepare_planning(planning(), None, target_lps_mm=TUMOR, tumor_segmenter=tumor_model())
+    )
 
 
 EARLY: list[AblationAssessment] = []
@@ -130,6 +131,19 @@ def test_segmented_and_supplied_masks_give_the_same_figures_but_for_the_doubt() 
     assert _width(drawn) > 1.5 * _width(supplied)
 
 
+def test_the_zone_that_was_measured_is_in_the_answer() -> None:
+    found, ct = assessed(6.0, 13.0), verification(6.0, 13.0)
+    zone = found.require_zone()
+    assert (zone.voxels == (ct.voxels_hu >= 250)).all()
+    assert zone.geometry == ct.geometry
+    assert found.coverage.zone_volume_ml == zone.volume_ml
+    assert EARLY[0].zone is not None
+    refused = assess_ablation(prepared(), verification(0.0, 12.0, OTHER), None, zone_segmenter=zone_model())
+    assert refused.zone is None
+    with pytest.raises(PreconditionError):
+        refused.require_zone()
+
+
 def _width(found: AblationAssessment) -> float:
     interval = found.margin.minimal_interval_90_mm
     assert interval is not None
@@ -172,7 +186,7 @@ def test_an_unsure_model_widens_the_interval() -> None:
 def test_a_side_of_which_the_model_is_unsure_keeps_complete_from_being_said(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("engine.assessment.verification.SURE_ENOUGH", 0.0)
+    monkeypatch.setattr("engine.assessment.measuring.SURE_ENOUGH", 0.0)
     segmenter = zone_model()
     assert assess_ablation(
         prepared(), verification(0.0, 16.0), None, zone_segmenter=segmenter
@@ -214,10 +228,11 @@ def test_a_zone_that_ends_before_the_target_is_a_refusal_too() -> None:
 
 
 def test_a_place_that_moves_once_the_zone_is_known_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    def misplaced(*given: Any, **chosen: Any) -> Registration:
-        found = place_lesion(*given, **chosen)
+    def misplaced(*given: Any) -> LesionPlace:
+        place = place_lesion(*given)
         shift = RigidTransform.from_translation((12.0, 0.0, 0.0))
-        return replace(found, planning_from_verification=found.planning_from_verification @ shift)
+        shifted = place.alignment.planning_from_verification @ shift
+        return replace(place, alignment=replace(place.alignment, planning_from_verification=shifted))
 
     monkeypatch.setattr("engine.assessment.verification.place_lesion", misplaced)
     found = assess_ablation(prepared(), verification(0.0, 16.0), None, zone_segmenter=zone_model())

@@ -10,7 +10,12 @@ from scipy import ndimage
 
 from engine import DISCLAIMER
 from engine.assessment.outcome import AblationAssessment
-from engine.assessment.planning import AssessmentSettings, PreparedPlanning, prepare_planning
+from engine.assessment.planning import (
+    AssessmentSettings,
+    PreparedPlanning,
+    prepare_planning,
+    require_prepared,
+)
 from engine.assessment.verification import assess_ablation
 from engine.assessment.wording import slice_warning
 from engine.errors import EmptyMaskError, InvalidRequestError
@@ -36,7 +41,7 @@ def prepared() -> PreparedPlanning:
     tumor = ball(GRID, (1.0, 2.0, -1.0), 8.0, "tumor")
     hu = chest().copy()
     hu[tumor.voxels] = 20
-    return prepare_planning(CtVolume(hu, GRID), tumor)
+    return require_prepared(prepare_planning(CtVolume(hu, GRID), tumor))
 
 
 def verification(offset: float, radius: float) -> tuple[CtVolume, LabelMask]:

@@ -12,7 +12,7 @@ import inspect
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ from numba import config, cuda
 from benchmarks.gpu.cases import KernelCase, kernel_cases, largest_difference
 from engine.arrays import AnyArray, read_only
 from engine.assessment import verification as assessment
-from engine.assessment.planning import AssessmentSettings
+from engine.assessment.planning import AssessmentSettings, RefusedPlanning
 from engine.assessment.verification import assess_ablation
 from engine.coverage import grid as measurement
 from engine.coverage.figures import find_coverage
@@ -29,7 +29,7 @@ from engine.coverage.grid import MeasurementField, lay_out, region_hu
 from engine.coverage.interval import CoverageInterval, PoseUncertainty, coverage_interval
 from engine.coverage.ratio import MARGIN_BANDS_MM
 from engine.errors import InvalidRequestError
-from engine.findings import SUPPLIED, CoverageFinding, MarginFinding
+from engine.findings import SUPPLIED, ContourOrigin, CoverageFinding, LesionFinding, MarginFinding
 from engine.geometry import RigidTransform
 from engine.kernels.backend import KernelBackend, beside, resident
 from engine.kernels.coverage import count_coverage
@@ -39,8 +39,10 @@ from engine.kernels.gpu import resampling as gpu_resampling
 from engine.kernels.gpu.coverage import MAX_EDGES
 from engine.kernels.gpu.residency import Residency
 from engine.kernels.resampling import resample
+from engine.refusal import Refusal, RefusalCode, RefusedError
 from engine.registration.deformation import Deformation, Level, deform
 from engine.structures.surface import StructureSurface
+from engine.volume import CtVolume
 from tests.support.simulator import run_in_the_simulator
 from tests.support.spheres import ball, centered_grid, everywhere
 from tests.support.textures import bump, fixed_region, moving_region, scan
@@ -375,7 +377,7 @@ def test_a_measurement_says_the_same_and_brings_nothing_up_twice(
     for one, other in zip(found, expected, strict=True):
         numbers = {name: value for name, value in vars(other).items() if value is not None}
         for name, value in numbers.items():
-            if isinstance(value, str | bool):
+            if isinstance(value, str | bool | ContourOrigin):
                 assert getattr(one, name) == value, name
             else:
                 assert getattr(one, name) == pytest.approx(value, abs=1e-4), name
@@ -393,12 +395,13 @@ def test_an_assessment_keeps_its_volumes_there(
     kernels: KernelBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     grid = centered_grid(SPACING, 3.0)
-    seen = []
-    monkeypatch.setattr(
-        assessment._Run,
-        "assess",
-        lambda *_: seen.append((held := residency.current(), held and held.is_open)),
-    )
+    seen: list[Any] = []
+
+    def refuse(_: object) -> NoReturn:
+        seen.append((held := residency.current(), held and held.is_open))
+        raise RefusedError(RefusalCode.NO_ZONE, "seen enough")
+
+    monkeypatch.setattr(assessment, "require_prepared", refuse)
     prepared = _nothing_prepared(scan(0, grid))
     for where in (kernels, KernelBackend.CPU):
         assess_ablation(prepared, scan(1, grid), None, settings=AssessmentSettings(kernels=where))
@@ -409,13 +412,9 @@ def test_an_assessment_keeps_its_volumes_there(
     assert on_cpu is None
 
 
-def _nothing_prepared(planning: Any) -> Any:
-    class Prepared:
-        warnings: tuple[str, ...] = ()
-
-    prepared = Prepared()
-    prepared.planning = planning  # type: ignore[attr-defined]  # all that is asked of it
-    return prepared
+def _nothing_prepared(planning: CtVolume) -> RefusedPlanning:
+    refusal = Refusal(RefusalCode.LESION_NOT_FOUND, "never asked for")
+    return RefusedPlanning(planning, LesionFinding(None, None, None, SUPPLIED, None), refusal, (), {})
 
 
 def test_on_a_cpu_nothing_is_kept() -> None:

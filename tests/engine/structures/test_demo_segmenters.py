@@ -123,7 +123,7 @@ def test_tumor_and_zone_are_found(name: str) -> None:
         lesion = find_tumor(it.prepared.planning, tumor, target_of(it)).mask
         index = np.argwhere(it.zone.voxels)
         around = it.zone.geometry.to_lps(index[:: max(1, len(index) // 400)])
-        ablated = find_zone(it.verification, zone, around).zone.mask
+        ablated = find_zone(it.verification, zone, around).zone
     assert dice(lesion, it.prepared.tumor) >= LEAST_DICE["tumor"]
     assert dice(ablated, it.zone) >= LEAST_DICE["zone"]
 

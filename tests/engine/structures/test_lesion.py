@@ -11,12 +11,11 @@ from engine.geometry import VolumeGeometry
 from engine.structures.lesion import (
     choose_lesion,
     describe_lesion,
-    find_core,
     grown_box_inside,
     longest_diameter_mm,
     touches_border,
 )
-from engine.volume import CtVolume, LabelMask
+from engine.volume import LabelMask
 from tests.support.spheres import ball, centered_grid
 
 GRID = centered_grid((1.5, 0.8, 0.8), 30.0)
@@ -68,16 +67,3 @@ def test_the_border_and_the_room_around() -> None:
         at_edge = voxels.copy()
         at_edge[index] = True
         assert touches_border(LabelMask(at_edge, grid))
-
-
-def test_the_core_is_the_dense_part_of_the_zone() -> None:
-    zone, dense = ball(GRID, (0.0, 0.0, 0.0), 14.0, "zone"), ball(GRID, (1.0, 0.0, 0.0), 9.0, "core")
-    hu = np.full(GRID.shape_zyx, -850, dtype=np.int16)
-    hu[zone.voxels] = -550
-    assert find_core(CtVolume(hu.copy(), GRID), zone) is None
-    hu[dense.voxels] = -50
-    hu[:, :, -12:] = 40
-    core = find_core(CtVolume(hu, GRID), zone)
-    assert core is not None
-    assert core.volume_ml == pytest.approx(dense.volume_ml, rel=0.03)
-    assert not (core.voxels & ~zone.voxels).any()

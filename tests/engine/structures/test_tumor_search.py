@@ -15,7 +15,7 @@ from engine.geometry import Vector3, VolumeGeometry
 from engine.refusal import RefusalCode, RefusedError
 from engine.structures.model_contour import (
     DEMO_SD_MM,
-    MOST_LOCAL_SD_MM,
+    MAX_LOCAL_SD_MM,
     READER_SD_MM,
     ModelContour,
     model_sd_mm,
@@ -69,14 +69,14 @@ def test_the_target_picks_the_lesion_and_only_its_surroundings_are_segmented(gri
     assert box is not None
     assert np.allclose(np.subtract(box.high_mm, box.low_mm), 90.0)
     assert found.origin == ContourOrigin.segmented_by(model("stub-demo"))
-    assert found.said == ()
+    assert found.warnings == ()
     assert found.contour_sd_mm >= DEMO_SD_MM
 
 
 def test_a_target_just_outside_a_tumor_means_it_and_that_is_said() -> None:
     found, _ = search((FIRST, 8.0), target=(FIRST[0] + 13.0, FIRST[1], FIRST[2]))
     assert found.mask.volume_ml == pytest.approx(2.1, rel=0.1)
-    (said,) = found.said
+    (said,) = found.warnings
     assert "outside the tumor" in said
 
 
@@ -115,7 +115,7 @@ def test_everything_is_no_tumor() -> None:
 def test_one_candidate_is_taken_and_said() -> None:
     found, segmenter = search((FIRST, 8.0))
     assert segmenter.asked == [None]
-    (said,) = found.said
+    (said,) = found.warnings
     assert "only candidate" in said
     assert f"{found.mask.volume_ml:.2f} mL" in said
 
@@ -135,7 +135,7 @@ def test_a_candidate_s_place_chooses_it() -> None:
     for candidate in error.refusal.candidates:
         found, _ = search((FIRST, 8.0), (SECOND, 12.0), target=candidate.place_lps_mm)
         assert found.mask.volume_ml == pytest.approx(candidate.volume_ml)
-        assert found.said == ()
+        assert found.warnings == ()
 
 
 def test_a_candidate_s_place_lies_in_it_however_bent_it_is() -> None:
@@ -191,5 +191,5 @@ def test_the_doubt_of_a_model_is_read_off_its_probability(sd_mm: float) -> None:
 def test_a_model_that_commits_itself_nowhere_is_as_unsure_as_can_be() -> None:
     hump = np.full((9, 9, 9), 0.4, dtype=np.float32)
     hump[4, 4, 4] = 0.6
-    assert model_sd_mm(hump, (1.0, 1.0, 1.0)) > 0.9 * MOST_LOCAL_SD_MM / 2
-    assert model_sd_mm(np.zeros((5, 5, 5), dtype=np.float32), (1.0, 1.0, 1.0)) == MOST_LOCAL_SD_MM
+    assert model_sd_mm(hump, (1.0, 1.0, 1.0)) > 0.9 * MAX_LOCAL_SD_MM / 2
+    assert model_sd_mm(np.zeros((5, 5, 5), dtype=np.float32), (1.0, 1.0, 1.0)) == MAX_LOCAL_SD_MM

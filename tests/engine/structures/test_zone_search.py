@@ -12,7 +12,8 @@ from engine.findings import NO_CONTOUR, THRESHOLDED
 from engine.geometry import Vector3
 from engine.refusal import RefusalCode, RefusedError
 from engine.structures.model_contour import DEMO_SD_MM
-from engine.structures.zone_search import FoundZone, find_zone
+from engine.structures.zone import ZoneContour
+from engine.structures.zone_search import find_zone
 from engine.volume import CtVolume
 from tests.support.spheres import ball, centered_grid, positions
 from tests.support.stub_segmenter import StubSegmenter, section
@@ -41,7 +42,7 @@ def search(
     *,
     core: npt.NDArray[np.bool_] | None = None,
     scan: CtVolume | None = None,
-) -> tuple[FoundZone, StubSegmenter]:
+) -> tuple[ZoneContour, StubSegmenter]:
     labels = drawn.astype(np.uint8)
     known = section(zone=1)
     if core is not None:
@@ -60,12 +61,12 @@ def refused(drawn: npt.NDArray[np.bool_]) -> str:
 def test_the_zone_is_ground_glass_and_core_and_the_core_stands_apart() -> None:
     whole, inner = placed((LESION, 16.0)), placed((LESION, 11.0))
     found, segmenter = search(whole, core=inner)
-    assert (found.zone.mask.voxels == whole).all()
+    assert (found.zone.voxels == whole).all()
     assert found.core is not None
     assert (found.core.voxels == inner).all()
-    assert found.core_origin == found.zone.origin
+    assert found.core_origin == found.origin
     assert len(segmenter.asked) == 1
-    assert found.zone.said == ()
+    assert found.warnings == ()
 
 
 def test_a_model_without_a_core_leaves_it_to_the_hu() -> None:
@@ -88,8 +89,8 @@ def test_a_zone_elsewhere_in_the_lung_is_none_of_this_lesion() -> None:
     reason = refused(placed((far, 12.0)))
     assert re.search(r"2[567] mm away", reason)
     both, _ = search(placed((far, 14.0), (LESION, 12.0)))
-    assert (both.zone.mask.voxels == placed((LESION, 12.0))).all()
-    assert both.zone.said == ()
+    assert (both.zone.voxels == placed((LESION, 12.0))).all()
+    assert both.warnings == ()
 
 
 def test_no_zone_at_all_and_specks_are_refused() -> None:
@@ -101,24 +102,24 @@ def test_a_zone_beside_the_lesion_is_its_zone() -> None:
     """Half missed: it touches the tumor's place, and what it misses is for the coverage to say."""
     beside = placed(((LESION[0] + 14.0, LESION[1], LESION[2]), 10.0))
     found, _ = search(beside)
-    assert (found.zone.mask.voxels == beside).all()
+    assert (found.zone.voxels == beside).all()
 
 
 def test_of_two_zones_at_the_lesion_one_is_counted_and_the_other_said() -> None:
     mine = (LESION, 11.0)
     other = ((LESION[0] + 30.0, LESION[1], LESION[2]), 15.0)
     found, _ = search(placed(mine, other))
-    assert (found.zone.mask.voxels == placed(mine)).all(), "the one with the most tissue at the tumor"
-    (said,) = found.zone.said
-    assert "not counted as ablated" in said
-    assert "14." in said
+    assert (found.zone.voxels == placed(mine)).all(), "the one with the most tissue at the tumor"
+    (warning,) = found.warnings
+    assert "not counted as ablated" in warning
+    assert "14." in warning
 
 
 def test_a_zone_larger_than_the_box_is_looked_at_in_a_wider_one() -> None:
     center = (LESION[0] + 30.0, LESION[1], LESION[2])
     found, segmenter = search(placed((center, 30.0)))
     assert len(segmenter.asked) == 2
-    assert found.zone.mask.volume_ml == pytest.approx(113.0, rel=0.02)
+    assert found.zone.volume_ml == pytest.approx(113.0, rel=0.02)
 
 
 def test_everything_is_no_zone() -> None:
@@ -135,14 +136,12 @@ def test_what_a_needle_hides_belongs_to_the_zone_around_it() -> None:
     split = whole & ~away  # the model sees two halves, a slab of streaks between them
     hidden = whole & (scan.voxels_hu > 1800)
     halves, _ = search(split)
-    assert halves.zone.said != ()
+    assert halves.warnings != ()
     found, _ = search(split, core=placed((LESION, 9.0)), scan=scan)
-    assert found.zone.said == ()
-    assert (found.zone.mask.voxels & hidden).sum() > 0.7 * hidden.sum()
-    assert not (found.zone.mask.voxels & ~whole).any(), "nothing is added beyond the zone"
-    assert (found.zone.mask.voxels & away & whole).sum() < (away & whole).sum(), (
-        "far from metal a gap stays a gap"
-    )
+    assert found.warnings == ()
+    assert (found.zone.voxels & hidden).sum() > 0.7 * hidden.sum()
+    assert not (found.zone.voxels & ~whole).any(), "nothing is added beyond the zone"
+    assert (found.zone.voxels & away & whole).sum() < (away & whole).sum(), "far from metal a gap stays a gap"
     assert found.core is not None
     assert (found.core.voxels & hidden).any()
 
@@ -153,17 +152,20 @@ def test_the_cautious_zone_is_what_the_model_is_sure_of() -> None:
     segmenter = StubSegmenter(
         lambda _: drawn, section=section(zone=1), doubt=lambda _: np.where(unsure, 0.7, 1.0)
     )
-    zone = find_zone(ct(), segmenter, TUMOR_POINTS).zone
-    assert (zone.mask.voxels == drawn).all()
-    assert (zone.cautious.voxels == (drawn & ~unsure)).all()
+    found = find_zone(ct(), segmenter, TUMOR_POINTS)
+    assert (found.zone.voxels == drawn).all()
+    assert found.cautious is not None
+    assert (found.cautious.voxels == (drawn & ~unsure)).all()
 
 
 def test_a_blurred_model_is_less_sure() -> None:
     drawn = placed((LESION, 14.0))
-    sds = []
+    sds: list[float] = []
     for blur_mm in (0.0, 1.5, 3.0):
         segmenter = StubSegmenter(lambda _: drawn, section=section(zone=1), blur_mm=blur_mm)
-        sds.append(find_zone(ct(), segmenter, TUMOR_POINTS).zone.contour_sd_mm)
+        sd_mm = find_zone(ct(), segmenter, TUMOR_POINTS).contour_sd_mm
+        assert sd_mm is not None
+        sds.append(sd_mm)
     assert sds == sorted(sds)
     assert sds[0] < 1.1 * DEMO_SD_MM
     assert sds[2] > 2.5

@@ -19,6 +19,7 @@ from export.cohort.case_result import CaseResult
 from export.cohort.case_run import run_case
 from export.cohort.table import CaseImages
 from tests.support.spheres import ball, centered_grid
+from tests.support.stub_segmenter import StubSegmenter, section
 
 GRID = centered_grid((1.6, 1.3, 1.3), 65.0)
 CENTER = (1.0, 2.0, -1.0)
@@ -70,6 +71,17 @@ def test_a_case_is_measured(images: CaseImages) -> None:
     assert set(found.features) == set(feature_names(RadiomicsSettings()))
     assert len(found.features) == 1316
     assert CaseResult.model_validate_json(found.to_json()) == found
+
+
+def test_radscore_and_coverage_rest_on_one_segmentation(
+    images: CaseImages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = ball(GRID, CENTER, 16.0, "ablation zone").voxels
+    segmenter = StubSegmenter(lambda _: drawn, section=section(zone=1))
+    monkeypatch.setattr(case_run, "_opened", lambda _, model: segmenter if model else None)
+    found = result(images.model_copy(update={"zone": None, "zone_model": images.planning.parent}))
+    assert sum(box is not None for box in segmenter.asked) == 1, "the zone is drawn once"
+    assert found.features == result(images).features
 
 
 def test_a_refusal_and_an_error_are_results(images: CaseImages) -> None:

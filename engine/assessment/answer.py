@@ -1,0 +1,144 @@
+"""The three answers of an assessment: preliminary, final, and refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from engine.assessment.measuring import Measurement
+from engine.assessment.outcome import AblationAssessment, maps_of
+from engine.assessment.planning import AssessmentSettings, PlanningOutcome, ScanPair
+from engine.assessment.wording import contours_to_check, preliminary_summary, refused_summary, summary
+from engine.assessment.zone import lesion_center_lps_mm
+from engine.coverage.figures import with_interval
+from engine.coverage.grid import region_hu
+from engine.coverage.interval import CoverageInterval, PoseUncertainty
+from engine.findings import AlignmentFinding, ContourOrigin, CoverageFinding, LesionFinding, MarginFinding
+from engine.radiomics.radscore import Radscore
+from engine.refusal import Refusal
+from engine.registration.register import Registration
+from engine.risk.model import SurvivalRisk
+from engine.structures.zone import ZoneContour
+from engine.volume import CtVolume
+
+
+def preliminary_answer(
+    pair: ScanPair,
+    contour: ZoneContour,
+    alignment: Registration,
+    interval: CoverageInterval,
+    warnings: tuple[str, ...],
+    timings_s: Mapping[str, float],
+) -> AblationAssessment:
+    """The answer of the rigid alignment: ranges, not for decision."""
+    settings = pair.settings
+    to_check = contours_to_check(pair.prepared.lesion.origin, contour.origin)
+    return AblationAssessment(
+        preliminary=True,
+        summary=preliminary_summary(interval.tcr_90, interval.minimal_mm_90, to_check),
+        coverage=CoverageFinding(
+            tcr_interval_90=interval.tcr_90,
+            target_margin_mm=settings.target_margin_mm,
+            zone_origin=contour.origin,
+            zone_contour_sd_mm=contour.contour_sd_mm,
+        ),
+        margin=MarginFinding(minimal_interval_90_mm=interval.minimal_mm_90),
+        alignment=_alignment(pair, alignment),
+        lesion=_lesion(pair, alignment),
+        timings_s=dict(timings_s),
+        warnings=_once_each(warnings),
+        seed=settings.seed,
+        draws=settings.draws,
+        zone=contour.zone,
+    )
+
+
+def final_answer(
+    pair: ScanPair,
+    contour: ZoneContour,
+    alignment: Registration,
+    measurement: Measurement,
+    interval: CoverageInterval,
+    *,
+    sure: bool,
+    radscore: Radscore | None,
+    risk: SurvivalRisk | None,
+    warnings: tuple[str, ...],
+    timings_s: Mapping[str, float],
+) -> AblationAssessment:
+    """The answer with its numbers; ``sure`` says whether coverage may be called complete."""
+    settings, grid = pair.settings, measurement.grid
+    coverage, margin = with_interval(measurement.coverage, measurement.margin, interval, sure=sure)
+    to_check = contours_to_check(pair.prepared.lesion.origin, contour.origin)
+    return AblationAssessment(
+        preliminary=False,
+        summary=summary(coverage, margin, measurement.cold_spots, to_check),
+        coverage=coverage,
+        margin=margin,
+        uncovered=measurement.cold_spots,
+        alignment=_alignment(pair, alignment),
+        lesion=_lesion(pair, alignment),
+        risk=risk,
+        radscore=radscore,
+        timings_s=dict(timings_s),
+        warnings=_once_each(warnings),
+        seed=settings.seed,
+        draws=settings.draws,
+        maps=maps_of(
+            grid,
+            region_hu(pair.verification, grid.geometry, settings.kernels),
+            measurement.uncovered,
+            settings.target_margin_mm,
+        ),
+        zone=contour.zone,
+    )
+
+
+def refused_answer(
+    planning: PlanningOutcome,
+    verification: CtVolume,
+    settings: AssessmentSettings,
+    refusal: Refusal,
+    zone_origin: ContourOrigin,
+    warnings: tuple[str, ...],
+    timings_s: Mapping[str, float],
+) -> AblationAssessment:
+    """The answer without a number; the zone's origin is said as far as it was known by then."""
+    return AblationAssessment(
+        preliminary=False,
+        summary=refused_summary(refusal, contours_to_check(planning.lesion.origin, zone_origin)),
+        lesion=replace(planning.lesion, volume_ml=None, longest_diameter_mm=None, contour_sd_mm=None),
+        coverage=CoverageFinding(target_margin_mm=settings.target_margin_mm, zone_origin=zone_origin),
+        alignment=AlignmentFinding(
+            "none",
+            planning_frame_of_reference_uid=planning.planning.geometry.frame_of_reference_uid,
+            verification_frame_of_reference_uid=verification.geometry.frame_of_reference_uid,
+        ),
+        timings_s=dict(timings_s),
+        warnings=_once_each(warnings),
+        refusal=refusal,
+        seed=settings.seed,
+    )
+
+
+def _alignment(pair: ScanPair, alignment: Registration) -> AlignmentFinding:
+    pose = PoseUncertainty(alignment.translation_covariance_mm2, alignment.rotation_sd_deg)
+    return AlignmentFinding(
+        method=alignment.method,
+        planning_from_verification=alignment.planning_from_verification,
+        similarity=alignment.similarity,
+        residual_mm=alignment.residual_mm,
+        pose_sd_mm=pose.sd_mm,
+        quality=alignment.quality,
+        planning_frame_of_reference_uid=pair.prepared.planning.geometry.frame_of_reference_uid,
+        verification_frame_of_reference_uid=pair.verification.geometry.frame_of_reference_uid,
+    )
+
+
+def _lesion(pair: ScanPair, alignment: Registration) -> LesionFinding:
+    x, y, z = (float(v) for v in lesion_center_lps_mm(alignment, pair.prepared.lesion))
+    return replace(pair.prepared.lesion, verification_centroid_lps_mm=(x, y, z))
+
+
+def _once_each(warnings: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(warnings))
