@@ -137,7 +137,7 @@ class Segmenter:
         self.timings = timings
         self._sessions = tuple(sessions)
         for session in sessions:
-            _require_tensors(session, section, str(self.identity))
+            _require_tensors(session, section, self.manifest)
         self._window = SlidingWindow(section, self._sessions, batch)
 
     @property
@@ -362,7 +362,9 @@ def _turned_back(segmentation: Segmentation, back: Turn, own: VolumeGeometry | N
     )
 
 
-def _require_tensors(session: InferenceSession, section: SegmentationSection, model_name: str) -> None:
+def _require_tensors(
+    session: InferenceSession, section: SegmentationSection, manifest: ModelManifest
+) -> None:
     """Hold a network to one image in and its logits out, of the manifest's patch."""
     patch = section.patch_shape
     for role, specs, name, channels in (
@@ -373,7 +375,7 @@ def _require_tensors(session: InferenceSession, section: SegmentationSection, mo
         fits = tensor is not None and len(tensor.shape) == 5
         if tensor is None or not fits or not _agree(tensor.shape[1:], (channels, *patch)):
             raise ManifestError(
-                f"{model_name}: its manifest says that the network {role} {name} of (batch, {channels}, "
+                f"{manifest.identity}: its manifest says that the network {role} {name} of (batch, {channels}, "
                 f"{', '.join(map(str, patch))}), its file says otherwise; export it again"
             )
 
