@@ -6,7 +6,7 @@ source; this part needs no torch. With the source (a model folder, a checkpoint)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +22,9 @@ from engine.runtime.backends import BACKENDS, REFERENCE, open_session
 from export.parity.comparison import MAX_FLIP_SHARE, Answering, NamedSession, OutputKind, compare_sessions
 from export.parity.sample_lesions import sample_lesions
 from export.parity.sample_patches import sample_patches
+from export.progress import ShareProgress
 
 Inputs = tuple[dict[str, npt.NDArray[Any]], ...]
-Progress = Callable[[str, float], None]
 
 _FP32_TOLERANCES: Final[dict[str, float]] = {"segmentation": 1e-3, "features": 1e-5}
 """Of logits, and of the cosine distance of feature vectors."""
@@ -74,7 +74,7 @@ def measure_bundle(
     images: Sequence[Path] = (),
     lesions: Sequence[tuple[Path, Path]] = (),
     source: Path | None = None,
-    on_progress: Progress | None = None,
+    on_progress: ShareProgress | None = None,
 ) -> _BundleParity:
     """Compare what a bundle gives on every backend with its reference.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -13,11 +13,9 @@ from export.cohort.case_job import CaseJob, CohortSettings, case_job
 from export.cohort.case_result import CaseResult, read_result, remove_unfinished, write_result
 from export.cohort.runners import CaseWork, CohortRunner
 from export.cohort.table import CohortCase
+from export.progress import CountProgress, ignore_progress
 
 _LOCK_FILE: Final = ".lock"
-
-Progress = Callable[[str, int, int], None]
-"""Told a phase, steps done and steps in all."""
 
 
 def run_cohort(
@@ -27,7 +25,7 @@ def run_cohort(
     work: CaseWork,
     *,
     settings: CohortSettings | None = None,
-    on_progress: Progress | None = None,
+    on_progress: CountProgress | None = None,
 ) -> dict[str, CaseResult]:
     """Measure every case, or read what an earlier run has kept of it.
 
@@ -55,7 +53,7 @@ def run_cohort(
     InvalidRequestError
         If the folder cannot be written.
     """
-    tell = on_progress or _silent
+    tell = on_progress or ignore_progress
     chosen = settings or CohortSettings()
     with _alone_in(folder):
         remove_unfinished(folder)
@@ -102,7 +100,3 @@ def _keep(folder: Path, result: CaseResult) -> None:
 
 def _unwritable(folder: Path, error: OSError) -> InvalidRequestError:
     return InvalidRequestError(f"{folder} cannot be written ({error.strerror}); name another folder", "work")
-
-
-def _silent(_phase: str, _done: int, _total: int) -> None:
-    """Say nothing."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -25,12 +24,10 @@ from export.cohort.usable import COMPLETE_COVERAGE, LeftOut, in_words, require_e
 from export.deepsurv.fitted import FittedSurvival
 from export.deepsurv.fitting import fit_survival
 from export.deepsurv.settings import LEAST_CASES, LEAST_EVENTS, FitSettings, ltp_settings
+from export.progress import ShareProgress, ignore_progress
 from export.risk_model.bundle import LtpRule, ModelDescription, export_survival
 from export.survival.signature import REPEATS
 from export.survival_report.fit_report import FIT_REPORT_FILE, FitReport
-
-Progress = Callable[[str, float], None]
-"""Told what is being done and a share from 0 to 1."""
 
 _LTP_MODEL: Final = ModelNames("ltp-risk")
 _DEATH_WITHOUT_LTP: Final = "death without local tumor progression"
@@ -94,7 +91,7 @@ def fit_ltp(
     plan: LtpPlan | None = None,
     names: ModelNames = _LTP_MODEL,
     measure: CaseWork = run_case,
-    on_progress: Progress | None = None,
+    on_progress: ShareProgress | None = None,
 ) -> _LtpFit:
     """Measure every case, choose a signature, fit the network, write the bundle with its report.
 
@@ -136,7 +133,7 @@ def fit_ltp(
     """
     require_free(out)
     require_extractor(EXTRACTOR)
-    settings, plan, tell = settings or CohortSettings(), plan or LtpPlan(), on_progress or _silent
+    settings, plan, tell = settings or CohortSettings(), plan or LtpPlan(), on_progress or ignore_progress
     table = read_cohort_table(cohort)
     results = run_cohort(
         table.cases,
@@ -169,7 +166,7 @@ def fit_ltp(
 
 
 def _fit_network(
-    cohorts: LtpCohorts, stage: RadscoreStage, plan: LtpPlan, seed: int, tell: Progress
+    cohorts: LtpCohorts, stage: RadscoreStage, plan: LtpPlan, seed: int, tell: ShareProgress
 ) -> FittedSurvival:
     test = stage.table(cohorts.test) if cohorts.test.progressed.any() else None
     fitted = fit_survival(
@@ -228,7 +225,3 @@ def _fitted_on(cohorts: LtpCohorts) -> str:
     who = f"{len(train.cases)} cases{of}, {int(train.progressed.sum())} with local tumor progression"
     kind = f"{SIMULATED_COHORT} " if cohorts.table.simulated else ""
     return f"{kind}{cohorts.table.name}: {who}"
-
-
-def _silent(_what: str, _share: float) -> None:
-    """Say nothing."""

@@ -7,7 +7,7 @@ import io
 import json
 import math
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +19,7 @@ from engine.files.image_file import write_mask, write_volume
 from engine.manifest import SIMULATED_COHORT
 from engine.phantoms import PhantomProcedure, make_procedure
 from export.cohort.simulation import ASSUMPTIONS, TRUE_LOG_RISK, SimulatedCase, draw_cases
+from export.progress import CountProgress, ignore_progress
 
 _TABLE_FILE: Final = "cohort.csv"
 _README_FILE: Final = "README.txt"
@@ -33,8 +34,6 @@ _GRAIN_MM: Final = 1.2
 _GRAIN_HU: Final = 35.0
 """Size and standard deviation of the zone's simulated grain where it is average."""
 
-Progress = Callable[[str, int, int], None]
-
 
 def simulate_cohort_folder(
     out: Path,
@@ -42,7 +41,7 @@ def simulate_cohort_folder(
     *,
     seed: int = 1,
     size_mm: float = 100.0,
-    on_progress: Progress | None = None,
+    on_progress: CountProgress | None = None,
 ) -> Path:
     """Draw a cohort and make its images; a run that was stopped goes on.
 
@@ -68,7 +67,7 @@ def simulate_cohort_folder(
     InvalidRequestError
         If the folder cannot be written, or holds something else.
     """
-    tell = on_progress or (lambda _phase, _done, _total: None)
+    tell = on_progress or ignore_progress
     drawn = draw_cases(cases, seed)
     try:
         _begin(out, {"cases": cases, "seed": seed, "size_mm": size_mm})

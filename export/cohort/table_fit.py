@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -13,14 +12,13 @@ from export.cohort.accuracy import accuracy_in_words, accuracy_of
 from export.cohort.model_names import ModelNames
 from export.deepsurv.fitting import fit_survival
 from export.deepsurv.settings import FitSettings
+from export.progress import ShareProgress
 from export.risk_model.bundle import ModelDescription, export_survival
 from export.risk_model.covariates import describe_covariates
 from export.survival.table import read_survival_table
 from export.survival_report.build import build_fit_report
 from export.survival_report.fit_report import FIT_REPORT_FILE, FitReport
 from export.survival_report.fitted_model import reported_model
-
-Progress = Callable[[str, float], None]
 
 _SURVIVAL_MODEL: Final = ModelNames("survival")
 _COMPETING_EVENT: Final = "the competing event"
@@ -52,7 +50,7 @@ def fit_table(
     seed: int = 0,
     settings: FitSettings | None = None,
     names: ModelNames = _SURVIVAL_MODEL,
-    on_progress: Progress | None = None,
+    on_progress: ShareProgress | None = None,
 ) -> _TableFit:
     """Fit a network to a table and write it as a bundle with its report.
 

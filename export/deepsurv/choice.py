@@ -12,10 +12,9 @@ from export.deepsurv.ensemble import MemberCases, draw_member_cases
 from export.deepsurv.network import evaluate
 from export.deepsurv.settings import FitSettings
 from export.deepsurv.training import NetworkSettings, train
+from export.progress import ShareProgress
 from export.survival.concordance import concordance_index
 from export.survival.lasso_cox import event_stratified_folds
-
-Progress = Callable[[str, float], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +42,7 @@ def choose_settings(
     settings: FitSettings,
     *,
     seed: int,
-    on_progress: Progress | None = None,
+    on_progress: ShareProgress | None = None,
 ) -> tuple[Candidate, tuple[Candidate, ...]]:
     """Try every candidate on the same folds; the best out-of-fold C-index wins, of equals the stiffer.
 
@@ -107,5 +106,5 @@ def _cases_by_fold(event: BoolArray, folds: Int64Array, settings: FitSettings, s
     return MemberCases(training, held_out, weights)
 
 
-def _labeled(report: Progress, label: str) -> Callable[[float], None]:
+def _labeled(report: ShareProgress, label: str) -> Callable[[float], None]:
     return lambda share: report(label, share)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from export.deepsurv.baseline import (
@@ -21,9 +19,8 @@ from export.deepsurv.fitted import FittedSurvival
 from export.deepsurv.settings import FitSettings, require_enough
 from export.deepsurv.standardization import fit_standardization
 from export.deepsurv.training import Ensemble, train
+from export.progress import ShareProgress
 from export.survival.table import SurvivalTable
-
-Progress = Callable[[str, float], None]
 
 
 def fit_survival(
@@ -32,7 +29,7 @@ def fit_survival(
     test: SurvivalTable | None = None,
     seed: int = 0,
     settings: FitSettings | None = None,
-    on_progress: Progress | None = None,
+    on_progress: ShareProgress | None = None,
 ) -> FittedSurvival:
     """Choose the settings, train the ensemble, calibrate it on cases it did not see.
 

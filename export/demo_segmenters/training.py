@@ -24,8 +24,7 @@ from export.demo_segmenters.patches import keep_patch, read_patch
 from export.demo_segmenters.scenes import Patch
 from export.demo_segmenters.tasks import TASKS, DemoTask, TaskName
 from export.nnunet.unet import UNet
-
-Progress = Callable[[str, int, int], None]
+from export.progress import CountProgress, ignore_progress
 
 _SMOOTH_VOXELS: Final = 50.0
 """Added to both sides of the Dice loss: an empty patch costs nothing."""
@@ -54,7 +53,7 @@ def train_demo(
     which: Sequence[TaskName] = ("zone", "tumor"),
     real_ct: Path | None = None,
     plan: TrainingPlan | None = None,
-    on_progress: Progress | None = None,
+    on_progress: CountProgress | None = None,
 ) -> list[Path]:
     """Train demo segmenters and write their bundles.
 
@@ -86,7 +85,7 @@ def train_demo(
         If the exported network does not agree with the trained one.
     """
     plan = plan or TrainingPlan()
-    tell = on_progress or (lambda _phase, _done, _total: None)
+    tell = on_progress or ignore_progress
     made = []
     for name in which:
         task, real = TASKS[name], read_real_chests(real_ct, name)
@@ -105,7 +104,9 @@ def train_demo(
     return made
 
 
-def _trained(task: DemoTask, patches: list[Patch], plan: TrainingPlan, kept: Path, tell: Progress) -> UNet:
+def _trained(
+    task: DemoTask, patches: list[Patch], plan: TrainingPlan, kept: Path, tell: CountProgress
+) -> UNet:
     torch.manual_seed(plan.seed)
     network = task.network()
     _lay_out(network, torch.channels_last_3d)

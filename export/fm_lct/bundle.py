@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +26,7 @@ from export.onnx_graph.precision import fp16_variant
 from export.parity.comparison import NamedSession, compare_sessions, require_parity
 from export.parity.sample_lesions import SampleLesions, sample_lesions
 from export.parity.torch_session import TorchSession
+from export.progress import ShareProgress, ignore_progress
 
 TOLERANCES: Final[Mapping[Precision, float]] = {"fp32": 1e-5, "fp16_mixed": 1e-3}
 """Largest cosine distance from the checkpoint's own network."""
@@ -33,7 +34,6 @@ TOLERANCES: Final[Mapping[Precision, float]] = {"fp32": 1e-5, "fp16_mixed": 1e-3
 FILES: Final[Mapping[Precision, str]] = {"fp32": MODEL_FILE, "fp16_mixed": "model.fp16_mixed.onnx"}
 LICENCE: Final = "CC BY 3.0 (stated in the README of FM-LCT: scientific and educational purposes)"
 _INTENDED_USE: Final = "Features of lung lesions for research. Not for any decision about a patient."
-Progress = Callable[[str, float], None]
 
 
 def export_fm_lct(
@@ -48,7 +48,7 @@ def export_fm_lct(
     lesions: Sequence[tuple[Path, Path]] = (),
     version: str = "1.0.0",
     plan: VisionTransformerPlan | None = None,
-    on_progress: Progress | None = None,
+    on_progress: ShareProgress | None = None,
 ) -> Path:
     """Export FM-LCT as a feature bundle.
 
@@ -87,7 +87,7 @@ def export_fm_lct(
         If ``out`` exists.
     """
     require_free(out)
-    tell = on_progress or _say_nothing
+    tell = on_progress or ignore_progress
     tell("reading the checkpoint", 0.0)
     network = load_fm_lct(checkpoint, plan)
     size = network.plan.image_size
@@ -175,7 +175,3 @@ def _assumptions(section: FeatureSection) -> tuple[str, ...]:
     if section.recipe == "hu_-1024_3072":
         order = "The axes of a patch are x, y, z, as MONAI gives arrays in that program."
     return spacing, recipe, order
-
-
-def _say_nothing(_what: str, _share: float) -> None:
-    """Progress that nobody asked for."""

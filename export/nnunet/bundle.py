@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -25,10 +25,10 @@ from export.onnx_graph.precision import fp16_variant
 from export.parity.comparison import Comparison, require_parity
 from export.parity.sample_patches import SamplePatches, sample_patches
 from export.parity.torch_session import TorchSession
+from export.progress import ShareProgress
 
 Purpose = Literal["tumor", "ablation_zone", "other"]
 ExportPrecision = Literal["fp32", "fp16_mixed"]
-Progress = Callable[[str, float], None]
 
 _FP32_TOLERANCE = 1e-3
 """Of logits; labels can only differ where two logits are closer than twice this."""
@@ -122,7 +122,7 @@ def export_nnunet(
     images: Sequence[Path] = (),
     model_id: str | None = None,
     version: str = "1.0.0",
-    on_progress: Progress | None = None,
+    on_progress: ShareProgress | None = None,
 ) -> Path:
     """Export a trained nnU-Net as a bundle.
 
@@ -195,7 +195,7 @@ def export_networks(
     manifest: ModelManifest,
     precisions: Sequence[ExportPrecision] = ("fp32", "fp16_mixed"),
     images: Sequence[Path] = (),
-    on_progress: Progress | None = None,
+    on_progress: ShareProgress | None = None,
 ) -> Path:
     """Export networks that are in memory, as those of a training of our own, as a bundle.
 

@@ -7,7 +7,7 @@ tensor that would be FP16 is measured in FP32 first, on inputs as they come at t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,13 +24,13 @@ from export.onnx_graph.mixed_precision import (
     require_fp16_weight,
     to_mixed_precision,
 )
+from export.progress import ShareProgress
 
 SAFETY_FACTOR = 4.0
 """Activations must stay this many times below FP16's end: another patient's CT can reach further than
 those measured. Instance normalization bounds what follows it, so images differ by less than this."""
 
 Inputs = Iterable[dict[str, npt.NDArray[np.float32]]]
-Progress = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def fp16_variant(
     *,
     safety_factor: float = SAFETY_FACTOR,
     emulate: bool = True,
-    on_progress: Progress | None = None,
+    on_progress: ShareProgress | None = None,
 ) -> tuple[bytes, tuple[ActivationRange, ...]]:
     """Make the FP16-mixed variant of a model, unless it would overflow.
 
@@ -89,7 +89,7 @@ def fp16_variant(
 
 
 def measure_ranges(
-    model_bytes: bytes, inputs: Inputs, *, on_progress: Progress | None = None
+    model_bytes: bytes, inputs: Inputs, *, on_progress: ShareProgress | None = None
 ) -> tuple[ActivationRange, ...]:
     """Largest magnitude of every activation that an FP16 variant would store in FP16.
 
