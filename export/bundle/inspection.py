@@ -55,7 +55,7 @@ def describe_bundle(folder: Path) -> dict[str, Any]:
 
 def _tensors(bundle: Bundle) -> dict[str, dict[str, list[str]]]:
     """Inputs and outputs by file; every variant must have those of the manifest."""
-    found: dict[str, dict[str, list[str]]] = {}
+    tensors: dict[str, dict[str, list[str]]] = {}
     for precision, names in bundle.manifest.variants.items():
         for name in names:
             interface = read_interface(bundle.contents[name])
@@ -64,12 +64,12 @@ def _tensors(bundle: Bundle) -> dict[str, dict[str, list[str]]]:
                     f"{bundle.folder / name} ({precision}) takes and gives other tensors than the manifest says; "
                     "export again"
                 )
-            found[name] = {
-                "inputs": [_said(spec.name, spec.dtype, spec.shape) for spec in interface.inputs],
-                "outputs": [_said(spec.name, spec.dtype, spec.shape) for spec in interface.outputs],
+            tensors[name] = {
+                "inputs": [_tensor_text(spec.name, spec.dtype, spec.shape) for spec in interface.inputs],
+                "outputs": [_tensor_text(spec.name, spec.dtype, spec.shape) for spec in interface.outputs],
             }
-    return found
+    return tensors
 
 
-def _said(name: str, dtype: str, shape: tuple[int | str, ...]) -> str:
+def _tensor_text(name: str, dtype: str, shape: tuple[int | str, ...]) -> str:
     return f"{name} {dtype} ({', '.join(str(size) for size in shape)})"

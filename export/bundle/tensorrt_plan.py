@@ -86,8 +86,8 @@ def build_engines(
             gpu=gpu,
             target="" if target == CURRENT else target,
         )
-        tell = _of_member(on_progress, number, len(members)) if on_progress else None
-        obtain_plan(library, model_bytes, key, cache, batch=sizes, on_progress=tell)
+        notify = _of_member(on_progress, number, len(members)) if on_progress else None
+        obtain_plan(library, model_bytes, key, cache, batch=sizes, on_progress=notify)
         folders.append(cache.path(key))
     return tuple(folders)
 

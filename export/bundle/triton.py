@@ -178,9 +178,9 @@ def _write_version(folder: Path, version: str, config: str, contents: dict[str, 
     place = folder.parent if new else folder
     place.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=place) as unfinished:
-        made = Path(unfinished) / folder.name
-        (made / version).mkdir(parents=True)
+        complete = Path(unfinished) / folder.name
+        (complete / version).mkdir(parents=True)
         for name, content in contents.items():
-            (made / version / name).write_bytes(content)
-        (made / _CONFIG).write_text(config, encoding="utf-8")
-        shutil.move(made if new else made / version, folder if new else folder / version)
+            (complete / version / name).write_bytes(content)
+        (complete / _CONFIG).write_text(config, encoding="utf-8")
+        shutil.move(complete if new else complete / version, folder if new else folder / version)

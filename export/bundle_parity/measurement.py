@@ -19,7 +19,13 @@ from engine.errors import BackendError, InvalidRequestError
 from engine.manifest import Bundle, ModelManifest, ParityReport, Precision, load_bundle
 from engine.risk.model import SurvivalModel
 from engine.runtime.backends import BACKENDS, REFERENCE, open_session
-from export.parity.comparison import MAX_FLIP_SHARE, Answering, NamedSession, OutputKind, compare_sessions
+from export.parity.comparison import (
+    MAX_FLIP_SHARE,
+    ComparableSession,
+    NamedSession,
+    OutputKind,
+    compare_sessions,
+)
 from export.parity.sample_lesions import sample_lesions
 from export.parity.sample_patches import sample_patches
 from export.progress import ShareProgress
@@ -186,9 +192,9 @@ def _references(bundle: Bundle, source: Path | None) -> list[_OpenReference]:
 class _OpenReference:
     """The source's session, or the FP32 network that is opened when it is needed."""
 
-    source: Answering | bytes
+    source: ComparableSession | bytes
 
-    def __call__(self, stack: ExitStack) -> Answering:
+    def __call__(self, stack: ExitStack) -> ComparableSession:
         if not isinstance(self.source, bytes):
             return self.source
         session = stack.enter_context(open_session(self.source, REFERENCE))
@@ -206,10 +212,10 @@ def _tolerance(manifest: ModelManifest, precision: Precision) -> float:
     """What the bundle's own report was judged by, else the one of its kind."""
     if manifest.parity is not None:
         return manifest.parity.device_tolerance
-    own = [report.tolerance for report in manifest.parity_reports if precision in report.candidate]
-    if precision == "fp32" or not own:
+    recorded = [report.tolerance for report in manifest.parity_reports if precision in report.candidate]
+    if precision == "fp32" or not recorded:
         return _FP32_TOLERANCES[manifest.kind]
-    return max(own)
+    return max(recorded)
 
 
 def _inputs(
@@ -223,8 +229,8 @@ def _inputs(
         samples = sample_lesions(manifest.features, lesions)
         return samples.inputs, samples.measured_on
     columns = manifest.inputs[0].shape[-1]
-    drawn = np.random.default_rng(0).uniform(
+    covariates = np.random.default_rng(0).uniform(
         -_SURVIVAL_RANGE_SD, _SURVIVAL_RANGE_SD, (_SURVIVAL_CASES, int(columns))
     )
-    inputs = ({manifest.inputs[0].name: drawn.astype(np.float32)},)
+    inputs = ({manifest.inputs[0].name: covariates.astype(np.float32)},)
     return inputs, f"{_SURVIVAL_CASES} drawn cases, standardized"

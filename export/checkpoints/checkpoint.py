@@ -53,8 +53,8 @@ def read_torch_checkpoint(path: Path) -> Any:
             return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         named = _GLOBAL.search(str(error))
-        what = f"would import {named[1]} when loaded" if named else "holds more than weights"
-        raise UntrustedPickleError(f"{path} {what}; nothing was called. {_INSTRUCTION}") from error
+        fault = f"would import {named[1]} when loaded" if named else "holds more than weights"
+        raise UntrustedPickleError(f"{path} {fault}; nothing was called. {_INSTRUCTION}") from error
     except UnreadableFileError as error:
         raise UnreadableFileError(f"{path}: {error}") from error
     except (RuntimeError, ValueError, TypeError, EOFError, KeyError, IndexError, AttributeError) as error:

@@ -161,18 +161,18 @@ class _Machine:
         """Pop down to the last mark."""
         for position in range(len(self.stack) - 1, -1, -1):
             if self.stack[position] is _MARK:
-                found = self.stack[position + 1 :]
+                popped = self.stack[position + 1 :]
                 del self.stack[position:]
-                return found
+                return popped
         raise ValueError("a mark is missing")
 
     def pop(self, count: int) -> list[Any]:
         """Pop a fixed number, in the order pushed."""
         if len(self.stack) < count:
             raise ValueError("the stack is empty")
-        found = self.stack[len(self.stack) - count :]
+        popped = self.stack[len(self.stack) - count :]
         del self.stack[len(self.stack) - count :]
-        return found
+        return popped
 
     def name(self, written: str) -> None:
         """Push a global's name if it is on the list."""

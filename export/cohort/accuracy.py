@@ -33,11 +33,11 @@ def accuracy_in_words(report: FitReport) -> list[str]:
     lines = []
     for item in report.evaluations:
         low, high = item.c_index_interval_95 or (float("nan"), float("nan"))
-        said = f"{item.title}: C-index {item.c_index:.3f} (95 % {low:.3f} to {high:.3f})"
+        line = f"{item.title}: C-index {item.c_index:.3f} (95 % {low:.3f} to {high:.3f})"
         if item.brier is not None:
             brier = item.brier
-            said += (
+            line += (
                 f", integrated Brier score {brier.integrated:.3f} (null model {brier.null_integrated:.3f})"
             )
-        lines.append(said)
+        lines.append(line)
     return lines

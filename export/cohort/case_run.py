@@ -51,10 +51,10 @@ def _measured(job: CaseJob) -> CaseResult:
             tumor_segmenter=tumor_model,
             settings=settings.assessment,
         )
-        found = assess_ablation(
+        assessment = assess_ablation(
             prepared, verification, zone, core=core, zone_segmenter=zone_model, settings=settings.assessment
         )
-        refused = found.refusal
+        refused = assessment.refusal
         if refused is not None:
             return CaseResult(
                 case_id=job.case_id,
@@ -62,13 +62,15 @@ def _measured(job: CaseJob) -> CaseResult:
                 outcome="refused",
                 code=refused.code.value,
                 reason=refused.reason,
-                warnings=found.warnings,
+                warnings=assessment.warnings,
             )
-    return _result(job, found, extract_features(verification, found.require_zone(), settings.radiomics))
+    return _result(
+        job, assessment, extract_features(verification, assessment.require_zone(), settings.radiomics)
+    )
 
 
-def _result(job: CaseJob, found: AblationAssessment, features: dict[str, float]) -> CaseResult:
-    coverage = found.coverage
+def _result(job: CaseJob, assessment: AblationAssessment, features: dict[str, float]) -> CaseResult:
+    coverage = assessment.coverage
     return CaseResult(
         case_id=job.case_id,
         key=job.key,
@@ -77,10 +79,10 @@ def _result(job: CaseJob, found: AblationAssessment, features: dict[str, float])
         # The manifest's rule, tcr_equals_1: how sure of it the engine is does not matter to the fit.
         complete_coverage=bool(coverage.tcr == _COMPLETE_TCR),
         probability_complete=coverage.probability_complete,
-        minimal_margin_mm=found.margin.minimal_mm,
-        tumor_volume_ml=found.lesion.volume_ml,
+        minimal_margin_mm=assessment.margin.minimal_mm,
+        tumor_volume_ml=assessment.lesion.volume_ml,
         zone_volume_ml=coverage.zone_volume_ml,
-        warnings=found.warnings,
+        warnings=assessment.warnings,
         features={name: x if math.isfinite(x) else None for name, x in features.items()},
     )
 

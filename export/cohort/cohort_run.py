@@ -53,7 +53,7 @@ def run_cohort(
     InvalidRequestError
         If the folder cannot be written.
     """
-    tell = on_progress or ignore_progress
+    notify = on_progress or ignore_progress
     chosen = settings or CohortSettings()
     with _alone_in(folder):
         remove_unfinished(folder)
@@ -61,17 +61,17 @@ def run_cohort(
         jobs: list[CaseJob] = []
         for number, case in enumerate(cases, start=1):
             job = case_job(case, chosen)
-            kept = read_result(folder, job.case_id, job.key)
-            if kept is None:
+            known = read_result(folder, job.case_id, job.key)
+            if known is None:
                 jobs.append(job)
             else:
-                results[job.case_id] = kept
-            tell("reading inputs", number, len(cases))
-        tell("measuring cases", len(results), len(cases))
+                results[job.case_id] = known
+            notify("reading inputs", number, len(cases))
+        notify("measuring cases", len(results), len(cases))
         for result in runner.run(work, jobs):
             _keep(folder, result)
             results[result.case_id] = result
-            tell("measuring cases", len(results), len(cases))
+            notify("measuring cases", len(results), len(cases))
     return {case.case_id: results[case.case_id] for case in cases}
 
 

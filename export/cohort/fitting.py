@@ -25,7 +25,7 @@ from export.deepsurv.fitted import FittedSurvival
 from export.deepsurv.fitting import fit_survival
 from export.deepsurv.settings import LEAST_CASES, LEAST_EVENTS, FitSettings, ltp_settings
 from export.progress import ShareProgress, ignore_progress
-from export.risk_model.bundle import LtpRule, ModelDescription, export_survival
+from export.risk_model.bundle import LtpRule, RiskModelDescription, export_survival
 from export.survival.signature import REPEATS
 from export.survival_report.fit_report import FIT_REPORT_FILE, FitReport
 
@@ -133,7 +133,7 @@ def fit_ltp(
     """
     require_free(out)
     require_extractor(EXTRACTOR)
-    settings, plan, tell = settings or CohortSettings(), plan or LtpPlan(), on_progress or ignore_progress
+    settings, plan, notify = settings or CohortSettings(), plan or LtpPlan(), on_progress or ignore_progress
     table = read_cohort_table(cohort)
     results = run_cohort(
         table.cases,
@@ -141,7 +141,7 @@ def fit_ltp(
         runner or SerialRunner(),
         measure,
         settings=settings,
-        on_progress=lambda phase, done, total: tell(phase, done / total),
+        on_progress=lambda phase, done, total: notify(phase, done / total),
     )
     train, test, left_out = sort_out(table, results)
     require_enough(train, len(table.of_split("train")), left_out, LEAST_CASES, LEAST_EVENTS)
@@ -151,26 +151,26 @@ def fit_ltp(
         use=plan.signature_use,
         seed=seed,
         repeats=plan.signature_repeats,
-        on_progress=lambda done, total: tell("choosing the signature", done / total),
+        on_progress=lambda done, total: notify("choosing the signature", done / total),
     )
     test, lacking = stage.with_signature(test)
     cohorts = LtpCohorts(table, train, test, (*left_out, *lacking))
-    fitted = _fit_network(cohorts, stage, plan, seed, tell)
-    tell("writing bundle and report", 0.0)
+    fitted = _fit_network(cohorts, stage, plan, seed, notify)
+    notify("writing bundle and report", 0.0)
     report = report_ltp(
         cohorts, stage, fitted, names, fitted_on=_fitted_on(cohorts), competing_event=_DEATH_WITHOUT_LTP
     )
     bundle = _write(out, cohorts, stage, fitted, names, report, settings)
-    tell("writing bundle and report", 1.0)
+    notify("writing bundle and report", 1.0)
     return _LtpFit(bundle, report, stage.fit.names, cohorts.left_out)
 
 
 def _fit_network(
-    cohorts: LtpCohorts, stage: RadscoreStage, plan: LtpPlan, seed: int, tell: ShareProgress
+    cohorts: LtpCohorts, stage: RadscoreStage, plan: LtpPlan, seed: int, notify: ShareProgress
 ) -> FittedSurvival:
     test = stage.table(cohorts.test) if cohorts.test.progressed.any() else None
     fitted = fit_survival(
-        stage.training_table(cohorts.train), test=test, seed=seed, settings=plan.network, on_progress=tell
+        stage.training_table(cohorts.train), test=test, seed=seed, settings=plan.network, on_progress=notify
     )
     if COMPLETE_COVERAGE not in fitted.names:
         raise EstimationError(
@@ -195,7 +195,7 @@ def _write(
     return export_survival(
         fitted,
         out,
-        ModelDescription(
+        RiskModelDescription(
             names.model_id,
             names.version,
             _fitted_on(cohorts),
@@ -221,7 +221,9 @@ def _fitted_on(cohorts: LtpCohorts) -> str:
     """Whom the model was fitted on, in words."""
     train = cohorts.train
     centers = sorted({case.center for case in train.cases if case.center})
-    of = f" of {len(centers)} centers" if len(centers) > 1 else ""
-    who = f"{len(train.cases)} cases{of}, {int(train.progressed.sum())} with local tumor progression"
+    from_centers = f" of {len(centers)} centers" if len(centers) > 1 else ""
+    population = (
+        f"{len(train.cases)} cases{from_centers}, {int(train.progressed.sum())} with local tumor progression"
+    )
     kind = f"{SIMULATED_COHORT} " if cohorts.table.simulated else ""
-    return f"{kind}{cohorts.table.name}: {who}"
+    return f"{kind}{cohorts.table.name}: {population}"

@@ -57,15 +57,15 @@ class RadscoreStage:
 
     def with_signature(self, cases: UsableCases) -> tuple[UsableCases, tuple[LeftOut, ...]]:
         """Part cases into those that have every feature of the signature, and those that lack one."""
-        kept, lacking = [], []
+        complete, lacking = [], []
         for case, result in zip(cases.cases, cases.results, strict=True):
             absent = [name for name in self.fit.names if result.features.get(name) is None]
             if absent:
                 reason = f"without a feature of the signature: {', '.join(absent)}"
                 lacking.append(LeftOut(case.case_id, case.split, reason))
             else:
-                kept.append((case, result))
-        usable = UsableCases(tuple(case for case, _ in kept), tuple(result for _, result in kept))
+                complete.append((case, result))
+        usable = UsableCases(tuple(case for case, _ in complete), tuple(result for _, result in complete))
         return usable, tuple(lacking)
 
     def used_by(self, covariates: Sequence[str]) -> bool:

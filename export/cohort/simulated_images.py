@@ -67,15 +67,15 @@ def simulate_cohort_folder(
     InvalidRequestError
         If the folder cannot be written, or holds something else.
     """
-    tell = on_progress or ignore_progress
-    drawn = draw_cases(cases, seed)
+    notify = on_progress or ignore_progress
+    simulated = draw_cases(cases, seed)
     try:
         _begin(out, {"cases": cases, "seed": seed, "size_mm": size_mm})
-        for number, case in enumerate(drawn, start=1):
+        for number, case in enumerate(simulated, start=1):
             _keep_images(out / "cases" / case.case_id, case, [seed, number], size_mm)
-            tell("simulating cases", number, cases)
+            notify("simulating cases", number, cases)
         (out / _README_FILE).write_text(_readme(cases, seed), encoding="utf-8")
-        return _write_table(out / _TABLE_FILE, [_row(case) for case in drawn])
+        return _write_table(out / _TABLE_FILE, [_row(case) for case in simulated])
     except OSError as error:
         raise InvalidRequestError(
             f"{out} cannot be written ({error.strerror}); name another", "out"
@@ -128,10 +128,10 @@ def _with_grain(procedure: PhantomProcedure, grain: float, seed: Sequence[int]) 
     return hu
 
 
-def _begin(out: Path, drawn: Mapping[str, float]) -> None:
+def _begin(out: Path, drawing: Mapping[str, float]) -> None:
     """Claim the folder for this simulation, or find it claimed by the same one."""
     claim = out / _DRAWN_FILE
-    text = json.dumps({"source": SIMULATED_COHORT, **drawn}, indent=1) + "\n"
+    text = json.dumps({"source": SIMULATED_COHORT, **drawing}, indent=1) + "\n"
     if claim.exists():
         if claim.read_text(encoding="utf-8") != text:
             raise ConflictError(f"{out} holds another simulation (see {_DRAWN_FILE}): name another folder")

@@ -175,8 +175,10 @@ def _traits(
 
 def _ends_of_follow_up(rng: np.random.Generator, cases: int) -> Float64Array:
     """Censoring times, months."""
-    drawn = rng.lognormal(math.log(published.FOLLOW_UP_MEDIAN_MONTHS), published.FOLLOW_UP_LOG_SD, cases)
-    return np.minimum(drawn, _LONGEST_MONTHS)
+    ends_months = rng.lognormal(
+        math.log(published.FOLLOW_UP_MEDIAN_MONTHS), published.FOLLOW_UP_LOG_SD, cases
+    )
+    return np.minimum(ends_months, _LONGEST_MONTHS)
 
 
 def _apportioned(cases: int, shares: Sequence[int]) -> Int64Array:

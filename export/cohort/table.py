@@ -72,8 +72,8 @@ class CaseImages(BaseModel):
             raise ValueError("neither tumor nor tumor_model is given")
         if self.zone is None and self.zone_model is None:
             raise ValueError("neither zone nor zone_model is given")
-        given = [self.target_x_mm, self.target_y_mm, self.target_z_mm].count(None)
-        if given not in {0, 3}:
+        absent = [self.target_x_mm, self.target_y_mm, self.target_z_mm].count(None)
+        if absent not in {0, 3}:
             raise ValueError("target_x_mm, target_y_mm and target_z_mm belong together")
         return self
 
@@ -260,9 +260,9 @@ def _repeated(cases: Sequence[CohortCase]) -> list[str]:
     for case in cases:
         lines.setdefault(case.case_id.lower(), []).append(str(case.line))
     return [
-        f"lines {', '.join(at)}: case_id {name} is there {len(at)} times"
-        for name, at in lines.items()
-        if len(at) > 1
+        f"lines {', '.join(numbers)}: case_id {name} is there {len(numbers)} times"
+        for name, numbers in lines.items()
+        if len(numbers) > 1
     ]
 
 

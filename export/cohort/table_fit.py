@@ -13,7 +13,7 @@ from export.cohort.model_names import ModelNames
 from export.deepsurv.fitting import fit_survival
 from export.deepsurv.settings import FitSettings
 from export.progress import ShareProgress
-from export.risk_model.bundle import ModelDescription, export_survival
+from export.risk_model.bundle import RiskModelDescription, export_survival
 from export.risk_model.covariates import describe_covariates
 from export.survival.table import read_survival_table
 from export.survival_report.build import build_fit_report
@@ -97,7 +97,7 @@ def fit_table(
     )
     tests = {} if fitted.test is None or not fitted.test.events else {"test": fitted.test}
     report = build_fit_report(model, fitted.table, tests=tests, seed=seed)
-    described = ModelDescription(
+    described = RiskModelDescription(
         names.model_id,
         names.version,
         fitted_on,

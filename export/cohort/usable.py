@@ -77,22 +77,22 @@ def sort_out(
     table: CohortTable, results: Mapping[str, CaseResult]
 ) -> tuple[UsableCases, UsableCases, tuple[LeftOut, ...]]:
     """Part a cohort into usable training cases, usable test cases, and the rest with its reasons."""
-    kept: dict[str, list[CohortCase]] = {"train": [], "test": []}
+    usable: dict[str, list[CohortCase]] = {"train": [], "test": []}
     left_out: list[LeftOut] = []
     for case in table.cases:
         reason = _why_not(case, results[case.case_id])
         if reason:
             left_out.append(LeftOut(case.case_id, case.split, reason))
         else:
-            kept[case.split].append(case)
+            usable[case.split].append(case)
     train, test = (
-        UsableCases(tuple(cases), tuple(results[case.case_id] for case in cases)) for cases in kept.values()
+        UsableCases(tuple(cases), tuple(results[case.case_id] for case in cases)) for cases in usable.values()
     )
     return train, test, tuple(left_out)
 
 
 def require_enough(
-    train: UsableCases, of: int, left_out: Sequence[LeftOut], least_cases: int, least_events: int
+    train: UsableCases, total: int, left_out: Sequence[LeftOut], min_cases: int, min_events: int
 ) -> None:
     """Refuse a cohort of which too little remains.
 
@@ -101,11 +101,11 @@ def require_enough(
     EstimationError
     """
     cases, events = len(train.cases), int(train.progressed.sum())
-    if cases >= least_cases and events >= least_events and cases >= (1.0 - _TOO_MANY_LEFT_OUT) * of:
+    if cases >= min_cases and events >= min_events and cases >= (1.0 - _TOO_MANY_LEFT_OUT) * total:
         return
     raise EstimationError(
-        f"of {of} training cases {cases} with {events} progressions can be used; a model needs {least_cases} cases, "
-        f"{least_events} progressions and half of the cohort. {in_words(left_out)}"
+        f"of {total} training cases {cases} with {events} progressions can be used; a model needs {min_cases} cases, "
+        f"{min_events} progressions and half of the cohort. {in_words(left_out)}"
     )
 
 

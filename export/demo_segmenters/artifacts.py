@@ -41,8 +41,8 @@ def scanned(
     rng: np.random.Generator, hu: Float32Array, grid: VolumeGeometry, together: int
 ) -> tuple[Float32Array, VolumeGeometry]:
     """Average slices in groups and add the kernel's sharpness and correlated noise."""
-    whole = len(hu) // together * together
-    thick = hu[:whole].reshape(-1, together, *hu.shape[1:]).mean(axis=1)
+    complete = len(hu) // together * together
+    thick = hu[:complete].reshape(-1, together, *hu.shape[1:]).mean(axis=1)
     dz, dy, dx = grid.spacing_zyx_mm
     x, y, z = (float(v) for v in grid.to_lps(np.array([[0.5 * (together - 1), 0.0, 0.0]]))[0])
     on = VolumeGeometry(

@@ -79,7 +79,7 @@ def write_demo_bundle(
         provenance=f"coldspot-export train-demo {__version__}, {recipe.training}",
         performance=(),
     )
-    found: tuple[CaseAgreement, ...] = ()
+    agreements: tuple[CaseAgreement, ...] = ()
     images: tuple[Path, ...] = ()
     if real_ct is not None:
         with OnnxSession(network_graph(model, 0)) as session:
@@ -90,11 +90,13 @@ def write_demo_bundle(
                     "segmentation": task.section,
                 }
             )
-            found = evaluate(task.name, Segmenter(described, [session]), real_ct, on_progress)
+            agreements = evaluate(task.name, Segmenter(described, [session]), real_ct, on_progress)
         name = "verification.nii.gz" if task.name == "zone" else "planning.nii.gz"
-        images = tuple(real_ct / CASES / it.case / name for it in found[:1] + found[-1:])
-    model = replace(model, assumptions=(*model.assumptions, *failures(task.name, found)))
-    manifest = manifest.model_copy(update={"performance": figures(task.name, found)})
+        images = tuple(
+            real_ct / CASES / agreement.case / name for agreement in agreements[:1] + agreements[-1:]
+        )
+    model = replace(model, assumptions=(*model.assumptions, *failures(task.name, agreements)))
+    manifest = manifest.model_copy(update={"performance": figures(task.name, agreements)})
     folder = out / task.bundle_id / _VERSION
     return export_networks(model, folder, manifest=manifest, precisions=("fp32",), images=images)
 

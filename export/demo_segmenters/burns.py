@@ -80,8 +80,8 @@ def draw_burn(
     rough = _roughness(rng, place, reach + 4.0)
 
     def depth(points: Float64Array) -> Float64Array:
-        own = surface(points) + rough(points)
-        return np.minimum(own, np.maximum(lung_depth(points), -tumor_distance_mm(points)))
+        uneven = surface(points) + rough(points)
+        return np.minimum(uneven, np.maximum(lung_depth(points), -tumor_distance_mm(points)))
 
     return Burn(
         depth,
@@ -101,8 +101,10 @@ def _shell(
     rng: np.random.Generator, place: Float64Array, tumor_distance_mm: Depth, radius_mm: float
 ) -> tuple[Depth, float]:
     """A margin around the tumor that depends on the direction, as in the phantom procedures."""
-    least = float(rng.choice([rng.uniform(3.0, 11.0), rng.uniform(-4.0, 3.0), rng.uniform(-14.0, -6.0)]))
-    shape = random_ablation(rng, "half" if least < -6.0 else "miss", least)
+    min_margin_mm = float(
+        rng.choice([rng.uniform(3.0, 11.0), rng.uniform(-4.0, 3.0), rng.uniform(-14.0, -6.0)])
+    )
+    shape = random_ablation(rng, "half" if min_margin_mm < -6.0 else "miss", min_margin_mm)
 
     def depth(points: Float64Array) -> Float64Array:
         return shape.depth_mm(tumor_distance_mm(points), points - place)
@@ -150,8 +152,8 @@ def _roughness(rng: np.random.Generator, place: Float64Array, half_mm: float) ->
     noise *= rng.uniform(0.0, _ROUGH_MM) / noise.std()
     low = place - half_mm
 
-    def at(points: Float64Array) -> Float64Array:
+    def depth_at(points: Float64Array) -> Float64Array:
         index = ((points - low) / step).T
         return np.asarray(ndimage.map_coordinates(noise, index, order=1, mode="nearest"))
 
-    return at
+    return depth_at

@@ -85,14 +85,14 @@ def _draw_tumors(rng: np.random.Generator, chest: Chest, place: Float64Array) ->
     """None, one, or several of which the first lies at the place."""
     if rng.random() < _NO_LESION_SHARE:
         return []
-    drawn = [draw_tumor(rng, place, part_solid=rng.random() < _PART_SOLID_SHARE)]
+    tumors = [draw_tumor(rng, place, part_solid=rng.random() < _PART_SOLID_SHARE)]
     if rng.random() < _SEVERAL_SHARE:
         for _ in range(int(rng.integers(1, 3))):
             other = place + rng.uniform(-40.0, 40.0, 3)
             apart = float(np.linalg.norm(other - place)) > 22.0
             if apart and float(chest.lung_depth_mm(other[None])[0]) > 3.0:
-                drawn.append(draw_tumor(rng, other, part_solid=rng.random() < _PART_SOLID_SHARE))
-    return drawn
+                tumors.append(draw_tumor(rng, other, part_solid=rng.random() < _PART_SOLID_SHARE))
+    return tumors
 
 
 def _fine_grid(rng: np.random.Generator, middle: Float64Array, half_mm: float) -> VolumeGeometry:
@@ -163,14 +163,16 @@ def _labels(
     return labels
 
 
-def _resampled(image: npt.NDArray[Any], of: VolumeGeometry, grid: VolumeGeometry) -> npt.NDArray[np.int16]:
+def _resampled(
+    image: npt.NDArray[Any], geometry: VolumeGeometry, grid: VolumeGeometry
+) -> npt.NDArray[np.int16]:
     """Linear, as the bedside does; across thick slices the nearest, by nnU-Net's rule."""
-    if of.spacing_zyx_mm[0] > 3.0 * of.spacing_zyx_mm[2]:
+    if geometry.spacing_zyx_mm[0] > 3.0 * geometry.spacing_zyx_mm[2]:
         z = grid.to_lps(np.stack([np.arange(EDGE), np.zeros(EDGE), np.zeros(EDGE)], axis=-1))
-        slices = np.clip(np.rint(of.to_index(z)[:, 0]), 0, len(image) - 1).astype(int)
+        slices = np.clip(np.rint(geometry.to_index(z)[:, 0]), 0, len(image) - 1).astype(int)
         image, spacing = image[slices], grid.spacing_zyx_mm[0]
-        start = (*of.origin_lps_mm[:2], grid.origin_lps_mm[2])
-        of = VolumeGeometry(image.shape, (spacing, *of.spacing_zyx_mm[1:]), origin_lps_mm=start)
-    to_index = of.index_from_lps @ grid.affine_lps_mm
+        start = (*geometry.origin_lps_mm[:2], grid.origin_lps_mm[2])
+        geometry = VolumeGeometry(image.shape, (spacing, *geometry.spacing_zyx_mm[1:]), origin_lps_mm=start)
+    to_index = geometry.index_from_lps @ grid.affine_lps_mm
     hu = resample(image, to_index, grid.shape_zyx, order=1, fill=AIR_HU)
     return np.asarray(np.clip(hu, AIR_HU, 3071.0), dtype=np.int16)

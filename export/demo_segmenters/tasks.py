@@ -34,7 +34,7 @@ class DemoTask:
     spacing_mm : float
     jitter_mm : float
         How far from the structure's center a training patch may lie.
-    least_lead : float
+    min_lead : float
         By how much a label's logit must exceed the background's. Readers differ in how far outside a nodule
         they draw: LIDC's are wider than the contours of radiotherapy. With 1 the tumor lies between them.
     """
@@ -44,7 +44,7 @@ class DemoTask:
     labels: tuple[str, ...]
     spacing_mm: float
     jitter_mm: float
-    least_lead: float = 0.0
+    min_lead: float = 0.0
 
     @property
     def section(self) -> SegmentationSection:
@@ -79,5 +79,5 @@ class DemoTask:
 
 TASKS: Final[dict[TaskName, DemoTask]] = {
     "zone": DemoTask("zone", "zone-demo", ("zone", "core"), 1.5, 35.0),
-    "tumor": DemoTask("tumor", "tumor-demo", ("tumor",), 1.0, 30.0, least_lead=1.0),
+    "tumor": DemoTask("tumor", "tumor-demo", ("tumor",), 1.0, 30.0, min_lead=1.0),
 }

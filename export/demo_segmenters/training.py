@@ -29,7 +29,7 @@ from export.progress import CountProgress, ignore_progress
 _SMOOTH_VOXELS: Final = 50.0
 """Added to both sides of the Dice loss: an empty patch costs nothing."""
 
-_GREATEST_GRADIENT: Final = 12.0
+_MAX_GRADIENT: Final = 12.0
 _WEIGHT_DECAY: Final = 1e-4
 KEEP_EVERY: Final = 100
 
@@ -85,34 +85,36 @@ def train_demo(
         If the exported network does not agree with the trained one.
     """
     plan = plan or TrainingPlan()
-    tell = on_progress or ignore_progress
-    made = []
+    notify = on_progress or ignore_progress
+    bundles = []
     for name in which:
         task, real = TASKS[name], read_real_chests(real_ct, name)
         paths = []
         for number in range(plan.scenes):
             paths.append(keep_patch(task, plan.seed, number, real, work / "patches"))
-            tell(f"scenes {name}", number + 1, plan.scenes)
-        kept = work / f"{name}-{_key(plan, [path.name for path in paths])}.pt"
-        network = _trained(task, [read_patch(path) for path in paths], plan, kept, tell)
-        network.raise_background(task.least_lead)
+            notify(f"scenes {name}", number + 1, plan.scenes)
+        checkpoint = work / f"{name}-{_key(plan, [path.name for path in paths])}.pt"
+        network = _trained(task, [read_patch(path) for path in paths], plan, checkpoint, notify)
+        network.raise_background(task.min_lead)
         # Exported as any other network: in the order of axes that the graph is written for.
         _lay_out(network, torch.contiguous_format)
-        made.append(
-            write_demo_bundle(task, network, out, _recipe(plan), real_ct, partial(tell, f"evaluating {name}"))
+        bundles.append(
+            write_demo_bundle(
+                task, network, out, _recipe(plan), real_ct, partial(notify, f"evaluating {name}")
+            )
         )
-    return made
+    return bundles
 
 
 def _trained(
-    task: DemoTask, patches: list[Patch], plan: TrainingPlan, kept: Path, tell: CountProgress
+    task: DemoTask, patches: list[Patch], plan: TrainingPlan, checkpoint: Path, notify: CountProgress
 ) -> UNet:
     torch.manual_seed(plan.seed)
     network = task.network()
     _lay_out(network, torch.channels_last_3d)
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=_WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, plan.learning_rate, total_steps=plan.steps)
-    first = _resume(kept, network, optimizer, schedule)
+    first = _resume(checkpoint, network, optimizer, schedule)
     network.train()
     for step in range(first, plan.steps):
         rng = np.random.default_rng([plan.seed, step])
@@ -120,13 +122,13 @@ def _trained(
         loss = dice_and_cross_entropy(network(images), labels)
         optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), _GREATEST_GRADIENT)
+        torch.nn.utils.clip_grad_norm_(network.parameters(), _MAX_GRADIENT)
         optimizer.step()
         schedule.step()
         done = step + 1
         if done % KEEP_EVERY == 0 or done == plan.steps:
-            _keep(kept, done, network, optimizer, schedule)
-        tell(f"training {task.name}", done, plan.steps)
+            _keep(checkpoint, done, network, optimizer, schedule)
+        notify(f"training {task.name}", done, plan.steps)
     network.eval()
     return network
 
@@ -159,7 +161,7 @@ def dice_and_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.
     share = logits.softmax(dim=1)
     marked = torch.nn.functional.one_hot(labels, logits.shape[1]).movedim(-1, 1).to(share.dtype)
     # From the last label back: the sum over k and all labels above is the structure that k begins.
-    share, marked = (one[:, 1:].flip(1).cumsum(1) for one in (share, marked))
+    share, marked = (tensor[:, 1:].flip(1).cumsum(1) for tensor in (share, marked))
     over = (0, 2, 3, 4)
     common, both = (share * marked).sum(over), (share + marked).sum(over)
     dice = ((2.0 * common + _SMOOTH_VOXELS) / (both + _SMOOTH_VOXELS)).mean()
@@ -169,9 +171,11 @@ def dice_and_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.
 def _batch(
     patches: list[Patch], rng: np.random.Generator, plan: TrainingPlan
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    drawn = [augmented(patches[int(rng.integers(len(patches)))], rng, plan.patch) for _ in range(plan.batch)]
-    images = torch.from_numpy(np.stack([image for image, _ in drawn]))[:, None]
-    labels = torch.from_numpy(np.stack([one for _, one in drawn]))
+    samples = [
+        augmented(patches[int(rng.integers(len(patches)))], rng, plan.patch) for _ in range(plan.batch)
+    ]
+    images = torch.from_numpy(np.stack([image for image, _ in samples]))[:, None]
+    labels = torch.from_numpy(np.stack([marked for _, marked in samples]))
     return images.contiguous(memory_format=torch.channels_last_3d), labels
 
 

@@ -87,24 +87,24 @@ def export_fm_lct(
         If ``out`` exists.
     """
     require_free(out)
-    tell = on_progress or ignore_progress
-    tell("reading the checkpoint", 0.0)
+    notify = on_progress or ignore_progress
+    notify("reading the checkpoint", 0.0)
     network = load_fm_lct(checkpoint, plan)
     size = network.plan.image_size
     section = FeatureSection(
         recipe=recipe, patch_shape=(size, size, size), roi_only=roi_only, feature_count=network.plan.width
     )
-    tell("cutting patches", 0.1)
+    notify("cutting patches", 0.1)
     samples = sample_lesions(section, lesions)
-    tell("writing the graph", 0.2)
+    notify("writing the graph", 0.2)
     graph = transformer_to_onnx(network, name="fm_lct", metadata={"recipe": recipe})
     networks: dict[Precision, bytes] = {"fp32": graph}
     if "fp16_mixed" in precisions:
-        tell("writing the FP16-mixed graph", 0.3)
+        notify("writing the FP16-mixed graph", 0.3)
         networks["fp16_mixed"], _ = fp16_variant(graph, samples.inputs)
-    tell("comparing with the source", 0.6)
+    notify("comparing with the source", 0.6)
     reports = tuple(_compared(network, graph, kind, samples) for kind in networks)
-    tell("writing the bundle", 0.9)
+    notify("writing the bundle", 0.9)
     manifest = ModelManifest(
         schema_version=1,
         id="fm-lct",
@@ -125,7 +125,7 @@ def export_fm_lct(
         features=section,
     )
     write_bundle_folder(manifest, {FILES[kind]: content for kind, content in networks.items()}, out)
-    tell("done", 1.0)
+    notify("done", 1.0)
     return out
 
 
@@ -146,10 +146,10 @@ def _compared(
     emulated = kind == "fp16_mixed"
     # ONNX Runtime computes FP16 in FP32 on a CPU; the emulation rounds as a device would.
     with OnnxSession(emulate_mixed_precision(graph) if emulated else graph) as session:
-        how = "fp16_mixed emulated (FP16 storage, FP32 arithmetic)" if emulated else kind
+        variant = "fp16_mixed emulated (FP16 storage, FP32 arithmetic)" if emulated else kind
         report = compare_sessions(
             fm_lct_session(network),
-            NamedSession(session, f"{session.backend}, {how}"),
+            NamedSession(session, f"{session.backend}, {variant}"),
             samples.inputs,
             tolerance=TOLERANCES[kind],
             measured_on=samples.measured_on,
@@ -158,10 +158,10 @@ def _compared(
     return require_parity(report)
 
 
-def _provenance(checkpoint: Path, said: str) -> str:
+def _provenance(checkpoint: Path, stated: str) -> str:
     """What was said, and which file it was."""
     digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
-    return f"{said + '; ' if said else ''}{checkpoint.name}, SHA-256 {digest}, by coldspot-export fm-lct"
+    return f"{stated + '; ' if stated else ''}{checkpoint.name}, SHA-256 {digest}, by coldspot-export fm-lct"
 
 
 def _assumptions(section: FeatureSection) -> tuple[str, ...]:

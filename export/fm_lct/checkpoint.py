@@ -82,9 +82,9 @@ def _encoder(state: Mapping[str, torch.Tensor], path: Path) -> dict[str, torch.T
     """Weights of the encoder, without prefix and without what is not used."""
     known = [prefix for prefix in PREFIXES if f"{prefix}patch_embed.proj.weight" in state]
     if len(known) != 1:
-        found = "several fit" if known else f"its names begin with {_list(_beginnings(state))}"
+        reason = "several fit" if known else f"its names begin with {_list(_beginnings(state))}"
         named = ", ".join(prefix for prefix in PREFIXES if prefix)
-        raise SourceModelError(f"{path} has no encoder under exactly one of {named}: {found}")
+        raise SourceModelError(f"{path} has no encoder under exactly one of {named}: {reason}")
     (prefix,) = known
     stripped = {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
     return {
@@ -106,15 +106,15 @@ def _require_positions(
 ) -> None:
     """A position embedding in the checkpoint must be the fixed one that is baked in."""
     fixed = network.pos_embed
-    for key, found in state.items():
+    for key, position in state.items():
         last = key.rsplit(".", 1)[-1]
         if last not in _POSITIONS or key.startswith(
             ("decoder", "module.momentum_encoder", "momentum_encoder")
         ):
             continue
-        expected = fixed if found.shape == fixed.shape else fixed[:, 1:]
-        if found.shape != expected.shape or not torch.allclose(
-            found.float(), expected, atol=_POSITION_TOLERANCE, rtol=0
+        expected = fixed if position.shape == fixed.shape else fixed[:, 1:]
+        if position.shape != expected.shape or not torch.allclose(
+            position.float(), expected, atol=_POSITION_TOLERANCE, rtol=0
         ):
             raise SourceModelError(
                 f"{path}: {key} is not the fixed position embedding of FM-LCT (sines and cosines along three "

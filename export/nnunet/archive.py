@@ -47,9 +47,9 @@ def opened_model_folder(path: Path, configuration: str | None = None) -> Iterato
 
 def _only_model(folder: Path, configuration: str | None) -> Path:
     """The one folder with plans and folds below (or at) this one."""
-    found = sorted({plans.parent for name in _PLANS for plans in folder.rglob(name)})
+    plan_folders = sorted({plans.parent for name in _PLANS for plans in folder.rglob(name)})
     # nnU-Net copies plans into preprocessed folders, too: only those with folds are models.
-    models = [f for f in found if any(f.glob("*/*.pth")) or any(f.glob("*/*.model"))]
+    models = [f for f in plan_folders if any(f.glob("*/*.pth")) or any(f.glob("*/*.model"))]
     if configuration is not None and len(models) > 1:
         models = [model for model in models if model.name.endswith(f"__{configuration}")]
     if len(models) != 1:

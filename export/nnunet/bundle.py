@@ -4,43 +4,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from engine.errors import InvalidRequestError, SourceModelError
-from engine.manifest import MODEL_FILE, ModelManifest, ParityReport, TensorSpec
+from engine.manifest import MODEL_FILE, ModelManifest, ParityReport
 from engine.manifest.segmentation import IMAGE, LOGITS, SegmentationSection
-from engine.runtime.onnx_session import OnnxSession
 from export.bundle.writing import require_free, write_bundle_folder
 from export.nnunet import v1 as nnunet_v1
 from export.nnunet import v2 as nnunet_v2
 from export.nnunet.archive import opened_model_folder
 from export.nnunet.model import NnunetModel, segmentation_section
 from export.nnunet.orientation import Orientation, assumption_on, orientation_of
-from export.onnx_graph.mixed_precision import emulate_mixed_precision
+from export.nnunet.parity import measure_fold_parity, tensor_spec
 from export.onnx_graph.network_graph import network_to_onnx
 from export.onnx_graph.precision import fp16_variant
-from export.parity.comparison import Comparison, require_parity
-from export.parity.sample_patches import SamplePatches, sample_patches
-from export.parity.torch_session import TorchSession
+from export.parity.sample_patches import sample_patches
 from export.progress import ShareProgress
 
 Purpose = Literal["tumor", "ablation_zone", "other"]
 ExportPrecision = Literal["fp32", "fp16_mixed"]
-
-_FP32_TOLERANCE = 1e-3
-"""Of logits; labels can only differ where two logits are closer than twice this."""
-
-_FP32_TOLERANCE_SHARE = 1e-4
-"""Of the range of the reference's logits, where that is more: float32 holds seven digits."""
-
-_FP16_TOLERANCE_SHARE = 0.02
-"""Of the range of the reference's logits."""
-
-_MAX_FP16_FLIP_SHARE = 0.01
-"""Share of voxels whose label FP16 may change; each is a near tie within twice the tolerance."""
 
 
 def read_model_folder(
@@ -99,9 +83,10 @@ def read_model_folder(
                 checkpoint=checkpoint or nnunet_v1.CHECKPOINT,
             )
     chosen = orientation or orientation_of(model.name)
-    section = _meant(model.section, purpose, label_names or {}, str(path), chosen)
+    section = _requested_section(model.section, purpose, label_names or {}, str(path), chosen)
     assumptions = tuple(
-        assumption_on(text, chosen, model.name, asked=orientation is not None) for text in model.assumptions
+        assumption_on(text, chosen, model.name, requested=orientation is not None)
+        for text in model.assumptions
     )
     return replace(model, section=section, assumptions=assumptions)
 
@@ -230,13 +215,13 @@ def export_networks(
     reports: list[ParityReport] = []
     for member in range(len(model.networks)):
         graph = network_graph(model, member, {"licence": manifest.licence, "provenance": manifest.provenance})
-        made = {"fp32": graph}
+        graphs = {"fp32": graph}
         if "fp16_mixed" in precisions:
-            made["fp16_mixed"], _ = fp16_variant(
+            graphs["fp16_mixed"], _ = fp16_variant(
                 graph, patches.inputs, emulate=False, on_progress=on_progress
             )
-        reports += _measure_parity(model, member, graph, patches, fp16="fp16_mixed" in made)
-        for precision, content in made.items():
+        reports += measure_fold_parity(model, member, graph, patches, fp16="fp16_mixed" in graphs)
+        for precision, content in graphs.items():
             name = _file_name(precision, model.folds[member] if member else None)
             contents[name] = content
             variants[precision] = (*variants.get(precision, ()), name)
@@ -245,8 +230,8 @@ def export_networks(
     complete = manifest.model_copy(
         update={
             "variants": variants,
-            "inputs": (_spec(IMAGE, len(model.section.channels), model.section),),
-            "outputs": (_spec(LOGITS, model.section.output_count, model.section),),
+            "inputs": (tensor_spec(IMAGE, len(model.section.channels), model.section),),
+            "outputs": (tensor_spec(LOGITS, model.section.output_count, model.section),),
             "parity_reports": tuple(reports),
             "segmentation": model.section,
             "assumptions": model.assumptions,
@@ -289,71 +274,7 @@ def network_graph(model: NnunetModel, member: int, metadata: Mapping[str, str] |
     )
 
 
-def _measure_parity(
-    model: NnunetModel, member: int, graph: bytes, patches: SamplePatches, *, fp16: bool
-) -> list[ParityReport]:
-    """Compare one fold's variants with its PyTorch network.
-
-    Returns
-    -------
-    list of ParityReport
-        Of FP32, and of FP16 emulated on the CPU: ONNX Runtime has no FP16 arithmetic there.
-
-    Raises
-    ------
-    ParityError
-        If a variant does not give what PyTorch gives.
-    """
-    inputs = (_spec(IMAGE, len(model.section.channels), model.section),)
-    outputs = (_spec(LOGITS, model.section.output_count, model.section),)
-    fold = f", fold {model.folds[member]}" if len(model.networks) > 1 else ""
-    candidates = {f"fp32{fold}": graph}
-    if fp16:
-        emulated = f"fp16_mixed emulated (FP16 storage, FP32 arithmetic){fold}"
-        candidates[emulated] = emulate_mixed_precision(graph)
-    with ExitStack() as opened:
-        source = opened.enter_context(TorchSession(model.networks[member], inputs, outputs))
-        sessions = {name: opened.enter_context(OnnxSession(content)) for name, content in candidates.items()}
-        comparisons, spread = _compare(source, sessions, model.section, patches)
-    reports = []
-    for name, comparison in comparisons.items():
-        least, share = (
-            (0.0, _FP16_TOLERANCE_SHARE) if "emulated" in name else (_FP32_TOLERANCE, _FP32_TOLERANCE_SHARE)
-        )
-        tolerance = max(least, share * spread)
-        report = comparison.report(tolerance=tolerance, measured_on=patches.measured_on)
-        reports.append(require_parity(_judged_as_fp16(report) if "emulated" in name else report))
-    return reports
-
-
-def _compare(
-    source: TorchSession,
-    sessions: Mapping[str, OnnxSession],
-    section: SegmentationSection,
-    patches: SamplePatches,
-) -> tuple[dict[str, Comparison], float]:
-    """Run all on each patch, the slow reference once; the range of its logits sets the tolerances."""
-    kind: Literal["logits", "regions"] = "regions" if section.regions else "logits"
-    comparisons = {
-        name: Comparison(source.backend, f"{session.backend}, {name}", kind)
-        for name, session in sessions.items()
-    }
-    low, high = float("inf"), float("-inf")
-    for given in patches.inputs:
-        expected = source.run(dict(given))
-        low, high = min(low, float(expected[LOGITS].min())), max(high, float(expected[LOGITS].max()))
-        for name, session in sessions.items():
-            comparisons[name].add(expected, session.run(dict(given)))
-    return comparisons, high - low
-
-
-def _judged_as_fp16(report: ParityReport) -> ParityReport:
-    """FP16 may flip a few near ties, which are wider than those of FP32."""
-    few = (report.label_flips or 0) <= _MAX_FP16_FLIP_SHARE * (report.voxels or 1)
-    return report.model_copy(update={"passed": report.max_abs <= report.tolerance and few})
-
-
-def _meant(
+def _requested_section(
     section: SegmentationSection,
     purpose: Purpose,
     names: Mapping[int, str],
@@ -368,12 +289,8 @@ def _meant(
     if len(labels) != len(section.labels):
         raise SourceModelError(f"{where}: two labels would have one name")
     parts = {name: getattr(section, name) for name in SegmentationSection.model_fields}
-    meant = {"purpose": purpose, "labels": labels, "orientation": orientation}
-    return segmentation_section(where, **parts | meant)
-
-
-def _spec(name: str, channels: int, section: SegmentationSection) -> TensorSpec:
-    return TensorSpec(name=name, dtype="float32", shape=("batch", channels, *section.patch_shape))
+    requested = {"purpose": purpose, "labels": labels, "orientation": orientation}
+    return segmentation_section(where, **parts | requested)
 
 
 def _file_name(precision: str, fold: str | None) -> str:

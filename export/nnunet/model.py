@@ -165,7 +165,7 @@ def _canonical(key: str) -> str:
                 key, stripped = key.removeprefix(wrapper), True
     if key.startswith("decoder.encoder."):
         key = key.removeprefix("decoder.")
-    return _DUPLICATE.sub(lambda found: ".conv." if found[1] == "0" else ".norm.", key)
+    return _DUPLICATE.sub(lambda match: ".conv." if match[1] == "0" else ".norm.", key)
 
 
 def _list(names: list[str]) -> str:

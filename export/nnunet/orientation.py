@@ -17,9 +17,9 @@ def orientation_of(name: str) -> Orientation:
     return "ras" if _TOTALSEGMENTATOR in name.lower() else "as_stored"
 
 
-def assumption_on(text: str, chosen: Orientation, name: str, *, asked: bool) -> str:
+def assumption_on(text: str, chosen: Orientation, name: str, *, requested: bool) -> str:
     """An assumption of a model; the one on the order of axes is written anew where images are turned."""
     if chosen == "as_stored" or _AS_STORED not in text:
         return text
-    why = "as was asked for" if asked else f"as TotalSegmentator does: the data set is named {name}"
-    return f"Images are turned to the closest {chosen.upper()} axes before the network sees them, {why}."
+    reason = "as was asked for" if requested else f"as TotalSegmentator does: the data set is named {name}"
+    return f"Images are turned to the closest {chosen.upper()} axes before the network sees them, {reason}."

@@ -81,21 +81,23 @@ def read_v1_folder(
 
 def _folds(folder: Path, folds: Sequence[int | str] | None, checkpoint: str) -> dict[str, Path]:
     """Checkpoints by fold: those asked for, or all that were trained (``all`` only if alone)."""
-    found = {path.parent.name.removeprefix("fold_"): path for path in sorted(folder.glob(f"*/{checkpoint}"))}
-    numbered = [fold for fold in found if fold != "all"]
-    chosen = [str(fold) for fold in folds] if folds is not None else numbered or list(found)
-    absent = [fold for fold in chosen if fold not in found]
+    checkpoints = {
+        path.parent.name.removeprefix("fold_"): path for path in sorted(folder.glob(f"*/{checkpoint}"))
+    }
+    numbered = [fold for fold in checkpoints if fold != "all"]
+    chosen = [str(fold) for fold in folds] if folds is not None else numbered or list(checkpoints)
+    absent = [fold for fold in chosen if fold not in checkpoints]
     if not chosen or absent:
         raise SourceModelError(
-            f"{folder} has {checkpoint} for the folds {', '.join(found) or 'none'}"
+            f"{folder} has {checkpoint} for the folds {', '.join(checkpoints) or 'none'}"
             + (f", not for {', '.join(absent)}" if absent else "; give a trained model's folder")
         )
-    return {fold: found[fold] for fold in chosen}
+    return {fold: checkpoints[fold] for fold in chosen}
 
 
 def _trainer_and_stage(chosen: Mapping[str, Path], plans: Any) -> tuple[str, int]:
     """Trainer's class and stage, in which all folds must agree with each other and with the plans."""
-    seen = set()
+    descriptions = set()
     for path in chosen.values():
         described = path.with_name(path.name + ".pkl")
         content = read_pickle_file(described)
@@ -108,22 +110,24 @@ def _trainer_and_stage(chosen: Mapping[str, Path], plans: Any) -> tuple[str, int
         if not isinstance(stage, int) or stage not in stages:
             raise SourceModelError(f"{where} names the stage {stage}; the plans have {sorted(stages)}")
         _require_same_plans(content.get("plans"), plans, stage, where)
-        seen.add((str(required(content, "name", where)), stage))
-    if len(seen) != 1:
-        raise SourceModelError(f"the folds were trained differently: {sorted(seen)}; export them apart")
-    return seen.pop()
+        descriptions.add((str(required(content, "name", where)), stage))
+    if len(descriptions) != 1:
+        raise SourceModelError(
+            f"the folds were trained differently: {sorted(descriptions)}; export them apart"
+        )
+    return descriptions.pop()
 
 
-def _require_same_plans(own: Any, plans: Any, stage: int, where: str) -> None:
+def _require_same_plans(fold_plans: Any, plans: Any, stage: int, where: str) -> None:
     """nnU-Net v1 uses the plans beside the checkpoint: they must be those of the folder."""
-    if own is None:
+    if fold_plans is None:
         return
     for key in ("transpose_forward", "base_num_features", "num_classes", "normalization_schemes"):
-        if str(own.get(key)) != str(plans.get(key)):
+        if str(fold_plans.get(key)) != str(plans.get(key)):
             raise SourceModelError(
                 f"{where} has other plans than plans.pkl ({key}); they do not belong together"
             )
-    if str(required(own, "plans_per_stage", where).get(stage)) != str(plans["plans_per_stage"][stage]):
+    if str(required(fold_plans, "plans_per_stage", where).get(stage)) != str(plans["plans_per_stage"][stage]):
         raise SourceModelError(
             f"{where} has other plans than plans.pkl (stage {stage}); they do not belong together"
         )
@@ -197,9 +201,9 @@ def _channels(plans: Any, where: str) -> tuple[Channel, ...]:
         window: dict[str, float] = {}
         if scheme == "ct":
             properties = required(plans.get("dataset_properties"), "intensityproperties", where)
-            known = required(properties, index, where)
+            intensities = required(properties, index, where)
             keys = {"mean": "mean", "sd": "sd", "low": "percentile_00_5", "high": "percentile_99_5"}
-            window = {ours: float(required(known, theirs, where)) for ours, theirs in keys.items()}
+            window = {field: float(required(intensities, key, where)) for field, key in keys.items()}
         # v1 sets what lies outside the mask to 0 in a CT too, so the mask counts for every scheme.
         masked = bool(required(plans.get("use_mask_for_norm"), index, where)) and scheme != "none"
         name = str((plans.get("modalities") or {}).get(index, f"channel_{index}"))

@@ -86,13 +86,13 @@ def _read_json(path: Path) -> Any:
 
 def _folds(folder: Path, folds: Sequence[int | str] | None, checkpoint: str) -> tuple[str, ...]:
     """The folds to take: those asked for, or all that were trained (``all`` only if alone)."""
-    found = sorted(path.parent.name.removeprefix("fold_") for path in folder.glob(f"fold_*/{checkpoint}"))
-    numbered = tuple(fold for fold in found if fold != "all")
-    chosen = tuple(str(fold) for fold in folds) if folds is not None else numbered or tuple(found)
-    absent = [fold for fold in chosen if fold not in found]
+    trained = sorted(path.parent.name.removeprefix("fold_") for path in folder.glob(f"fold_*/{checkpoint}"))
+    numbered = tuple(fold for fold in trained if fold != "all")
+    chosen = tuple(str(fold) for fold in folds) if folds is not None else numbered or tuple(trained)
+    absent = [fold for fold in chosen if fold not in trained]
     if not chosen or absent:
         raise SourceModelError(
-            f"{folder} has {checkpoint} for the folds {', '.join(found) or 'none'}"
+            f"{folder} has {checkpoint} for the folds {', '.join(trained) or 'none'}"
             + (f", not for {', '.join(absent)}" if absent else "; give a trained model's folder")
         )
     return chosen
@@ -100,23 +100,25 @@ def _folds(folder: Path, folds: Sequence[int | str] | None, checkpoint: str) -> 
 
 def _common(checkpoints: Mapping[str, Any], configuration: str | None, folder: Path) -> dict[str, Any]:
     """What all folds must agree on: configuration, trainer and mirroring."""
-    seen = []
+    descriptions = []
     for fold, content in checkpoints.items():
         where = f"{folder.name}/fold_{fold}"
         axes = content.get("inference_allowed_mirroring_axes") if isinstance(content, Mapping) else None
         init = required(content, "init_args", where)
         named = str(required(init, "configuration", where))
         trainer = str(required(content, "trainer_name", where))
-        seen.append(
+        descriptions.append(
             {"configuration": named, "trainer": trainer, "mirror_axes": tuple(int(a) for a in axes or ())}
         )
-    if any(other != seen[0] for other in seen):
-        raise SourceModelError(f"the folds of {folder} were trained differently: {seen}; export them apart")
-    if configuration is not None and configuration != seen[0]["configuration"]:
+    if any(other != descriptions[0] for other in descriptions):
         raise SourceModelError(
-            f"{folder} was trained as {seen[0]['configuration']}, not as {configuration}; give its own folder"
+            f"the folds of {folder} were trained differently: {descriptions}; export them apart"
         )
-    return seen[0]
+    if configuration is not None and configuration != descriptions[0]["configuration"]:
+        raise SourceModelError(
+            f"{folder} was trained as {descriptions[0]['configuration']}, not as {configuration}; give its own folder"
+        )
+    return descriptions[0]
 
 
 def _resolved(plans: Any, name: str, folder: Path, seen: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -167,9 +169,11 @@ def _refuse_unsupported(plans: Any, settings: dict[str, Any], where: str) -> Non
         ),
         "label_manager": (plans.get("label_manager", "LabelManager"), "LabelManager"),
     }
-    for key, (found, known) in expected.items():
-        if found != known:
-            raise SourceModelError(f"{where} uses the {key} {found}; inference here does what {known} does")
+    for key, (used, expected_class) in expected.items():
+        if used != expected_class:
+            raise SourceModelError(
+                f"{where} uses the {key} {used}; inference here does what {expected_class} does"
+            )
     reader = plans.get("image_reader_writer", _READERS[0])
     if reader not in _READERS:
         raise SourceModelError(
@@ -217,9 +221,9 @@ def _channels(plans: Any, settings: dict[str, Any], dataset: Any, where: str) ->
             raise SourceModelError(f"{where}: channel {name} uses {scheme}, which is not known here")
         window: dict[str, float] = {}
         if _SCHEMES[scheme] == "ct":
-            known = required(intensity, str(index), f"{where}, intensity properties")
+            intensities = required(intensity, str(index), f"{where}, intensity properties")
             keys = {"mean": "mean", "sd": "std", "low": "percentile_00_5", "high": "percentile_99_5"}
-            window = {ours: float(required(known, theirs, where)) for ours, theirs in keys.items()}
+            window = {field: float(required(intensities, key, where)) for field, key in keys.items()}
         # Only z-scores look at the mask (nnunetv2, default_normalization_schemes.py).
         masks = bool(uses_mask) and _SCHEMES[scheme] == "zscore"
         channels.append(Channel(name=str(name), scheme=_SCHEMES[scheme], masked=masks, **window))
@@ -229,7 +233,7 @@ def _channels(plans: Any, settings: dict[str, Any], dataset: Any, where: str) ->
 def _resampling(settings: dict[str, Any], where: str) -> Resampling:
     """How images and logits are brought to the network's spacing and back."""
     default = "resample_data_or_seg_to_shape"
-    names = {settings.get(f"resampling_fn_{what}", default) for what in ("data", "probabilities")}
+    names = {settings.get(f"resampling_fn_{subject}", default) for subject in ("data", "probabilities")}
     if len(names) != 1 or not names <= set(_RESAMPLING):
         raise SourceModelError(f"{where} resamples by {', '.join(sorted(map(str, names)))}; not known here")
     image = settings.get("resampling_fn_data_kwargs", {})
@@ -257,9 +261,9 @@ def _network_plan(settings: dict[str, Any], channels: int, outputs: int, where: 
     unknown = set(kwargs) - _ARCHITECTURE_KEYS
     set_anyway = sorted(key for key in unknown if kwargs[key] not in (None, False))
     if kind not in ("PlainConvUNet", "ResidualEncoderUNet") or set_anyway:
-        what = f"sets {', '.join(set_anyway)}" if set_anyway else f"is a {kind}"
+        fault = f"sets {', '.join(set_anyway)}" if set_anyway else f"is a {kind}"
         raise SourceModelError(
-            f"{where}: the network {what}; only PlainConvUNet and ResidualEncoderUNet are known"
+            f"{where}: the network {fault}; only PlainConvUNet and ResidualEncoderUNet are known"
         )
     residual = kind == "ResidualEncoderUNet"
     slope = _slope(kwargs, where)

@@ -61,12 +61,12 @@ class HalfGraph:
 
     def half_tensors(self) -> list[tuple[str, onnx.NodeProto]]:
         """Activations that would be FP16, each with the node that makes or first takes it."""
-        found: dict[str, onnx.NodeProto] = {}
+        first_user: dict[str, onnx.NodeProto] = {}
         for node in self.half_nodes:
             for name in [*self._floats(node.input), *self._floats(node.output)]:
                 if name not in self.weights:
-                    found.setdefault(name, node)
-        return list(found.items())
+                    first_user.setdefault(name, node)
+        return list(first_user.items())
 
     def half_weights(self) -> Iterator[tuple[str, onnx.NodeProto]]:
         """Weights that would be FP16, each with a node that takes it."""
@@ -87,16 +87,16 @@ class HalfGraph:
     def _inline_constants(self) -> None:
         """Constants become initializers, so that they are treated as the weights they are."""
         graph = self.model.graph
-        kept = []
+        remaining = []
         for node in graph.node:
             value = next((a.t for a in node.attribute if a.name == "value"), None)
             if node.op_type != "Constant" or value is None:
-                kept.append(node)
+                remaining.append(node)
                 continue
             value.name = node.output[0]
             self.weights[value.name] = value
         del graph.node[:]
-        graph.node.extend(kept)
+        graph.node.extend(remaining)
 
 
 def to_mixed_precision(model_bytes: bytes) -> bytes:
@@ -160,9 +160,9 @@ class _Rewriter:
         written = onnx.NodeProto()
         written.CopyFrom(node)
         written.input[:] = [self._as_half(name, node) if name in floats else name for name in node.input]
-        made = set(self.graph.floats(node.output))
+        outputs = set(self.graph.floats(node.output))
         # What leaves the graph, or is rounded on the way, is made under another name first.
-        apart = {name for name in made if self.emulate or name in self.graph.outputs}
+        apart = {name for name in outputs if self.emulate or name in self.graph.outputs}
         written.output[:] = [f"{name}.unrounded" if name in apart else name for name in node.output]
         self.nodes.append(written)
         for name in (name for name in node.output if name in apart):

@@ -125,8 +125,8 @@ def measure_ranges(
     with OnnxSession(_probed(graph, [name for name, _ in tensors])) as session:
         for done, batch in enumerate(batches):
             outputs = session.run(batch)
-            found = np.array([float(outputs[_probe(i)]) for i in range(len(tensors))])
-            largest = np.maximum(largest, np.where(np.isnan(found), np.inf, found))
+            magnitudes = np.array([float(outputs[_probe(i)]) for i in range(len(tensors))])
+            largest = np.maximum(largest, np.where(np.isnan(magnitudes), np.inf, magnitudes))
             if on_progress is not None:
                 on_progress("activation range", (done + 1) / len(batches))
     ranges = [
@@ -145,12 +145,12 @@ def require_fp16_range(ranges: Iterable[ActivationRange], *, safety_factor: floa
         Naming the node and the value.
     """
     limit = FP16_MAX / safety_factor
-    for found in ranges:
-        if not found.largest <= limit:
+    for activation in ranges:
+        if not activation.largest <= limit:
             raise PrecisionOverflowError(
-                f"{found.node} ({found.operator}) reaches {found.largest:g} in {found.tensor}; FP16 ends at "
-                f"{FP16_MAX:g}, and a safety factor of {safety_factor:g} allows {limit:g}. An FP16 engine would "
-                "give an empty mask on such an image; export this model in fp32 only"
+                f"{activation.node} ({activation.operator}) reaches {activation.largest:g} in {activation.tensor}; "
+                f"FP16 ends at {FP16_MAX:g}, and a safety factor of {safety_factor:g} allows {limit:g}. "
+                "An FP16 engine would give an empty mask on such an image; export this model in fp32 only"
             )
 
 

@@ -33,7 +33,7 @@ MAX_FLIP_SHARE: Final = 1e-4
 Outputs = Mapping[str, npt.NDArray[Any]]
 
 
-class Answering(Protocol):
+class ComparableSession(Protocol):
     """What is compared: an ``InferenceSession``, or anything that answers like one."""
 
     @property
@@ -47,8 +47,8 @@ class Answering(Protocol):
 
 
 def compare_sessions(
-    reference: Answering,
-    candidate: Answering,
+    reference: ComparableSession,
+    candidate: ComparableSession,
     inputs: Iterable[Mapping[str, npt.NDArray[Any]]],
     *,
     tolerance: float,
@@ -89,9 +89,9 @@ def compare_sessions(
     ParityError
         If the candidate gives other names or shapes, or there is no input.
     """
-    comparison = Comparison(reference.backend, candidate.backend, kind)
-    for done, given in enumerate(inputs, start=1):
-        comparison.add(reference.run(dict(given)), candidate.run(dict(given)))
+    comparison = OutputComparison(reference.backend, candidate.backend, kind)
+    for done, arrays in enumerate(inputs, start=1):
+        comparison.add(reference.run(dict(arrays)), candidate.run(dict(arrays)))
         if on_progress is not None:
             on_progress(done)
     return comparison.report(tolerance=tolerance, measured_on=measured_on, max_flip_share=max_flip_share)
@@ -128,7 +128,7 @@ def decided_flips(report: ParityReport) -> int:
 class NamedSession:
     """A session under a name that says more than its own, such as the precision of its graph."""
 
-    session: Answering
+    session: ComparableSession
     backend: str
 
     def run(self, inputs: dict[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
@@ -137,7 +137,7 @@ class NamedSession:
 
 
 @dataclass
-class Comparison:
+class OutputComparison:
     """Outputs of two networks, compared one call after another; for whole volumes without sessions too.
 
     Parameters
@@ -156,7 +156,7 @@ class Comparison:
     _labels: LabelAgreement | None = None
     _spread: dict[str, OutputSpread] = field(default_factory=dict)
 
-    def add(self, expected: Outputs, found: Outputs) -> None:
+    def add(self, expected: Outputs, actual: Outputs) -> None:
         """Compare one call's outputs.
 
         Raises
@@ -165,12 +165,12 @@ class Comparison:
         ParityError
             If names or shapes differ.
         """
-        if set(found) != set(expected) or not expected:
+        if set(actual) != set(expected) or not expected:
             raise ParityError(
-                f"{self.candidate} gives {_list(found)}, {self.reference} {_list(expected)}; export again"
+                f"{self.candidate} gives {_list(actual)}, {self.reference} {_list(expected)}; export again"
             )
         for name, value in expected.items():
-            self._add(name, np.asarray(value), np.asarray(found[name]))
+            self._add(name, np.asarray(value), np.asarray(actual[name]))
         self.cases += len(next(iter(expected.values())))
 
     def report(
@@ -195,7 +195,7 @@ class Comparison:
         if self._labels is not None:
             passed = passed and self._labels.decided_flips <= max_flip_share * self._labels.voxels
             agreement = {
-                "dice": self._labels.least_dice,
+                "dice": self._labels.min_dice,
                 "label_flips": self._labels.flips,
                 "near_tie_flips": self._labels.near_tie_flips,
                 "voxels": self._labels.voxels,
@@ -214,26 +214,26 @@ class Comparison:
             **agreement,
         )
 
-    def _add(self, name: str, expected: npt.NDArray[Any], found: npt.NDArray[Any]) -> None:
+    def _add(self, name: str, expected: npt.NDArray[Any], actual: npt.NDArray[Any]) -> None:
         """Compare one output."""
-        if expected.shape != found.shape or not expected.size:
+        if expected.shape != actual.shape or not expected.size:
             raise ParityError(
-                f"{name} has the shape {found.shape} from {self.candidate}, {expected.shape} from "
+                f"{name} has the shape {actual.shape} from {self.candidate}, {expected.shape} from "
                 f"{self.reference}; export again"
             )
         _require_finite(name, expected, self.reference)
-        _require_finite(name, found, self.candidate)
+        _require_finite(name, actual, self.candidate)
         # Half-precision outputs are subtracted in single precision; doubles stay doubles.
-        wide = np.result_type(expected, found, np.float32)
-        one: FloatingArray = expected.astype(wide, copy=False)
-        other: FloatingArray = found.astype(wide, copy=False)
-        self._differences.append(np.abs(one - other).ravel().astype(np.float32, copy=False))
-        self._spread.setdefault(name, OutputSpread()).add(one, other)
+        wide = np.result_type(expected, actual, np.float32)
+        wide_expected: FloatingArray = expected.astype(wide, copy=False)
+        wide_actual: FloatingArray = actual.astype(wide, copy=False)
+        self._differences.append(np.abs(wide_expected - wide_actual).ravel().astype(np.float32, copy=False))
+        self._spread.setdefault(name, OutputSpread()).add(wide_expected, wide_actual)
         if self.kind == "features":
-            self._distance = max(self._distance, float(cosine_distances(one, other).max()))
+            self._distance = max(self._distance, float(cosine_distances(wide_expected, wide_actual).max()))
         elif self.kind in {"logits", "regions"}:
             self._labels = self._labels or LabelAgreement(exclusive=self.kind == "logits")
-            self._labels.add(one, other)
+            self._labels.add(wide_expected, wide_actual)
 
     def _refuse_blank(self) -> None:
         """Tell an output that says nothing apart from one that is merely inexact."""

@@ -17,25 +17,25 @@ _BLANK_SHARE: Final = 1e-4
 """An output whose values spread over less than this share of the reference's spread says nothing."""
 
 
-def cosine_distances(expected: AnyArray, found: AnyArray) -> npt.NDArray[np.float64]:
+def cosine_distances(expected: AnyArray, actual: AnyArray) -> npt.NDArray[np.float64]:
     """One minus the cosine between the vectors of each case.
 
     Parameters
     ----------
-    expected, found : ndarray of float, (N, F)
+    expected, actual : ndarray of float, (N, F)
 
     Returns
     -------
     ndarray of float, (N,)
         0 for two zero vectors, 1 if one alone is zero.
     """
-    one = expected.reshape(len(expected), -1).astype(np.float64)
-    other = found.reshape(len(found), -1).astype(np.float64)
-    lengths = np.linalg.norm(one, axis=1), np.linalg.norm(other, axis=1)
+    reference = expected.reshape(len(expected), -1).astype(np.float64)
+    candidate = actual.reshape(len(actual), -1).astype(np.float64)
+    lengths = np.linalg.norm(reference, axis=1), np.linalg.norm(candidate, axis=1)
     product = lengths[0] * lengths[1]
     # Half the squared distance of unit vectors: 1 - cos would lose half the digits to cancellation.
     with np.errstate(invalid="ignore", divide="ignore"):
-        apart = one / lengths[0][:, None] - other / lengths[1][:, None]
+        apart = reference / lengths[0][:, None] - candidate / lengths[1][:, None]
     distance = 0.5 * np.square(apart).sum(axis=1)
     both_zero = (lengths[0] == 0) & (lengths[1] == 0)
     return np.asarray(np.where(product > 0, distance, np.where(both_zero, 0.0, 1.0)))
@@ -50,17 +50,17 @@ class OutputSpread:
     _per_channel: int = 0
     _single: tuple[float, float] = (0.0, 0.0)
 
-    def add(self, expected: AnyArray, found: AnyArray) -> None:
+    def add(self, expected: AnyArray, actual: AnyArray) -> None:
         """Widen the ranges by one call's outputs, (N, channel, …) or (N,)."""
         low, high = [], []
-        for value in (expected, found):
+        for value in (expected, actual):
             others = tuple(axis for axis in range(value.ndim) if axis != 1)
             low.append(np.atleast_1d(value.min(axis=others)).astype(np.float64))
             high.append(np.atleast_1d(value.max(axis=others)).astype(np.float64))
         if not self._low:
             self._low, self._high = low, high
             # A single vector has no second case to differ from: its own numbers must.
-            self._single = float(np.ptp(expected)), float(np.ptp(found))
+            self._single = float(np.ptp(expected)), float(np.ptp(actual))
         self._low = [np.minimum(a, b) for a, b in zip(self._low, low, strict=True)]
         self._high = [np.maximum(a, b) for a, b in zip(self._high, high, strict=True)]
         self._per_channel += expected.size // low[0].size
@@ -69,10 +69,10 @@ class OutputSpread:
     def is_blank(self) -> bool:
         """Whether the reference varies and the candidate does not."""
         if self._per_channel > 1:
-            expected, found = (float((self._high[i] - self._low[i]).max()) for i in (0, 1))
+            expected, actual = (float((self._high[i] - self._low[i]).max()) for i in (0, 1))
         else:
-            expected, found = self._single
-        return expected > 0 and found <= _BLANK_SHARE * expected
+            expected, actual = self._single
+        return expected > 0 and actual <= _BLANK_SHARE * expected
 
 
 @dataclass
@@ -91,8 +91,8 @@ class LabelAgreement:
     flips: int = 0
     near_tie_flips: int = 0
     decided_foreground: int = 0
-    found_foreground: int = 0
-    least_dice: float = 1.0
+    candidate_foreground: int = 0
+    min_dice: float = 1.0
 
     @property
     def decided_flips(self) -> int:
@@ -102,26 +102,26 @@ class LabelAgreement:
     @property
     def is_blank(self) -> bool:
         """Whether the candidate finds nothing where the reference is sure of something."""
-        return self.decided_foreground > 0 and self.found_foreground == 0
+        return self.decided_foreground > 0 and self.candidate_foreground == 0
 
-    def add(self, expected: AnyArray, found: AnyArray) -> None:
+    def add(self, expected: AnyArray, actual: AnyArray) -> None:
         """Count one call's labels."""
-        for one, other in zip(expected, found, strict=True):
-            self._add_case(one, other)
+        for reference, candidate in zip(expected, actual, strict=True):
+            self._add_case(reference, candidate)
 
-    def _add_case(self, expected: AnyArray, found: AnyArray) -> None:
+    def _add_case(self, expected: AnyArray, actual: AnyArray) -> None:
         near = _is_near_tie(expected, self.exclusive)
-        one, other = _structures(expected, self.exclusive), _structures(found, self.exclusive)
-        flipped = (one != other).any(axis=0)
+        reference, candidate = _structures(expected, self.exclusive), _structures(actual, self.exclusive)
+        flipped = (reference != candidate).any(axis=0)
         self.voxels += flipped.size
         self.flips += int(np.count_nonzero(flipped))
         self.near_tie_flips += int(np.count_nonzero(flipped & near))
-        self.decided_foreground += int(np.count_nonzero(one.any(axis=0) & ~near))
-        self.found_foreground += int(np.count_nonzero(other.any(axis=0)))
-        for mask, twin in zip(one, other, strict=True):
+        self.decided_foreground += int(np.count_nonzero(reference.any(axis=0) & ~near))
+        self.candidate_foreground += int(np.count_nonzero(candidate.any(axis=0)))
+        for mask, twin in zip(reference, candidate, strict=True):
             total = int(np.count_nonzero(mask)) + int(np.count_nonzero(twin))
             if total:
-                self.least_dice = min(self.least_dice, 2 * int(np.count_nonzero(mask & twin)) / total)
+                self.min_dice = min(self.min_dice, 2 * int(np.count_nonzero(mask & twin)) / total)
 
 
 def _structures(logits: AnyArray, exclusive: bool) -> BoolArray:

@@ -65,12 +65,14 @@ def sample_lesions(section: FeatureSection, files: Sequence[tuple[Path, Path]] =
         If a CT or a mask cannot be read, or they do not fit.
     """
     folder = os.environ.get(DATA_VARIABLE)
-    found = list(files) or [(Path(folder) / ct, Path(folder) / mask) for ct, mask in _REAL_LESIONS if folder]
+    lesion_files = list(files) or [
+        (Path(folder) / ct, Path(folder) / mask) for ct, mask in _REAL_LESIONS if folder
+    ]
     lesions: list[Lesion] = []
-    for ct_path, mask_path in found:
+    for ct_path, mask_path in lesion_files:
         ct = read_ct(ct_path)
         lesions.append((ct, read_mask(mask_path, ct, "lesion")))
-    names = ", ".join(path.parent.name or path.name for path, _ in found)
+    names = ", ".join(path.parent.name or path.name for path, _ in lesion_files)
     measured_on = f"lesions in real CT: {names}"
     if not lesions:
         lesions, measured_on = simulated_lesions(), "lesions of simulated chests, not of real CT"

@@ -97,15 +97,15 @@ def _patches(ct: CtVolume, section: SegmentationSection, count: int) -> list[Flo
     starts = [
         sorted({*range(0, end + 1, max(step // 2, 1)), end}) for end, step in zip(last, size, strict=True)
     ]
-    found = []
+    candidates = []
     for z in starts[0]:
         for y in starts[1]:
             for x in starts[2]:
                 stop = np.array((z, y, x)) + size
                 patch = image[:, z : stop[0], y : stop[1], x : stop[2]]
-                found.append((-float(patch[:, ::4, ::4, ::4].std()), (z, y, x), patch))
-    found.sort(key=lambda item: item[:2])
-    return [patch[None].copy() for _, _, patch in found[:count]]
+                candidates.append((-float(patch[:, ::4, ::4, ::4].std()), (z, y, x), patch))
+    candidates.sort(key=lambda item: item[:2])
+    return [patch[None].copy() for _, _, patch in candidates[:count]]
 
 
 def _with_needle(patch: Float32Array) -> Float32Array:

@@ -61,9 +61,9 @@ class TorchSession(NetworkSession):
             If the session is closed.
         """
         network = self._accepting(self._network, inputs)
-        given = [torch.from_numpy(inputs[spec.name]).to(self._device) for spec in self._inputs]
+        tensors = [torch.from_numpy(inputs[spec.name]).to(self._device) for spec in self._inputs]
         with torch.inference_mode():
-            return self._named(network(*given))
+            return self._named(network(*tensors))
 
     def close(self) -> None:
         """Release the network; a second call does nothing."""

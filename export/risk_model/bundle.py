@@ -37,7 +37,7 @@ _REFERENCE_CASES: Final = 5
 
 
 @dataclass(frozen=True)
-class ModelDescription:
+class RiskModelDescription:
     """What a bundle says of itself in words.
 
     Attributes
@@ -75,7 +75,7 @@ class LtpRule:
 def export_survival(
     fitted: FittedSurvival,
     out: Path,
-    described: ModelDescription,
+    described: RiskModelDescription,
     *,
     covariates: tuple[Covariate, ...] | None = None,
     signature: SignatureSection | None = None,
@@ -94,7 +94,7 @@ def export_survival(
     fitted : FittedSurvival
     out : Path
         The bundle's own folder; must not exist.
-    described : ModelDescription
+    described : RiskModelDescription
     covariates : tuple of Covariate, optional
         Other than :func:`describe_covariates` gives them.
     signature : SignatureSection, optional

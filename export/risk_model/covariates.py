@@ -87,8 +87,8 @@ def _accepted(name: str, values: Float64Array, low: float, high: float) -> tuple
         return low, high
     reach = _ACCEPTED_RANGES * (high - low)
     # What was seen is believed, too, and a quantity that is never negative stays so.
-    least = min(low - reach, float(values.min()))
-    return (max(least, 0.0) if values.min() >= 0 else least), max(high + reach, float(values.max()))
+    lowest = min(low - reach, float(values.min()))
+    return (max(lowest, 0.0) if values.min() >= 0 else lowest), max(high + reach, float(values.max()))
 
 
 def _distribution(values: Float64Array, low: float, high: float) -> Distribution:

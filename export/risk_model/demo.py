@@ -13,7 +13,7 @@ from export.deepsurv.fitted import FittedSurvival
 from export.deepsurv.fitting import fit_survival
 from export.deepsurv.settings import FitSettings, ltp_settings
 from export.risk_model import simulated_cohort as cohorts
-from export.risk_model.bundle import ModelDescription, export_survival
+from export.risk_model.bundle import RiskModelDescription, export_survival
 from export.risk_model.simulated_cohort import SimulatedCohort, simulate_cohort
 from export.survival.concordance import concordance_index
 from export.survival.table import SurvivalTable
@@ -50,7 +50,7 @@ def export_demo_risk(
         settings=settings or replace(ltp_settings(), candidates=ltp_settings().candidates[:1]),
         on_progress=on_progress,
     )
-    description = ModelDescription(
+    description = RiskModelDescription(
         model_id=MODEL_ID,
         version=MODEL_VERSION,
         fitted_on=SIMULATED_COHORT,

@@ -78,6 +78,6 @@ def largest_difference(
     return max(_difference(exported[name], values) for name, values in expected.items()), covariates
 
 
-def _difference(found: npt.NDArray[Any], expected: npt.NDArray[Any]) -> float:
+def _difference(actual: npt.NDArray[Any], expected: npt.NDArray[Any]) -> float:
     exact = expected.astype(np.float64)
-    return float((np.abs(found - exact) / np.maximum(np.abs(exact), 1.0)).max())
+    return float((np.abs(actual - exact) / np.maximum(np.abs(exact), 1.0)).max())

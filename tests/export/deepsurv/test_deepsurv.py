@@ -31,14 +31,14 @@ from export.deepsurv.partial_likelihood import (  # noqa: E402
 from export.deepsurv.settings import FitSettings, ltp_settings  # noqa: E402
 from export.deepsurv.standardization import fit_standardization  # noqa: E402
 from export.deepsurv.training import NetworkSettings, train  # noqa: E402
-from export.risk_model.bundle import ModelDescription, export_survival  # noqa: E402
+from export.risk_model.bundle import RiskModelDescription, export_survival  # noqa: E402
 
 if TYPE_CHECKING:
     from export.deepsurv.fitted import FittedSurvival
 
 SHORT = NetworkSettings(hidden=6, l2=1e-2, most_steps=120, patience_steps=40)
 SETTINGS = FitSettings(candidates=(SHORT,), members=5, members_per_fold=1)
-DESCRIBED = ModelDescription("drawn", "1.0.0", "cases that were drawn, simulated cohort", demo=True)
+DESCRIBED = RiskModelDescription("drawn", "1.0.0", "cases that were drawn, simulated cohort", demo=True)
 
 
 def drawn_table(cases: int = 90, seed: int = 0, *, competing: bool = False) -> SurvivalTable:

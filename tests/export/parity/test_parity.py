@@ -13,8 +13,8 @@ from hypothesis.extra.numpy import arrays
 
 from engine.errors import BlankOutputError, NonFiniteOutputError, ParityError
 from export.parity.comparison import (
-    Comparison,
     NamedSession,
+    OutputComparison,
     OutputKind,
     compare_sessions,
     decided_flips,
@@ -242,7 +242,7 @@ def test_other_names_shapes_or_no_input_are_refused() -> None:
 
 def test_half_precision_outputs_are_subtracted_without_overflow() -> None:
     values = np.array([[60000.0, -60000.0]], np.float32)
-    comparison = Comparison("torch", "fp16")
+    comparison = OutputComparison("torch", "fp16")
     comparison.add({"y": values}, {"y": -values.astype(np.float16)})
     report = comparison.report(tolerance=1.0, measured_on="numbers")
     assert report.max_abs == pytest.approx(120000, rel=1e-3)
