@@ -15,7 +15,7 @@ Every failure is raised as the class of :mod:`engine.errors` that the service ra
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -34,7 +34,7 @@ from service.wire.geometry import point_message
 
 _WORK_DEADLINE_S: Final = 600.0
 
-CT_ROLES: Final = {
+_CT_ROLES: Final = {
     "planning": service_pb2.SERIES_ROLE_PLANNING_CT,
     "verification": service_pb2.SERIES_ROLE_VERIFICATION_CT,
 }
@@ -130,7 +130,7 @@ class ColdspotClient:
         """
         source = ct if isinstance(ct, CtVolume) else Path(ct)
         outgoing = ct_content(source)
-        header = outgoing.header(case_id, CT_ROLES[role], "")
+        header = outgoing.header(case_id, _CT_ROLES[role], "")
         return _acknowledged(self._connection.upload(outgoing, header))
 
     def upload_mask(
@@ -225,14 +225,8 @@ class ColdspotClient:
             name=name,
         )
         folder.mkdir(parents=True, exist_ok=True)
-        path, unfinished = folder / name, folder / f".{name}.part"
-        try:
-            with unfinished.open("wb") as file:
-                for chunk in self._connection.download(request):
-                    file.write(chunk)
-            unfinished.replace(path)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        path = folder / name
+        _write_whole(path, self._connection.download(request))
         return path
 
     def case(self, case_id: str) -> service_pb2.GetCaseResponse:
@@ -264,3 +258,15 @@ class ColdspotClient:
 
 def _acknowledged(response: service_pb2.UploadSeriesResponse) -> SentSeries:
     return SentSeries(response.series_id, tuple(response.warnings))
+
+
+def _write_whole(path: Path, chunks: Iterator[bytes]) -> None:
+    """Write a file that is complete or not there."""
+    unfinished = path.with_name(f".{path.name}.part")
+    try:
+        with unfinished.open("wb") as file:
+            for chunk in chunks:
+                file.write(chunk)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)

@@ -75,7 +75,7 @@ def ct_content(ct: Path | CtVolume) -> Outgoing:
     if isinstance(ct, Path):
         if _holds_dicom(ct):
             return _instances(_dicom_files(ct))
-        from engine.files.reading import read_ct  # noqa: PLC0415 - its readers load only when they are needed
+        from engine.files.reading import read_ct
 
         ct = read_ct(ct)
     acquisition = ct.acquisition
@@ -100,7 +100,7 @@ def mask_content(mask: Path | LabelMask, name: str, structure: str = "") -> Outg
     if isinstance(mask, Path):
         if _holds_dicom(mask):
             return _instances(_dicom_files(mask), structure)
-        from engine.files.image_file import read_mask_image  # noqa: PLC0415 - as above
+        from engine.files.image_file import read_mask_image
 
         label = int(structure) if structure.isdecimal() else None
         mask = read_mask_image(mask, name, label=label)
@@ -165,6 +165,6 @@ def _is_instance(file: Path) -> bool:
 
 
 def _starts_as_dicom(path: Path) -> bool:
-    from engine.dicom.instances import is_dicom_file  # noqa: PLC0415 - as above
+    from engine.dicom.instances import is_dicom_file
 
     return is_dicom_file(path)

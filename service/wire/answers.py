@@ -39,10 +39,10 @@ def upload_message(received: ReceivedSeries) -> service_pb2.UploadSeriesResponse
     )
 
 
-def case_message(summary: CaseSummary) -> service_pb2.GetCaseResponse:
+def case_message(case: CaseSummary) -> service_pb2.GetCaseResponse:
     """Return what is stored of a case."""
     return service_pb2.GetCaseResponse(
-        case_id=summary.case_id,
+        case_id=case.case_id,
         series=[
             service_pb2.StoredSeries(
                 series_id=record.series_id,
@@ -50,8 +50,8 @@ def case_message(summary: CaseSummary) -> service_pb2.GetCaseResponse:
                 stored_bytes=record.stored_bytes,
                 sha256=bytes.fromhex(record.sha256),
             )
-            for record in summary.series
+            for record in case.series
         ],
-        assessment_ids=summary.assessment_ids,
-        prepared=summary.prepared,
+        assessment_ids=case.assessment_ids,
+        prepared=case.prepared,
     )

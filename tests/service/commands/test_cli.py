@@ -195,7 +195,7 @@ def test_help_tells_exit_codes_and_loads_nothing_heavy() -> None:
 
 
 def test_serve_until_sigterm(tmp_path: Path) -> None:
-    stub = Path(__file__).parents[2] / "support" / "stub_service.py"
+    stub = Path(__file__).parents[2] / "support" / "processes" / "stub_service.py"
     port_file = tmp_path / "port"
     running = subprocess.Popen([sys.executable, str(stub), str(tmp_path), str(port_file), "0"])
     give_up_at = time.monotonic() + 60

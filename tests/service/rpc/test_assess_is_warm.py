@@ -24,7 +24,7 @@ def first_calls(folder: Path, models: str) -> Found:
     """What a service loads in its first calls, in a process of its own."""
     arguments = [str(folder / "state"), str(folder / "found.json"), models]
     told = subprocess.run(
-        [sys.executable, "-m", "tests.support.warm_service", *arguments],
+        [sys.executable, "-m", "tests.support.processes.warm_service", *arguments],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -21,7 +21,7 @@ from engine.errors import ColdspotError
 from service.client.client import ColdspotClient
 from tests.support.stub_engine import make_case
 
-STUB = Path(__file__).parents[2] / "support" / "stub_service.py"
+STUB = Path(__file__).parents[2] / "support" / "processes" / "stub_service.py"
 SHAPE = (24, 160, 160)
 """1.2 MB a CT: uploads take long enough to be hit in the middle."""
 
