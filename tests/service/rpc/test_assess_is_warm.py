@@ -50,13 +50,14 @@ def test_nothing_is_loaded_after_serving(tmp_path: Path) -> None:
     assert answer["kernels"] > 10
 
 
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
+    return first_calls(tmp_path_factory.mktemp("warm"), "with models")
+
+
 @pytest.mark.acceptance
 class TestWithTheModelsThatShip:
     """The whole of it: a thorax, first with masks, then drawn by the demo models."""
-
-    @pytest.fixture(scope="class")
-    def found(self, tmp_path_factory: pytest.TempPathFactory) -> Found:
-        return first_calls(tmp_path_factory.mktemp("warm"), "with models")
 
     @pytest.mark.parametrize("step", STEPS)
     def test_nothing_is_loaded_after_serving(self, found: Found, step: str) -> None:
