@@ -1,4 +1,4 @@
-"""What an assessment says: the results, free of voxels, in the order a reader wants them.
+"""The results of an assessment without its voxels, in the order in which a reader wants them.
 
 Lengths are mm, volumes mL, positions LPS mm. ``None`` means not measured; where a refusal is set, every
 measured number is ``None``.

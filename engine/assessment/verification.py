@@ -130,8 +130,8 @@ def assess_ablation(
             interval = measure_interval(pair, contour, fine, measurement.grid)
             sure = may_be_called_complete(pair, contour, fine, interval.probability_complete)
         radscore, without_radscore = _measure_radscore(risk_model, verification, contour.zone, clock)
+        risk = None
         with clock.stage(Stage.RISK):
-            risk = None
             if risk_model is not None:
                 risk = risk_of(
                     risk_model,

@@ -1,4 +1,4 @@
-"""The sentences of an assessment: what is measured, how sure, and what it is not."""
+"""The sentences of an assessment: what was measured, how sure it is, and where contours came from."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from engine.findings import ColdSpot, ContourKind, ContourOrigin, CoverageFindin
 from engine.geometry import Vector3
 from engine.refusal import Refusal
 
-MARGIN_LIMITING_SLICE_MM: Final = 2.5
+_MARGIN_LIMITING_SLICE_MM: Final = 2.5
 """From here on a slice distance limits the margin more than the contours do."""
 
 
@@ -54,7 +54,7 @@ def contours_to_check(tumor: ContourOrigin, zone: ContourOrigin) -> str:
 
 
 def summary(
-    coverage: CoverageFinding, margin: MarginFinding, spots: tuple[ColdSpot, ...], to_check: str = ""
+    coverage: CoverageFinding, margin: MarginFinding, cold_spots: tuple[ColdSpot, ...], to_check: str = ""
 ) -> str:
     """Say the final answer in words; ``to_check`` comes from :func:`contours_to_check`."""
     if coverage.tcr is None or margin.minimal_mm is None or coverage.tcr_interval_90 is None:
@@ -70,8 +70,8 @@ def summary(
     ]
     if to_check:
         sentences.append(to_check)
-    if spots:
-        listed = "; ".join(f"{s.volume_ml:.2f} mL {s.direction}" for s in spots[:3])
+    if cold_spots:
+        listed = "; ".join(f"{s.volume_ml:.2f} mL {s.direction}" for s in cold_spots[:3])
         sentences.append(f"Uncovered in lung, for review: {listed}.")
     if coverage.not_assessable_share:
         sentences.append(
@@ -93,14 +93,14 @@ def preliminary_summary(
 
 def refused_summary(refusal: Refusal, to_check: str = "") -> str:
     """Say why there is no number."""
-    said = (f"No number is given: {refusal.reason}", to_check, DISCLAIMER)
-    return " ".join(sentence for sentence in said if sentence)
+    sentences = (f"No number is given: {refusal.reason}", to_check, DISCLAIMER)
+    return " ".join(sentence for sentence in sentences if sentence)
 
 
 def slice_warning(which: str, spacing_zyx_mm: Vector3, target_margin_mm: float) -> tuple[str, ...]:
     """Say what thick slices do to the margin; nothing for thin ones."""
     thickest = max(spacing_zyx_mm)
-    if thickest < MARGIN_LIMITING_SLICE_MM:
+    if thickest < _MARGIN_LIMITING_SLICE_MM:
         return ()
     return (
         (

@@ -16,7 +16,7 @@ from engine.findings import ColdSpot
 from engine.geometry import Vector3, VoxelBox
 from engine.kernels.components import find_components
 
-_LEAST_VOLUME_ML: Final = 0.001
+_MIN_VOLUME_ML: Final = 0.001
 """Regions below eight measurement voxels are not listed one by one; coverage still counts them."""
 
 _DIRECTION_SHARE: Final = 0.38
@@ -47,7 +47,7 @@ def find_cold_spots(field: MeasurementField, uncovered: BoolArray) -> tuple[Cold
     spots = []
     for i in range(len(parts)):
         volume_ml = float(parts.volumes_ml[i])
-        if volume_ml < _LEAST_VOLUME_ML:
+        if volume_ml < _MIN_VOLUME_ML:
             break
         box = VoxelBox.between(parts.starts_zyx[i], parts.stops_zyx[i]).slices
         depth = np.where(parts.labels[box] == i + 1, field.distance_to_zone_mm[box], -np.inf)

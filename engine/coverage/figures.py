@@ -1,4 +1,4 @@
-"""From the measurement grid to what is said of coverage and margin."""
+"""Coverage and margin from the measurement grid, as they are reported."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ this cannot be told from it and is left out of the lung-clipped figures (never o
 ROOM_MM: Final = 12.0
 """Room around the warped tumor: the widest margin band and 2 mm."""
 
-MOST_VOXELS: Final = 40_000_000
+_MAX_VOXELS: Final = 40_000_000
 """A cube of 17 cm: a mask beyond it is no ablation zone, and would take gigabytes."""
 
 
@@ -141,7 +141,7 @@ def lay_out(
     Raises
     ------
     InvalidRequestError
-        Tumor and zone together span more than any ablation (``MOST_VOXELS``).
+        Tumor and zone together span more than any ablation (``_MAX_VOXELS``).
     """
     tumor_corners = planning_from_verification.inverse.apply(tumor.corners_lps_mm)
     zone_corners = zone.corners_lps_mm
@@ -150,12 +150,12 @@ def lay_out(
     _require_extent(high - low)
     grid = zone.mask.geometry.around(low, high, MEASUREMENT_SPACING_MM)
 
-    def brought(surface: StructureSurface, to_source: RigidTransform) -> Float32Array:
+    def resampled(surface: StructureSurface, to_source: RigidTransform) -> Float32Array:
         return sample(surface.occupancy, surface.crop.geometry, grid, to_source, kernels)
 
-    tumor_field = brought(tumor, planning_from_verification)
-    zone_field = brought(zone, RigidTransform.identity())
-    core_field = None if core is None else brought(core, RigidTransform.identity())
+    tumor_field = resampled(tumor, planning_from_verification)
+    zone_field = resampled(zone, RigidTransform.identity())
+    core_field = None if core is None else resampled(core, RigidTransform.identity())
     in_lung = np.ones(grid.shape_zyx, dtype=np.bool_)
     if lung is not None:
         # Where the planning CT does not reach, lung is assumed: a miss there must not be clipped away.
@@ -166,7 +166,7 @@ def lay_out(
 
 
 def _require_extent(extent_mm: Float64Array) -> None:
-    if np.prod(extent_mm / MEASUREMENT_SPACING_MM) > MOST_VOXELS:
+    if np.prod(extent_mm / MEASUREMENT_SPACING_MM) > _MAX_VOXELS:
         x, y, z = extent_mm
         raise InvalidRequestError(
             f"tumor and ablation zone together span {x:.0f} x {y:.0f} x {z:.0f} mm, more than any one ablation; "

@@ -24,7 +24,7 @@ CONTOUR_SD_MM: Final = 0.25
 """A contour as a whole lies off its structure by about a quarter of a voxel of a thin-slice CT. On simulated
 procedures the 90 % interval of the margin held the true one in 98 % with 0.4 mm and in 92 to 96 % with this."""
 
-_MOST_TUMOR_CONTOUR_SD_MM: Final = 2.0
+_MAX_TUMOR_CONTOUR_SD_MM: Final = 2.0
 """Three of these beyond the target margin still lie on the measurement grid."""
 
 _SLICE_ERROR_SHARE: Final = 0.15
@@ -94,7 +94,7 @@ def coverage_interval(
         Slice direction and distance of both scans.
     tumor_contour_sd_mm, zone_contour_sd_mm : float, optional
         Of a contour that a model drew; without one ``CONTOUR_SD_MM`` holds. A tumor's is cut off at
-        ``_MOST_TUMOR_CONTOUR_SD_MM``.
+        ``_MAX_TUMOR_CONTOUR_SD_MM``.
     draws, seed : int
     target_margin_mm : float
 
@@ -111,7 +111,7 @@ def coverage_interval(
     rng = np.random.default_rng(seed)
     tumor_sd_mm = CONTOUR_SD_MM if tumor_contour_sd_mm is None else tumor_contour_sd_mm
     zone_sd_mm = CONTOUR_SD_MM if zone_contour_sd_mm is None else zone_contour_sd_mm
-    tumor_offset = rng.normal(0.0, min(tumor_sd_mm, _MOST_TUMOR_CONTOUR_SD_MM), draws)
+    tumor_offset = rng.normal(0.0, min(tumor_sd_mm, _MAX_TUMOR_CONTOUR_SD_MM), draws)
     zone_offset = rng.normal(0.0, zone_sd_mm, draws)
     shift = rng.multivariate_normal(np.zeros(3), pose.translation_covariance_mm2, draws)
     for normal, distance_mm in (planning_slice, verification_slice):

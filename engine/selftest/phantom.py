@@ -55,7 +55,7 @@ def warm_up(kernels: KernelBackend = KernelBackend.CPU) -> AblationAssessment:
     Returns
     -------
     AblationAssessment
-        Of the self-test's spheres; somebody who draws assessments can warm up with it.
+        Of the self-test's spheres; whoever draws sheets can draw one of it to warm up too.
     """
     return _measured(kernels)
 
@@ -72,14 +72,19 @@ def run_self_test(kernels: KernelBackend = KernelBackend.CPU) -> _SelfTestReport
     SelfTestError
         The answer is off by more than the tolerances, or refused: this installation must not measure.
     """
-    found = _measured(kernels)
-    coverage, margin = found.coverage, found.margin
-    if found.refusal is not None or coverage.tcr is None or margin.minimal_mm is None or not found.uncovered:
-        reason = found.refusal.reason if found.refusal else "no uncovered region was found"
+    assessment = _measured(kernels)
+    coverage, margin = assessment.coverage, assessment.margin
+    if (
+        assessment.refusal is not None
+        or coverage.tcr is None
+        or margin.minimal_mm is None
+        or not assessment.uncovered
+    ):
+        reason = assessment.refusal.reason if assessment.refusal else "no uncovered region was found"
         raise SelfTestError(f"the self-test phantom was not measured: {reason}; reinstall Coldspot")
     shift = float(np.linalg.norm(_ZONE_SHIFT_LPS_MM))
     # The zone is shifted to the left: what is missing lies to the right of the tumor.
-    place = np.array(found.lesion.verification_centroid_lps_mm)
+    place = np.array(assessment.lesion.verification_centroid_lps_mm)
     report = _SelfTestReport(
         tcr=coverage.tcr,
         true_tcr=sphere_overlap_tcr(_TUMOR_RADIUS_MM, _TARGET_MARGIN_MM, _ZONE_RADIUS_MM, shift),
@@ -91,13 +96,13 @@ def run_self_test(kernels: KernelBackend = KernelBackend.CPU) -> _SelfTestReport
         abs(report.tcr - report.true_tcr) > TCR_TOLERANCE
         or abs(report.minimal_mm - report.true_minimal_mm) > _MARGIN_TOLERANCE_MM
         or report.place_error_mm > _PLACE_TOLERANCE_MM
-        or "right" not in found.uncovered[0].direction
+        or "right" not in assessment.uncovered[0].direction
     )
     if wrong:
         raise SelfTestError(
             f"the self-test phantom was measured wrongly: TCR {report.tcr:.3f} for {report.true_tcr:.3f}, margin "
             f"{report.minimal_mm:.2f} mm for {report.true_minimal_mm:.2f} mm, place off by {report.place_error_mm:.2f} "
-            f"mm, missing part {found.uncovered[0].direction!r} for 'right'; reinstall Coldspot"
+            f"mm, missing part {assessment.uncovered[0].direction!r} for 'right'; reinstall Coldspot"
         )
     return report
 
@@ -121,16 +126,16 @@ def _measured(kernels: KernelBackend) -> AblationAssessment:
     center = _TUMOR_LPS_MM + _PATIENT_SHIFT_LPS_MM + _ZONE_SHIFT_LPS_MM
     zone = rasterize_sphere(turned, center, _ZONE_RADIUS_MM, "ablation zone")
     planning_tissue[tumor.voxels], verification_tissue[zone.voxels] = 30, -200
-    said = Acquisition(series_description="simulated phantom, not a patient")
-    prepared = prepare_planning(CtVolume(planning_tissue, upright, said), tumor)
+    acquisition = Acquisition(series_description="simulated phantom, not a patient")
+    prepared = prepare_planning(CtVolume(planning_tissue, upright, acquisition), tumor)
     settings = AssessmentSettings(kernels=kernels)
-    ignored: list[AblationAssessment] = []
+    preliminary: list[AblationAssessment] = []
     return assess_ablation(
         prepared,
-        CtVolume(verification_tissue, turned, said),
+        CtVolume(verification_tissue, turned, acquisition),
         zone,
         settings=settings,
-        on_preliminary=ignored.append,
+        on_preliminary=preliminary.append,
     )
 
 

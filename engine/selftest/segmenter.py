@@ -1,7 +1,7 @@
 """Power-on self-test of the segmentation models: a phantom through each, before the first patient.
 
-A demo model knows phantoms and has to find what is there. Of a site's own model nothing is known but that it
-has to give labels and finite probabilities.
+A demo model knows phantoms and has to find what is there. Of a site's own model nothing is known but
+that it has to give labels and finite probabilities.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from engine.segmentation import Box
 from engine.structures.model_contour import StructureSegmenter
 from engine.volume import CtVolume, LabelMask
 
-LEAST_DICE: Final = 0.5
+MIN_DICE: Final = 0.5
 """A network that computes nonsense (a broken engine, half precision that overflows) finds nothing or everything."""
 
-LEAST_HALF_WIDTH_MM: Final = 25.0
-_GREATEST_HALF_WIDTH_MM: Final = 35.0
+MIN_HALF_WIDTH_MM: Final = 25.0
+_MAX_HALF_WIDTH_MM: Final = 35.0
 _PATCH_SHARE: Final = 0.45
 """Half of the box, as a share of the network's patch: one patch is computed, as every start waits for it."""
 
@@ -48,12 +48,12 @@ def require_segmenters(tumor: StructureSegmenter | None, zone: StructureSegmente
     if tumor is None and zone is None:
         return {}
     phantom = _phantom()
-    found = {}
+    dice = {}
     if tumor is not None:
-        found[str(tumor.identity)] = _tested(tumor, phantom.planning, phantom.tumor)
+        dice[str(tumor.identity)] = _tested(tumor, phantom.planning, phantom.tumor)
     if zone is not None:
-        found[str(zone.identity)] = _tested(zone, phantom.verification, phantom.zone)
-    return found
+        dice[str(zone.identity)] = _tested(zone, phantom.verification, phantom.zone)
+    return dice
 
 
 @cache
@@ -65,9 +65,9 @@ def _tested(segmenter: StructureSegmenter, ct: CtVolume, truth: LabelMask) -> fl
     center = ct.geometry.to_lps(np.argwhere(truth.voxels).mean(axis=0))
     x, y, z = (float(v) for v in center)
     place: Vector3 = (x, y, z)
-    drawn = segmenter.segment(ct, around=Box.around(place, half_width_mm(segmenter.section)))
-    probability = np.asarray(drawn.foreground_probability, dtype=np.float32)
-    known = np.isin(drawn.labels, list(segmenter.section.labels.values())).all()
+    segmentation = segmenter.segment(ct, around=Box.around(place, half_width_mm(segmenter.section)))
+    probability = np.asarray(segmentation.foreground_probability, dtype=np.float32)
+    known = np.isin(segmentation.labels, list(segmenter.section.labels.values())).all()
     if (
         not known
         or not np.isfinite(probability).all()
@@ -75,13 +75,14 @@ def _tested(segmenter: StructureSegmenter, ct: CtVolume, truth: LabelMask) -> fl
         or probability.max() > 1.001
     ):
         raise SelfTestError(
-            f"{segmenter.identity} gives labels or probabilities that there are none; export it again"
+            f"{segmenter.identity} gives labels that its manifest does not name, or values that are no probabilities; "
+            "export it again"
         )
-    dice = _dice(drawn.labels > 0, drawn.geometry.to_lps((0.0, 0.0, 0.0)), ct, truth)
-    if segmenter.identity.demo and dice < LEAST_DICE:
+    dice = _dice(segmentation.labels > 0, segmentation.geometry.to_lps((0.0, 0.0, 0.0)), ct, truth)
+    if segmenter.identity.demo and dice < MIN_DICE:
         raise SelfTestError(
             f"{segmenter.identity} finds its phantom's structure with a Dice coefficient of {dice:.2f} only (at least "
-            f"{LEAST_DICE:g}); install it again, or choose another segmentation_backend"
+            f"{MIN_DICE:g}); install it again, or choose another segmentation_backend"
         )
     return dice
 
@@ -89,13 +90,11 @@ def _tested(segmenter: StructureSegmenter, ct: CtVolume, truth: LabelMask) -> fl
 def half_width_mm(section: SegmentationSection) -> float:
     """Half of the width of the box that is segmented."""
     pairs = zip(section.patch_shape, section.spacing_mm, strict=True)
-    return min(
-        max(_PATCH_SHARE * min(n * mm for n, mm in pairs), LEAST_HALF_WIDTH_MM), _GREATEST_HALF_WIDTH_MM
-    )
+    return min(max(_PATCH_SHARE * min(n * mm for n, mm in pairs), MIN_HALF_WIDTH_MM), _MAX_HALF_WIDTH_MM)
 
 
 def prepare_phantom() -> None:
-    """Make the phantom, beside other work say; it is kept."""
+    """Make the phantom ahead of time, in another thread for example; it is kept."""
     _phantom()
 
 

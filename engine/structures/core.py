@@ -10,7 +10,7 @@ from scipy import ndimage
 from engine.kernels.components import find_components
 from engine.volume import CtVolume, LabelMask
 
-CORE_THRESHOLD_HU: Final = -350
+_CORE_THRESHOLD_HU: Final = -350
 """Between ground glass (about -550 HU) and coagulated tissue (above -150 HU)."""
 
 MIN_CORE_ML: Final = 0.05
@@ -18,7 +18,7 @@ MIN_CORE_ML: Final = 0.05
 
 
 def find_core(ct: CtVolume, zone: LabelMask) -> LabelMask | None:
-    """The dense core of a zone: connected voxels above ``CORE_THRESHOLD_HU`` after light smoothing.
+    """The dense core of a zone: connected voxels above ``_CORE_THRESHOLD_HU`` after light smoothing.
 
     Returns
     -------
@@ -27,7 +27,7 @@ def find_core(ct: CtVolume, zone: LabelMask) -> LabelMask | None:
     """
     box = zone.bounding_box().padded(2).clipped(zone.geometry.shape_zyx).slices
     hu = ndimage.median_filter(ct.voxels_hu[box], size=3)
-    dense = zone.voxels[box] & (hu > CORE_THRESHOLD_HU)
+    dense = zone.voxels[box] & (hu > _CORE_THRESHOLD_HU)
     parts = find_components(dense, zone.geometry.spacing_zyx_mm)
     if len(parts) == 0 or parts.volumes_ml[0] < MIN_CORE_ML:
         return None

@@ -17,15 +17,15 @@ from engine.geometry import Vector3, VolumeGeometry
 from engine.kernels.components import find_components
 from engine.volume import LabelMask
 
-MASK_REACH_MM: Final = 20.0
+_MASK_REACH_MM: Final = 20.0
 """A navigation target farther than this from every part of a supplied tumor mask belongs to another lesion."""
 
 _SATELLITE_SHARE: Final = 0.1
-"""A second part at least this large against the largest may be another lesion: the reader is told."""
+"""A second part at least this large against the largest may be another lesion: the reader is warned."""
 
 
 def choose_lesion(tumor: LabelMask, target_lps_mm: Vector3 | None) -> tuple[LabelMask, tuple[str, ...]]:
-    """The part of a tumor mask that is meant, and what has to be said about the choice.
+    """Choose the part of a tumor mask that is meant; return it with warnings about the choice.
 
     Parameters
     ----------
@@ -56,9 +56,9 @@ def choose_lesion(tumor: LabelMask, target_lps_mm: Vector3 | None) -> tuple[Labe
     offset_mm = (np.argwhere(tumor.voxels) - index) * np.array(spacing)
     nearest = int(np.argmin((offset_mm**2).sum(axis=1)))
     distance = float(np.linalg.norm(offset_mm[nearest]))
-    if distance > MASK_REACH_MM:
+    if distance > _MASK_REACH_MM:
         raise InvalidRequestError(
-            f"the target point lies {distance:.0f} mm from the tumor mask (at most {MASK_REACH_MM:g} mm); "
+            f"the target point lies {distance:.0f} mm from the tumor mask (at most {_MASK_REACH_MM:g} mm); "
             "check that it is in LPS mm of the planning CT"
         )
     label = int(parts.labels[tuple(np.argwhere(tumor.voxels)[nearest])])

@@ -46,7 +46,7 @@ SURE: Final = 0.75
 _QUARTILE_SD: Final = 2 * 0.6745
 """Standard deviations between the quartiles of a normal distribution."""
 
-SURFACE_ROOM_MM: Final = 8.0
+_SURFACE_ROOM_MM: Final = 8.0
 """Around a part, for the surfaces of its probability."""
 
 Share = npt.NDArray[np.float32]
@@ -171,8 +171,8 @@ class Parts:
         return LabelMask(marked, self.ct.geometry, name)
 
     def grown_to(self, part: int, level: float) -> npt.NDArray[np.bool_]:
-        """A part with what hangs together with it and has at least this probability, within ``SURFACE_ROOM_MM``."""
-        box = self.box_of(part, SURFACE_ROOM_MM).slices
+        """A part with what hangs together with it and has at least this probability, within ``_SURFACE_ROOM_MM``."""
+        box = self.box_of(part, _SURFACE_ROOM_MM).slices
         labels = self.components.labels[box]
         own = labels == part + 1
         likely = own | ((self.probability[box] >= level) & (labels == 0))
@@ -194,7 +194,7 @@ class Parts:
         quartiles of a normal distribution of standard deviation w / 1.349. The root mean square over the
         part's surface counts as the error of the contour as a whole.
         """
-        box = self.box_of(part, SURFACE_ROOM_MM).slices
+        box = self.box_of(part, _SURFACE_ROOM_MM).slices
         labels = self.components.labels[box]
         other = (labels > 0) & (labels != part + 1)
         share = np.where(other, 0.0, self.probability[box]).astype(np.float32)

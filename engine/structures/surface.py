@@ -45,7 +45,7 @@ _DETAIL_REACH_VOXELS: Final = 4.0
 """This far around such a voxel the finer surface, in the end the mask's own faces, holds in full; over the
 same distance again it passes into the smoother one."""
 
-_LEAST_DEPTH_VOXELS: Final = 0.02
+_MIN_DEPTH_VOXELS: Final = 0.02
 """How far from the surface a voxel center is kept on its side."""
 
 _DEPTH_RANGE_VOXELS: Final = 3.0
@@ -63,8 +63,8 @@ _THICK_SLICE_RATIO: Final = 2.5
 _SHAPE_RANGE_MM: Final = 8.0
 """In-slice signed distances are cut off here before they are interpolated."""
 
-_LEAST_DEPTH_THICK: Final = 0.04
-"""As ``_LEAST_DEPTH_VOXELS``, as a share of ``_SHAPE_RANGE_MM``."""
+_MIN_DEPTH_THICK: Final = 0.04
+"""As ``_MIN_DEPTH_VOXELS``, as a share of ``_SHAPE_RANGE_MM``."""
 
 _CAP_EXCESS_MM: Final = 0.5
 """Past its last marked slice a structure ends a little before half a slice distance: with 5 mm slices this
@@ -132,11 +132,11 @@ def occupancy(mask: LabelMask) -> npt.NDArray[np.float32]:
     thick = ratio >= _THICK_SLICE_RATIO
     if thick:
         depth = _interpolated_shape(mask) / _SHAPE_RANGE_MM
-        least = _LEAST_DEPTH_THICK
+        min_depth = _MIN_DEPTH_THICK
     else:
         depth = _smoothest_depth(mask.voxels) / _DEPTH_RANGE_VOXELS
-        least = _LEAST_DEPTH_VOXELS / _DEPTH_RANGE_VOXELS
-    decision = np.clip(np.where(mask.voxels, depth, -depth), least, 1.0)
+        min_depth = _MIN_DEPTH_VOXELS / _DEPTH_RANGE_VOXELS
+    decision = np.clip(np.where(mask.voxels, depth, -depth), min_depth, 1.0)
     return (SURFACE_LEVEL * (1.0 + np.where(mask.voxels, decision, -decision))).astype(np.float32)
 
 
@@ -144,7 +144,7 @@ def _smoothest_depth(voxels: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
     """Signed depth in voxels, positive inside: smooth where the voxels agree, the mask's faces elsewhere."""
     faces = depth = np.where(voxels, 0.5, -0.5).astype(np.float32)
     radius = (0.75 / np.pi * np.count_nonzero(voxels)) ** (1.0 / 3.0)
-    for sigma in (width for least_radius, width in _SMOOTHING_VOXELS if radius >= least_radius):
+    for sigma in (width for min_radius, width in _SMOOTHING_VOXELS if radius >= min_radius):
         smooth = _depth_by_smoothing(voxels, sigma)
         contradicted = np.where(voxels, smooth, -smooth) < -_CONTRADICTION_VOXELS
         if np.count_nonzero(contradicted) > _ROUGH_SHARE * np.count_nonzero(np.abs(smooth) < 1.0):

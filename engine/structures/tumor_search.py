@@ -34,7 +34,7 @@ _HALF_WIDTHS_MM: Final = (45.0, 80.0)
 _CANDIDATE_REACH_MM: Final = 10.0
 """A target point this far from a candidate of the model still means it: navigation systems aim at a tumor's middle, and
 a small one may be drawn a slice or two off. Less than the 20 mm from a supplied mask
-(:data:`engine.structures.lesion.MASK_REACH_MM`): a reader has chosen that one, a model marks whatever looks like a
+(:mod:`engine.structures.lesion`): a reader has chosen that one, a model marks whatever looks like a
 tumor."""
 
 _MIN_TARGETED_ML: Final = 0.03
@@ -44,7 +44,7 @@ _MIN_CANDIDATE_ML: Final = 0.1
 """Without a target point: a ball of 6 mm."""
 
 _SHELL_MM: Final = 5.0
-MIN_LUNG_SHARE: Final = 0.15
+_MIN_LUNG_SHARE: Final = 0.15
 """Share of what lies within ``_SHELL_MM`` of a candidate that has to be lung: a nodule at the pleura has a quarter
 and more."""
 
@@ -84,7 +84,7 @@ def find_tumor(
         return _at_target(planning, segmenter, target_lps_mm, kernels)
     parts = segment_parts(segmenter, planning, None, kernels)
     large = [k for k, ml in enumerate(parts.components.volumes_ml) if ml >= _MIN_CANDIDATE_ML]
-    candidates = [k for k in large if _lung_share(parts, k) >= MIN_LUNG_SHARE]
+    candidates = [k for k in large if _lung_share(parts, k) >= _MIN_LUNG_SHARE]
     listed = tuple(_candidate(parts, k) for k in candidates)
     if not candidates:
         elsewhere = f" ({len(large)} of its candidates do not lie at the lung)" if large else ""

@@ -33,7 +33,7 @@ from engine.structures.model_contour import (
 from engine.structures.zone import ZoneContour
 from engine.volume import CtVolume, LabelMask
 
-SEARCH_ROOM_MM: Final = (45.0, 80.0)
+_SEARCH_ROOM_MM: Final = (45.0, 80.0)
 """Beyond the tumor this much is segmented, and once more the wider box where the zone is cut by it. Ablation
 zones have radii up to 30 mm."""
 
@@ -86,9 +86,9 @@ def find_zone(
     center = tumor_points_lps_mm.mean(axis=0)
     radius_mm = float(np.linalg.norm(tumor_points_lps_mm - center, axis=1).max())
     x, y, z = (float(v) for v in center)
-    for room_mm in SEARCH_ROOM_MM:
+    for room_mm in _SEARCH_ROOM_MM:
         around = Box.around((x, y, z), radius_mm + room_mm)
-        parts = _bridged(segment_parts(segmenter, verification, around, kernels), kernels)
+        parts = _bridge_needle(segment_parts(segmenter, verification, around, kernels), kernels)
         at_lesion, distances_mm = _at_lesion(parts, tumor_points_lps_mm)
         if not at_lesion:
             _refuse(parts, distances_mm, room_mm)
@@ -97,7 +97,7 @@ def find_zone(
     else:
         raise RefusedError(
             RefusalCode.NO_ZONE,
-            f"what the zone model found at the lesion goes on beyond {SEARCH_ROOM_MM[-1]:g} mm around it: no ablation "
+            f"what the zone model found at the lesion goes on beyond {_SEARCH_ROOM_MM[-1]:g} mm around it: no ablation "
             "zone; send the contoured zone",
         )
     return _contour(parts, at_lesion, segmenter, verification)
@@ -144,11 +144,11 @@ def _at_lesion(parts: Parts, tumor_points_lps_mm: Float64Array) -> tuple[list[in
     for part, volume_ml in enumerate(parts.components.volumes_ml):
         if volume_ml < _MIN_LISTED_ML:
             break  # the largest come first
-        there = KDTree(parts.geometry.to_lps(parts.index(part)))
-        away_mm = np.asarray(there.query(tumor_points_lps_mm)[0])
-        distances_mm.append(float(away_mm.min()))
+        tree = KDTree(parts.geometry.to_lps(parts.index(part)))
+        distance_mm = np.asarray(tree.query(tumor_points_lps_mm)[0])
+        distances_mm.append(float(distance_mm.min()))
         if distances_mm[-1] <= ZONE_REACH_MM:
-            touched = float(np.mean(away_mm <= _CONTACT_MM))
+            touched = float(np.mean(distance_mm <= _CONTACT_MM))
             ranked.append((-touched * volume_ml, distances_mm[-1], part))
     order = [part for _, _, part in sorted(ranked)]
     if not order or parts.components.volumes_ml[order[0]] < _MIN_ZONE_ML:
@@ -174,8 +174,8 @@ def _refuse(parts: Parts, distances_mm: list[float], room_mm: float) -> None:
     )
 
 
-def _bridged(parts: Parts, kernels: KernelBackend) -> Parts:
-    """The same with what a needle hides joined to the zone on both of its sides."""
+def _bridge_needle(parts: Parts, kernels: KernelBackend) -> Parts:
+    """Join what a needle hides to the zone on both of its sides."""
     metal = parts.ct.voxels_hu[parts.box.slices] >= METAL_HU
     if not metal.any() or len(parts.components) == 0:
         return parts
