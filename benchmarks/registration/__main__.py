@@ -63,11 +63,11 @@ def coldspot(pair: Pair) -> Found:
     """Coldspot's own registration, as ``coldspot register`` calls it."""
     from engine.registration.register import register
 
-    found = register(pair.fixed, pair.moving, fixed_zone=pair.zone, moving_tumor=pair.tumor)
-    from service.commands.registering import rigid_field
-
-    field = found.field or rigid_field(found, pair.fixed.geometry)
-    return Found(field, found.planning_from_verification, found.uncertainty_mm, found.method)
+    registered = register(pair.fixed, pair.moving, fixed_zone=pair.zone, moving_tumor=pair.tumor)
+    alignment = registered.alignment
+    return Found(
+        registered.field, alignment.planning_from_verification, alignment.uncertainty_mm, alignment.method
+    )
 
 
 def methods() -> list[Method]:

@@ -16,7 +16,7 @@ from engine.coverage.interval import CoverageInterval, PoseUncertainty
 from engine.findings import AlignmentFinding, ContourOrigin, CoverageFinding, LesionFinding, MarginFinding
 from engine.radiomics.radscore import Radscore
 from engine.refusal import Refusal
-from engine.registration.register import Registration
+from engine.registration.alignment import Alignment, DeformableRegistration
 from engine.risk.model import SurvivalRisk
 from engine.structures.zone import ZoneContour
 from engine.volume import CtVolume
@@ -25,7 +25,7 @@ from engine.volume import CtVolume
 def preliminary_answer(
     pair: ScanPair,
     contour: ZoneContour,
-    alignment: Registration,
+    alignment: Alignment,
     interval: CoverageInterval,
     warnings: tuple[str, ...],
     timings_s: Mapping[str, float],
@@ -56,7 +56,7 @@ def preliminary_answer(
 def final_answer(
     pair: ScanPair,
     contour: ZoneContour,
-    alignment: Registration,
+    alignment: Alignment,
     measurement: Measurement,
     interval: CoverageInterval,
     *,
@@ -121,21 +121,22 @@ def refused_answer(
     )
 
 
-def _alignment(pair: ScanPair, alignment: Registration) -> AlignmentFinding:
+def _alignment(pair: ScanPair, alignment: Alignment) -> AlignmentFinding:
     pose = PoseUncertainty(alignment.translation_covariance_mm2, alignment.rotation_sd_deg)
+    quality = alignment.quality if isinstance(alignment, DeformableRegistration) else None
     return AlignmentFinding(
         method=alignment.method,
         planning_from_verification=alignment.planning_from_verification,
         similarity=alignment.similarity,
-        residual_mm=alignment.residual_mm,
+        residual_mm=None if quality is None else quality.residual_mm,
         pose_sd_mm=pose.sd_mm,
-        quality=alignment.quality,
+        quality=quality,
         planning_frame_of_reference_uid=pair.prepared.planning.geometry.frame_of_reference_uid,
         verification_frame_of_reference_uid=pair.verification.geometry.frame_of_reference_uid,
     )
 
 
-def _lesion(pair: ScanPair, alignment: Registration) -> LesionFinding:
+def _lesion(pair: ScanPair, alignment: Alignment) -> LesionFinding:
     x, y, z = (float(v) for v in lesion_center_lps_mm(alignment, pair.prepared.lesion))
     return replace(pair.prepared.lesion, verification_centroid_lps_mm=(x, y, z))
 

@@ -16,7 +16,7 @@ from engine.coverage.ratio import measure_coverage, uncovered_in_lung
 from engine.findings import ColdSpot, CoverageFinding, MarginFinding
 from engine.geometry import VolumeGeometry
 from engine.refusal import RefusalCode, RefusedError
-from engine.registration.register import Registration
+from engine.registration.alignment import Alignment, DeformableRegistration, RigidAlignment
 from engine.structures.surface import StructureSurface
 from engine.structures.zone import ZoneContour
 
@@ -46,7 +46,7 @@ class Measurement:
     warnings: tuple[str, ...]
 
 
-def measure(pair: ScanPair, contour: ZoneContour, alignment: Registration) -> Measurement:
+def measure(pair: ScanPair, contour: ZoneContour, alignment: DeformableRegistration) -> Measurement:
     """Measure coverage, margin and cold spots.
 
     Raises
@@ -80,7 +80,7 @@ def measure(pair: ScanPair, contour: ZoneContour, alignment: Registration) -> Me
     return Measurement(grid, coverage, margin, uncovered, cold_spots, _apart_warning(grid))
 
 
-def preliminary_interval(pair: ScanPair, contour: ZoneContour, alignment: Registration) -> CoverageInterval:
+def preliminary_interval(pair: ScanPair, contour: ZoneContour, alignment: RigidAlignment) -> CoverageInterval:
     """The ranges of coverage and margin alone, everything taken for lung."""
     grid = lay_out(
         pair.prepared.tumor_surface,
@@ -94,7 +94,7 @@ def preliminary_interval(pair: ScanPair, contour: ZoneContour, alignment: Regist
 
 
 def measure_interval(
-    pair: ScanPair, contour: ZoneContour, alignment: Registration, grid: MeasurementField
+    pair: ScanPair, contour: ZoneContour, alignment: Alignment, grid: MeasurementField
 ) -> CoverageInterval:
     """How sure coverage and margin are, given the alignment's uncertainty, both contours and both scans' slices."""
     settings = pair.settings
@@ -114,7 +114,7 @@ def measure_interval(
 
 
 def may_be_called_complete(
-    pair: ScanPair, contour: ZoneContour, alignment: Registration, probability_complete: float
+    pair: ScanPair, contour: ZoneContour, alignment: DeformableRegistration, probability_complete: float
 ) -> bool:
     """Whether a TCR of 1 is sure enough to be called complete.
 
@@ -126,7 +126,7 @@ def may_be_called_complete(
     return probability_complete >= SURE_ENOUGH and _cautiously_covered(pair, contour, alignment)
 
 
-def _cautiously_covered(pair: ScanPair, contour: ZoneContour, alignment: Registration) -> bool:
+def _cautiously_covered(pair: ScanPair, contour: ZoneContour, alignment: DeformableRegistration) -> bool:
     """Whether the zone of which its model is sure covers all that may be tumor."""
     tumor, zone = pair.prepared.tumor_surface, contour.zone_surface
     if pair.prepared.cautious_tumor is not None:

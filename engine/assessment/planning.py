@@ -13,7 +13,7 @@ from engine.findings import SUPPLIED, ContourOrigin, LesionFinding
 from engine.geometry import Vector3
 from engine.kernels.backend import KernelBackend, resident
 from engine.refusal import Refusal, RefusalCode, RefusedError
-from engine.registration.comparison import PlanningSide, match_slice_mm, planning_side
+from engine.registration.planning_features import PlanningFeatures, match_slice_mm, planning_features
 from engine.stages import Stage, StageClock, StageListener
 from engine.structures.lesion import choose_lesion, describe_lesion, grown_box_inside, touches_border
 from engine.structures.lung import segment_lung
@@ -60,8 +60,8 @@ class PreparedPlanning:
     lesion : LesionFinding
     lung : LabelMask
         Around the tumor.
-    side : PlanningSide
-        What the registration needs.
+    features : PlanningFeatures
+        What the registration needs of the planning CT.
     warnings : tuple of str
     timings_s : dict of str to float
     cautious_tumor : LabelMask, optional
@@ -72,7 +72,7 @@ class PreparedPlanning:
     tumor_surface: StructureSurface
     lesion: LesionFinding
     lung: LabelMask
-    side: PlanningSide
+    features: PlanningFeatures
     warnings: tuple[str, ...]
     timings_s: dict[str, float]
     cautious_tumor: LabelMask | None = None
@@ -189,11 +189,11 @@ def prepare_planning(
     with clock.stage(Stage.SEGMENT_LUNG):
         lung = segment_lung(planning, located.mask)
     with clock.stage(Stage.REGISTRATION_FEATURES):
-        side = planning_side(planning, located.mask)
-        side.source(match_slice_mm(planning, planning))
-        side.pattern(match_slice_mm(planning, planning))
+        features = planning_features(planning, located.mask)
+        features.source(match_slice_mm(planning, planning))
+        features.pattern(match_slice_mm(planning, planning))
     return PreparedPlanning(
-        planning, surface, located.lesion, lung, side, warnings, clock.timings_s, located.cautious
+        planning, surface, located.lesion, lung, features, warnings, clock.timings_s, located.cautious
     )
 
 

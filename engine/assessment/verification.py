@@ -33,7 +33,8 @@ from engine.findings import NO_CONTOUR, SUPPLIED, ContourOrigin
 from engine.kernels.backend import resident
 from engine.radiomics.radscore import Radscore
 from engine.refusal import RefusedError
-from engine.registration.register import Registration, align_rigidly, refine, translate
+from engine.registration.alignment import DeformableRegistration, RigidAlignment
+from engine.registration.lesion_alignment import align_rigidly, refine, translate
 from engine.risk.clinical_inputs import ClinicalInputs
 from engine.risk.model import SurvivalModel
 from engine.risk.signature import radscore_for, risk_of, signature_of
@@ -163,21 +164,21 @@ def _compare_headers(pair: ScanPair) -> tuple[str, ...]:
     )
 
 
-def _align(pair: ScanPair, contour: ZoneContour, place: LesionPlace | None) -> Registration:
+def _align(pair: ScanPair, contour: ZoneContour, place: LesionPlace | None) -> RigidAlignment:
     """Align the lesion rigidly; its place must be the one where a segmented zone was looked for."""
-    side, kernels = pair.prepared.side, pair.settings.kernels
+    features, kernels = pair.prepared.features, pair.settings.kernels
     with ThreadPoolExecutor(1) as pool:
         pool.submit(contour.draw_surfaces)
-        translation = translate(side, pair.verification, contour.zone, kernels=kernels)
+        translation = translate(features, pair.verification, contour.zone, kernels=kernels)
         if place is not None:
             require_same_place(place, translation, pair.prepared.lesion)
-        return align_rigidly(side, pair.verification, contour.zone, translation, kernels=kernels)
+        return align_rigidly(features, pair.verification, contour.zone, translation, kernels=kernels)
 
 
-def _refine(pair: ScanPair, rigid: Registration) -> Registration:
+def _refine(pair: ScanPair, rigid: RigidAlignment) -> DeformableRegistration:
     settings = pair.settings
     return refine(
-        pair.prepared.side, rigid, deadline_s=settings.registration_deadline_s, kernels=settings.kernels
+        pair.prepared.features, rigid, deadline_s=settings.registration_deadline_s, kernels=settings.kernels
     )
 
 

@@ -12,7 +12,8 @@ from engine.assessment.planning import ScanPair
 from engine.errors import InvalidRequestError
 from engine.findings import SUPPLIED, LesionFinding
 from engine.refusal import RefusalCode, RefusedError
-from engine.registration.register import Registration, translate
+from engine.registration.alignment import Alignment, Translation
+from engine.registration.lesion_alignment import translate
 from engine.structures.model_contour import StructureSegmenter, segment_parts
 from engine.structures.zone import ZoneContour, require_uncut
 from engine.structures.zone_search import ZONE_REACH_MM, find_zone
@@ -26,7 +27,7 @@ _CAUSED_BY_THE_ZONE: Final = (RefusalCode.ALIGNMENT_RESIDUAL_TOO_HIGH, RefusalCo
 class LesionPlace:
     """The lesion's place, found before its zone is known, and the model that draws the zone there."""
 
-    alignment: Registration
+    alignment: Translation
     segmenter: StructureSegmenter
 
 
@@ -48,9 +49,9 @@ def place_lesion(pair: ScanPair, segmenter: StructureSegmenter | None) -> Lesion
         raise InvalidRequestError(
             "no ablation zone mask was given and no segmentation model is installed; send the zone"
         )
-    side, verification, kernels = pair.prepared.side, pair.verification, pair.settings.kernels
+    features, verification, kernels = pair.prepared.features, pair.verification, pair.settings.kernels
     try:
-        return LesionPlace(translate(side, verification, None, kernels=kernels), segmenter)
+        return LesionPlace(translate(features, verification, None, kernels=kernels), segmenter)
     except RefusedError as refused:
         if refused.refusal.code not in _CAUSED_BY_THE_ZONE:
             raise
@@ -58,7 +59,7 @@ def place_lesion(pair: ScanPair, segmenter: StructureSegmenter | None) -> Lesion
         if len(parts.components) == 0:
             raise
         hidden = parts.on_ct(parts.labels > 0, "ablation zone")
-        return LesionPlace(translate(side, verification, hidden, kernels=kernels), segmenter)
+        return LesionPlace(translate(features, verification, hidden, kernels=kernels), segmenter)
 
 
 def segment_zone(pair: ScanPair, place: LesionPlace, core: LabelMask | None) -> ZoneContour:
@@ -71,19 +72,21 @@ def segment_zone(pair: ScanPair, place: LesionPlace, core: LabelMask | None) -> 
         There is no zone, or it is cut by the field of view.
     """
     supplied = None if core is None else core.require_on(pair.verification)
-    tumor = place.alignment.planning_from_verification.inverse.apply(pair.prepared.side.tumor_points_lps_mm)
+    tumor = place.alignment.planning_from_verification.inverse.apply(
+        pair.prepared.features.tumor_points_lps_mm
+    )
     contour = find_zone(pair.verification, place.segmenter, tumor, kernels=pair.settings.kernels)
     require_uncut(contour.zone)
     return contour if supplied is None else replace(contour, core=supplied, core_origin=SUPPLIED)
 
 
-def lesion_center_lps_mm(alignment: Registration, lesion: LesionFinding) -> Float64Array:
+def lesion_center_lps_mm(alignment: Alignment, lesion: LesionFinding) -> Float64Array:
     """The tumor's centroid in the verification CT, (3,), LPS mm."""
     inverse = alignment.planning_from_verification.inverse
     return np.asarray(inverse.rotation @ np.array(lesion.centroid_lps_mm) + inverse.translation_mm)
 
 
-def require_same_place(place: LesionPlace, alignment: Registration, lesion: LesionFinding) -> None:
+def require_same_place(place: LesionPlace, alignment: Translation, lesion: LesionFinding) -> None:
     """Refuse where the lesion's place with the segmented zone is not the one where the zone was looked for.
 
     Raises

@@ -33,10 +33,10 @@ _OUTLIER_RATIO: Final = 2.0
 
 _NOISE_FLOOR_HU: Final = 10.0
 _CONTRAST_FLOOR_HU: Final = 50.0
-_GREATEST_GAIN: Final = 1.5
+_MAX_GAIN: Final = 1.5
 """Breathing changes the density of lung by up to a third; more is another tissue."""
 
-_GREATEST_STEP_MM: Final = 3.0
+_MAX_STEP_MM: Final = 3.0
 _LOOSE_TOLERANCE: Final = 0.03
 _TIGHT_TOLERANCE: Final = 1e-3
 
@@ -88,7 +88,7 @@ class Deformation:
     model_lattice: VolumeGeometry
 
     def displacement_mm(self, points_lps_mm: Float64Array) -> Float64Array:
-        """Nodal displacement u at any places, (..., 3) along LPS x, y, z."""
+        """Nodal displacement u at any points, (..., 3) along LPS x, y, z."""
         nodes = DisplacementField(self.nodes_mm[..., ::-1].astype(np.float32), self.lattice)
         return nodes.at(points_lps_mm)
 
@@ -119,7 +119,7 @@ def deform(
     moving_from_fixed: RigidTransform,
     levels: tuple[Level, ...],
     *,
-    before: Deformation | None = None,
+    initial: Deformation | None = None,
     kernels: KernelBackend = KernelBackend.CPU,
 ) -> Deformation:
     """Find the deformation that brings ``moving`` onto ``fixed``.
@@ -133,8 +133,8 @@ def deform(
         Voxels of ``fixed`` that count.
     moving_from_fixed : RigidTransform
     levels : sequence of Level
-        All of one grid distance.
-    before : Deformation, optional
+        At least one; all of one grid distance.
+    initial : Deformation, optional
         Of a coarser grid with the same ``moving_from_fixed``.
     kernels : KernelBackend
 
@@ -142,11 +142,11 @@ def deform(
     -------
     Deformation
     """
-    found = before
-    for level in levels:
-        found = _at_level(fixed, moving, evidence, moving_from_fixed, level, found, kernels)
-    assert found is not None  # noqa: S101 - there is at least one level
-    return found
+    first, *others = levels
+    deformation = _at_level(fixed, moving, evidence, moving_from_fixed, first, initial, kernels)
+    for level in others:
+        deformation = _at_level(fixed, moving, evidence, moving_from_fixed, level, deformation, kernels)
+    return deformation
 
 
 def _at_level(
@@ -155,7 +155,7 @@ def _at_level(
     evidence: BoolArray,
     moving_from_fixed: RigidTransform,
     level: Level,
-    before: Deformation | None,
+    initial: Deformation | None,
     kernels: KernelBackend,
 ) -> Deformation:
     grid = fixed.geometry
@@ -164,8 +164,8 @@ def _at_level(
     lattice = _lattice(grid, cell)
     nodes = (
         np.zeros((*lattice.shape_zyx, 3))
-        if before is None
-        else before.displacement_mm(positions(lattice))[..., ::-1].astype(np.float64)
+        if initial is None
+        else initial.displacement_mm(positions(lattice))[..., ::-1].astype(np.float64)
     )
     # One prior at every resolution: energies are integrals over mm³.
     stiffness = level.stiffness * _REFERENCE_NODE_MM / level.node_mm
@@ -191,7 +191,7 @@ def _at_level(
         right = force - stiffness * bending_force(nodes, kernels=kernels)
         tolerance = _TIGHT_TOLERANCE if step == level.steps - 1 else _LOOSE_TOLERANCE
         update = solve_bending(tensor, right, stiffness, tolerance=tolerance, kernels=kernels)
-        nodes = nodes + np.clip(level.relaxation * update, -_GREATEST_STEP_MM, _GREATEST_STEP_MM)
+        nodes = nodes + np.clip(level.relaxation * update, -_MAX_STEP_MM, _MAX_STEP_MM)
     return Deformation(
         moving_from_fixed,
         nodes,
@@ -203,6 +203,44 @@ def _at_level(
         moments,
         _lattice(grid, model_cell),
     )
+
+
+def field_of(
+    deformation: Deformation, grid: VolumeGeometry, *, kernels: KernelBackend = KernelBackend.CPU
+) -> DisplacementField:
+    """The displacement of a deformation at every voxel of a grid.
+
+    Parameters
+    ----------
+    deformation : Deformation
+    grid : VolumeGeometry
+        In the fixed frame.
+    kernels : KernelBackend
+
+    Returns
+    -------
+    DisplacementField
+    """
+    to_nodes = deformation.lattice.index_from_lps @ grid.affine_lps_mm
+    u = np.stack(
+        [
+            resample(
+                np.ascontiguousarray(deformation.nodes_mm[..., k], dtype=np.float32),
+                to_nodes,
+                grid.shape_zyx,
+                order=1,
+                kernels=kernels,
+            )
+            for k in (2, 1, 0)
+        ],
+        axis=-1,
+    )
+    # moving_from_fixed (p + u) - p, without the positions of all voxels where it is a translation
+    turn, shift = deformation.moving_from_fixed.rotation, deformation.moving_from_fixed.translation_mm
+    moved = u @ turn.T.astype(np.float32) + shift.astype(np.float32)
+    if not np.array_equal(turn, np.eye(3)):
+        moved += (positions(grid) @ (turn - np.eye(3)).T).astype(np.float32)
+    return DisplacementField(np.ascontiguousarray(moved, dtype=np.float32), grid)
 
 
 def local_statistics(
@@ -220,7 +258,7 @@ def local_model(moments: Float64Array) -> Float64Array:
     """Means, gain and noise variance at every node from the sums around it, (*nodes, 4)."""
     f, w, f_variance, w_variance, covariance = local_statistics(moments)
     floor = _CONTRAST_FLOOR_HU**2
-    gain = np.clip(np.sqrt((f_variance + floor) / (w_variance + floor)), 1.0 / _GREATEST_GAIN, _GREATEST_GAIN)
+    gain = np.clip(np.sqrt((f_variance + floor) / (w_variance + floor)), 1.0 / _MAX_GAIN, _MAX_GAIN)
     noise = f_variance + gain**2 * w_variance - 2.0 * gain * covariance
     counted = moments[..., 0] > 1.0
     usual = float(np.median(noise[counted])) if counted.any() else 0.0

@@ -1,4 +1,4 @@
-"""What the surroundings say of the tumor's own motion.
+"""The tumor's own motion, predicted from its surroundings.
 
 The zone hides the tumor, so its place is what the deformation of the tissue around it predicts; the tumor is
 rigid, so only the rigid part of that prediction counts. How stiff the lung of this patient is, and how far off
@@ -24,13 +24,13 @@ from engine.registration.deformation import Deformation
 STIFFNESS_FACTORS: Final = (0.3, 1.0, 3.0, 10.0, 30.0)
 """Tried multiples of the deformation's own stiffness."""
 
-HOLES: Final = 8
-_NEAREST_HOLE_MM: Final = 6.0
-_FARTHEST_HOLE_MM: Final = 30.0
+_MAX_HOLES: Final = 8
+_MIN_HOLE_DISTANCE_MM: Final = 6.0
+_MAX_HOLE_DISTANCE_MM: Final = 30.0
 """Distances of a hole's center from the lesion's void: near enough to be the same lung."""
 
-_SMALLEST_HOLE_MM: Final = 12.0
-_LARGEST_HOLE_MM: Final = 24.0
+_MIN_HOLE_RADIUS_MM: Final = 12.0
+_MAX_HOLE_RADIUS_MM: Final = 24.0
 
 TOLERANCE: Final = 1e-2
 """Of the solutions for holes: a hundredth of a displacement of some millimeters."""
@@ -88,11 +88,11 @@ class _System:
             solve_bending(tensor, row, stiffness, tolerance=TOLERANCE, kernels=self.kernels)
             for row in projection
         ]
-        return np.array([[float((row * one).sum()) for one in solved] for row in projection])
+        return np.array([[float((row * solution).sum()) for solution in solved] for row in projection])
 
 
 def predict_lesion_motion(
-    found: Deformation,
+    deformation: Deformation,
     tumor_points_lps_mm: Float64Array,
     void_radius_mm: float,
     *,
@@ -102,9 +102,9 @@ def predict_lesion_motion(
 
     Parameters
     ----------
-    found : Deformation
+    deformation : Deformation
     tumor_points_lps_mm : ndarray, (M, 3)
-        Points throughout the tumor where it now is thought to be, fixed frame.
+        Points throughout the tumor where it is thought to lie, fixed frame.
     void_radius_mm : float
         Radius of a sphere as large as the part around the tumor without evidence.
     kernels : KernelBackend
@@ -114,11 +114,11 @@ def predict_lesion_motion(
     LesionMotion
     """
     center = tumor_points_lps_mm.mean(axis=0)
-    lattice = coarser(found.lattice)
-    system = _System(thinned(found.tensor), thinned(found.data_optimum), lattice, kernels)
+    lattice = coarser(deformation.lattice)
+    system = _System(thinned(deformation.tensor), thinned(deformation.data_optimum), lattice, kernels)
     # Half as many nodes along each axis: the same energy integral.
-    scale = found.stiffness * found.lattice.spacing_zyx_mm[0] / lattice.spacing_zyx_mm[0]
-    radius = float(np.clip(void_radius_mm, _SMALLEST_HOLE_MM, _LARGEST_HOLE_MM))
+    scale = deformation.stiffness * deformation.lattice.spacing_zyx_mm[0] / lattice.spacing_zyx_mm[0]
+    radius = float(np.clip(void_radius_mm, _MIN_HOLE_RADIUS_MM, _MAX_HOLE_RADIUS_MM))
     holes = _place_holes(system, center, void_radius_mm, radius)
     ball = tumor_points_lps_mm - center
 
@@ -131,8 +131,8 @@ def predict_lesion_motion(
 
         def miss(trial: tuple[float, int]) -> Float64Array:
             factor, k = trial
-            at, hole = holes[k]
-            mean = interpolation(lattice, at + ball).mean_of
+            center_mm, hole = holes[k]
+            mean = interpolation(lattice, center_mm + ball).mean_of
             return mean(system.solve(factor * scale, without=hole)) - mean(whole[1.0])
 
         missed = dict(zip(trials, pool.map(beside(miss), trials), strict=True))
@@ -143,8 +143,8 @@ def predict_lesion_motion(
         best = min(STIFFNESS_FACTORS, key=lambda s: error[s]) if holes else 1.0
 
         def ratio(k: int) -> float:
-            at, hole = holes[k]
-            rows = interpolation(lattice, at + ball).rigid_rows()[:3]
+            center_mm, hole = holes[k]
+            rows = interpolation(lattice, center_mm + ball).rigid_rows()[:3]
             covariance = system.covariance(rows, best * scale, without=hole)
             off = missed[best, k]
             return float(off @ np.linalg.solve(covariance + 1e-6 * np.eye(3), off)) / 3.0
@@ -156,16 +156,20 @@ def predict_lesion_motion(
     inflation = (_PRIOR_HOLES * _PRIOR_INFLATION + sum(ratios)) / (_PRIOR_HOLES + len(ratios))
     covariance = covariance * inflation
     field = solve_bending(
-        found.tensor, found.data_optimum, best * found.stiffness, tolerance=1e-3, kernels=kernels
+        deformation.tensor,
+        deformation.data_optimum,
+        best * deformation.stiffness,
+        tolerance=1e-3,
+        kernels=kernels,
     )
-    moved = tumor_points_lps_mm + interpolation(found.lattice, tumor_points_lps_mm).at(field)[:, ::-1]
+    moved = tumor_points_lps_mm + interpolation(deformation.lattice, tumor_points_lps_mm).at(field)[:, ::-1]
     rigid = rigid_part(tumor_points_lps_mm, moved)
     flip = np.eye(3)[::-1]  # zyx to LPS xyz
     return LesionMotion(
-        moving_from_fixed=found.moving_from_fixed @ rigid,
+        moving_from_fixed=deformation.moving_from_fixed @ rigid,
         covariance_mm2=flip @ covariance[:3, :3] @ flip,
         rotation_sd_deg=float(np.rad2deg(np.sqrt(np.trace(covariance[3:, 3:]) / 3.0))),
-        stiffness=best * found.stiffness,
+        stiffness=best * deformation.stiffness,
         hole_error_mm=float(np.sqrt(error[best])),
     )
 
@@ -191,6 +195,26 @@ def rigid_part(source: Float64Array, moved: Float64Array) -> RigidTransform:
     return RigidTransform.from_rotation(turn, b - turn @ a)
 
 
+def carried_to_fixed(deformation: Deformation, points_lps_mm: Float64Array) -> Float64Array:
+    """Carry points of the moving frame to the fixed frame, as one body with the deformation at their center.
+
+    Parameters
+    ----------
+    deformation : Deformation
+    points_lps_mm : ndarray, (N, 3)
+
+    Returns
+    -------
+    ndarray, (N, 3)
+    """
+    points = deformation.moving_from_fixed.inverse.apply(points_lps_mm)
+    center = points.mean(axis=0)
+    place = center
+    for _ in range(3):  # u is smooth: this converges by a factor of ten a turn
+        place = center - deformation.displacement_mm(place[None])[0]
+    return np.asarray(points - center + place)
+
+
 def _place_holes(
     system: _System, center: Float64Array, void_radius_mm: float, radius_mm: float
 ) -> list[tuple[Float64Array, BoolArray]]:
@@ -201,18 +225,18 @@ def _place_holes(
     typical = float(np.median(strength[strength > 0])) if (strength > 0).any() else 0.0
     possible = (
         (strength > 0.3 * typical)
-        & (away >= void_radius_mm + _NEAREST_HOLE_MM)
-        & (away <= void_radius_mm + _FARTHEST_HOLE_MM)
+        & (away >= void_radius_mm + _MIN_HOLE_DISTANCE_MM)
+        & (away <= void_radius_mm + _MAX_HOLE_DISTANCE_MM)
     )
     left = np.argwhere(possible)
     holes: list[tuple[Float64Array, BoolArray]] = []
     nearest = np.full(len(left), np.inf)
-    while len(holes) < HOLES and len(left):
+    while len(holes) < _MAX_HOLES and len(left):
         # The next is the one farthest from all so far; the first is the nearest to the lesion.
         chosen = int(np.argmax(nearest)) if holes else int(np.argmin(away[tuple(left.T)]))
         if holes and nearest[chosen] < radius_mm:
             break
-        at = nodes[tuple(left[chosen])]
-        holes.append((at, np.linalg.norm(nodes - at, axis=-1) <= radius_mm))
-        nearest = np.minimum(nearest, np.linalg.norm(nodes[tuple(left.T)] - at, axis=-1))
+        hole_center = nodes[tuple(left[chosen])]
+        holes.append((hole_center, np.linalg.norm(nodes - hole_center, axis=-1) <= radius_mm))
+        nearest = np.minimum(nearest, np.linalg.norm(nodes[tuple(left.T)] - hole_center, axis=-1))
     return holes

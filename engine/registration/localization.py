@@ -11,36 +11,32 @@ from engine.arrays import BoolArray, Float64Array
 from engine.geometry import RigidTransform
 from engine.kernels.backend import KernelBackend
 from engine.refusal import RefusalCode, RefusedError
-from engine.registration.comparison import (
-    ZONE_HALO_MM,
-    PlanningSide,
-    distance_from,
-    match_slice_mm,
-)
+from engine.registration.evidence import ZONE_HALO_MM, distance_from
+from engine.registration.planning_features import PlanningFeatures, match_slice_mm
 from engine.registration.region import ComparisonRegion, comparison_region
 from engine.registration.template import PATTERN_SPACING_MM, pattern_of
 from engine.registration.translation import masked_correlation, translation_candidates
 from engine.volume import CtVolume, LabelMask
 
-MOST_STEPS: Final = 90
+_MAX_STEPS: Final = 90
 """A whole chest is searched on a grid of at most this many voxels along an axis."""
 
 _SEARCH_MM: Final = 40.0
 """The lesion is looked for up to this far beyond what the planning region itself needs."""
 
-_LEAST_CORRELATION: Final = 0.75
+_MIN_CORRELATION: Final = 0.75
 """Same patient: 0.88 and more on every case tried; another patient's or a mirrored chest: up to 0.70."""
 
 _LUNG_CANDIDATES: Final = 3
 _SAME_PLACE_MM: Final = 9.0
 """Nearer candidates are the same: the deformation that follows captures that much."""
 
-_MIRRORED_CORRELATION: Final = 0.85
+_MIN_MIRRORED_CORRELATION: Final = 0.85
 """From here on the mirror image fits as well as the same patient would."""
 
 
 def find_lesion(
-    planning: PlanningSide,
+    planning: PlanningFeatures,
     fixed: CtVolume,
     zone: LabelMask | None,
     *,
@@ -53,7 +49,7 @@ def find_lesion(
 
     Parameters
     ----------
-    planning : PlanningSide
+    planning : PlanningFeatures
     fixed : CtVolume
     zone : LabelMask, optional
         Where to look; without one, everywhere.
@@ -74,15 +70,15 @@ def find_lesion(
     low, high = _box_lps_mm(fixed if zone is None else zone)
     room = 0.0 if zone is None else _SEARCH_MM + 10.0
     with ThreadPoolExecutor(1) as pool:
-        looked_for = pool.submit(planning.pattern, match_mm)
+        preparing = pool.submit(planning.pattern, match_mm)
         region = comparison_region(
             fixed, 0.5 * (low + high), 0.5 * (high - low) + room, PATTERN_SPACING_MM, match_slice_mm=match_mm
         )
-        ours, theirs = looked_for.result(), pattern_of(region)
-    known = _known(theirs.region, zone, kernels)
-    first, correlation = _best(ours.region, theirs.region, known)
+        pattern, scene = preparing.result(), pattern_of(region)
+    known = _known(scene.region, zone, kernels)
+    first, correlation = _best(pattern.region, scene.region, known)
     others = translation_candidates(
-        ours.vessels, theirs.vessels, ours.lung, theirs.lung & known, count=_LUNG_CANDIDATES
+        pattern.vessels, scene.vessels, pattern.lung, scene.lung & known, count=_LUNG_CANDIDATES
     )
     candidates = [first]
     for other in others:
@@ -118,55 +114,57 @@ def find_translation(
     ------
     RefusedError
     """
-    ours_box, theirs_box = _box_lps_mm(moving), _box_lps_mm(fixed)
-    widest = max(float((high - low).max()) for low, high in (ours_box, theirs_box))
-    spacing = max(PATTERN_SPACING_MM, widest / MOST_STEPS)
-    ours, theirs = (
+    boxes = _box_lps_mm(moving), _box_lps_mm(fixed)
+    widest = max(float((high - low).max()) for low, high in boxes)
+    spacing = max(PATTERN_SPACING_MM, widest / _MAX_STEPS)
+    moving_region, fixed_region = (
         comparison_region(ct, 0.5 * (low + high), 0.5 * (high - low), spacing)
-        for ct, (low, high) in ((moving, ours_box), (fixed, theirs_box))
+        for ct, (low, high) in zip((moving, fixed), boxes, strict=True)
     )
-    return _best(ours, theirs, _known(theirs, zone, kernels))
+    return _best(moving_region, fixed_region, _known(fixed_region, zone, kernels))
 
 
-def _best(ours: ComparisonRegion, theirs: ComparisonRegion, known: BoolArray) -> tuple[RigidTransform, float]:
-    found = translation_candidates(ours, theirs, ours.inside, known, count=1)
-    best = found[0].correlation if found else 0.0
-    if best < _LEAST_CORRELATION:
-        _refuse_dissimilar(ours, theirs, known, best)
-    return found[0].planning_from_verification, best
+def _best(
+    moving: ComparisonRegion, fixed: ComparisonRegion, known: BoolArray
+) -> tuple[RigidTransform, float]:
+    candidates = translation_candidates(moving, fixed, moving.inside, known, count=1)
+    correlation = candidates[0].correlation if candidates else 0.0
+    if correlation < _MIN_CORRELATION:
+        _refuse_dissimilar(moving, fixed, known, correlation)
+    return candidates[0].planning_from_verification, correlation
 
 
-def _known(theirs: ComparisonRegion, zone: LabelMask | None, kernels: KernelBackend) -> BoolArray:
+def _known(fixed: ComparisonRegion, zone: LabelMask | None, kernels: KernelBackend) -> BoolArray:
     if zone is None:
-        return theirs.inside
-    return theirs.inside & (distance_from(zone, theirs.geometry, kernels) > ZONE_HALO_MM)
+        return fixed.inside
+    return fixed.inside & (distance_from(zone, fixed.geometry, kernels) > ZONE_HALO_MM)
 
 
 def _refuse_dissimilar(
-    ours: ComparisonRegion, theirs: ComparisonRegion, known: BoolArray, best: float
+    moving: ComparisonRegion, fixed: ComparisonRegion, known: BoolArray, correlation: float
 ) -> None:
     """Refuse, and say so if the mirror image would have fitted."""
-    mirrored = masked_correlation(ours.hu[:, :, ::-1], ours.inside[:, :, ::-1], theirs.hu, known).max()
-    if mirrored >= _MIRRORED_CORRELATION:
+    mirrored = masked_correlation(moving.hu[:, :, ::-1], moving.inside[:, :, ::-1], fixed.hu, known).max()
+    if mirrored >= _MIN_MIRRORED_CORRELATION:
         raise RefusedError(
             RefusalCode.WRONG_SIDE,
             f"the verification CT fits the mirror image of the planning CT (correlation {mirrored:.2f}) and not "
-            f"the planning CT itself ({best:.2f}): wrong side, or left and right exchanged in an export.",
+            f"the planning CT itself ({correlation:.2f}): wrong side, or left and right exchanged in an export.",
         )
     raise RefusedError(
         RefusalCode.ALIGNMENT_RESIDUAL_TOO_HIGH,
-        f"the surroundings of the planning lesion are not found around the ablation zone (correlation {best:.2f}, "
-        f"least {_LEAST_CORRELATION:g}): another patient, another lesion, or a zone far from the lesion. "
-        "Check that both scans and the zone belong together.",
+        "the surroundings of the planning lesion are not found around the ablation zone "
+        f"(correlation {correlation:.2f}, least {_MIN_CORRELATION:g}): another patient, another lesion, or a zone far "
+        "from the lesion. Check that both scans and the zone belong together.",
     )
 
 
-def _box_lps_mm(of: CtVolume | LabelMask) -> tuple[Float64Array, Float64Array]:
+def _box_lps_mm(volume: CtVolume | LabelMask) -> tuple[Float64Array, Float64Array]:
     """Low and high corner of a mask's structure, or of a whole CT."""
-    if isinstance(of, LabelMask):
-        box = of.bounding_box()
+    if isinstance(volume, LabelMask):
+        box = volume.bounding_box()
         ends = np.array(list(np.ndindex(2, 2, 2)), dtype=float)
-        corners = of.geometry.to_lps(np.array(box.start_zyx) + ends * (np.array(box.shape_zyx) - 1))
+        corners = volume.geometry.to_lps(np.array(box.start_zyx) + ends * (np.array(box.shape_zyx) - 1))
     else:
-        corners = of.geometry.corners_lps_mm()
+        corners = volume.geometry.corners_lps_mm()
     return corners.min(axis=0), corners.max(axis=0)

@@ -14,9 +14,10 @@ from engine.kernels.backend import KernelBackend
 from engine.kernels.bending import solve_bending
 from engine.kernels.resampling import resample
 from engine.kernels.self_similarity import CODE_BITS, self_similarity_codes
-from engine.registration.comparison import ZONE_HALO_MM, Comparison
+from engine.registration.comparison import ScanComparison
 from engine.registration.control_grid import coarser, thinned
 from engine.registration.deformation import Deformation, Level, deform, local_statistics
+from engine.registration.evidence import ZONE_HALO_MM
 from engine.registration.region import ComparisonRegion, SourceRegion
 
 _NEAR_MM: Final = 35.0
@@ -37,14 +38,14 @@ _MATCHED_CORRELATION: Final = 0.35
 """Where there is structure, less than this correlation of the aligned scans is no match."""
 
 _POINT_STEP: Final = 4
-_FEWEST_VOXELS: Final = 8.0
+_MIN_VOXELS: Final = 8.0
 
 
 def judge(
-    comparison: Comparison,
-    found: Deformation,
+    comparison: ScanComparison,
+    deformation: Deformation,
     coarse: Deformation,
-    coarse_levels: tuple[Level, ...],
+    levels: tuple[Level, ...],
     *,
     sliding_mm: float = 0.0,
     kernels: KernelBackend = KernelBackend.CPU,
@@ -53,10 +54,10 @@ def judge(
 
     Parameters
     ----------
-    comparison : Comparison
-    found, coarse : Deformation
-        The deformation and its coarse beginning.
-    coarse_levels : sequence of Level
+    comparison : ScanComparison
+    deformation, coarse : Deformation
+        The deformation and the coarse one that it began with.
+    levels : sequence of Level
         By which ``coarse`` was found; the way back is found by the same.
     sliding_mm : float
         Handed through.
@@ -66,60 +67,60 @@ def judge(
     -------
     RegistrationQuality
     """
-    at = comparison.fine if found.warped.shape == comparison.fine.evidence.shape else comparison.coarse
-    grid = at.fixed.geometry
-    near = _near(comparison, grid)
-    known = np.isfinite(found.warped)
-    counted = at.evidence & known & near
-    outside = near if comparison.zone_distance_mm is None else near & _beyond(comparison, grid, ZONE_HALO_MM)
-    jacobian = jacobian_of_nodes(found)
-    node_distance = _at_nodes(comparison, found.lattice)
+    fine, warped = comparison.fine, deformation.warped
+    level = fine if warped.shape == fine.evidence.shape else comparison.coarse
+    zone_distance = _zone_distance_mm(comparison, level.fixed.geometry)
+    near = _near_zone(zone_distance, level.fixed.geometry)
+    counted = level.evidence & np.isfinite(warped) & near
+    outside = near if zone_distance is None else near & (zone_distance > ZONE_HALO_MM)
+    jacobian = jacobian_of_nodes(deformation)
+    node_distance = _at_nodes(comparison, deformation.lattice)
     around = node_distance <= _NEAR_MM
     if not around.any():  # a zone far from the lesion
         around = np.ones_like(around)
     return RegistrationQuality(
-        similarity=correlation(at.fixed.hu, found.warped, counted),
-        residual_mm=_still_asked_mm(found, around, kernels),
-        descriptor_residual=_descriptor_residual(at.fixed.hu, found.warped, counted, kernels),
-        inverse_consistency_mm=_inverse_consistency_mm(comparison, coarse, coarse_levels, kernels),
+        similarity=correlation(level.fixed.hu, warped, counted),
+        residual_mm=_still_asked_mm(deformation, around, kernels),
+        descriptor_residual=_descriptor_residual(level.fixed.hu, warped, counted, kernels),
+        inverse_consistency_mm=_inverse_consistency_mm(comparison, coarse, levels, kernels),
         least_jacobian=float(jacobian[around].min()),
         greatest_jacobian=float(jacobian[around].max()),
         folding_share=float((jacobian[around] <= 0.0).mean()),
         evidence_share=float(np.count_nonzero(counted)) / max(1.0, float(np.count_nonzero(outside))),
-        mismatched_share=_mismatched_share(found, comparison),
+        mismatched_share=_mismatched_share(deformation, comparison),
         sliding_mm=sliding_mm,
-        new_air_ml=_new_air_ml(at.fixed, found.warped),
+        new_air_ml=_new_air_ml(level.fixed, warped),
         convergence=0.0 if comparison.zone_distance_mm is None else _convergence(jacobian, node_distance),
     )
 
 
-def correlation(one: Float32Array, other: Float32Array, where: BoolArray) -> float:
+def correlation(fixed: Float32Array, warped: Float32Array, where: BoolArray) -> float:
     """Normalised correlation of two images over ``where``; 0 where either is constant."""
     if np.count_nonzero(where) < 2:
         return 0.0
-    a, b = one[where].astype(np.float64), other[where].astype(np.float64)
+    a, b = fixed[where].astype(np.float64), warped[where].astype(np.float64)
     a, b = a - a.mean(), b - b.mean()
     norm = float(np.sqrt((a @ a) * (b @ b)))
     return float(a @ b) / norm if norm > 0 else 0.0
 
 
-def jacobian_of_nodes(found: Deformation) -> Float64Array:
+def jacobian_of_nodes(deformation: Deformation) -> Float64Array:
     """Determinant of the deformation's derivative at every node, (z, y, x)."""
-    derivative = np.empty((*found.lattice.shape_zyx, 3, 3))
-    spacing = found.lattice.spacing_zyx_mm
+    derivative = np.empty((*deformation.lattice.shape_zyx, 3, 3))
+    spacing = deformation.lattice.spacing_zyx_mm
     for axis in range(3):
-        if found.lattice.shape_zyx[axis] > 1:
-            derivative[..., axis] = np.gradient(found.nodes_mm, spacing[axis], axis=axis)
+        if deformation.lattice.shape_zyx[axis] > 1:
+            derivative[..., axis] = np.gradient(deformation.nodes_mm, spacing[axis], axis=axis)
         else:
             derivative[..., axis] = 0.0
     return np.asarray(np.linalg.det(derivative + np.eye(3)))
 
 
-def local_correlation(found: Deformation) -> tuple[Float64Array, Float64Array]:
+def local_correlation(deformation: Deformation) -> tuple[Float64Array, Float64Array]:
     """Correlation of the aligned scans around every model node, and the weight of those with structure."""
-    moments = found.moments
+    moments = deformation.moments
     _, _, f_variance, w_variance, covariance = local_statistics(moments)
-    structured = (np.maximum(f_variance, w_variance) > _CONTRAST_HU**2) & (moments[..., 0] > _FEWEST_VOXELS)
+    structured = (np.maximum(f_variance, w_variance) > _CONTRAST_HU**2) & (moments[..., 0] > _MIN_VOXELS)
     correlated = covariance / np.sqrt(np.maximum(f_variance * w_variance, 1e-9))
     return np.clip(correlated, -1.0, 1.0), np.where(structured, moments[..., 0], 0.0)
 
@@ -138,24 +139,20 @@ def _convergence(jacobian: Float64Array, zone_distance_mm: Float64Array) -> floa
     return float(stretch[within].mean() - stretch[beyond].mean())
 
 
-def _near(comparison: Comparison, grid: VolumeGeometry) -> BoolArray:
-    if comparison.zone_distance_mm is None:
+def _zone_distance_mm(comparison: ScanComparison, grid: VolumeGeometry) -> Float32Array | None:
+    """Distance to the zone on the fine grid or on every second voxel of it; None without a zone."""
+    fine = comparison.zone_distance_mm
+    return fine if fine is None or fine.shape == grid.shape_zyx else fine[::2, ::2, ::2]
+
+
+def _near_zone(zone_distance_mm: Float32Array | None, grid: VolumeGeometry) -> BoolArray:
+    """The surroundings that are judged; without a zone everything."""
+    if zone_distance_mm is None:
         return np.ones(grid.shape_zyx, dtype=np.bool_)
-    return _on(comparison, grid) <= _NEAR_MM
+    return zone_distance_mm <= _NEAR_MM
 
 
-def _beyond(comparison: Comparison, grid: VolumeGeometry, distance: float) -> BoolArray:
-    return _on(comparison, grid) > distance
-
-
-def _on(comparison: Comparison, grid: VolumeGeometry) -> Float32Array:
-    """Distance to the zone on the fine grid or on every second voxel of it."""
-    assert comparison.zone_distance_mm is not None  # noqa: S101 - asked for by both callers
-    whole = comparison.zone_distance_mm
-    return whole if whole.shape == grid.shape_zyx else whole[::2, ::2, ::2]
-
-
-def _at_nodes(comparison: Comparison, lattice: VolumeGeometry) -> Float64Array:
+def _at_nodes(comparison: ScanComparison, lattice: VolumeGeometry) -> Float64Array:
     """Distance to the zone at nodes; 0 without a zone, so that all count."""
     if comparison.zone_distance_mm is None:
         return np.zeros(lattice.shape_zyx)
@@ -164,12 +161,17 @@ def _at_nodes(comparison: Comparison, lattice: VolumeGeometry) -> Float64Array:
     return np.asarray(resample(finite, to_grid, lattice.shape_zyx, order=1, fill=1e4), dtype=np.float64)
 
 
-def _still_asked_mm(found: Deformation, around: BoolArray, kernels: KernelBackend) -> float:
+def _still_asked_mm(deformation: Deformation, around: BoolArray, kernels: KernelBackend) -> float:
     """Displacement that the images would still have under a weak prior, root mean square."""
-    tensor = thinned(found.tensor)
-    lattice = coarser(found.lattice)
-    stiffness = _WEAK_PRIOR * found.stiffness * found.lattice.spacing_zyx_mm[0] / lattice.spacing_zyx_mm[0]
-    asked = solve_bending(tensor, thinned(found.force), stiffness, tolerance=1e-2, kernels=kernels)
+    tensor = thinned(deformation.tensor)
+    lattice = coarser(deformation.lattice)
+    stiffness = (
+        _WEAK_PRIOR
+        * deformation.stiffness
+        * deformation.lattice.spacing_zyx_mm[0]
+        / lattice.spacing_zyx_mm[0]
+    )
+    asked = solve_bending(tensor, thinned(deformation.force), stiffness, tolerance=1e-2, kernels=kernels)
     nearby = np.zeros(lattice.shape_zyx, dtype=np.bool_)
     nz, ny, nx = around[::2, ::2, ::2].shape
     nearby[:nz, :ny, :nx] = around[::2, ::2, ::2]
@@ -188,9 +190,9 @@ def _descriptor_residual(
 ) -> float:
     if not counted.any():
         return 1.0
-    one = self_similarity_codes(fixed, kernels=kernels)
-    other = self_similarity_codes(np.where(np.isfinite(warped), warped, fixed), kernels=kernels)
-    return float(np.bitwise_count(one[counted] ^ other[counted]).mean()) / CODE_BITS
+    of_fixed = self_similarity_codes(fixed, kernels=kernels)
+    of_warped = self_similarity_codes(np.where(np.isfinite(warped), warped, fixed), kernels=kernels)
+    return float(np.bitwise_count(of_fixed[counted] ^ of_warped[counted]).mean()) / CODE_BITS
 
 
 def _new_air_ml(fixed: ComparisonRegion, warped: Float32Array) -> float:
@@ -204,29 +206,29 @@ def _new_air_ml(fixed: ComparisonRegion, warped: Float32Array) -> float:
 
 
 def _inverse_consistency_mm(
-    comparison: Comparison, coarse: Deformation, levels: tuple[Level, ...], kernels: KernelBackend
+    comparison: ScanComparison, coarse: Deformation, levels: tuple[Level, ...], kernels: KernelBackend
 ) -> float:
-    """Go there by the coarse deformation and back by one found the other way round."""
-    there = comparison.without_wall().coarse
-    grid = there.fixed.geometry
+    """Go there by the coarse deformation and back by one that was found the other way round."""
+    level = comparison.without_wall().coarse
+    grid = level.fixed.geometry
     # The same grid, placed in the moving frame.
     x, y, z = (float(v) for v in comparison.moving_from_fixed.apply(grid.origin_lps_mm))
-    theirs = VolumeGeometry(grid.shape_zyx, grid.spacing_zyx_mm, origin_lps_mm=(x, y, z))
+    in_moving = VolumeGeometry(grid.shape_zyx, grid.spacing_zyx_mm, origin_lps_mm=(x, y, z))
     hu = resample(
-        there.moving.hu,
-        there.moving.geometry.index_from_lps @ theirs.affine_lps_mm,
-        theirs.shape_zyx,
+        level.moving.hu,
+        level.moving.geometry.index_from_lps @ in_moving.affine_lps_mm,
+        in_moving.shape_zyx,
         order=1,
         fill=np.nan,
         kernels=kernels,
     )
     known = np.isfinite(hu)
     # What the zone hides there is left out here at the place that the translation says; its halo is wide enough.
-    evidence = read_only(known & there.evidence)
-    fixed = ComparisonRegion(np.where(known, hu, np.float32(-1000.0)), known, theirs)
+    evidence = read_only(known & level.evidence)
+    fixed = ComparisonRegion(np.where(known, hu, np.float32(-1000.0)), known, in_moving)
     back = deform(
         fixed,
-        SourceRegion(there.fixed.hu, grid),
+        SourceRegion(level.fixed.hu, grid),
         evidence,
         comparison.moving_from_fixed.inverse,
         levels,
@@ -234,20 +236,21 @@ def _inverse_consistency_mm(
     )
     lattice = np.zeros(grid.shape_zyx, dtype=np.bool_)
     lattice[::_POINT_STEP, ::_POINT_STEP, ::_POINT_STEP] = True
-    points = grid.to_lps(np.argwhere(lattice & there.evidence & _near(comparison, grid)).astype(float))
+    near = _near_zone(_zone_distance_mm(comparison, grid), grid)
+    points = grid.to_lps(np.argwhere(lattice & level.evidence & near).astype(float))
     if len(points) == 0:
         return 0.0
     moved = coarse.to_moving(points)
-    seen = theirs.contains(moved)
+    seen = in_moving.contains(moved)
     if not seen.any():
         return 0.0
     returned = back.to_moving(moved[seen])
     return float(np.sqrt(((returned - points[seen]) ** 2).sum(axis=-1).mean()))
 
 
-def _mismatched_share(found: Deformation, comparison: Comparison) -> float:
+def _mismatched_share(deformation: Deformation, comparison: ScanComparison) -> float:
     """Share of structured places near the lesion whose aligned scans do not correlate."""
-    correlated, weight = local_correlation(found)
-    weight = np.where(_at_nodes(comparison, found.model_lattice) <= _NEAR_MM, weight, 0.0)
+    correlated, weight = local_correlation(deformation)
+    weight = np.where(_at_nodes(comparison, deformation.model_lattice) <= _NEAR_MM, weight, 0.0)
     total = float(weight.sum())
     return float(weight[correlated < _MATCHED_CORRELATION].sum()) / total if total > 0 else 0.0

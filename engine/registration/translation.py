@@ -13,7 +13,7 @@ from engine.arrays import BoolArray, Float32Array, Float64Array, Int64Array
 from engine.geometry import RigidTransform
 from engine.registration.region import ComparisonRegion
 
-_LEAST_OVERLAP_SHARE: Final = 0.3
+_MIN_OVERLAP_SHARE: Final = 0.3
 """A shift that leaves less than this share of the smaller region in common is not considered."""
 
 _PEAK_DISTANCE_MM: Final = 8.0
@@ -63,16 +63,16 @@ def translation_candidates(
     peaks = ndimage.maximum_filter(correlation, size=2 * int(_PEAK_DISTANCE_MM / spacing) + 1) == correlation
     index = np.argwhere(peaks & (correlation > 0.0))
     order = np.argsort(-correlation[tuple(index.T)], kind="stable")[:count]
-    found = []
+    candidates = []
     for peak in index[order]:
         # The verification voxel 0 lies over planning voxel `shift`.
         shift_zyx = peak - (shape_v - 1) + _subvoxel(correlation, peak)
         over = planning.geometry.to_lps(shift_zyx)
         offset = over - np.array(verification.geometry.origin_lps_mm)
-        found.append(
+        candidates.append(
             _TranslationCandidate(RigidTransform.from_translation(offset), float(correlation[tuple(peak)]))
         )
-    return found
+    return candidates
 
 
 def masked_correlation(
@@ -108,7 +108,7 @@ def masked_correlation(
     fixed_var = np.maximum(back(f_square * m_known) - fixed_sum**2 / overlap, 0.0)
     moving_var = np.maximum(back(f_known * m_square) - moving_sum**2 / overlap, 0.0)
     spread = np.sqrt(fixed_var * moving_var)
-    least = _LEAST_OVERLAP_SHARE * min(fixed_known.sum(), moving_known.sum())
+    least = _MIN_OVERLAP_SHARE * min(fixed_known.sum(), moving_known.sum())
     defined = (overlap >= max(least, 1.0)) & (spread > 1e-3 * overlap)
     share = np.clip(covariance / np.where(defined, spread, 1.0), -1.0, 1.0)
     return np.where(defined, share, 0.0).astype(np.float64)

@@ -20,7 +20,7 @@ from engine.findings import NO_CONTOUR, THRESHOLDED, ContourOrigin
 from engine.kernels.backend import KernelBackend
 from engine.kernels.components import find_components
 from engine.refusal import LesionCandidate, RefusalCode, RefusedError
-from engine.registration.comparison import METAL_HALO_MM, METAL_HU
+from engine.registration.evidence import METAL_HALO_MM, METAL_HU
 from engine.segmentation import Box
 from engine.structures.core import MIN_CORE_ML, find_core
 from engine.structures.model_contour import (

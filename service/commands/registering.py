@@ -21,8 +21,7 @@ from engine.files.reading import read_ct, read_mask
 from engine.geometry import VolumeGeometry
 from engine.kernels.backend import KernelBackend
 from engine.refusal import RefusedError
-from engine.registration.field import DisplacementField
-from engine.registration.register import Registration, register
+from engine.registration.register import register
 from engine.volume import CtVolume, LabelMask
 from service.commands.landmarks import read_landmarks, score_landmarks
 from service.commands.registration_report import refused_report, registered_report
@@ -38,9 +37,6 @@ dense bone can be: no CT in HU has a twentieth of its voxels there."""
 
 _WARM_UP_VOXELS: Final = 60
 _WARM_UP_SPACING_MM: Final = 2.0
-
-_RIGID_FIELD_SPACING_MM: Final = 10.0
-"""Linear interpolation gives a rigid motion back exactly, however wide the grid."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +102,7 @@ def register_files(request: RegistrationRequest, tell: Callable[[str], None]) ->
     tell("registering")
     started = time.perf_counter()
     try:
-        found = register(
+        pair = register(
             fixed,
             moving,
             fixed_zone=zone,
@@ -118,11 +114,10 @@ def register_files(request: RegistrationRequest, tell: Callable[[str], None]) ->
         report = refused_report(refused.refusal, warnings, with_landmarks=landmarks is not None)
     else:
         duration_s = time.perf_counter() - started
-        field = found.field or rigid_field(found, fixed.geometry)
-        score = None if landmarks is None else score_landmarks(field, landmarks)
-        report = registered_report(found, field, score, duration_s, warnings)
+        score = None if landmarks is None else score_landmarks(pair.field, landmarks)
+        report = registered_report(pair, score, duration_s, warnings)
         tell("writing")
-        write_displacement(request.out / FIELD_FILE, field)
+        write_displacement(request.out / FIELD_FILE, pair.field)
     text = json.dumps(report, indent=2, allow_nan=False) + "\n"
     (request.out / REPORT_FILE).write_text(text, encoding="utf-8")
     return report
@@ -173,16 +168,6 @@ def in_hounsfield_units(ct: CtVolume) -> CtVolume:
     warning = f"its values look like HU + {_STORED_OFFSET_HU} (no rescale intercept): {_STORED_OFFSET_HU} subtracted"
     acquisition = replace(ct.acquisition, warnings=(*ct.acquisition.warnings, warning))
     return CtVolume(shifted, ct.geometry, acquisition)
-
-
-def rigid_field(found: Registration, fixed: VolumeGeometry) -> DisplacementField:
-    """Return the displacement of a rigid alignment on a wide grid that covers the fixed CT."""
-    corners = fixed.corners_lps_mm()
-    low, high = corners.min(axis=0), corners.max(axis=0)
-    grid = fixed.around(low, np.maximum(high, low + 1.0), _RIGID_FIELD_SPACING_MM)
-    points = grid.to_lps(np.moveaxis(np.indices(grid.shape_zyx), 0, -1))
-    displacement = found.planning_from_verification.apply(points) - points
-    return DisplacementField(displacement.astype(np.float32), grid)
 
 
 def _mask(path: Path | None, ct: CtVolume, name: str, structure: str) -> LabelMask | None:

@@ -12,15 +12,13 @@ from rich.table import Table
 from engine import DISCLAIMER, __version__
 from engine.findings import RegistrationQuality
 from engine.refusal import Refusal
-from engine.registration.field import DisplacementField
-from engine.registration.register import Registration
+from engine.registration.register import RegisteredPair
 from service.commands.landmarks import LandmarkScore
 from service.figures_in_words import number
 
 
 def registered_report(
-    found: Registration,
-    field: DisplacementField,
+    pair: RegisteredPair,
     score: LandmarkScore | None,
     duration_s: float,
     warnings: Iterable[str],
@@ -29,21 +27,19 @@ def registered_report(
 
     Parameters
     ----------
-    found : Registration
-    field : DisplacementField
-        As it is written.
+    pair : RegisteredPair
     score : LandmarkScore, optional
     duration_s : float
     warnings : iterable of str
     """
-    grid = field.geometry
+    alignment, grid = pair.alignment, pair.field.geometry
     return {
-        "method": found.method,
+        "method": alignment.method,
         "duration_s": duration_s,
         "landmarks": None if score is None else asdict(score),
-        "quality": _quality(found.quality),
-        "uncertainty_mm": _finite(found.uncertainty_mm),
-        "moving_from_fixed": found.planning_from_verification.matrix.tolist(),
+        "quality": _quality(alignment.quality),
+        "uncertainty_mm": _finite(alignment.uncertainty_mm),
+        "moving_from_fixed": alignment.planning_from_verification.matrix.tolist(),
         "grid": {
             "shape_zyx": list(grid.shape_zyx),
             "spacing_zyx_mm": list(grid.spacing_zyx_mm),
@@ -142,9 +138,7 @@ def _always(warnings: Iterable[str]) -> dict[str, Any]:
     }
 
 
-def _quality(quality: RegistrationQuality | None) -> dict[str, float | None]:
-    if quality is None:
-        return _nulls(RegistrationQuality)
+def _quality(quality: RegistrationQuality) -> dict[str, float | None]:
     return {name: _finite(value) for name, value in asdict(quality).items()}
 
 

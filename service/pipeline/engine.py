@@ -21,8 +21,8 @@ from engine.files.image_file import write_mask, write_volume
 from engine.files.reading import in_axis_order_of
 from engine.kernels.backend import require_kernels
 from engine.manifest import MODEL_FILE
-from engine.registration import comparison
-from engine.registration import register as deformable
+from engine.registration import coarse_to_fine
+from engine.registration.planning_features import FINEST_GRID_MM
 from engine.volume import CtVolume, LabelMask
 from service.pipeline.bundles import (
     InstalledSegmenter,
@@ -49,10 +49,10 @@ _SEGMENTATION_S: Final = 6.0
 """Kept on top where the zone has to be segmented: patches of a box of about 11 cm."""
 
 REGISTRATION: Final = (
-    f"grid {comparison.FINEST_GRID_MM:g} mm, bending "
-    + ", ".join(f"{weight:g}" for weight in (*deformable.COARSE_STIFFNESS, deformable.FINE_STIFFNESS))
+    f"grid {FINEST_GRID_MM:g} mm, bending "
+    + ", ".join(f"{weight:g}" for weight in (*coarse_to_fine.COARSE_STIFFNESS, coarse_to_fine.FINE_STIFFNESS))
     + ", steps "
-    + ", ".join(str(steps) for steps in (*deformable.COARSE_STEPS, deformable.FINE_STEPS))
+    + ", ".join(str(steps) for steps in (*coarse_to_fine.COARSE_STEPS, coarse_to_fine.FINE_STEPS))
 )
 """What the registration of a lesion is set to, for the provenance of every result."""
 

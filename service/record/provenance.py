@@ -67,7 +67,7 @@ def provenance_of(
         tumor_sha256=planning.tumor.sha256 if planning.tumor else "",
         zone_sha256=verification.zone.sha256 if verification.zone else "",
         core_sha256=verification.core.sha256 if verification.core else "",
-        registration=_registration(assessment.alignment.method, description.registration),
+        registration=_registration(assessment, description.registration),
         kernels=description.kernels,
         risk_model=f"{risk_model.name} {risk_model.version}" if risk_model else "",
         risk_model_sha256=risk_model.sha256 if risk_model else "",
@@ -108,6 +108,7 @@ def backend_in_words(model: ModelDescription) -> str:
     return f"{model.name}: {model.backend}{chosen_by}"
 
 
-def _registration(method: str, settings: str) -> str:
+def _registration(assessment: AblationAssessment, settings: str) -> str:
     """Method and what it was set to; a refused assessment has no method."""
-    return f"{method}; {settings}" if settings and method != "none" else method
+    method = assessment.alignment.method
+    return f"{method}; {settings}" if settings and assessment.refusal is None else method

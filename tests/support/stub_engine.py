@@ -32,7 +32,7 @@ from engine.findings import (
 from engine.geometry import RigidTransform, Vector3, VolumeGeometry
 from engine.model_identity import ModelIdentity
 from engine.refusal import Refusal, RefusalCode
-from engine.registration.comparison import planning_side
+from engine.registration.planning_features import planning_features
 from engine.risk.clinical_inputs import ClinicalInputs
 from engine.risk.model import SurvivalRisk
 from engine.stages import Stage, StageClock, StageListener
@@ -134,7 +134,7 @@ class StubPipeline:
             StructureSurface(tumor),
             lesion,
             tumor,
-            planning_side(planning, tumor),
+            planning_features(planning, tumor),
             ("prepared by a stub",),
             clock.timings_s,
         )

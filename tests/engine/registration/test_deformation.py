@@ -12,8 +12,9 @@ from scipy.spatial.transform import Rotation
 
 from engine.arrays import Float64Array
 from engine.geometry import RigidTransform, VolumeGeometry, VoxelBox
-from engine.registration.comparison import BORDER_MM, COARSE_BORDER_MM, METAL_HALO_MM, compare_whole
+from engine.registration.comparison import BORDER_MM, COARSE_BORDER_MM, compare_whole
 from engine.registration.deformation import Deformation, Level, deform, local_model
+from engine.registration.evidence import METAL_HALO_MM
 from engine.registration.region import ComparisonRegion, SourceRegion
 from engine.volume import CtVolume
 from tests.support.spheres import centered_grid, positions
@@ -53,7 +54,7 @@ def find(
     at = RigidTransform.identity() if start is None else start
     half = np.ascontiguousarray(counted[::2, ::2, ::2])
     coarse = deform(fixed.coarser(), moving.thinned(3.0), half, at, COARSE)
-    return deform(fixed, moving, counted, at, (FINE,), before=coarse)
+    return deform(fixed, moving, counted, at, (FINE,), initial=coarse)
 
 
 @cache

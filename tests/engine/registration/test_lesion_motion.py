@@ -13,9 +13,9 @@ from engine.geometry import RigidTransform, VolumeGeometry
 from engine.kernels.bending import solve_bending
 from engine.registration import lesion_motion
 from engine.registration.control_grid import positions
-from engine.registration.deformation import Deformation
-from engine.registration.field import field_of, field_with_rigid_tumor
+from engine.registration.deformation import Deformation, field_of
 from engine.registration.lesion_motion import LesionMotion, predict_lesion_motion, rigid_part
+from engine.registration.rigid_tumor import field_with_rigid_tumor
 from tests.support.spheres import ball, centered_grid
 from tests.support.textures import Mapping
 

@@ -12,8 +12,8 @@ from engine.arrays import Float64Array
 from engine.findings import RegistrationQuality
 from engine.geometry import RigidTransform, VolumeGeometry
 from engine.phantoms.deformation import Contraction
-from engine.registration.acceptance import GREATEST_MISMATCH, LEAST_SIMILARITY
-from engine.registration.comparison import Comparison, compare_whole
+from engine.registration.acceptance import MAX_MISMATCHED_SHARE, MIN_SIMILARITY
+from engine.registration.comparison import ScanComparison, compare_whole
 from engine.registration.control_grid import positions
 from engine.registration.deformation import Deformation, Level, deform
 from engine.registration.quality import correlation, jacobian_of_nodes, judge
@@ -40,27 +40,29 @@ def zone() -> LabelMask:
 
 
 @cache
-def registered(seed: int = 1, motion: Mapping | None = None) -> tuple[Comparison, Deformation, Deformation]:
-    """Comparison with the texture of a seed, fine and coarse deformation."""
+def registered(
+    seed: int = 1, motion: Mapping | None = None
+) -> tuple[ScanComparison, Deformation, Deformation]:
+    """ScanComparison with the texture of a seed, fine and coarse deformation."""
     verification = scan(seed, GRID, lambda p: p if motion is None else p + motion(p))
     return registered_to(verification, zone())
 
 
 def registered_to(
     verification: CtVolume, hidden: LabelMask | None
-) -> tuple[Comparison, Deformation, Deformation]:
+) -> tuple[ScanComparison, Deformation, Deformation]:
     comparison = compare_whole(planning(), verification, hidden, RigidTransform.identity())
     at = comparison.coarse
     coarse = deform(at.fixed, at.moving, at.evidence, RigidTransform.identity(), COARSE)
     at = comparison.fine
     return (
         comparison,
-        deform(at.fixed, at.moving, at.evidence, RigidTransform.identity(), (FINE,), before=coarse),
+        deform(at.fixed, at.moving, at.evidence, RigidTransform.identity(), (FINE,), initial=coarse),
         coarse,
     )
 
 
-def judged(comparison: Comparison, found: Deformation, coarse: Deformation) -> RegistrationQuality:
+def judged(comparison: ScanComparison, found: Deformation, coarse: Deformation) -> RegistrationQuality:
     return judge(comparison, found, coarse, COARSE)
 
 
@@ -101,7 +103,7 @@ def test_a_followed_motion_is_good_and_an_unfollowed_one_is_not() -> None:
         at.evidence,
         RigidTransform.identity(),
         (replace(FINE, steps=0),),
-        before=replace(found, nodes_mm=half),
+        initial=replace(found, nodes_mm=half),
     )
     unfollowed = judged(comparison, left, coarse)
     assert unfollowed.similarity < followed.similarity
@@ -111,8 +113,8 @@ def test_a_followed_motion_is_good_and_an_unfollowed_one_is_not() -> None:
 
 def test_another_patient_does_not_match() -> None:
     quality = judged(*registered(2))
-    assert quality.mismatched_share > GREATEST_MISMATCH
-    assert quality.similarity < LEAST_SIMILARITY + 0.2
+    assert quality.mismatched_share > MAX_MISMATCHED_SHARE
+    assert quality.similarity < MIN_SIMILARITY + 0.2
     assert quality.inverse_consistency_mm > 10.0 * judged(*registered()).inverse_consistency_mm
     assert quality.descriptor_residual > 0.25
 

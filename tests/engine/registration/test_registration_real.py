@@ -15,7 +15,7 @@ from engine.assessment.verification import assess_ablation
 from engine.phantoms.painting import paint_ablation
 from engine.phantoms.pneumothorax import collapse_lung
 from engine.refusal import RefusalCode, RefusedError
-from engine.registration.register import Registration, register
+from engine.registration.register import RegisteredPair, register
 from engine.volume import CtVolume, LabelMask
 from service.commands.landmarks import score_landmarks
 from tests.support.ablation_cases import DATA, ROOT, assessed, needs_real_ct
@@ -33,7 +33,7 @@ def case(name: str) -> Case:
 
 
 @cache
-def registered(name: str) -> Registration:
+def registered(name: str) -> RegisteredPair:
     pair = case(name).pair
     return register(pair.fixed, pair.moving, fixed_zone=pair.zone, moving_tumor=pair.tumor)
 
@@ -51,8 +51,7 @@ def test_landmarks_tumor_and_coverage_are_where_they_are(
     name: str, landmarks_mm: float, tumor_mm: float, tcr_off: float
 ) -> None:
     found = registered(name)
-    assert found.field is not None
-    score = scores(case(name), found.field, found.planning_from_verification)
+    score = scores(case(name), found.field, found.alignment.planning_from_verification)
     assert score["landmarks_outside"] == 0
     on_landmarks, in_tumor = score["landmark_mean_mm"], score["tumor_error_mm"]
     assert on_landmarks is not None
@@ -62,7 +61,7 @@ def test_landmarks_tumor_and_coverage_are_where_they_are(
     assert score["tumor_volume_ratio"] == pytest.approx(1.0, abs=0.03)
     assert score["tcr_by_coldspot_error"] == pytest.approx(0.0, abs=tcr_off)
     assert score["folding_share"] == 0.0
-    assert found.method == "deformable"
+    assert found.alignment.method == "deformable"
 
 
 @pytest.mark.parametrize("name", ["lidc-half", "lidc-5mm-under"])
@@ -70,17 +69,15 @@ def test_the_error_at_the_tumor_was_foreseen(name: str) -> None:
     """No farther off than three of the standard deviations that were named along its direction."""
     found, places = registered(name), case(name).tumor_places
     assert places is not None
-    assert found.field is not None
     at = places.fixed_lps_mm
     off = (at + found.field.at(at) - places.moving_lps_mm).mean(axis=0)
-    assert off @ np.linalg.solve(found.translation_covariance_mm2, off) < 3.0**2 + 3.0
-    assert found.uncertainty_mm < 2.0
+    assert off @ np.linalg.solve(found.alignment.translation_covariance_mm2, off) < 3.0**2 + 3.0
+    assert found.alignment.uncertainty_mm < 2.0
 
 
 def test_a_deep_breath_is_followed() -> None:
     popi = popi_case(Path(DATA or "") / "pair-popi5mm", "10", "60")
     found = register(popi.pair.fixed, popi.pair.moving)
-    assert found.field is not None
     assert popi.landmarks is not None
     score = score_landmarks(found.field, popi.landmarks)
     assert score.outside == 0

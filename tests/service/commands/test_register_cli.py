@@ -47,14 +47,13 @@ def shifted_field() -> DisplacementField:
 
 def answer(**other: Any) -> Any:
     quality = RegistrationQuality(**{**dict.fromkeys(QUALITY, 0.5), **other.pop("quality", {})})
-    given = {
+    alignment = {
         "method": "stand-in",
         "planning_from_verification": RigidTransform.from_translation(SHIFT),
-        "field": shifted_field(),
         "quality": quality,
         "uncertainty_mm": 0.7,
     }
-    return SimpleNamespace(**{**given, **other})
+    return SimpleNamespace(alignment=SimpleNamespace(**{**alignment, **other}), field=shifted_field())
 
 
 @pytest.fixture
@@ -152,19 +151,6 @@ def test_dicom_folders_are_taken_too(calls: Calls, given: list[str], tmp_path: P
     result = run(*given, "--fixed", str(tmp_path / "series"), "--json")
     assert result.exit_code == 0, result.output
     assert calls[0]["fixed"].geometry.shape_zyx == (9, 24, 22)
-
-
-def test_a_rigid_answer_becomes_a_field_over_the_fixed_ct(
-    monkeypatch: pytest.MonkeyPatch, given: list[str], tmp_path: Path
-) -> None:
-    turn = RigidTransform(np.array([[0.0, -1, 0, 7], [1, 0, 0, 8], [0, 0, 1, 9], [0, 0, 0, 1]]))
-    answer_with(monkeypatch, lambda: answer(field=None, planning_from_verification=turn))
-    result = run(*given, "--json")
-    assert result.exit_code == 0, result.output
-    field = read_displacement(tmp_path / "out" / FIELD_FILE)
-    points = GRID.to_lps(np.array([[0.0, 0, 0], [19, 23, 21], [4.2, 7.7, 3.1]]))
-    assert field.geometry.contains(GRID.corners_lps_mm()).all()
-    assert np.allclose(points + field.at(points), turn.apply(points), atol=1e-3)
 
 
 def test_a_refusal_leaves_no_field(calls: Calls, monkeypatch: pytest.MonkeyPatch, given: list[str]) -> None:
