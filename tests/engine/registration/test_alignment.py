@@ -34,5 +34,5 @@ def test_every_kind_has_its_name_and_its_expected_error(alignment: Any, method: 
 def test_only_a_deadline_that_is_too_near_rules_the_fine_deformation_out() -> None:
     comparison: Any = SimpleNamespace(fine=SimpleNamespace(evidence=np.ones((100, 100, 100), dtype=np.bool_)))
     assert leaves_time_to_refine(comparison, None)
-    assert leaves_time_to_refine(comparison, 3.5)
+    assert leaves_time_to_refine(comparison, 3.6)
     assert not leaves_time_to_refine(comparison, 3.4)
