@@ -270,8 +270,7 @@ def keep_case(folder: Path, said: CaseDescription, case: PhantomProcedure) -> No
     np.savez_compressed(folder / "masks.npz", **packed)
     content = {
         "description": asdict(said),
-        "truth": asdict(case.truth)
-        | {"planning_from_verification": case.truth.planning_from_verification.matrix.tolist()},
+        "truth": case.truth.to_json(),
         "target_lps_mm": case.target_lps_mm,
         "planning_geometry": asdict(case.planning.geometry),
         "verification_geometry": asdict(case.verification.geometry),

@@ -8,9 +8,9 @@ farthest missed place of the tumor lies.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from scipy import ndimage
@@ -80,6 +80,10 @@ class PhantomTruth:
     planning_from_verification: RigidTransform
     least_jacobian: float
     rigid: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """The answers as JSON can hold them; the transform as its matrix."""
+        return asdict(self) | {"planning_from_verification": self.planning_from_verification.matrix.tolist()}
 
     @property
     def uncovered_ml(self) -> tuple[float, ...]:

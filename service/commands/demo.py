@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.geometry import RigidTransform
 from engine.phantoms import make_procedure
 from service.client.procedure_call import MaskSource, Procedure
 from service.commands.assessing import run_assessment
@@ -48,19 +47,4 @@ def run_demo(
         core=MaskSource(phantom.core) if phantom.core is not None else None,
     )
     report, files = run_assessment(address, procedure, out, make_pipeline, progress)
-    return _DemoOutcome(_plain(phantom.truth), report, files)
-
-
-def _plain(content: Any) -> Any:
-    """Return what JSON can hold: dataclasses as dictionaries, rigid maps as 4x4 lists, arrays and tuples as lists."""
-    if isinstance(content, RigidTransform):
-        return content.matrix.tolist()
-    if is_dataclass(content):
-        return {field.name: _plain(getattr(content, field.name)) for field in fields(content)}
-    if isinstance(content, Mapping):
-        return {str(key): _plain(value) for key, value in content.items()}
-    if hasattr(content, "tolist"):
-        return content.tolist()
-    if isinstance(content, Sequence) and not isinstance(content, str):
-        return [_plain(value) for value in content]
-    return content
+    return _DemoOutcome(phantom.truth.to_json(), report, files)

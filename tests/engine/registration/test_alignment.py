@@ -13,7 +13,7 @@ from engine.registration.alignment import DeformableRegistration, RigidAlignment
 from engine.registration.coarse_to_fine import leaves_time_to_refine
 from tests.engine.registration.test_registration_limits import GOOD
 
-POSE: Any = (RigidTransform.identity(), 0.9, np.diag([1.0, 4.0, 4.0]), 2.0)
+POSE: tuple[Any, Any, Any, Any] = (RigidTransform.identity(), 0.9, np.diag([1.0, 4.0, 4.0]), 2.0)
 NOTHING: Any = None
 
 
