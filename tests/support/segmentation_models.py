@@ -66,7 +66,12 @@ def tensors(
 def manifest_of(section: SegmentationSection) -> ModelManifest:
     """A manifest around a section; nothing else of it is read here."""
     return ModelManifest.model_construct(
-        id="random", version="1.0.0", kind="segmentation", demo=True, segmentation=section
+        id="random",
+        version="1.0.0",
+        kind="segmentation",
+        demo=True,
+        files={MODEL_FILE: "0" * 64},
+        segmentation=section,
     )
 
 

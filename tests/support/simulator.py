@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 
-def run_in_the_simulator(test_file: str, *, selected: str = "gpu", passed: int) -> None:
-    """Run the selected tests of a file in the simulator; exactly ``passed`` of them must pass and none fail."""
+def run_in_the_simulator(*test_files: str, selected: str = "gpu", passed: int) -> None:
+    """Run the selected tests of files in the simulator; exactly ``passed`` of them must pass and none fail."""
     run = subprocess.run(
-        [sys.executable, "-m", "pytest", test_file, "-k", selected, "-q", "-p", "no:cacheprovider"],
+        [sys.executable, "-m", "pytest", *test_files, "-k", selected, "-q", "-p", "no:cacheprovider"],
         env={**os.environ, "NUMBA_ENABLE_CUDASIM": "1"},
         cwd=Path(__file__).parents[2],
         capture_output=True,

@@ -17,7 +17,8 @@ TESTS = Path(__file__).parent
 
 @pytest.mark.skipif(bool(config.ENABLE_CUDASIM), reason="already in the simulator")
 def test_gpu_twins_pass_the_kernel_tests_in_the_simulator() -> None:
-    run_in_the_simulator(str(TESTS / "test_kernels.py"), passed=29)
+    files = (str(TESTS / f"test_{subject}.py") for subject in ("distance", "kernels", "resampling"))
+    run_in_the_simulator(*files, passed=29)
 
 
 def volume(kind: Any, dimensions: int = 3) -> Any:
