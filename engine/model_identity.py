@@ -23,6 +23,11 @@ class ModelIdentity:
     sha256: str
     demo: bool
 
+    @property
+    def name(self) -> str:
+        """Id and version."""
+        return f"{self.id} {self.version}"
+
     def __str__(self) -> str:
         """Id and version, with the words "demo model" for one."""
-        return f"{self.id} {self.version}" + (" (demo model)" if self.demo else "")
+        return self.name + (" (demo model)" if self.demo else "")

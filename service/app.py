@@ -101,4 +101,4 @@ def build_app(settings: Settings, pipeline: Pipeline) -> App:
 def _describe(description: PipelineDescription, metrics: Metrics) -> None:
     metrics.describe(description.kernels, description.inference_backend)
     for model in description.models:
-        metrics.add_model(model.name, model.version, model.sha256)
+        metrics.add_model(model.identity)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
 if TYPE_CHECKING:
+    from engine.model_identity import ModelIdentity
     from engine.stages import Stage
 
 _STAGE_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -58,7 +59,7 @@ class Metrics:
         self._uploaded = Counter("coldspot_upload_bytes", "Bytes of stored uploads.", registry=self.registry)
         self._backend = Gauge(
             "coldspot_backend_info",
-            "What measures here; always 1.",
+            "What computes the answers; always 1.",
             ["kernels", "inference_backend"],
             registry=self.registry,
         )
@@ -70,12 +71,12 @@ class Metrics:
         )
 
     def describe(self, kernels: str, inference_backend: str) -> None:
-        """Say what measures here."""
+        """Record what computes the answers."""
         self._backend.labels(kernels, inference_backend).set(1)
 
-    def add_model(self, name: str, version: str, sha256: str) -> None:
-        """Say that a model bundle is loaded."""
-        self._model.labels(name, version, sha256).set(1)
+    def add_model(self, identity: ModelIdentity) -> None:
+        """Record that a model bundle is loaded."""
+        self._model.labels(identity.id, identity.version, identity.sha256).set(1)
 
     def watch_queue(self, depth: Callable[[], int]) -> None:
         """Read the queue's depth whenever the metrics are read."""

@@ -27,9 +27,9 @@ from engine.segmentation import Box, Segmentation, Segmenter
 from engine.segmentation.sliding_window import ProgressListener
 from engine.volume import CtVolume, LabelMask
 from service.client.client import ColdspotClient
-from service.pipeline.bundles import InstalledSegmenter
 from service.pipeline.engine import EnginePipeline
-from service.pipeline.protocol import ModelDescription
+from service.pipeline.protocol import ServedModel
+from service.pipeline.segmenters import InstalledSegmenter
 from service.server import running_server
 from service.settings import read_settings
 
@@ -136,11 +136,9 @@ class ReplacedSegmenter:
         """The model, which is open."""
         return self._model
 
-    def describe(self) -> ModelDescription:
+    def describe(self) -> ServedModel:
         """What it is, for the provenance."""
-        return ModelDescription(
-            self._model.manifest.id, self._model.manifest.version, "", self._model.backend
-        )
+        return ServedModel(self._model.identity, self._model.backend)
 
     def segment(
         self, ct: CtVolume, *, around: Box | None = None, on_progress: ProgressListener | None = None

@@ -36,8 +36,8 @@ class ImageReader(Protocol):
     def read_mask(self, instance: bytes, ct: CtVolume, name: str, structure: str) -> LabelMask:
         """Return one structure of a DICOM SEG or RTSTRUCT on its CT."""
 
-    def lay_mask(self, mask: LabelMask, ct: CtVolume) -> LabelMask:
-        """Return a mask with the axis order of its CT, if it has the same voxels in another one."""
+    def in_axis_order_of(self, ct: CtVolume, mask: LabelMask) -> LabelMask:
+        """Return a mask with its axes in the order of its CT's, if it has the same voxels in another order."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ class VolumeShelf:
 
     def _laid(self, mask: LabelMask, ct: CtVolume) -> LabelMask:
         if not mask.geometry.same_grid(ct.geometry):
-            mask = self._reader.lay_mask(mask, ct)
+            mask = self._reader.in_axis_order_of(ct, mask)
         return mask.require_on(ct)
 
 

@@ -41,7 +41,7 @@ def describe_here(settings: Settings, make_pipeline: Callable[[Settings], Pipeli
         "machine": f"{platform.system()} {platform.machine()}",
         "kernels": pipeline.kernels,
         "inference_backend": pipeline.inference_backend,
-        "models": [f"{model.name} {model.version}" for model in pipeline.models],
+        "models": [model.identity.name for model in pipeline.models],
         "models_dir": str(settings.models_dir),
         "state_dir": str(settings.state_dir),
         "backends": [asdict(status) for status in available_backends()],

@@ -1,8 +1,8 @@
-"""Which backend runs a model here: measured at the first start, written down, and used until something changes.
+"""Which backend runs a model here: measured at the first start, recorded, and used until something changes.
 
-A record holds for one network, one set of installed backends, one kind of processor, and for the code here that hands
-networks to the backends: some of it rewrites them. Where any of these is another one, or the record cannot be read, all
-backends are measured and compared again; nothing is chosen without a measurement.
+A record holds for one network, one set of installed backends, one kind of processor, and one version of the code that
+hands networks to the backends, some of which rewrites them. Where any of these differs, or the record cannot be read,
+all backends are measured and compared again; nothing is chosen without a measurement.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ if TYPE_CHECKING:
     from engine.segmentation import Segmenter
 
 CHOICES: Final = "choices"
-"""Below the folder of the engines."""
+"""Folder below that of the engines."""
 
 _log = get_logger()
 
 
 @dataclass(frozen=True)
 class RecordedChoice:
-    """The fastest backend of a network, and what it was chosen by.
+    """The fastest backend for a network, and the timings it was chosen by.
 
     Parameters
     ----------
     backend : InferenceBackend
     timings : tuple of BackendTiming
-        All that were tried, those that were refused too.
+        Of every backend that was tried, those that were refused included.
     measured_at : str
         ISO 8601, UTC.
     """
@@ -48,28 +48,30 @@ class RecordedChoice:
     timings: tuple[BackendTiming, ...]
     measured_at: str
 
-    def told(self) -> str:
-        """Return the times in words, the fastest first."""
-        times = sorted((one.median_s, one.backend) for one in self.timings if one.median_s is not None)
+    def in_words(self) -> str:
+        """Return when it was chosen and the times, the fastest first."""
+        times = sorted(
+            (timing.median_s, timing.backend) for timing in self.timings if timing.median_s is not None
+        )
         return f"chosen {self.measured_at[:10]} by the time of one patch: " + ", ".join(
             f"{name} {median_s:.3f} s" for median_s, name in times
         )
 
 
 class ChoiceShelf:
-    """The choices that were made on this appliance.
+    """The choices recorded on this machine.
 
     Parameters
     ----------
     folder : Path
-        Made when the first one is written.
+        Created when the first one is written.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def find(self, model_sha256: str) -> RecordedChoice | None:
-        """Return what was measured of a network on a machine like this one; None where that has to be done."""
+        """Return the recorded choice for a network on this machine; None where it has to be measured."""
         path, condition = self._path(model_sha256)
         try:
             text = path.read_text(encoding="utf-8")
@@ -82,12 +84,14 @@ class ChoiceShelf:
             return None
 
     def keep(self, model_sha256: str, opened: Segmenter) -> RecordedChoice:
-        """Write down what an open model was chosen by, and tell the log."""
-        backend = next(one.backend for one in opened.timings if one.described == opened.backend)
+        """Record the timings that the backend of an open model was chosen by, and log them."""
+        backend = next(timing.backend for timing in opened.timings if timing.described == opened.backend)
         choice = RecordedChoice(backend, opened.timings, datetime.now(UTC).isoformat(timespec="seconds"))
-        for one in opened.timings:
-            outcome = "chosen" if one.backend == backend else one.refused or "slower"
-            _log.info("backend measured", backend=one.described, duration_s=one.median_s, outcome=outcome)
+        for timing in opened.timings:
+            outcome = "chosen" if timing.backend == backend else timing.refused or "slower"
+            _log.info(
+                "backend measured", backend=timing.described, duration_s=timing.median_s, outcome=outcome
+            )
         path, condition = self._path(model_sha256)
         with suppress(OSError):  # the next start measures again
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -98,27 +102,28 @@ class ChoiceShelf:
 
     def _path(self, model_sha256: str) -> tuple[Path, dict[str, Any]]:
         condition = _condition(model_sha256)
-        named = sha256(json.dumps(condition, sort_keys=True).encode()).hexdigest()
-        return self._folder / f"{named[:32]}.json", condition
+        digest = sha256(json.dumps(condition, sort_keys=True).encode()).hexdigest()
+        return self._folder / f"{digest[:32]}.json", condition
 
 
 def _read(record: Any, condition: dict[str, Any]) -> RecordedChoice:
     if record["condition"] != condition:
         raise ValueError("a record of something else")
     timings = tuple(
-        BackendTiming(**one | {"backend": InferenceBackend(one["backend"])}) for one in record["timings"]
+        BackendTiming(**timing | {"backend": InferenceBackend(timing["backend"])})
+        for timing in record["timings"]
     )
-    accepted = {one.backend for one in timings if not one.refused and one.median_s is not None}
+    accepted = {timing.backend for timing in timings if not timing.refused and timing.median_s is not None}
     if record["backend"] not in accepted:
         raise ValueError("a record of a backend that was refused")
     return RecordedChoice(InferenceBackend(record["backend"]), timings, str(record["measured_at"]))
 
 
 def _condition(model_sha256: str) -> dict[str, Any]:
-    """What a measurement holds for."""
+    """Return what a measurement holds for: where any of it changes, the measurement is repeated."""
     return {
         "model_sha256": model_sha256,
-        "backends": [[one.name, one.available, one.version] for one in available_backends()],
+        "backends": [[status.name, status.available, status.version] for status in available_backends()],
         "processor": _processor(),
         "cpus": usable_cpus(),
         "runtime_sha256": _runtime_digest(),
@@ -127,15 +132,15 @@ def _condition(model_sha256: str) -> dict[str, Any]:
 
 def _runtime_digest() -> str:
     """Digest of the modules that run networks: a version says nothing of what changed between two releases."""
-    found = sha256()
+    digest = sha256()
     for module in sorted(Path(runtime.__path__[0]).glob("*.py")):
-        found.update(module.read_bytes())
-    return found.hexdigest()
+        digest.update(module.read_bytes())
+    return digest.hexdigest()
 
 
 def _processor() -> str:
     lines: list[str] = []
     with suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines()
-    named = (line.split(":", 1)[1].strip() for line in lines if line.startswith(("model name", "CPU part")))
-    return f"{platform.machine()} {next(named, '')}".strip()
+    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith(("model name", "CPU part")))
+    return f"{platform.machine()} {next(names, '')}".strip()

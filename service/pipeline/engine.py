@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -17,24 +15,17 @@ from engine.dicom.segmentation import read_segmentation
 from engine.dicom.series import read_series
 from engine.dicom.structure_set import read_structure_set
 from engine.errors import InvalidRequestError
-from engine.files.image_file import write_mask, write_volume
 from engine.files.reading import in_axis_order_of
 from engine.kernels.backend import require_kernels
-from engine.manifest import MODEL_FILE
 from engine.registration import coarse_to_fine
 from engine.registration.planning_features import FINEST_GRID_MM
 from engine.volume import CtVolume, LabelMask
-from service.pipeline.bundles import (
-    InstalledSegmenter,
-    find_segmenter,
-    installed_bundles,
-    interruptible,
-    load_risk_model,
-)
-from service.pipeline.protocol import ModelDescription, PipelineDescription
+from service.pipeline.bundles import installed_bundles, load_risk_model
+from service.pipeline.protocol import PipelineDescription, ServedModel
+from service.pipeline.segmenters import InstalledSegmenter, find_segmenter, interruptible
 
 if TYPE_CHECKING:
-    from engine.assessment.outcome import AblationAssessment, AssessmentMaps
+    from engine.assessment.outcome import AblationAssessment
     from engine.assessment.planning import PlanningOutcome
     from engine.geometry import Vector3
     from engine.risk.clinical_inputs import ClinicalInputs
@@ -42,11 +33,11 @@ if TYPE_CHECKING:
     from service.settings import Settings
 
 
-AROUND_REGISTRATION_S: Final = 4.0
-"""Of a deadline this much is kept for the stages before and after the registration, on two cores of 2026."""
+RESERVED_S: Final = 4.0
+"""Seconds of a deadline that are kept for the stages before and after the registration, on two cores of 2026."""
 
-_SEGMENTATION_S: Final = 6.0
-"""Kept on top where the zone has to be segmented: patches of a box of about 11 cm."""
+_RESERVED_FOR_SEGMENTATION_S: Final = 6.0
+"""Kept in addition where the zone has to be segmented: patches of a box of about 11 cm."""
 
 REGISTRATION: Final = (
     f"grid {FINEST_GRID_MM:g} mm, bending "
@@ -54,7 +45,7 @@ REGISTRATION: Final = (
     + ", steps "
     + ", ".join(str(steps) for steps in (*coarse_to_fine.COARSE_STEPS, coarse_to_fine.FINE_STEPS))
 )
-"""What the registration of a lesion is set to, for the provenance of every result."""
+"""The settings of the registration in words, for the provenance of every result."""
 
 
 class EnginePipeline:
@@ -88,46 +79,30 @@ class EnginePipeline:
         self._segmenters_tested = False
 
     def describe(self) -> PipelineDescription:
-        """Return what measures here."""
-        described = []
-        model = self.risk_model
-        if model is not None:
-            manifest = model.manifest
-            described.append(ModelDescription(manifest.id, manifest.version, manifest.files[MODEL_FILE]))
-        described += [
-            one.describe() for one in (self.tumor_segmenter, self.zone_segmenter) if one is not None
-        ]
-        backend = "none" if model is None else model.backend
-        return PipelineDescription(
-            self.assessment_settings.kernels.value, backend, REGISTRATION, tuple(described)
-        )
+        """Return what computes the answers."""
+        models = [segmenter.describe() for segmenter in self.segmenters()]
+        backend = "none"
+        if self.risk_model is not None:
+            models.insert(0, ServedModel(self.risk_model.manifest.identity))
+            backend = self.risk_model.backend
+        kernels = self.assessment_settings.kernels.value
+        return PipelineDescription(kernels, backend, REGISTRATION, tuple(models))
+
+    def segmenters(self) -> list[InstalledSegmenter]:
+        """Return the segmentation models that are used here."""
+        return [model for model in (self.tumor_segmenter, self.zone_segmenter) if model is not None]
 
     def warm_up(self) -> None:
-        """Compile the kernels by measuring a small phantom, draw its sheet, and open the segmentation models.
-
-        Models whose backend is known are opened beside that, and segment their phantom; a backend that has to be
-        measured first is measured when nothing else runs.
+        """Compile the kernels, draw a sheet, and open the segmentation models and test them on a phantom.
 
         Raises
         ------
         SelfTestError, ModelError, BackendError
         """
-        from engine.selftest.phantom import warm_up  # noqa: PLC0415 - as above
-        from engine.selftest.segmenter import prepare_phantom  # noqa: PLC0415 - phantoms load only where needed
+        from service.pipeline.warming import warm_up  # noqa: PLC0415 - phantoms and matplotlib
 
-        with ThreadPoolExecutor(2) as beside:
-            phantom = beside.submit(prepare_phantom) if self._segmenters() else None
-            tested = None
-            if not any(one.is_to_be_measured() for one in self._segmenters()):
-                tested = beside.submit(self._test_segmenters, phantom)
-            measured = warm_up(self.assessment_settings.kernels)
-            from service.pipeline.sheet import draw_sheet  # noqa: PLC0415 - matplotlib loads only where a sheet is drawn
-
-            draw_sheet(measured, BytesIO())
-        if tested is None:
-            self._test_segmenters(phantom)
-        else:
-            tested.result()
+        warm_up(self.assessment_settings.kernels, self.tumor_segmenter, self.zone_segmenter)
+        self._segmenters_tested = True
 
     def self_test(self) -> None:
         """Measure a phantom of known truth, and segment one if the warm-up has not.
@@ -136,25 +111,12 @@ class EnginePipeline:
         ------
         SelfTestError
         """
-        from engine.selftest.phantom import run_self_test  # noqa: PLC0415 - as above
+        from service.pipeline.warming import check_segmenters, run_self_test  # noqa: PLC0415 - likewise
 
         run_self_test(self.assessment_settings.kernels)
         if not self._segmenters_tested:
-            self._test_segmenters()
-
-    def _segmenters(self) -> list[InstalledSegmenter]:
-        return [one for one in (self.tumor_segmenter, self.zone_segmenter) if one is not None]
-
-    def _test_segmenters(self, phantom: Future[None] | None = None) -> None:
-        """Open the models, and let them segment a phantom, once it is made."""
-        from engine.selftest.segmenter import require_segmenters  # noqa: PLC0415 - as above
-
-        for segmenter in self._segmenters():
-            segmenter.open()
-        if phantom is not None:
-            phantom.result()
-        require_segmenters(self.tumor_segmenter, self.zone_segmenter)
-        self._segmenters_tested = True
+            check_segmenters(self.tumor_segmenter, self.zone_segmenter)
+            self._segmenters_tested = True
 
     def read_ct(self, instances: Sequence[bytes]) -> CtVolume:
         """Return the volume of a DICOM series in memory."""
@@ -162,22 +124,22 @@ class EnginePipeline:
 
     def read_mask(self, instance: bytes, ct: CtVolume, name: str, structure: str) -> LabelMask:
         """Return one structure of a DICOM SEG or RTSTRUCT on its CT."""
-        where = f"the {name}"
-        kind = text(parse_instance(instance, where).dataset, "Modality", where)
-        if kind == "RTSTRUCT":
+        source = f"the {name}"
+        modality = text(parse_instance(instance, source).dataset, "Modality", source)
+        if modality == "RTSTRUCT":
             mask = read_structure_set(instance, ct, roi=structure or None)
-        elif kind == "SEG":
+        elif modality == "SEG":
             if structure and not structure.isdecimal():
                 raise InvalidRequestError(
                     f"{structure!r} is no segment number; choose the {name} by its number"
                 )
             mask = read_segmentation(instance, ct, segment=int(structure) if structure else None)
         else:
-            raise InvalidRequestError(f"{where} is DICOM of modality {kind}, not SEG or RTSTRUCT")
+            raise InvalidRequestError(f"{source} is DICOM of modality {modality}, not SEG or RTSTRUCT")
         return LabelMask(mask.voxels, mask.geometry, name)
 
-    def lay_mask(self, mask: LabelMask, ct: CtVolume) -> LabelMask:
-        """Return a mask with the axis order of its CT, if it has the same voxels in another one."""
+    def in_axis_order_of(self, ct: CtVolume, mask: LabelMask) -> LabelMask:
+        """Return a mask with its axes in the order of its CT's, if it has the same voxels in another order."""
         return in_axis_order_of(ct.geometry, mask)
 
     def prepare(
@@ -220,10 +182,10 @@ class EnginePipeline:
             zone_segmenter=interruptible(self.zone_segmenter, listener),
             clinical=clinical,
             risk_model=self.risk_model,
-            settings=within(
+            settings=within_deadline(
                 self.assessment_settings,
                 time_left_s,
-                AROUND_REGISTRATION_S + (_SEGMENTATION_S if zone is None else 0.0),
+                RESERVED_S + (_RESERVED_FOR_SEGMENTATION_S if zone is None else 0.0),
             ),
             include_risk_if_complete=include_risk_if_complete,
             on_preliminary=on_preliminary,
@@ -232,34 +194,25 @@ class EnginePipeline:
 
     def write_artifacts(self, assessment: AblationAssessment, folder: Path) -> None:
         """Write masks, margin map and sheet of an assessment into ``folder``."""
-        if assessment.maps is None:
-            return
-        _write_maps(assessment.maps, folder)
-        from service.pipeline.sheet import draw_sheet  # noqa: PLC0415 - matplotlib loads only where a sheet is drawn
+        from service.pipeline.artifact_files import write_artifacts  # noqa: PLC0415 - matplotlib
 
-        draw_sheet(assessment, folder / "sheet.png")
+        write_artifacts(assessment, folder)
 
 
-def within(
+def within_deadline(
     settings: AssessmentSettings,
     time_left_s: float | None,
-    around_s: float = AROUND_REGISTRATION_S,
+    reserved_s: float = RESERVED_S,
 ) -> AssessmentSettings:
-    """Return settings that leave the registration no more than what a caller's deadline does.
+    """Return settings that give the registration no more time than a caller's deadline leaves it.
 
-    ``around_s`` is kept for everything else.
+    ``reserved_s`` is kept for everything else.
     """
     if time_left_s is None:
         return settings
-    left_s = max(0.0, time_left_s - around_s)
+    registration_s = max(0.0, time_left_s - reserved_s)
     chosen_s = settings.registration_deadline_s
-    return replace(settings, registration_deadline_s=left_s if chosen_s is None else min(left_s, chosen_s))
-
-
-def _write_maps(maps: AssessmentMaps, folder: Path) -> None:
-    """Write the masks, the margin map and the CT of the measurement grid as NIfTI."""
-    masks = {"tumor": maps.tumor, "target": maps.target, "zone": maps.zone, "uncovered": maps.uncovered}
-    for name, voxels in masks.items():
-        write_mask(folder / f"{name}.nii.gz", LabelMask(voxels, maps.geometry, name))
-    write_volume(folder / "margin_mm.nii.gz", maps.margin_mm, maps.geometry)
-    write_volume(folder / "verification_region.nii.gz", maps.ct_hu, maps.geometry)
+    return replace(
+        settings,
+        registration_deadline_s=registration_s if chosen_s is None else min(registration_s, chosen_s),
+    )

@@ -1,13 +1,12 @@
 """The first start: engines built for this device, warmed up, and held against the reference, before SERVING.
 
-Nothing is served meanwhile, the health check says so, and the log tells how far it is. A second start finds the
+Nothing is served meanwhile: the health check says so, and the log says how far it is. A second start finds the
 engines of the first one, checks that they are the bytes that were built, and compares what runs on a GPU again.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -21,10 +20,11 @@ from engine.runtime.plan_cache import PlanCache
 from engine.runtime.tensorrt_builder import BatchRange
 from engine.runtime.tensorrt_library import FLAVORS, load_library
 from engine.runtime.tensorrt_plans import obtain_plan, plan_key
+from engine.segmentation import open_segmenter
 from engine.volume import Acquisition, CtVolume
 from service.logging import get_logger
-from service.pipeline.bundles import ENGINES, InstalledSegmenter, installed_bundles
 from service.pipeline.engine import EnginePipeline
+from service.pipeline.segmenters import ENGINES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from service.pipeline.backend_choice import RecordedChoice
     from service.settings import Settings
 
-_TELL_EVERY_S: Final = 2.0
+_REPORT_EVERY_S: Final = 2.0
 """A builder reports thousands of steps."""
 
 _log = get_logger()
@@ -52,10 +52,6 @@ class BootingPipeline(EnginePipeline):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self._settings = settings
-        self._folders = {
-            (one.manifest.id, one.manifest.version): one.folder
-            for one in installed_bundles(settings.models_dir)
-        }
 
     def warm_up(self) -> None:
         """Build what has to be built, warm up, and compare every network with its reference.
@@ -71,24 +67,21 @@ class BootingPipeline(EnginePipeline):
         """
         if not self.describe().models:
             _log.warning("no model is installed: masks have to be supplied, and there is no risk")
-        for folder, _ in self._segmenters_with_folders():
-            ensure_plans(folder, self._settings.segmentation_backend, self._settings.state_dir / ENGINES)
+        for segmenter in self.segmenters():
+            ensure_plans(
+                segmenter.folder, self._settings.segmentation_backend, self._settings.state_dir / ENGINES
+            )
         began = time.monotonic()
         super().warm_up()
         _log.info("warmed up", duration_s=round(time.monotonic() - began, 3))
-        for folder, segmenter in self._segmenters_with_folders():
-            require_reference_answer(folder, segmenter.open(), segmenter.choice)
+        for segmenter in self.segmenters():
+            require_reference_answer(segmenter.folder, segmenter.open(), segmenter.choice)
 
     def self_test(self) -> None:
         """Measure a phantom of known truth, and segment one."""
         began = time.monotonic()
         super().self_test()
         _log.info("self-test passed", duration_s=round(time.monotonic() - began, 3))
-
-    def _segmenters_with_folders(self) -> Iterator[tuple[Path, InstalledSegmenter]]:
-        for segmenter in self._segmenters():
-            described = segmenter.describe()
-            yield self._folders[described.name, described.version], segmenter
 
 
 def ensure_plans(folder: Path, backend: str, plan_folder: Path) -> None:
@@ -107,7 +100,7 @@ def ensure_plans(folder: Path, backend: str, plan_folder: Path) -> None:
     EnginePlanError
         If an engine that is there must not be used; nothing is built over it.
     EngineBuildError, BackendError
-        If the backend is named and cannot be used. With ``auto`` that is told in the log, and another one is chosen.
+        If the backend is named and cannot be used. With ``auto`` that is logged, and another one is chosen.
     """
     for flavor in FLAVORS:
         if backend not in {flavor, "auto"}:
@@ -130,46 +123,45 @@ def _ensure_plans_of(flavor: Flavor, folder: Path, plan_folder: Path) -> None:
     cache = PlanCache(plan_folder)
     for number, member in enumerate(members, start=1):
         key = plan_key(library, member, precision="fp32", batch=BatchRange(), gpu=device.identity)
-        known, began = cache.path(key).exists(), time.monotonic()
-        told = BuildProgress(f"{_name(bundle.manifest)}, {number} of {len(members)}", flavor)
-        obtain_plan(library, member, key, cache, batch=BatchRange(), on_progress=told)
+        cached, began = cache.path(key).exists(), time.monotonic()
+        progress = BuildProgress(f"{_name(bundle.manifest)}, {number} of {len(members)}", flavor)
+        obtain_plan(library, member, key, cache, batch=BatchRange(), on_progress=progress)
         _log.info(
-            f"engine {'found' if known else 'built'}: {told.what}",
+            f"engine {'found' if cached else 'built'}: {progress.model}",
             backend=f"{flavor} {library.version}",
             duration_s=round(time.monotonic() - began, 3),
         )
 
 
 class BuildProgress:
-    """Tells the log how far the build of one engine is: each phase once, and then not too often.
+    """Logs how far the build of one engine is: each phase once, and then not too often.
 
     Parameters
     ----------
-    what : str
-        The model.
+    model : str
     flavor : str
-        The library.
+        The library that builds.
     """
 
-    def __init__(self, what: str, flavor: str) -> None:
-        self.what, self._flavor = what, flavor
+    def __init__(self, model: str, flavor: str) -> None:
+        self.model, self._flavor = model, flavor
         self._phases: set[str] = set()
-        self._told_s = 0.0
+        self._reported_s = 0.0
 
     def __call__(self, phase: str, done: int, total: int) -> None:
-        """Tell a phase of the builder, its steps done, and its steps in all."""
+        """Log a phase of the builder, its steps done, and its steps in all."""
         now = time.monotonic()
-        if phase in self._phases and now - self._told_s < _TELL_EVERY_S:
+        if phase in self._phases and now - self._reported_s < _REPORT_EVERY_S:
             return
         self._phases.add(phase)
-        self._told_s = now
-        _log.info(f"building engine: {self.what}: {phase} {done}/{total}", backend=self._flavor)
+        self._reported_s = now
+        _log.info(f"building engine: {self.model}: {phase} {done}/{total}", backend=self._flavor)
 
 
 def require_reference_answer(folder: Path, opened: Segmenter, choice: RecordedChoice | None = None) -> float:
     """Compare an open model with ONNX Runtime on the CPU, which its bundle was accepted with.
 
-    The input is one patch of a made-up CT, half of it one value, as air is: there single precision fails first.
+    The input is one patch of a synthetic CT, half of it one value, as air is: there single precision fails first.
     On a CPU the comparison that the backend was chosen by holds as long as the choice does: same network, libraries
     and processor. What runs on a GPU is compared at every start.
 
@@ -179,7 +171,7 @@ def require_reference_answer(folder: Path, opened: Segmenter, choice: RecordedCh
         Its bundle.
     opened : Segmenter
     choice : RecordedChoice, optional
-        What its backend was chosen by.
+        The measurement that its backend was chosen by.
 
     Returns
     -------
@@ -191,15 +183,13 @@ def require_reference_answer(folder: Path, opened: Segmenter, choice: RecordedCh
     ParityError
         If it is larger than the tolerance of the bundle's own parity report, or not a number.
     """
-    from engine.segmentation import open_segmenter  # noqa: PLC0415 - loads the backend's library
-
     began = time.monotonic()
     measured = _measured_by_choice(opened, choice)
     if measured is None:
         with open_segmenter(folder, REFERENCE) as reference:
             if reference.backend == opened.backend:
                 return 0.0
-            ct = _made_up_ct(opened.section)
+            ct = _synthetic_ct(opened.section)
             measured = float(np.abs(opened.logits(ct) - reference.logits(ct)).max())
     tolerance = _recorded_tolerance(opened.manifest)
     if not measured <= tolerance:  # so that NaN is refused too
@@ -214,23 +204,22 @@ def require_reference_answer(folder: Path, opened: Segmenter, choice: RecordedCh
 
 
 def _recorded_tolerance(manifest: ModelManifest) -> float:
-    """Return what the single-precision network of a bundle was allowed to differ from its source."""
-    reports = [one for one in manifest.parity_reports if "fp32" in one.candidate] or manifest.parity_reports
-    return min(report.tolerance for report in reports)
+    """Return by how much the single-precision network of a bundle may differ from its source."""
+    fp32 = [report for report in manifest.parity_reports if "fp32" in report.candidate]
+    return min(report.tolerance for report in fp32 or manifest.parity_reports)
 
 
 def _measured_by_choice(opened: Segmenter, choice: RecordedChoice | None) -> float | None:
-    """Return what the choice of the fastest backend found, where it compared all there is of the model."""
+    """Return the difference measured when the backend was chosen; None where that covered only part of the model."""
     if len(opened.manifest.variants["fp32"]) > 1:
         return None
     timings = opened.timings
     if not timings and choice is not None and choice.backend not in NEEDS_A_DEVICE:
         timings = choice.timings
-    found = (one.largest_difference for one in timings if one.described == opened.backend)
-    return next(found, None)
+    return next((timing.largest_difference for timing in timings if timing.described == opened.backend), None)
 
 
-def _made_up_ct(section: SegmentationSection) -> CtVolume:
+def _synthetic_ct(section: SegmentationSection) -> CtVolume:
     """Lung with a ball of soft tissue, on the network's own grid."""
     z, y, x = (section.patch_shape[axis] for axis in section.transpose_backward)
     spacing_z, spacing_y, spacing_x = (section.spacing_mm[axis] for axis in section.transpose_backward)

@@ -1,7 +1,7 @@
 """What the service needs of the engine.
 
-The service is built on the :class:`Pipeline` protocol alone; ``service.pipeline.engine`` has the one that
-``coldspot serve`` passes in.
+The service is built on the :class:`Pipeline` protocol alone; ``coldspot serve`` passes in the one of
+:mod:`service.pipeline.engine`.
 """
 
 from __future__ import annotations
@@ -18,37 +18,45 @@ if TYPE_CHECKING:
     from engine.assessment.outcome import AblationAssessment
     from engine.assessment.planning import PlanningOutcome
     from engine.geometry import Vector3
+    from engine.model_identity import ModelIdentity
     from engine.risk.clinical_inputs import ClinicalInputs
     from engine.stages import StageListener
     from engine.volume import CtVolume, LabelMask
 
 
 @dataclass(frozen=True)
-class ModelDescription:
-    """A loaded model bundle; ``backend`` is what runs it, where that is not the pipeline's, and why it does."""
+class ServedModel:
+    """A model that the service has loaded, and what runs it.
 
-    name: str
-    version: str
-    sha256: str
+    Parameters
+    ----------
+    identity : ModelIdentity
+    backend : str
+        What runs it, where that is not what the pipeline names.
+    backend_chosen_by : str
+        The measurement that its backend was chosen by, in words.
+    """
+
+    identity: ModelIdentity
     backend: str = ""
     backend_chosen_by: str = ""
 
 
 @dataclass(frozen=True)
 class PipelineDescription:
-    """What measures here, for server info, metrics and the provenance of every result."""
+    """What computes the answers, for server info, metrics and the provenance of every result."""
 
     kernels: str
     inference_backend: str
     registration: str = ""
-    models: tuple[ModelDescription, ...] = ()
+    models: tuple[ServedModel, ...] = ()
 
 
 class Pipeline(ImageReader, Protocol):
     """Reads images, prepares the planning side and measures the verification side."""
 
     def describe(self) -> PipelineDescription:
-        """Return what measures here."""
+        """Return what computes the answers."""
 
     def warm_up(self) -> None:
         """Make the first assessment as fast as the second."""

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from engine.assessment.outcome import AblationAssessment
     from engine.model_identity import ModelIdentity
     from service.cases.selection import PlanningSide, VerificationSide
-    from service.pipeline.protocol import ModelDescription, PipelineDescription
+    from service.pipeline.protocol import PipelineDescription, ServedModel
 
 
 @dataclass(frozen=True)
@@ -69,43 +69,39 @@ def provenance_of(
         core_sha256=verification.core.sha256 if verification.core else "",
         registration=_registration(assessment, description.registration),
         kernels=description.kernels,
-        risk_model=f"{risk_model.name} {risk_model.version}" if risk_model else "",
-        risk_model_sha256=risk_model.sha256 if risk_model else "",
+        risk_model=risk_model.identity.name if risk_model else "",
+        risk_model_sha256=risk_model.identity.sha256 if risk_model else "",
         inference_backend=_backends(description.inference_backend, (tumor_model, zone_model)),
         seed=assessment.seed,
         draws=assessment.draws,
         assessed_at=datetime.now(UTC).isoformat(timespec="seconds"),
         case_id=case_id,
         assessment_id=assessment_id,
-        tumor_model=f"{tumor_model.name} {tumor_model.version}" if tumor_model else "",
-        tumor_model_sha256=tumor_model.sha256 if tumor_model else "",
-        zone_model=f"{zone_model.name} {zone_model.version}" if zone_model else "",
-        zone_model_sha256=zone_model.sha256 if zone_model else "",
+        tumor_model=tumor_model.identity.name if tumor_model else "",
+        tumor_model_sha256=tumor_model.identity.sha256 if tumor_model else "",
+        zone_model=zone_model.identity.name if zone_model else "",
+        zone_model_sha256=zone_model.identity.sha256 if zone_model else "",
     )
 
 
-def _described(identity: ModelIdentity | None, description: PipelineDescription) -> ModelDescription | None:
+def _described(identity: ModelIdentity | None, description: PipelineDescription) -> ServedModel | None:
     """The model of an identity among those that are loaded."""
     if identity is None:
         return None
-    same = (
-        model
-        for model in description.models
-        if (model.name, model.version) == (identity.id, identity.version)
-    )
+    same = (model for model in description.models if model.identity.name == identity.name)
     return next(same, None)
 
 
-def _backends(general: str, drew: tuple[ModelDescription | None, ...]) -> str:
+def _backends(general: str, drew: tuple[ServedModel | None, ...]) -> str:
     """What ran the models: the risk's first, then what drew contours."""
     others = (backend_in_words(model) for model in drew if model is not None)
     return "; ".join(dict.fromkeys((general, *others)))
 
 
-def backend_in_words(model: ModelDescription) -> str:
+def backend_in_words(model: ServedModel) -> str:
     """Return what runs a model, and what it was chosen by."""
     chosen_by = f" ({model.backend_chosen_by})" if model.backend_chosen_by else ""
-    return f"{model.name}: {model.backend}{chosen_by}"
+    return f"{model.identity.id}: {model.backend}{chosen_by}"
 
 
 def _registration(assessment: AblationAssessment, settings: str) -> str:

@@ -137,7 +137,7 @@ class ColdspotServicer(service_pb2_grpc.ColdspotServiceServicer):
                         *(backend_in_words(model) for model in description.models if model.backend),
                     ]
                 ),
-                models=[f"{model.name} {model.version}" for model in description.models],
+                models=[model.identity.name for model in description.models],
                 max_series_bytes=self._app.settings.max_series_bytes,
                 max_admitted=self._app.settings.max_admitted,
             )

@@ -110,10 +110,10 @@ def test_the_callers_deadline_leaves_time_for_the_other_stages(
     chosen_s: float | None, time_left_s: float | None, given_s: float | None
 ) -> None:
     from engine.assessment.planning import AssessmentSettings
-    from service.pipeline.engine import AROUND_REGISTRATION_S, within
+    from service.pipeline.engine import RESERVED_S, within_deadline
 
-    assert AROUND_REGISTRATION_S == 4.0
-    settings = within(AssessmentSettings(registration_deadline_s=chosen_s), time_left_s)
+    assert RESERVED_S == 4.0
+    settings = within_deadline(AssessmentSettings(registration_deadline_s=chosen_s), time_left_s)
     assert settings.registration_deadline_s == given_s
 
 

@@ -38,7 +38,7 @@ from engine.risk.model import SurvivalRisk
 from engine.stages import Stage, StageClock, StageListener
 from engine.structures.surface import StructureSurface
 from engine.volume import Acquisition, CtVolume, LabelMask
-from service.pipeline.protocol import ModelDescription, PipelineDescription
+from service.pipeline.protocol import PipelineDescription, ServedModel
 from service.settings import Settings
 
 REFUSED_HU = -1000
@@ -88,7 +88,9 @@ class StubPipeline:
     times_left_s: list[float | None] = field(default_factory=list)
 
     def describe(self) -> PipelineDescription:
-        return PipelineDescription("stub", "none", "grid 0 mm", (ModelDescription("demo", "1", "0" * 64),))
+        return PipelineDescription(
+            "stub", "none", "grid 0 mm", (ServedModel(ModelIdentity("demo", "1", "0" * 64, demo=True)),)
+        )
 
     def warm_up(self) -> None:
         pass
@@ -111,7 +113,7 @@ class StubPipeline:
             raise UnreadableFileError(f"the {name} is no segmentation")
         return LabelMask(ct.voxels_hu > 0, ct.geometry, name)
 
-    def lay_mask(self, mask: LabelMask, ct: CtVolume) -> LabelMask:
+    def in_axis_order_of(self, ct: CtVolume, mask: LabelMask) -> LabelMask:
         return mask
 
     def prepare(

@@ -10,13 +10,15 @@ from typing import Any
 
 import pytest
 
-import engine.segmentation
 import service.pipeline.backend_choice
+import service.pipeline.segmenters
 from engine.errors import BackendError
+from engine.model_identity import ModelIdentity
 from engine.runtime.backends import BackendTiming, InferenceBackend, available_backends
 from service.pipeline.backend_choice import ChoiceShelf
-from service.pipeline.bundles import InstalledSegmenter, installed_bundles
-from service.pipeline.protocol import ModelDescription
+from service.pipeline.bundles import installed_bundles
+from service.pipeline.protocol import ServedModel
+from service.pipeline.segmenters import InstalledSegmenter
 from service.record.provenance import backend_in_words
 from tests.service.rpc.test_service_without_masks import install
 
@@ -44,7 +46,7 @@ class Opening:
 @pytest.fixture
 def opening(monkeypatch: pytest.MonkeyPatch) -> Opening:
     stand_in = Opening()
-    monkeypatch.setattr(engine.segmentation, "open_segmenter", stand_in)
+    monkeypatch.setattr(service.pipeline.segmenters, "open_segmenter", stand_in)
     return stand_in
 
 
@@ -139,7 +141,7 @@ def test_a_recorded_backend_that_fails_is_an_error_and_nothing_else_is_taken(
     def fail(*_given: Any, **_named: Any) -> Any:
         raise BackendError("openvino does not load here")
 
-    monkeypatch.setattr(engine.segmentation, "open_segmenter", fail)
+    monkeypatch.setattr(service.pipeline.segmenters, "open_segmenter", fail)
     with pytest.raises(BackendError, match="openvino"):
         segmenter().open()
 
@@ -153,6 +155,6 @@ def test_a_folder_that_cannot_be_written_costs_a_measurement_only(tmp_path: Path
 
 def test_a_model_that_was_not_measured_says_only_what_runs_it() -> None:
     assert (
-        backend_in_words(ModelDescription("zone", "1", "0", "onnxruntime 1 (CPU)"))
+        backend_in_words(ServedModel(ModelIdentity("zone", "1", "0", demo=False), "onnxruntime 1 (CPU)"))
         == "zone: onnxruntime 1 (CPU)"
     )

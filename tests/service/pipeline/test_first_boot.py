@@ -29,8 +29,8 @@ from engine.segmentation import Segmenter, open_segmenter
 from engine.selftest import segmenter as segmenter_selftest
 from service.client.client import ColdspotClient
 from service.pipeline.backend_choice import RecordedChoice
-from service.pipeline.bundles import ENGINES
 from service.pipeline.first_boot import BootingPipeline, BuildProgress, ensure_plans, require_reference_answer
+from service.pipeline.segmenters import ENGINES
 from service.server import ColdspotServer
 from service.settings import Settings
 from tests.support.fake_cuda import Memory, fake_cupy

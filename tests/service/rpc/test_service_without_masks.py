@@ -23,14 +23,9 @@ from engine.stages import SilentListener, StageListener
 from engine.volume import CtVolume, LabelMask
 from service.cases.store import CaseStore, PreparedRecord
 from service.client.client import ColdspotClient
-from service.pipeline.bundles import (
-    InstalledSegmenter,
-    choose_bundle,
-    find_segmenter,
-    installed_bundles,
-    interruptible,
-)
+from service.pipeline.bundles import choose_bundle, installed_bundles
 from service.pipeline.engine import EnginePipeline
+from service.pipeline.segmenters import InstalledSegmenter, find_segmenter, interruptible
 from service.server import running_server
 from service.settings import Settings
 from tests.engine.assessment.test_assess_without_masks import OTHER, TUMOR, planning, verification
@@ -87,7 +82,7 @@ def test_the_newest_version_of_the_only_bundle_of_a_purpose_is_taken(models: Pat
     assert found is not None
     assert str(found.identity) == "tumor-demo 1.10.0 (demo model)"
     assert found.identity.demo
-    assert found.describe().sha256 == installed_bundles(models)[0].manifest.files[MODEL_FILE]
+    assert found.describe().identity.sha256 == installed_bundles(models)[0].manifest.files[MODEL_FILE]
 
 
 def test_several_bundles_of_a_purpose_must_be_named(models: Path, tmp_path: Path) -> None:
@@ -161,7 +156,7 @@ def test_two_cts_in_everything_out(cases: list[str], tmp_path: Path) -> None:
 
 def test_the_pipeline_says_which_models_it_has(models: Path, tmp_path: Path) -> None:
     pipeline = EnginePipeline(settings_for(tmp_path, models_dir=models))
-    assert [model.name for model in pipeline.describe().models] == ["tumor-demo", "zone-demo"]
+    assert [model.identity.id for model in pipeline.describe().models] == ["tumor-demo", "zone-demo"]
 
 
 @dataclass

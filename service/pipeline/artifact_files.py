@@ -1,0 +1,29 @@
+"""The pictures of an assessment, as files: masks, margin map and CT of the measurement grid, and the sheet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine.files.image_file import write_mask, write_volume
+from engine.volume import LabelMask
+from service.pipeline.sheet import draw_sheet
+
+if TYPE_CHECKING:
+    from engine.assessment.verification import AblationAssessment, AssessmentMaps
+
+
+def write_artifacts(assessment: AblationAssessment, folder: Path) -> None:
+    """Write masks, margin map and sheet of an assessment into ``folder``; nothing of a refused one."""
+    if assessment.maps is not None:
+        _write_maps(assessment.maps, folder)
+        draw_sheet(assessment, folder / "sheet.png")
+
+
+def _write_maps(maps: AssessmentMaps, folder: Path) -> None:
+    """Write the masks, the margin map and the CT of the measurement grid as NIfTI."""
+    masks = {"tumor": maps.tumor, "target": maps.target, "zone": maps.zone, "uncovered": maps.uncovered}
+    for name, voxels in masks.items():
+        write_mask(folder / f"{name}.nii.gz", LabelMask(voxels, maps.geometry, name))
+    write_volume(folder / "margin_mm.nii.gz", maps.margin_mm, maps.geometry)
+    write_volume(folder / "verification_region.nii.gz", maps.ct_hu, maps.geometry)

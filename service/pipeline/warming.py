@@ -1,0 +1,62 @@
+"""What happens before the first assessment: kernels compiled, models opened, phantoms measured.
+
+It loads the phantoms and matplotlib, so it is imported only where a service starts.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+from engine.selftest import phantom, segmenter
+from engine.selftest.phantom import run_self_test
+from service.pipeline.sheet import draw_sheet
+
+if TYPE_CHECKING:
+    from engine.kernels.backend import KernelBackend
+    from service.pipeline.segmenters import InstalledSegmenter
+
+__all__ = ["check_segmenters", "run_self_test", "warm_up"]
+
+
+def warm_up(
+    kernels: KernelBackend, tumor: InstalledSegmenter | None, zone: InstalledSegmenter | None
+) -> None:
+    """Compile the kernels by measuring a small phantom, draw its sheet, and test the segmentation models.
+
+    Models whose backend is known are opened at the same time and segment their phantom; a backend that has to be
+    measured first is measured when nothing else runs.
+
+    Raises
+    ------
+    SelfTestError, ModelError, BackendError
+    """
+    models = [model for model in (tumor, zone) if model is not None]
+    with ThreadPoolExecutor(2) as pool:
+        prepared = pool.submit(segmenter.prepare_phantom) if models else None
+        tested = None
+        if not any(model.is_to_be_measured() for model in models):
+            tested = pool.submit(check_segmenters, tumor, zone, prepared)
+        draw_sheet(phantom.warm_up(kernels), BytesIO())
+    if tested is None:
+        check_segmenters(tumor, zone, prepared)
+    else:
+        tested.result()
+
+
+def check_segmenters(
+    tumor: InstalledSegmenter | None, zone: InstalledSegmenter | None, prepared: Future[None] | None = None
+) -> None:
+    """Open the models, and let them segment a phantom, once it is prepared.
+
+    Raises
+    ------
+    SelfTestError, ModelError, BackendError
+    """
+    for model in (tumor, zone):
+        if model is not None:
+            model.open()
+    if prepared is not None:
+        prepared.result()
+    segmenter.require_segmenters(tumor, zone)
