@@ -10,7 +10,7 @@ from engine.volume import LabelMask
 from service.pipeline.sheet import draw_sheet
 
 if TYPE_CHECKING:
-    from engine.assessment.verification import AblationAssessment, AssessmentMaps
+    from engine.assessment.outcome import AblationAssessment, AssessmentMaps
 
 
 def write_artifacts(assessment: AblationAssessment, folder: Path) -> None:

@@ -111,9 +111,9 @@ class EnginePipeline:
         ------
         SelfTestError
         """
-        from service.pipeline.warming import check_segmenters, run_self_test  # noqa: PLC0415 - likewise
+        from service.pipeline.warming import check_segmenters, measure_phantom  # noqa: PLC0415 - likewise
 
-        run_self_test(self.assessment_settings.kernels)
+        measure_phantom(self.assessment_settings.kernels)
         if not self._segmenters_tested:
             check_segmenters(self.tumor_segmenter, self.zone_segmenter)
             self._segmenters_tested = True

@@ -10,14 +10,11 @@ from io import BytesIO
 from typing import TYPE_CHECKING
 
 from engine.selftest import phantom, segmenter
-from engine.selftest.phantom import run_self_test
 from service.pipeline.sheet import draw_sheet
 
 if TYPE_CHECKING:
     from engine.kernels.backend import KernelBackend
     from service.pipeline.segmenters import InstalledSegmenter
-
-__all__ = ["check_segmenters", "run_self_test", "warm_up"]
 
 
 def warm_up(
@@ -43,6 +40,16 @@ def warm_up(
         check_segmenters(tumor, zone, prepared)
     else:
         tested.result()
+
+
+def measure_phantom(kernels: KernelBackend) -> None:
+    """Measure a phantom of known truth.
+
+    Raises
+    ------
+    SelfTestError
+    """
+    phantom.run_self_test(kernels)
 
 
 def check_segmenters(
