@@ -122,7 +122,7 @@ class RegistrationQuality:
         Mean share of bits by which self-similarity descriptors (MIND-SSC) of the aligned scans differ.
     inverse_consistency_mm : float
         Root mean square distance after going there and, by a registration of its own, back.
-    least_jacobian, greatest_jacobian : float
+    min_jacobian, max_jacobian : float
         Of the deformation; 0 or less is folded tissue.
     folding_share : float
     evidence_share : float
@@ -133,8 +133,8 @@ class RegistrationQuality:
         Root mean square difference, in lung, of the deformation with and without chest wall and diaphragm.
     new_air_ml : float
         Largest connected part that is air in the verification CT and was tissue: a pneumothorax has this.
-    convergence : float
-        Mean share by which the zone with its halo shrank, beyond what breathing does farther out; negative if it
+    contraction : float
+        Mean share by which the zone with its halo contracted, beyond what breathing does farther out; negative if it
         grew.
     """
 
@@ -142,14 +142,14 @@ class RegistrationQuality:
     residual_mm: float
     descriptor_residual: float
     inverse_consistency_mm: float
-    least_jacobian: float
-    greatest_jacobian: float
+    min_jacobian: float
+    max_jacobian: float
     folding_share: float
     evidence_share: float
     mismatched_share: float
     sliding_mm: float
     new_air_ml: float
-    convergence: float
+    contraction: float
 
 
 @dataclass(frozen=True, eq=False)

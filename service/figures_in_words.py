@@ -11,7 +11,7 @@ def alignment_line(
     method: str | None,
     residual_mm: float | None,
     inverse_consistency_mm: float | None,
-    convergence: float | None,
+    contraction: float | None,
 ) -> str:
     """Return how the scans were brought together, and how well; what was not measured is left out."""
     line = method or NOT_GIVEN
@@ -19,9 +19,9 @@ def alignment_line(
         line += f", still {number(residual_mm, 1)} mm off"
     if inverse_consistency_mm is not None:
         line += f"; there and back {number(inverse_consistency_mm, 1)} mm"
-    if convergence is not None:
-        moved = "pushed away" if round(100 * convergence) < 0 else "drawn in"
-        line += f"; tissue {moved} by {abs(100 * convergence):.0f} %"
+    if contraction is not None:
+        moved = "pushed away" if round(100 * contraction) < 0 else "drawn in"
+        line += f"; tissue {moved} by {abs(100 * contraction):.0f} %"
     return line
 
 

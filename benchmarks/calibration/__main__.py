@@ -92,7 +92,7 @@ def _truth_row(case: PhantomProcedure) -> Row:
         "lung_clipped_minimal_mm": truth.lung_clipped.minimal_margin_mm,
         "not_assessable_share": truth.not_assessable_share,
         "tumor_volume_ml": truth.tumor_volume_ml,
-        "least_jacobian": truth.least_jacobian,
+        "min_jacobian": truth.min_jacobian,
     }
 
 

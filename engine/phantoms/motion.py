@@ -31,7 +31,7 @@ RIGID_MM: Final = 2.0
 FREE_MM: Final = 10.0
 """Over this distance more the tissue goes from the tumor's motion to its own."""
 
-LEAST_JACOBIAN: Final = 0.25
+MIN_JACOBIAN: Final = 0.25
 """A drawn bend that presses tissue together more than this is drawn again, weaker."""
 
 _JACOBIAN_LATTICE_MM: Final = 4.0
@@ -117,7 +117,7 @@ class Motion:
         mapped[near] = with_tumor + own * (mapped[near] - with_tumor)
         return mapped
 
-    def least_jacobian(self, half_width_mm: float = 50.0) -> float:
+    def min_jacobian(self, half_width_mm: float = 50.0) -> float:
         """Least determinant of the map's derivative on a 4 mm lattice around the tumor.
 
         Parameters
@@ -215,7 +215,7 @@ def _without_folds(
     """The motion of a free deformation, weakened until it folds nothing."""
     for _ in range(_TRIES):
         motion = _with_tumor(free, slide, distance, planning_center, reach_mm)
-        if motion.rigid or motion.least_jacobian() > LEAST_JACOBIAN:
+        if motion.rigid or motion.min_jacobian() > MIN_JACOBIAN:
             return motion
         free, slide = free.scaled(_WEAKER), slide.scaled(_WEAKER) if slide else None
     raise InvalidRequestError(

@@ -122,16 +122,16 @@ def scan_verification(
 
 def scene_truth(scene: Scene) -> PhantomTruth:
     """What is true of a scene."""
-    least_jacobian = scene.motion.least_jacobian()
-    truth = _truth_within(scene, _TRUTH_ROOM_MM, least_jacobian)
+    min_jacobian = scene.motion.min_jacobian()
+    truth = _truth_within(scene, _TRUTH_ROOM_MM, min_jacobian)
     margins = (truth.minimal_margin_mm, truth.lung_clipped.minimal_margin_mm, truth.core.minimal_margin_mm)
     if max(margins) < _TRUTH_ROOM_MM:
         return truth
     # What was found is no less than the truth, which may lie outside the lattice.
-    return _truth_within(scene, min(max(margins) + 0.5, REACH_MM), least_jacobian)
+    return _truth_within(scene, min(max(margins) + 0.5, REACH_MM), min_jacobian)
 
 
-def _truth_within(scene: Scene, room_mm: float, least_jacobian: float) -> PhantomTruth:
+def _truth_within(scene: Scene, room_mm: float, min_jacobian: float) -> PhantomTruth:
     """The truth from a lattice that holds every point within ``room_mm`` of the tumor."""
     points = _lattice_around_tumor(scene, room_mm)
     tumor_distance = _tumor_distance_mm(scene, points.reshape(-1, 3)).reshape(points.shape[:-1])
@@ -140,7 +140,7 @@ def _truth_within(scene: Scene, room_mm: float, least_jacobian: float) -> Phanto
         TruthField(points, tumor_distance, burn_depth, _lung_depth_on(scene, points), RIM_MM),
         tumor_volume_ml=scene.tumor.volume_ml,
         planning_from_verification=scene.motion.planning_from_verification,
-        least_jacobian=least_jacobian,
+        min_jacobian=min_jacobian,
         rigid=scene.motion.rigid,
     )
 

@@ -63,7 +63,7 @@ class PhantomTruth:
     tumor_volume_ml : float
     planning_from_verification : RigidTransform
         The rigid part of the motion.
-    least_jacobian : float
+    min_jacobian : float
         Of the whole motion.
     rigid : bool
         The motion is rigid everywhere.
@@ -78,7 +78,7 @@ class PhantomTruth:
     uncovered: tuple[TrueRegion, ...]
     tumor_volume_ml: float
     planning_from_verification: RigidTransform
-    least_jacobian: float
+    min_jacobian: float
     rigid: bool
 
     def to_json(self) -> dict[str, Any]:
@@ -147,7 +147,7 @@ def find_truth(
     *,
     tumor_volume_ml: float,
     planning_from_verification: RigidTransform,
-    least_jacobian: float,
+    min_jacobian: float,
     rigid: bool,
 ) -> PhantomTruth:
     """Sum coverage over the lattice, and measure margins between the surfaces that cross its edges.
@@ -155,7 +155,7 @@ def find_truth(
     Parameters
     ----------
     field : TruthField
-    tumor_volume_ml, planning_from_verification, least_jacobian, rigid
+    tumor_volume_ml, planning_from_verification, min_jacobian, rigid
         Handed through.
 
     Returns
@@ -180,7 +180,7 @@ def find_truth(
         uncovered=() if complete else _regions(field, missed),
         tumor_volume_ml=tumor_volume_ml,
         planning_from_verification=planning_from_verification,
-        least_jacobian=least_jacobian,
+        min_jacobian=min_jacobian,
         rigid=rigid,
     )
 

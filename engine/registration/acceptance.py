@@ -50,11 +50,11 @@ def require_trustworthy(quality: RegistrationQuality) -> None:
             f"alignment (limit {MAX_MISMATCHED_SHARE:.0%}): a collapse, an effusion, another lesion or "
             "another patient. Compare the scans by eye; repeat the verification CT once the lung is re-expanded.",
         )
-    if quality.least_jacobian < MIN_JACOBIAN:
+    if quality.min_jacobian < MIN_JACOBIAN:
         raise RefusedError(
             RefusalCode.FOLDING,
             f"the deformation near the lesion folds or crushes tissue (least Jacobian "
-            f"{quality.least_jacobian:.2f}, limit {MIN_JACOBIAN:g}): the lung changed in a way that cannot be "
+            f"{quality.min_jacobian:.2f}, limit {MIN_JACOBIAN:g}): the lung changed in a way that cannot be "
             "followed. Repeat the verification CT at the breath-hold of the planning CT.",
         )
     if (

@@ -37,8 +37,8 @@ _RIGID_SD_MM: Final = 1.2
 MIN_SD_MM: Final = 0.15
 """No alignment is better than this at the lesion, whatever its surroundings say."""
 
-_CONVERGENCE_SD_MM: Final = 4.0
-"""Added per axis for each unit of convergence: tissue that was drawn in by 10 % hides 0.4 mm."""
+_CONTRACTION_SD_MM: Final = 4.0
+"""Added per axis for each unit of contraction: tissue that was drawn in by 10 % hides 0.4 mm."""
 
 _TRANSLATION_ROTATION_SD_DEG: Final = 3.0
 MIN_ROTATION_SD_DEG: Final = 0.5
@@ -185,5 +185,5 @@ def refine(
 def _covariance_mm2(
     motion: LesionMotion, quality: RegistrationQuality, doubt_mm2: Float64Array
 ) -> Float64Array:
-    variance = MIN_SD_MM**2 + (_CONVERGENCE_SD_MM * quality.convergence) ** 2
+    variance = MIN_SD_MM**2 + (_CONTRACTION_SD_MM * quality.contraction) ** 2
     return np.asarray(motion.covariance_mm2 + doubt_mm2 + variance * np.eye(3))

@@ -83,14 +83,14 @@ def judge(
         residual_mm=_still_asked_mm(deformation, around, kernels),
         descriptor_residual=_descriptor_residual(level.fixed.hu, warped, counted, kernels),
         inverse_consistency_mm=_inverse_consistency_mm(comparison, coarse, levels, kernels),
-        least_jacobian=float(jacobian[around].min()),
-        greatest_jacobian=float(jacobian[around].max()),
+        min_jacobian=float(jacobian[around].min()),
+        max_jacobian=float(jacobian[around].max()),
         folding_share=float((jacobian[around] <= 0.0).mean()),
         evidence_share=float(np.count_nonzero(counted)) / max(1.0, float(np.count_nonzero(outside))),
         mismatched_share=_mismatched_share(deformation, comparison),
         sliding_mm=sliding_mm,
         new_air_ml=_new_air_ml(level.fixed, warped),
-        convergence=0.0 if comparison.zone_distance_mm is None else _convergence(jacobian, node_distance),
+        contraction=0.0 if comparison.zone_distance_mm is None else _contraction(jacobian, node_distance),
     )
 
 
@@ -125,7 +125,7 @@ def local_correlation(deformation: Deformation) -> tuple[Float64Array, Float64Ar
     return np.clip(correlated, -1.0, 1.0), np.where(structured, moments[..., 0], 0.0)
 
 
-def _convergence(jacobian: Float64Array, zone_distance_mm: Float64Array) -> float:
+def _contraction(jacobian: Float64Array, zone_distance_mm: Float64Array) -> float:
     """Mean shortening of the zone with its halo, less what breathing does farther out.
 
     Around a shrinking ball tissue moves by the inverse square of the distance and keeps its volume: only what

@@ -116,7 +116,7 @@ def _rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
             alignment["method"],
             alignment["residual_mm"],
             quality["inverse_consistency_mm"],
-            quality["convergence"],
+            quality["contraction"],
         ),
     )
     yield from _risk_rows(report["risk"])

@@ -134,7 +134,7 @@ def _headline(assessment: AblationAssessment) -> str:
         alignment.method,
         alignment.residual_mm,
         quality.inverse_consistency_mm if quality else None,
-        quality.convergence if quality else None,
+        quality.contraction if quality else None,
     )
     to_check = contours_to_check(assessment.lesion.origin, coverage.zone_origin)
     figures = (

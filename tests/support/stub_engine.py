@@ -54,14 +54,14 @@ QUALITY = RegistrationQuality(
     residual_mm=0.4,
     descriptor_residual=0.2,
     inverse_consistency_mm=0.6,
-    least_jacobian=0.7,
-    greatest_jacobian=1.3,
+    min_jacobian=0.7,
+    max_jacobian=1.3,
     folding_share=0.0,
     evidence_share=0.8,
     mismatched_share=0.05,
     sliding_mm=0.2,
     new_air_ml=0.1,
-    convergence=0.02,
+    contraction=0.02,
 )
 
 

@@ -75,7 +75,7 @@ def sphere_truth(
         TruthField(points, tumor, zone, lung, rim_mm=2.5),
         tumor_volume_ml=1.0,
         planning_from_verification=RigidTransform.identity(),
-        least_jacobian=1.0,
+        min_jacobian=1.0,
         rigid=True,
     )
 

@@ -14,7 +14,7 @@ from engine.geometry import RigidTransform, VolumeGeometry, VoxelBox
 from engine.phantoms.ablation import random_ablation
 from engine.phantoms.chest import chest_of_ct, procedural_chest, random_place
 from engine.phantoms.deformation import Contraction, DeformationKind, FreeDeformation
-from engine.phantoms.motion import FREE_MM, LEAST_JACOBIAN, RIGID_MM, Motion, random_motion, rigid_projection
+from engine.phantoms.motion import FREE_MM, MIN_JACOBIAN, RIGID_MM, Motion, random_motion, rigid_projection
 from engine.phantoms.pneumothorax import CollapsedLung, collapse_lung
 from engine.phantoms.procedure import make_procedure
 from engine.phantoms.sliding import FLOW_LATTICE_MM, Pleura, slide_along
@@ -70,7 +70,7 @@ def test_tumor_is_rigid_lung_is_free_and_nothing_folds(kind: DeformationKind, se
     assert np.abs(motion.to_planning(beyond) - free).max() < 1e-9
     bend = free - motion.planning_from_verification.apply(beyond)
     assert np.abs(bend).max() > 1.0
-    assert motion.least_jacobian() > LEAST_JACOBIAN
+    assert motion.min_jacobian() > MIN_JACOBIAN
     assert not motion.rigid
 
 

@@ -134,7 +134,7 @@ def test_a_breath_is_followed_and_the_tumor_found() -> None:
     assert found.similarity == found.quality.similarity > 0.99
     assert found.quality.residual_mm < 0.2
     assert found.quality.folding_share == 0.0
-    assert found.quality.least_jacobian > 0.5
+    assert found.quality.min_jacobian > 0.5
     assert 0.2 < found.uncertainty_mm < 1.5
     turn = found.planning_from_verification.rotation
     assert np.allclose(turn @ turn.T, np.eye(3))
@@ -376,7 +376,7 @@ def test_lung_that_slides_along_the_wall_takes_the_tumor_along() -> None:
 
 def test_refine_refuses_what_its_judge_does_not_trust(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (lesion_alignment, registering):
-        monkeypatch.setattr(module, "judge", lambda *_, **__: replace(GOOD, least_jacobian=-0.2))
+        monkeypatch.setattr(module, "judge", lambda *_, **__: replace(GOOD, min_jacobian=-0.2))
     seen = breathed()
     planning, tumor = planned()
     for zone, structure in ((seen.zone, tumor), (seen.zone, None)):

@@ -18,14 +18,14 @@ GOOD = RegistrationQuality(
     residual_mm=0.2,
     descriptor_residual=0.1,
     inverse_consistency_mm=0.6,
-    least_jacobian=0.7,
-    greatest_jacobian=1.3,
+    min_jacobian=0.7,
+    max_jacobian=1.3,
     folding_share=0.0,
     evidence_share=0.95,
     mismatched_share=0.02,
     sliding_mm=0.1,
     new_air_ml=0.0,
-    convergence=0.03,
+    contraction=0.03,
 )
 
 
@@ -41,7 +41,7 @@ GOOD = RegistrationQuality(
         ),
         ("new_air_ml", trust.MAX_NEW_AIR_ML, 0.1, RefusalCode.LUNG_CHANGED, "re-expanded"),
         ("mismatched_share", trust.MAX_MISMATCHED_SHARE, 0.01, RefusalCode.LUNG_CHANGED, "by eye"),
-        ("least_jacobian", trust.MIN_JACOBIAN, -0.01, RefusalCode.FOLDING, "breath-hold"),
+        ("min_jacobian", trust.MIN_JACOBIAN, -0.01, RefusalCode.FOLDING, "breath-hold"),
         ("similarity", trust.MIN_SIMILARITY, -0.01, RefusalCode.ALIGNMENT_RESIDUAL_TOO_HIGH, "by eye"),
         (
             "residual_mm",

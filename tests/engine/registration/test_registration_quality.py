@@ -79,11 +79,11 @@ def test_identical_scans_leave_nothing() -> None:
     assert quality.residual_mm < 0.05
     assert quality.descriptor_residual < 0.1
     assert quality.inverse_consistency_mm < 0.2
-    assert quality.least_jacobian == pytest.approx(1.0, abs=0.03)
-    assert quality.greatest_jacobian == pytest.approx(1.0, abs=0.03)
+    assert quality.min_jacobian == pytest.approx(1.0, abs=0.03)
+    assert quality.max_jacobian == pytest.approx(1.0, abs=0.03)
     assert quality.folding_share == 0.0
     assert quality.mismatched_share == 0.0
-    assert quality.convergence == pytest.approx(0.0, abs=0.005)
+    assert quality.contraction == pytest.approx(0.0, abs=0.005)
 
 
 shift_and_bend = bump(np.array([10.0, 0.0, -5.0]), np.array([4.0, -3.0, 3.0]), 22.0)
@@ -127,8 +127,8 @@ def test_folded_nodes_are_seen() -> None:
 
     quality = bent(folded)
     assert quality.folding_share > 0.2
-    assert quality.least_jacobian < 0.0
-    assert quality.greatest_jacobian > 1.5
+    assert quality.min_jacobian < 0.0
+    assert quality.max_jacobian > 1.5
 
 
 def test_a_jacobian_is_that_of_the_motion() -> None:
@@ -144,12 +144,12 @@ def test_tissue_drawn_in_converges_and_tissue_pushed_away_does_not(share: float)
     """Places around a shrunken zone come from farther out: even shrinkage within, inverse square beyond."""
     drawn_in = Contraction(CENTER, share, ZONE_MM)
     found = bent(lambda p: drawn_in.undone_mm(p.reshape(-1, 3)).reshape(p.shape))
-    assert 0.02 < np.sign(share) * found.convergence < 0.08
+    assert 0.02 < np.sign(share) * found.contraction < 0.08
 
 
-def test_breathing_all_over_is_no_convergence() -> None:
+def test_breathing_all_over_is_no_contraction() -> None:
     even = bent(lambda points: 0.05 * points)
-    assert abs(even.convergence) < 0.01
+    assert abs(even.contraction) < 0.01
 
 
 def test_evidence_is_what_both_scans_show() -> None:
@@ -167,7 +167,7 @@ def test_without_a_zone_everything_is_judged() -> None:
     comparison, found, coarse = registered_to(planning(), None)
     quality = judged(comparison, found, coarse)
     assert quality.similarity == pytest.approx(1.0, abs=1e-3)
-    assert quality.convergence == 0.0
+    assert quality.contraction == 0.0
     assert comparison.void_radius_mm == 0.0
 
 

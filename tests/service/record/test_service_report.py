@@ -31,7 +31,7 @@ coverage.tcr coverage.tcr_interval_90 coverage.complete coverage.probability_com
 coverage.lung_clipped.tcr coverage.lung_clipped.not_assessable_share coverage.core.tcr
 margin.minimal_mm margin.minimal_interval_90_mm margin.shares margin.lung_clipped.minimal_mm
 alignment.method alignment.residual_mm alignment.planning_from_verification
-alignment.quality.similarity alignment.quality.inverse_consistency_mm alignment.quality.convergence
+alignment.quality.similarity alignment.quality.inverse_consistency_mm alignment.quality.contraction
 lesion.volume_ml lesion.centroid_lps_mm lesion.source
 risk.months risk.probability risk.band_90 risk.model
 provenance.software provenance.disclaimer provenance.seed
@@ -139,10 +139,10 @@ def test_the_quality_has_the_names_of_the_finding() -> None:
 
 def test_a_quality_that_was_not_measured_is_null() -> None:
     found = _assessment("", 0.75, None, {})
-    unsure = replace(found.alignment, quality=replace(QUALITY, similarity=math.nan, convergence=0.0))
+    unsure = replace(found.alignment, quality=replace(QUALITY, similarity=math.nan, contraction=0.0))
     report = assessment_report(replace(found, alignment=unsure)).content
     told = assessment_json(assessment_message(report))["alignment"]["quality"]
-    assert (told["similarity"], told["convergence"]) == (None, 0.0)
+    assert (told["similarity"], told["contraction"]) == (None, 0.0)
     rigid = replace(
         found, preliminary=True, alignment=AlignmentFinding("rigid", RigidTransform.identity(), 0.9)
     )

@@ -210,32 +210,32 @@ class Alignment(_message.Message):
     def __init__(self, method: _Optional[str] = ..., planning_from_verification: _Optional[_Iterable[float]] = ..., similarity: _Optional[float] = ..., residual_mm: _Optional[float] = ..., pose_sd_mm: _Optional[float] = ..., planning_frame_of_reference_uid: _Optional[str] = ..., verification_frame_of_reference_uid: _Optional[str] = ..., quality: _Optional[_Union[RegistrationQuality, _Mapping]] = ...) -> None: ...
 
 class RegistrationQuality(_message.Message):
-    __slots__ = ("similarity", "residual_mm", "descriptor_residual", "inverse_consistency_mm", "least_jacobian", "greatest_jacobian", "folding_share", "evidence_share", "mismatched_share", "sliding_mm", "new_air_ml", "convergence")
+    __slots__ = ("similarity", "residual_mm", "descriptor_residual", "inverse_consistency_mm", "min_jacobian", "max_jacobian", "folding_share", "evidence_share", "mismatched_share", "sliding_mm", "new_air_ml", "contraction")
     SIMILARITY_FIELD_NUMBER: _ClassVar[int]
     RESIDUAL_MM_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTOR_RESIDUAL_FIELD_NUMBER: _ClassVar[int]
     INVERSE_CONSISTENCY_MM_FIELD_NUMBER: _ClassVar[int]
-    LEAST_JACOBIAN_FIELD_NUMBER: _ClassVar[int]
-    GREATEST_JACOBIAN_FIELD_NUMBER: _ClassVar[int]
+    MIN_JACOBIAN_FIELD_NUMBER: _ClassVar[int]
+    MAX_JACOBIAN_FIELD_NUMBER: _ClassVar[int]
     FOLDING_SHARE_FIELD_NUMBER: _ClassVar[int]
     EVIDENCE_SHARE_FIELD_NUMBER: _ClassVar[int]
     MISMATCHED_SHARE_FIELD_NUMBER: _ClassVar[int]
     SLIDING_MM_FIELD_NUMBER: _ClassVar[int]
     NEW_AIR_ML_FIELD_NUMBER: _ClassVar[int]
-    CONVERGENCE_FIELD_NUMBER: _ClassVar[int]
+    CONTRACTION_FIELD_NUMBER: _ClassVar[int]
     similarity: float
     residual_mm: float
     descriptor_residual: float
     inverse_consistency_mm: float
-    least_jacobian: float
-    greatest_jacobian: float
+    min_jacobian: float
+    max_jacobian: float
     folding_share: float
     evidence_share: float
     mismatched_share: float
     sliding_mm: float
     new_air_ml: float
-    convergence: float
-    def __init__(self, similarity: _Optional[float] = ..., residual_mm: _Optional[float] = ..., descriptor_residual: _Optional[float] = ..., inverse_consistency_mm: _Optional[float] = ..., least_jacobian: _Optional[float] = ..., greatest_jacobian: _Optional[float] = ..., folding_share: _Optional[float] = ..., evidence_share: _Optional[float] = ..., mismatched_share: _Optional[float] = ..., sliding_mm: _Optional[float] = ..., new_air_ml: _Optional[float] = ..., convergence: _Optional[float] = ...) -> None: ...
+    contraction: float
+    def __init__(self, similarity: _Optional[float] = ..., residual_mm: _Optional[float] = ..., descriptor_residual: _Optional[float] = ..., inverse_consistency_mm: _Optional[float] = ..., min_jacobian: _Optional[float] = ..., max_jacobian: _Optional[float] = ..., folding_share: _Optional[float] = ..., evidence_share: _Optional[float] = ..., mismatched_share: _Optional[float] = ..., sliding_mm: _Optional[float] = ..., new_air_ml: _Optional[float] = ..., contraction: _Optional[float] = ...) -> None: ...
 
 class LesionFinding(_message.Message):
     __slots__ = ("volume_ml", "centroid_lps_mm", "verification_centroid_lps_mm", "source", "longest_diameter_mm", "contour_sd_mm", "origin")
