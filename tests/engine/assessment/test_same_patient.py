@@ -43,3 +43,31 @@ def test_what_differs_is_warned_of(
     planning: dict[str, str], verification: dict[str, str], warned: str
 ) -> None:
     assert any(warned in warning for warning in check_same_patient(of(**planning), of(**verification)))
+
+
+@pytest.mark.parametrize(
+    ("planning", "verification", "warned"),
+    [
+        ({"study_instance_uid": "1"}, {"study_instance_uid": "2"}, ["studies (sessions)"]),
+        ({"study_instance_uid": "1"}, {}, []),
+        ({"patient_position": "HFS"}, {"patient_position": "FFS"}, ["FFS in the verification CT"]),
+        ({}, {"patient_position": "FFS"}, []),
+        ({"series_instance_uid": "7"}, {"series_instance_uid": "7"}, ["same series"]),
+        ({"series_instance_uid": "7"}, {"series_instance_uid": "8"}, []),
+        ({"series_instance_uid": "7"}, {}, []),
+    ],
+)
+def test_within_one_patient_only_what_differs_is_warned_of(
+    planning: dict[str, str], verification: dict[str, str], warned: list[str]
+) -> None:
+    warnings = check_same_patient(of(patient_id="A", **planning), of(patient_id="A", **verification))
+    assert len(warnings) == len(warned)
+    assert all(words in warning for words, warning in zip(warned, warnings, strict=True))
+
+
+@pytest.mark.parametrize(("planning_id", "verification_id"), [("", ""), ("A", ""), ("", "A")])
+def test_a_patient_that_one_header_does_not_name_proves_nothing(
+    planning_id: str, verification_id: str
+) -> None:
+    (warning,) = check_same_patient(of(patient_id=planning_id), of(patient_id=verification_id))
+    assert "names no patient" in warning

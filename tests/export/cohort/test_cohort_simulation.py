@@ -76,7 +76,8 @@ def test_a_folder_says_that_it_is_simulated_and_can_be_read(tmp_path: Path) -> N
     path = simulate_cohort_folder(tmp_path / "c", 4, seed=2)
     table = read_cohort_table(path)
     assert table.simulated
-    assert all(row["source"] == SIMULATED_COHORT for row in csv.DictReader(path.open()))
+    with path.open(newline="") as rows:
+        assert all(row["source"] == SIMULATED_COHORT for row in csv.DictReader(rows))
     assert SIMULATED_COHORT in (tmp_path / "c" / "README.txt").read_text()
     drawn = draw_cases(4, seed=2)
     for case, one in zip(table.cases, drawn, strict=True):

@@ -1,0 +1,90 @@
+"""Coverage and margin as findings, and what their intervals leave open."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from engine.coverage.figures import find_coverage, with_interval
+from engine.coverage.grid import MeasurementField, lay_out
+from engine.coverage.interval import CoverageInterval
+from engine.findings import SUPPLIED, THRESHOLDED, CoverageFinding, MarginFinding
+from engine.geometry import RigidTransform
+from engine.structures.surface import StructureSurface
+from tests.support.spheres import ball, centered_grid, true_coverage
+
+GRID = centered_grid((1.0, 1.0, 1.0), 24.0)
+INTERVAL = CoverageInterval((0.9, 1.0), (3.5, 6.5), 0.8)
+
+
+def field(zone_mm: float, core_mm: float | None = None, shift_mm: float = 0.0) -> MeasurementField:
+    def surface(radius: float, x: float, name: str) -> StructureSurface:
+        return StructureSurface(ball(GRID, (x, 0.3, 0.1), radius, name))
+
+    return lay_out(
+        surface(6.0, 0.2, "tumor"),
+        surface(zone_mm, 0.2 + shift_mm, "ablation zone"),
+        None if core_mm is None else surface(core_mm, 0.2 + shift_mm, "ablation core"),
+        None,
+        RigidTransform.identity(),
+    )
+
+
+def findings(grid: MeasurementField, margin_mm: float = 5.0) -> tuple[CoverageFinding, MarginFinding]:
+    return find_coverage(
+        grid,
+        target_margin_mm=margin_mm,
+        zone_volume_ml=7.5,
+        zone_origin=SUPPLIED,
+        core_origin=THRESHOLDED,
+    )
+
+
+def test_the_core_is_measured_beside_the_zone() -> None:
+    coverage, margin = findings(field(13.0, 9.0, shift_mm=1.5))
+    zone_tcr, zone_margin = true_coverage(6.0, 13.0, 1.5)
+    core_tcr, core_margin = true_coverage(6.0, 9.0, 1.5)
+    assert (coverage.tcr, coverage.core_tcr) == pytest.approx((zone_tcr, core_tcr), abs=0.01)
+    assert (margin.minimal_mm, margin.core_minimal_mm) == pytest.approx((zone_margin, core_margin), abs=0.35)
+    assert (coverage.zone_origin, coverage.core_origin) == (SUPPLIED, THRESHOLDED)
+    assert (coverage.zone_volume_ml, coverage.target_margin_mm) == (7.5, 5.0)
+    assert coverage.complete is True
+    assert coverage.target_volume_ml == pytest.approx(5.575, rel=0.02)
+    assert coverage.not_assessable_share == 0.0
+    assert coverage.lung_clipped_tcr == 1.0
+    assert margin.lung_clipped_minimal_mm == margin.minimal_mm
+    assert margin.shares is not None
+    assert sum(margin.shares[2:]) == pytest.approx(1.0)
+
+
+def test_the_margin_asked_for_is_that_of_zone_and_core() -> None:
+    coverage, _ = findings(field(13.0, 9.5), margin_mm=3.0)
+    assert (coverage.tcr, coverage.core_tcr, coverage.complete) == (1.0, 1.0, True)
+    coverage, _ = findings(field(13.0, 9.5), margin_mm=8.0)
+    assert coverage.complete is False
+    assert coverage.target_margin_mm == 8.0
+    assert coverage.core_tcr is not None
+    assert coverage.core_tcr < coverage.tcr < 1.0  # type: ignore[operator]
+
+
+def test_without_a_core_nothing_is_said_of_one() -> None:
+    coverage, margin = findings(field(13.0))
+    assert (coverage.core_tcr, margin.core_minimal_mm) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("measured", "sure", "complete"),
+    [(True, True, True), (True, False, None), (False, True, False), (False, False, False)],
+)
+def test_completeness_that_is_not_sure_is_left_open_and_a_miss_never_is(
+    measured: bool, sure: bool, complete: bool | None
+) -> None:
+    coverage, margin = findings(field(13.0))
+    before = replace(coverage, complete=measured)
+    coverage, margin = with_interval(before, margin, INTERVAL, sure=sure)
+    assert coverage.complete is complete
+    assert coverage.tcr_interval_90 == (0.9, 1.0)
+    assert coverage.probability_complete == 0.8
+    assert margin.minimal_interval_90_mm == (3.5, 6.5)
+    assert coverage.tcr == before.tcr
