@@ -9,8 +9,8 @@ from typing import Self
 
 from engine.errors import CapacityError, ColdspotError, ServiceUnavailableError
 
-_SHORTEST_RETRY_S = 0.5
-_LONGEST_RETRY_S = 60.0
+_MIN_RETRY_S = 0.5
+_MAX_RETRY_S = 60.0
 _SMOOTHING = 0.3
 """Weight of the newest call in the running mean of how long a place is held."""
 
@@ -78,7 +78,7 @@ class Admission:
             if self._closed is not None:
                 raise self._closed
             if self._taken >= self.limit:
-                retry_after_s = min(max(self._typical_s, _SHORTEST_RETRY_S), _LONGEST_RETRY_S)
+                retry_after_s = min(max(self._typical_s, _MIN_RETRY_S), _MAX_RETRY_S)
                 raise CapacityError(
                     f"all {self.limit} places are taken; try again in {retry_after_s:.1f} s", retry_after_s
                 )

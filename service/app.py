@@ -14,7 +14,7 @@ from service.cases.prepared import PreparedShelf
 from service.cases.store import CaseStore
 from service.cases.volumes import VolumeShelf
 from service.intake.reception import Reception
-from service.jobs.assessing import Assessing
+from service.jobs.assessment import AssessmentWork
 from service.jobs.preparation import Preparation
 from service.jobs.procedures import Procedures
 from service.jobs.worker import Worker
@@ -86,7 +86,7 @@ def build_app(settings: Settings, pipeline: Pipeline) -> App:
         procedures=Procedures(
             store=store,
             preparation=preparation,
-            assessing=Assessing(store, volumes, preparation, pipeline, artifacts, metrics),
+            assessment_work=AssessmentWork(store, volumes, preparation, pipeline, artifacts, metrics),
             admission=admission,
             worker=worker,
             metrics=metrics,

@@ -18,13 +18,13 @@ from uuid import uuid4
 from engine.errors import ChecksumError, NotFoundError
 
 _LONG_BYTES: Final = 1 << 20
-"""What is shorter is not worth a second thread."""
+"""A shorter chunk is not worth a second thread."""
 
 _SHA256_NAME = re.compile(r"[0-9a-f]{64}")
 
 
 def aligned_buffer(size: int) -> memoryview:
-    """Return memory, filled with zeros, that :meth:`BlobWriter.write` can hand to the disk as it lies."""
+    """Return memory, filled with zeros, aligned so that :meth:`BlobWriter.write` writes it without a copy."""
     memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     memory.madvise(mmap.MADV_HUGEPAGE)
     return memoryview(memory)
@@ -38,7 +38,7 @@ class BlobWriter:
     Notes
     -----
     Whole pages of an :func:`aligned_buffer` go to the disk without a copy in the kernel (``O_DIRECT``), which leaves
-    :meth:`flush` little to wait for. What does not lie so, and everything after it, is written the usual way.
+    :meth:`flush` little to wait for. Anything not aligned, and everything after it, goes through the page cache.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -113,13 +113,13 @@ class BlobStore:
 
     def __init__(self, folder: Path) -> None:
         self._blobs, self.unfinished = folder / "blobs", folder / "unfinished"
-        for made in (folder, self._blobs, self.unfinished):
-            made.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for left in self.unfinished.iterdir():
-            if left.is_dir() and not left.is_symlink():
-                shutil.rmtree(left)
+        for needed in (folder, self._blobs, self.unfinished):
+            needed.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for leftover in self.unfinished.iterdir():
+            if leftover.is_dir() and not leftover.is_symlink():
+                shutil.rmtree(leftover)
             else:
-                left.unlink()
+                leftover.unlink()
         _flush_folder(folder)
 
     def writer(self) -> BlobWriter:

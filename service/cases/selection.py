@@ -46,7 +46,7 @@ class PlanningSide:
 
     @property
     def key(self) -> PlanningKey:
-        """What tells this planning side from others."""
+        """What distinguishes this planning side from others."""
         tumor_series_id = self.tumor.series_id if self.tumor else ""
         return PlanningKey(self.planning.series_id, tumor_series_id, self.target_lps_mm)
 

@@ -52,7 +52,7 @@ CREATE TABLE IF NOT EXISTS artifacts (
 class PreparedRecord:
     """What the last Prepare of a case used; ``newest_number`` was its newest planning-side series.
 
-    ``target`` is the target point in the words that its reader chose; empty without one.
+    ``target`` is the target point as text, ``x y z``; empty without one.
     """
 
     planning_series_id: str

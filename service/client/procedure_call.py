@@ -41,7 +41,7 @@ class Procedure:
 
 
 def assess_procedure(
-    client: ColdspotClient, procedure: Procedure, tell: Callable[[str], None]
+    client: ColdspotClient, procedure: Procedure, progress: Callable[[str], None]
 ) -> assessment_pb2.Assessment:
     """Send a procedure and return its final assessment.
 
@@ -49,19 +49,19 @@ def assess_procedure(
     ----------
     client : ColdspotClient
     procedure : Procedure
-    tell : callable
-        Hears what is going on.
+    progress : callable
+        Called with what is being done.
     """
     case_id = client.open_case(
         sex=procedure.sex,
         fibrinogen_g_per_l=procedure.fibrinogen_g_per_l,
         target_lps_mm=procedure.target_lps_mm,
     )
-    tell("sending the planning CT")
+    progress("sending the planning CT")
     planning = client.upload_ct(case_id, procedure.planning, "planning")
     _upload_mask(client, case_id, procedure.tumor, "tumor", planning)
-    client.prepare(case_id, on_stage=lambda event: tell(event.stage.replace("_", " ")))
-    tell("sending the verification CT")
+    client.prepare(case_id, on_stage=lambda event: progress(event.stage.replace("_", " ")))
+    progress("sending the verification CT")
     verification = client.upload_ct(case_id, procedure.verification, "verification")
     _upload_mask(client, case_id, procedure.zone, "zone", verification)
     _upload_mask(client, case_id, procedure.core, "core", verification)
@@ -69,8 +69,8 @@ def assess_procedure(
         case_id,
         verification=verification,
         include_risk_if_complete=procedure.include_risk_if_complete,
-        on_stage=lambda event: tell(event.stage.replace("_", " ")),
-        on_preliminary=lambda found: tell(f"preliminary, not for decision: {found.summary}"),
+        on_stage=lambda event: progress(event.stage.replace("_", " ")),
+        on_preliminary=lambda preliminary: progress(f"preliminary, not for decision: {preliminary.summary}"),
     )
 
 

@@ -12,7 +12,7 @@ from engine.volume import CtVolume
 from service.cases.selection import choose_ct
 from service.cases.series import CT_OF_MASK, DicomContent, ReceivedSeries, SeriesHeader
 from service.cases.stored_form import encode
-from service.intake.upload import Received, check_disk, check_header, full_disk_is_no_room, receive
+from service.intake.upload import Received, check_disk, check_header, disk_full_as_capacity_error, receive
 
 if TYPE_CHECKING:
     from service.admission import Admission
@@ -70,7 +70,7 @@ class Reception:
             received = receive(chunks, header, writer, disk)
             flushed = disk.submit(writer.flush)
             arrival = self._decode(header, received, reference)
-            with full_disk_is_no_room():
+            with disk_full_as_capacity_error():
                 flushed.result()
                 series_id = self.store.add_series(header.case_id, header.role, encode(header), writer)
         return series_id, arrival

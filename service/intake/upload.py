@@ -148,20 +148,20 @@ def receive(
         received += len(chunk)
         last_byte_at = time.monotonic()
         if received - submitted >= PIECE_BYTES or received == header.total_bytes:
-            _require_written(piece)  # the piece before this one: a full disk is noticed at once
+            _wait_until_written(piece)  # the piece before this one: a full disk is noticed at once
             piece = disk.submit(writer.write, content[submitted:received])
             submitted = received
     if received != header.total_bytes:
         raise ChecksumError(f"{received} of {header.total_bytes} bytes arrived; send the series again")
-    _require_written(piece)
+    _wait_until_written(piece)
     if writer.sha256 != header.sha256:
         raise ChecksumError("the bytes that arrived are not those announced (SHA-256); send the series again")
     return Received(content.toreadonly(), last_byte_at)
 
 
-def _require_written(piece: Future[None]) -> None:
+def _wait_until_written(piece: Future[None]) -> None:
     """Wait until a piece is written: at most one piece waits for the disk at any time."""
-    with full_disk_is_no_room():
+    with disk_full_as_capacity_error():
         piece.result()
 
 
@@ -172,7 +172,7 @@ def _nothing_to_write() -> Future[None]:
 
 
 @contextmanager
-def full_disk_is_no_room() -> Iterator[None]:
+def disk_full_as_capacity_error() -> Iterator[None]:
     """Turn "no space left on device" into a typed error."""
     try:
         yield

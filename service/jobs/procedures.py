@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from service.admission import Admission
     from service.cases.requests import AssessRequest, PrepareRequest
     from service.cases.store import CaseStore
-    from service.jobs.assessing import Assessing, AssessJob
+    from service.jobs.assessment import AssessJob, AssessmentWork
     from service.jobs.preparation import Preparation
     from service.metrics import Metrics
 
@@ -37,7 +37,7 @@ class Procedures:
 
     Parameters
     ----------
-    store, preparation, assessing, admission, worker, metrics
+    store, preparation, assessment_work, admission, worker, metrics
         The parts; made in :mod:`service.app`.
     """
 
@@ -46,12 +46,12 @@ class Procedures:
         *,
         store: CaseStore,
         preparation: Preparation,
-        assessing: Assessing,
+        assessment_work: AssessmentWork,
         admission: Admission,
         worker: Worker,
         metrics: Metrics,
     ) -> None:
-        self._store, self._preparation, self._assessing = store, preparation, assessing
+        self._store, self._preparation, self._assessment_work = store, preparation, assessment_work
         self._admission, self._worker, self._metrics = admission, worker, metrics
 
     def prepare(self, request: PrepareRequest, time_left_s: float | None) -> PrepareJob:
@@ -92,7 +92,9 @@ class Procedures:
             if error is not None:
                 self._metrics.assessment_ended(_outcome_of(error))
 
-        return self._submitted(Job(lambda job: self._assessing.run(job, request, side), time_left_s, end))
+        return self._submitted(
+            Job(lambda job: self._assessment_work.run(job, request, side), time_left_s, end)
+        )
 
     def cancel(self, job: PrepareJob | AssessJob, *, by_deadline: bool) -> None:
         """Stop work that nobody waits for any more."""

@@ -27,7 +27,7 @@ Event = TypeVar("Event")
 
 
 @dataclass(frozen=True)
-class StageNews:
+class StageEvent:
     """A stage has begun, or (with its duration) has ended."""
 
     stage: Stage
@@ -55,7 +55,7 @@ class Job(Generic[Event]):
     ) -> None:
         self._work = work
         self._on_end = on_end
-        self._events: queue.SimpleQueue[Event | StageNews | _End] = queue.SimpleQueue()
+        self._events: queue.SimpleQueue[Event | StageEvent | _End] = queue.SimpleQueue()
         self._ended = threading.Lock()
         self._interruption: InterruptedAssessmentError | ServiceUnavailableError | None = None
         self.submitted_at = time.monotonic()
@@ -66,8 +66,8 @@ class Job(Generic[Event]):
         """Until the caller's deadline, None without one; negative once it has passed."""
         return None if self._deadline is None else self._deadline - time.monotonic()
 
-    def emit(self, event: Event | StageNews) -> None:
-        """Tell whoever reads this job."""
+    def emit(self, event: Event | StageEvent) -> None:
+        """Hand an event to whoever reads this job."""
         self._events.put(event)
 
     def interrupt(self, reason: InterruptedAssessmentError | ServiceUnavailableError) -> None:
@@ -109,7 +109,7 @@ class Job(Generic[Event]):
         finally:
             self._events.put(_End(error))
 
-    def __iter__(self) -> Iterator[Event | StageNews]:
+    def __iter__(self) -> Iterator[Event | StageEvent]:
         """Yield events until the job ends; raise its error."""
         while True:
             event = self._events.get()
@@ -142,13 +142,13 @@ class JobListener(Generic[Event]):
     def stage_started(self, stage: Stage) -> None:
         """Stop the work if nobody waits for it, else announce the stage."""
         self._job.require_wanted()
-        self._job.emit(StageNews(stage))
+        self._job.emit(StageEvent(stage))
 
     def stage_finished(self, stage: Stage, duration_s: float) -> None:
         """Announce and measure the stage."""
         if self._observe is not None:
             self._observe(stage, duration_s)
-        self._job.emit(StageNews(stage, duration_s))
+        self._job.emit(StageEvent(stage, duration_s))
 
     def require_wanted(self) -> None:
         """Stop the work if nobody waits for it."""

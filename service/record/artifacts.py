@@ -108,7 +108,7 @@ class ArtifactShelf:
                     self._keep(assessment_id, path)
         except NotFoundError:
             _log.info("artifacts_of_deleted_assessment", assessment_id=assessment_id)
-        except Exception as error:  # noqa: BLE001 - a picture that fails must not stop the thread; a fetch tells
+        except Exception as error:  # noqa: BLE001 - a picture that fails must not stop the thread; a fetch reports it
             _log.error("artifacts_failed", assessment_id=assessment_id, **where(error))
         finally:
             with self._lock:

@@ -1,4 +1,4 @@
-"""An assessment as one JSON object: what every door tells of it, and the form in which it is stored.
+"""An assessment as one JSON object: what every door returns, and the form in which it is stored.
 
 Intervals are ``[low, high]``, points ``[x, y, z]`` (LPS mm); every key is always there, null where nothing was
 measured. Two things are enforced, whatever the assessment holds: a preliminary one carries ranges only and
@@ -40,7 +40,7 @@ _NO_QUALITY: Final = dict.fromkeys(field.name for field in fields(RegistrationQu
 
 @dataclass(frozen=True)
 class AssessmentReport:
-    """A preliminary or final assessment as it is told; a final one also as it is stored.
+    """A preliminary or final assessment as doors return it; a final one also as it is stored.
 
     Parameters
     ----------
@@ -130,7 +130,7 @@ def assessment_report(
 
 
 def planning_report(prepared: PlanningOutcome) -> dict[str, Any]:
-    """Return what Prepare has to tell, as the assessment's report has it."""
+    """Return the report of a prepared planning side, with the keys of an assessment's report."""
     return {
         "lesion": _lesion(prepared.lesion),
         "warnings": list(prepared.warnings),

@@ -10,7 +10,7 @@ from coldspot.v1 import service_pb2, service_pb2_grpc
 
 from engine import DISCLAIMER, __version__
 from engine.errors import InvalidRequestError
-from service.jobs.worker import StageNews
+from service.jobs.worker import StageEvent
 from service.record.provenance import backend_in_words
 from service.record.report import planning_report
 from service.rpc.answering import answering
@@ -64,12 +64,12 @@ class ColdspotServicer(service_pb2_grpc.ColdspotServiceServicer):
     def Prepare(
         self, request: service_pb2.PrepareRequest, context: grpc.ServicerContext
     ) -> Iterator[service_pb2.PrepareResponse]:
-        """Prepare the planning side, telling its stages."""
+        """Prepare the planning side; the stages are streamed."""
         with answering(context, "Prepare"):
             job = self._app.procedures.prepare(prepare_request(request), context.time_remaining())
             self._stop_with_client(job, context)
             for event in job:
-                if isinstance(event, StageNews):
+                if isinstance(event, StageEvent):
                     yield service_pb2.PrepareResponse(stage=stage_message(event.stage, event.duration_s))
                 else:
                     yield service_pb2.PrepareResponse(prepared=prepared_message(planning_report(event)))
@@ -77,12 +77,12 @@ class ColdspotServicer(service_pb2_grpc.ColdspotServiceServicer):
     def Assess(
         self, request: service_pb2.AssessRequest, context: grpc.ServicerContext
     ) -> Iterator[service_pb2.AssessResponse]:
-        """Measure one verification CT, telling stages, a preliminary and the final answer."""
+        """Measure one verification CT; stages, a preliminary and the final answer are streamed."""
         with answering(context, "Assess"):
             job = self._app.procedures.assess(assess_request(request), context.time_remaining())
             self._stop_with_client(job, context)
             for event in job:
-                if isinstance(event, StageNews):
+                if isinstance(event, StageEvent):
                     yield service_pb2.AssessResponse(stage=stage_message(event.stage, event.duration_s))
                 elif event.preliminary:
                     yield service_pb2.AssessResponse(preliminary=assessment_message(event.content))
@@ -92,7 +92,7 @@ class ColdspotServicer(service_pb2_grpc.ColdspotServiceServicer):
     def GetCase(
         self, request: service_pb2.GetCaseRequest, context: grpc.ServicerContext
     ) -> service_pb2.GetCaseResponse:
-        """Tell what is stored of a case."""
+        """Return what is stored of a case."""
         with answering(context, "GetCase"):
             return case_message(self._app.cases.summary(request.case_id))
 
@@ -123,7 +123,7 @@ class ColdspotServicer(service_pb2_grpc.ColdspotServiceServicer):
     def GetServerInfo(
         self, request: service_pb2.GetServerInfoRequest, context: grpc.ServicerContext
     ) -> service_pb2.GetServerInfoResponse:
-        """Tell version, device, models and limits."""
+        """Return version, device, models and limits."""
         del request
         with answering(context, "GetServerInfo"):
             description = self._app.pipeline.describe()

@@ -91,7 +91,7 @@ def _fill_message(message: Message, content: Any) -> None:
 
 
 def _is_empty(content: Any) -> bool:
-    """Whether nothing is told: null, or an object without anything but empty leaves."""
+    """Whether there is nothing in it: null, an empty list, or an object of such leaves."""
     if isinstance(content, dict):
         return all(_is_empty(value) for value in content.values())
     return content is None or content == []

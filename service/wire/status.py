@@ -19,7 +19,7 @@ from engine import errors
 from engine.errors import ColdspotError, entry_for
 
 _DOMAIN: Final = "coldspot"
-LONGEST_MESSAGE: Final = 1500
+MAX_MESSAGE_LENGTH: Final = 1500
 """Characters of a message that travel: all details together must fit into 8 KiB of trailers."""
 
 _STATUS_CODES: Final[dict[type[ColdspotError], grpc.StatusCode]] = {
@@ -67,8 +67,8 @@ def rich_status(error: ColdspotError) -> status_pb2.Status:
     """Return an error as it travels."""
     code: int = status_code_of(type(error)).value[0]
     message = str(error)
-    if len(message) > LONGEST_MESSAGE:
-        message = message[:LONGEST_MESSAGE] + "…"
+    if len(message) > MAX_MESSAGE_LENGTH:
+        message = message[:MAX_MESSAGE_LENGTH] + "…"
     status = status_pb2.Status(code=code, message=message)
     _attach(status, error_details_pb2.ErrorInfo(reason=error.code, domain=_DOMAIN))
     if isinstance(error, errors.InvalidRequestError) and error.field:

@@ -17,7 +17,7 @@ from engine.volume import CtVolume, LabelMask
 from service.app import App
 from service.cases.requests import AssessRequest, CaseRequest, PrepareRequest
 from service.cases.series import ReceivedSeries, SeriesHeader, SeriesRole, VoxelContent
-from service.jobs.worker import StageNews
+from service.jobs.worker import StageEvent
 from service.record.report import AssessmentReport
 
 CHUNK_BYTES = 1000
@@ -52,13 +52,13 @@ class InProcessDoor:
 
     def prepare(self, case_id: str) -> PlanningOutcome:
         events = list(self.app.procedures.prepare(PrepareRequest(case_id), time_left_s=None))
-        (prepared,) = (event for event in events if not isinstance(event, StageNews))
+        (prepared,) = (event for event in events if not isinstance(event, StageEvent))
         return prepared
 
     def assess(self, case_id: str) -> Assessed:
         assessed = Assessed()
         for event in self.app.procedures.assess(AssessRequest(case_id), time_left_s=None):
-            if isinstance(event, StageNews):
+            if isinstance(event, StageEvent):
                 assessed.stages.append(event.stage)
             elif event.preliminary:
                 assessed.preliminary.append(event)

@@ -32,7 +32,7 @@ _log = get_logger()
 
 
 @dataclass(frozen=True)
-class Assessing:
+class AssessmentWork:
     """Measures verification CTs, one job at a time."""
 
     store: CaseStore
@@ -65,7 +65,7 @@ class Assessing:
             clinical=self._clinical_inputs(case_id),
             include_risk_if_complete=request.include_risk_if_complete,
             time_left_s=job.time_left_s,
-            on_preliminary=lambda preliminary: self._tell_preliminary(job, preliminary),
+            on_preliminary=lambda preliminary: self._emit_preliminary(job, preliminary),
             listener=listener,
         )
         assessment_id = str(uuid.uuid4())
@@ -93,7 +93,7 @@ class Assessing:
         opened = decode_request(self.store.request_of(case_id))
         return ClinicalInputs(sex=opened.sex, fibrinogen_g_per_l=opened.fibrinogen_g_per_l)
 
-    def _tell_preliminary(self, job: AssessJob, assessment: AblationAssessment) -> None:
+    def _emit_preliminary(self, job: AssessJob, assessment: AblationAssessment) -> None:
         self.metrics.answered("preliminary", time.monotonic() - job.submitted_at)
         job.emit(assessment_report(assessment))
 
