@@ -21,10 +21,10 @@ from engine.files.reading import read_ct, read_mask
 from engine.manifest import SegmentationSection
 from engine.model_identity import ModelIdentity
 from engine.phantoms import make_procedure
+from engine.progress import ItemProgress
 from engine.risk.clinical_inputs import ClinicalInputs
 from engine.risk.model import SurvivalModel
 from engine.segmentation import Box, Segmentation, Segmenter
-from engine.segmentation.sliding_window import ProgressListener
 from engine.volume import CtVolume, LabelMask
 from service.client.client import ColdspotClient
 from service.pipeline.engine import EnginePipeline
@@ -141,7 +141,7 @@ class ReplacedSegmenter:
         return ServedModel(self._model.identity, self._model.backend)
 
     def segment(
-        self, ct: CtVolume, *, around: Box | None = None, on_progress: ProgressListener | None = None
+        self, ct: CtVolume, *, around: Box | None = None, on_progress: ItemProgress | None = None
     ) -> Segmentation:
         """Run the model, and give the supplied masks on the grid of its labels."""
         started = time.perf_counter()

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from engine.errors import BackendError, ColdspotError, InvalidRequestError, PlanIntegrityError
+from engine.progress import CountProgress
 from engine.runtime import onnx_session, openvino_session
 from engine.runtime.cuda_device import CudaDevice, require_driver
 from engine.runtime.onnx_interface import read_interface
@@ -31,7 +32,7 @@ from engine.runtime.tensorrt_session import TensorRtSession
 if TYPE_CHECKING:
     from engine.manifest import Precision, TensorSpec
     from engine.runtime.session import InferenceSession, Tensor
-    from engine.runtime.tensorrt_library import Flavor, ProgressListener
+    from engine.runtime.tensorrt_library import Flavor
 
 
 class InferenceBackend(StrEnum):
@@ -141,7 +142,7 @@ def open_session(
     precision: Precision = "fp32",
     batch: BatchRange | None = None,
     plan_folder: Path | None = None,
-    on_progress: ProgressListener | None = None,
+    on_progress: CountProgress | None = None,
 ) -> InferenceSession:
     """Open a network with the backend that was asked for, or fail.
 
@@ -221,7 +222,7 @@ def fastest_backend(
     precision: Precision = "fp32",
     batch: BatchRange | None = None,
     plan_folder: Path | None = None,
-    on_progress: ProgressListener | None = None,
+    on_progress: CountProgress | None = None,
 ) -> _BackendChoice:
     """Run a network with every backend that is there, and name the fastest that agrees with the reference.
 
@@ -283,7 +284,7 @@ def _open_plan(
     precision: Precision,
     batch: BatchRange,
     cache: PlanCache,
-    on_progress: ProgressListener | None,
+    on_progress: CountProgress | None,
 ) -> TensorRtSession:
     library, device = load_library(flavor), CudaDevice()
     key = plan_key(library, model_bytes, precision=precision, batch=batch, gpu=device.identity)

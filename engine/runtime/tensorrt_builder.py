@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from engine.errors import BackendError, EngineBuildError, InvalidRequestError
+from engine.progress import CountProgress
 from engine.runtime.onnx_interface import read_interface
 from engine.runtime.tensorrt_library import make_progress_monitor
 
 if TYPE_CHECKING:
     from engine.manifest import TensorSpec
-    from engine.runtime.tensorrt_library import ProgressListener, TensorRtLibrary
+    from engine.runtime.tensorrt_library import TensorRtLibrary
 
 CURRENT: Final = "current"
 """The target that means the device the build runs on."""
@@ -63,7 +64,7 @@ def build_plan(
     batch: BatchRange | None = None,
     timing_cache: bytes = b"",
     workspace_bytes: int = _WORKSPACE_BYTES,
-    on_progress: ProgressListener | None = None,
+    on_progress: CountProgress | None = None,
 ) -> _BuiltPlan:
     """Compile a model.
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import importlib
 import threading
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
 from engine.errors import BackendError
+from engine.progress import CountProgress
 
 Flavor = Literal["tensorrt", "tensorrt-rtx"]
 
@@ -33,9 +33,6 @@ _INSTALL: Final[dict[Flavor, str]] = {
 }
 
 _KEPT_LINES: Final = 40
-
-ProgressListener = Callable[[str, int, int], None]
-"""Called with a phase's name, steps done, and steps in all."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +112,7 @@ def _make_log(api: Any) -> Any:
     return Log()
 
 
-def make_progress_monitor(api: Any, on_progress: ProgressListener) -> Any:
+def make_progress_monitor(api: Any, on_progress: CountProgress) -> Any:
     """Make an ``IProgressMonitor`` that tells a listener, and stops the build where that raises."""
 
     class Monitor(api.IProgressMonitor):  # type: ignore[misc]  # as above

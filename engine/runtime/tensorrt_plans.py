@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.errors import InvalidRequestError
+from engine.progress import CountProgress
 from engine.runtime.plan_cache import PlanKey
 from engine.runtime.tensorrt_builder import BatchRange, build_plan
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from engine.manifest import Precision
     from engine.runtime.cuda_device import GpuIdentity
     from engine.runtime.plan_cache import PlanCache
-    from engine.runtime.tensorrt_library import ProgressListener, TensorRtLibrary
+    from engine.runtime.tensorrt_library import TensorRtLibrary
 
 
 def default_plan_folder() -> Path:
@@ -77,7 +78,7 @@ def obtain_plan(
     cache: PlanCache,
     *,
     batch: BatchRange,
-    on_progress: ProgressListener | None = None,
+    on_progress: CountProgress | None = None,
 ) -> bytes:
     """Return the plan of a key from the cache, or build and keep it.
 

@@ -24,13 +24,14 @@ from engine.manifest import (
     load_bundle,
 )
 from engine.model_identity import ModelIdentity
+from engine.progress import ItemProgress
 from engine.runtime.backends import BackendTiming, fastest_backend, open_session
 from engine.runtime.session import InferenceSession
 from engine.segmentation.orientation import Turn
 from engine.segmentation.preprocessing import NetworkImage, network_image
 from engine.segmentation.region import Box, crop_to, with_context
 from engine.segmentation.restoring import Restorer, unpadded
-from engine.segmentation.sliding_window import ProgressListener, SlidingWindow
+from engine.segmentation.sliding_window import SlidingWindow
 from engine.volume import CtVolume, LabelMask
 
 
@@ -157,7 +158,7 @@ class Segmenter:
         around: Box | None = None,
         mirror: bool = False,
         probability: bool = True,
-        on_progress: ProgressListener | None = None,
+        on_progress: ItemProgress | None = None,
     ) -> Segmentation:
         """Segment a CT, or a region of it.
 
@@ -208,7 +209,7 @@ class Segmenter:
         around: Box | None,
         mirror: bool,
         probability: bool,
-        on_progress: ProgressListener | None,
+        on_progress: ItemProgress | None,
     ) -> Segmentation:
         """Segment a CT whose axes run as the network wants them."""
         region, context = self.crops(ct.geometry, around)

@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
 from scipy import ndimage
@@ -21,17 +21,11 @@ from engine.arrays import Float32Array
 from engine.errors import ModelError
 from engine.geometry import Index3
 from engine.manifest import IMAGE, LOGITS, SegmentationSection
+from engine.progress import ItemProgress
 from engine.runtime.session import InferenceSession
 
 _SIGMA_SHARE: Final = 1 / 8
 PEAK_V2, PEAK_V1 = 10.0, 1.0
-
-
-class ProgressListener(Protocol):
-    """Hears how many patches are done; may raise an InterruptedAssessmentError to stop the work."""
-
-    def __call__(self, done: int, total: int) -> None:
-        """Called before the first patch and after each."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +91,7 @@ class SlidingWindow:
         return [patch_starts(n, p, share) for n, p in zip(shape, patch, strict=True)]
 
     def slabs(
-        self, image: Float32Array, *, mirror: bool, on_progress: ProgressListener | None = None
+        self, image: Float32Array, *, mirror: bool, on_progress: ItemProgress | None = None
     ) -> Iterator[Slab]:
         """Outputs of the whole volume, in slabs of rising slices.
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from engine.errors import InvalidRequestError
 from engine.manifest import load_bundle
+from engine.progress import CountProgress
 from engine.runtime.cuda_device import CudaDevice
 from engine.runtime.plan_cache import PlanCache
 from engine.runtime.tensorrt_builder import CURRENT, BatchRange
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from engine.manifest import Precision
-    from engine.runtime.tensorrt_library import Flavor, ProgressListener
+    from engine.runtime.tensorrt_library import Flavor
 
 
 def build_engines(
@@ -27,7 +28,7 @@ def build_engines(
     *,
     flavor: Flavor | None = None,
     batch: BatchRange | None = None,
-    on_progress: ProgressListener | None = None,
+    on_progress: CountProgress | None = None,
 ) -> tuple[Path, ...]:
     """Build the engines of a bundle, one for each ensemble member, and keep them with their records.
 
@@ -92,7 +93,7 @@ def build_engines(
     return tuple(folders)
 
 
-def _of_member(on_progress: ProgressListener, number: int, members: int) -> ProgressListener:
+def _of_member(on_progress: CountProgress, number: int, members: int) -> CountProgress:
     """Say which member a phase belongs to, where there are several."""
     if members == 1:
         return on_progress

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from engine.errors import BackendError, InvalidRequestError
 from engine.manifest import Bundle, ModelManifest, ParityReport, Precision, load_bundle
+from engine.progress import ShareProgress
 from engine.risk.model import SurvivalModel
 from engine.runtime.backends import BACKENDS, REFERENCE, open_session
 from export.parity.comparison import (
@@ -28,7 +29,6 @@ from export.parity.comparison import (
 )
 from export.parity.sample_lesions import sample_lesions
 from export.parity.sample_patches import sample_patches
-from export.progress import ShareProgress
 
 Inputs = tuple[dict[str, npt.NDArray[Any]], ...]
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Final
 
 from engine.errors import ConflictError, InvalidRequestError
+from engine.progress import CountProgress, ignore_progress
 from export.cohort.case_job import CaseJob, CohortSettings, case_job
 from export.cohort.case_result import CaseResult, read_result, remove_unfinished, write_result
 from export.cohort.runners import CaseWork, CohortRunner
 from export.cohort.table import CohortCase
-from export.progress import CountProgress, ignore_progress
 
 _LOCK_FILE: Final = ".lock"
 

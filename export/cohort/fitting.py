@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from engine.errors import EstimationError
 from engine.manifest import SIMULATED_COHORT
+from engine.progress import ShareProgress, ignore_progress
 from engine.radiomics import EXTRACTOR, require_extractor
 from export.bundle.writing import require_free
 from export.cohort.accuracy import accuracy_in_words, accuracy_of
@@ -24,7 +25,6 @@ from export.cohort.usable import COMPLETE_COVERAGE, LeftOut, in_words, require_e
 from export.deepsurv.fitted import FittedSurvival
 from export.deepsurv.fitting import fit_survival
 from export.deepsurv.settings import LEAST_CASES, LEAST_EVENTS, FitSettings, ltp_settings
-from export.progress import ShareProgress, ignore_progress
 from export.risk_model.bundle import LtpRule, RiskModelDescription, export_survival
 from export.survival.signature import REPEATS
 from export.survival_report.fit_report import FIT_REPORT_FILE, FitReport

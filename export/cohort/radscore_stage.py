@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
 
 from engine.manifest.signature import RadiomicsSettings, SignatureFeature, SignatureSection
+from engine.progress import ItemProgress
 from engine.radiomics import EXTRACTOR, radscore
 from export.cohort.usable import LeftOut, UsableCases, complete_features
 from export.survival.signature import REPEATS, SignatureFit, fit_signature
@@ -86,7 +87,7 @@ def fit_radscore_stage(
     use: SignatureUse = RADSCORE,
     seed: int,
     repeats: int = REPEATS,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: ItemProgress | None = None,
 ) -> RadscoreStage:
     """Choose and fit a signature on the training cases alone.
 

@@ -18,8 +18,8 @@ from engine.errors import ConflictError, InvalidRequestError
 from engine.files.image_file import write_mask, write_volume
 from engine.manifest import SIMULATED_COHORT
 from engine.phantoms import PhantomProcedure, make_procedure
+from engine.progress import CountProgress, ignore_progress
 from export.cohort.simulation import ASSUMPTIONS, TRUE_LOG_RISK, SimulatedCase, draw_cases
-from export.progress import CountProgress, ignore_progress
 
 _TABLE_FILE: Final = "cohort.csv"
 _README_FILE: Final = "README.txt"

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from engine.manifest import SIMULATED_COHORT
+from engine.progress import ShareProgress
 from export.bundle.writing import require_free
 from export.cohort.accuracy import accuracy_in_words, accuracy_of
 from export.cohort.model_names import ModelNames
 from export.deepsurv.fitting import fit_survival
 from export.deepsurv.settings import FitSettings
-from export.progress import ShareProgress
 from export.risk_model.bundle import RiskModelDescription, export_survival
 from export.risk_model.covariates import describe_covariates
 from export.survival.table import read_survival_table

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,12 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from engine.command_line import errors_shown, print_json
 from engine.errors import BackendError
 from engine.manifest import ParityReport
-
-_ShareListener = Callable[[str, float], None]
-"""Called with what is being done and the share that is done, 0 to 1."""
-
-_StepListener = Callable[[str, int, int], None]
-"""Called with a phase, the steps done and the steps in all."""
+from engine.progress import CountProgress, ShareProgress
 
 
 class _Fit(Protocol):
@@ -80,7 +75,7 @@ def print_parity(reports: Iterable[ParityReport]) -> None:
 
 
 @contextmanager
-def progress_shown() -> Iterator[_ShareListener]:
+def progress_shown() -> Iterator[ShareProgress]:
     """Yield a listener that draws a bar on stderr if that is a terminal, and nothing otherwise."""
     if not sys.stderr.isatty():
         yield lambda _task, _share: None
@@ -91,7 +86,7 @@ def progress_shown() -> Iterator[_ShareListener]:
         yield lambda text, share: bar.update(task, description=text, completed=share)
 
 
-def in_steps(listener: _ShareListener) -> _StepListener:
+def in_steps(listener: ShareProgress) -> CountProgress:
     """Pass steps on as shares."""
     return lambda phase, done, total: listener(phase, done / total if total else 0.0)
 

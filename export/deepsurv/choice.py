@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.arrays import BoolArray, Float64Array, Int64Array
+from engine.progress import ShareProgress
 from export.deepsurv.ensemble import MemberCases, draw_member_cases
 from export.deepsurv.network import evaluate
 from export.deepsurv.settings import FitSettings
 from export.deepsurv.training import NetworkSettings, train
-from export.progress import ShareProgress
 from export.survival.concordance import concordance_index
 from export.survival.lasso_cox import event_stratified_folds
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from engine.progress import ShareProgress
 from export.deepsurv.baseline import (
     LTP_HORIZONS,
     Recalibration,
@@ -19,7 +20,6 @@ from export.deepsurv.fitted import FittedSurvival
 from export.deepsurv.settings import FitSettings, require_enough
 from export.deepsurv.standardization import fit_standardization
 from export.deepsurv.training import Ensemble, train
-from export.progress import ShareProgress
 from export.survival.table import SurvivalTable
 
 

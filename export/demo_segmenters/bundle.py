@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine import __version__
 from engine.manifest import DEMO_MODEL, ModelManifest
+from engine.progress import ItemProgress
 from engine.runtime.onnx_session import OnnxSession
 from engine.segmentation import Segmenter
 from export.demo_segmenters.chests import REAL_CHESTS
@@ -35,7 +35,7 @@ def write_demo_bundle(
     out: Path,
     recipe: Recipe,
     real_ct: Path | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: ItemProgress | None = None,
 ) -> Path:
     """Evaluate a trained network and write its bundle.
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from engine.files.reading import read_ct, read_mask
 from engine.manifest import PerformanceFigure
+from engine.progress import ItemProgress
 from engine.refusal import RefusedError
 from engine.structures.model_contour import StructureSegmenter
 from engine.structures.tumor_search import find_tumor
@@ -53,7 +54,7 @@ def evaluate(
     task: TaskName,
     segmenter: StructureSegmenter,
     folder: Path,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: ItemProgress | None = None,
 ) -> tuple[CaseAgreement, ...]:
     """Segment every ablation case below a folder.
 

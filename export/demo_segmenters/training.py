@@ -16,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 
+from engine.progress import CountProgress, ignore_progress
 from export.checkpoints.checkpoint import read_torch_checkpoint
 from export.demo_segmenters.augmentation import TRAINING_PATCH, augmented
 from export.demo_segmenters.bundle import Recipe, write_demo_bundle
@@ -24,7 +25,6 @@ from export.demo_segmenters.patches import keep_patch, read_patch
 from export.demo_segmenters.scenes import Patch
 from export.demo_segmenters.tasks import TASKS, DemoTask, TaskName
 from export.nnunet.unet import UNet
-from export.progress import CountProgress, ignore_progress
 
 _SMOOTH_VOXELS: Final = 50.0
 """Added to both sides of the Dice loss: an empty patch costs nothing."""

@@ -16,6 +16,7 @@ from engine.manifest import (
     TensorSpec,
 )
 from engine.manifest.features import FEATURES, PATCH, Recipe
+from engine.progress import ShareProgress, ignore_progress
 from engine.runtime.onnx_session import OnnxSession
 from export.bundle.writing import require_free, write_bundle_folder
 from export.fm_lct.checkpoint import load_fm_lct
@@ -26,7 +27,6 @@ from export.onnx_graph.precision import fp16_variant
 from export.parity.comparison import NamedSession, compare_sessions, require_parity
 from export.parity.sample_lesions import SampleLesions, sample_lesions
 from export.parity.torch_session import TorchSession
-from export.progress import ShareProgress, ignore_progress
 
 TOLERANCES: Final[Mapping[Precision, float]] = {"fp32": 1e-5, "fp16_mixed": 1e-3}
 """Largest cosine distance from the checkpoint's own network."""

@@ -11,6 +11,7 @@ from typing import Literal
 from engine.errors import InvalidRequestError, SourceModelError
 from engine.manifest import MODEL_FILE, ModelManifest, ParityReport
 from engine.manifest.segmentation import IMAGE, LOGITS, SegmentationSection
+from engine.progress import ShareProgress
 from export.bundle.writing import require_free, write_bundle_folder
 from export.nnunet import v1 as nnunet_v1
 from export.nnunet import v2 as nnunet_v2
@@ -21,7 +22,6 @@ from export.nnunet.parity import measure_fold_parity, tensor_spec
 from export.onnx_graph.network_graph import network_to_onnx
 from export.onnx_graph.precision import fp16_variant
 from export.parity.sample_patches import sample_patches
-from export.progress import ShareProgress
 
 Purpose = Literal["tumor", "ablation_zone", "other"]
 ExportPrecision = Literal["fp32", "fp16_mixed"]

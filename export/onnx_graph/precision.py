@@ -16,6 +16,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from engine.errors import ModelInputError, PrecisionOverflowError
+from engine.progress import ShareProgress
 from engine.runtime.onnx_session import OnnxSession
 from export.onnx_graph.mixed_precision import (
     FP16_MAX,
@@ -24,7 +25,6 @@ from export.onnx_graph.mixed_precision import (
     require_fp16_weight,
     to_mixed_precision,
 )
-from export.progress import ShareProgress
 
 SAFETY_FACTOR = 4.0
 """Activations must stay this many times below FP16's end: another patient's CT can reach further than

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from engine.manifest import SIMULATED_COHORT, Bundle, PerformanceFigure, load_bundle
+from engine.progress import ShareProgress
 from export.deepsurv.fitted import FittedSurvival
 from export.deepsurv.fitting import fit_survival
 from export.deepsurv.settings import FitSettings, ltp_settings
@@ -27,7 +27,7 @@ def export_demo_risk(
     models_folder: Path,
     settings: FitSettings | None = None,
     *,
-    on_progress: Callable[[str, float], None] | None = None,
+    on_progress: ShareProgress | None = None,
 ) -> Bundle:
     """Simulate, fit, export, measure and write the demo bundle.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from engine.arrays import Float64Array
 from engine.errors import InvalidRequestError
+from engine.progress import ItemProgress
 from export.survival.follow_up import checked_covariates, checked_follow_up
 from export.survival.lasso_cox import (
     FOLDS,
@@ -26,8 +27,6 @@ from export.survival.redundancy import CORRELATION_LIMIT, prepare
 
 REPEATS = 5
 _REFERENCE_PERCENTILES = (0.5, 99.5)
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +88,7 @@ def fit_signature(
     folds: int = FOLDS,
     correlation_limit: float = CORRELATION_LIMIT,
     rule: Rule = "one_standard_error",
-    on_progress: Progress | None = None,
+    on_progress: ItemProgress | None = None,
 ) -> SignatureFit:
     """Choose and fit a signature: z-score, Pearson filter, LASSO-Cox.
 

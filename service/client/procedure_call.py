@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine.progress import TextProgress
 from service.artifact_names import ARTIFACT_NAMES, ASSESSMENT_JSON
 from service.client.client import ColdspotClient, SentSeries
 
@@ -41,7 +41,7 @@ class Procedure:
 
 
 def assess_procedure(
-    client: ColdspotClient, procedure: Procedure, progress: Callable[[str], None]
+    client: ColdspotClient, procedure: Procedure, progress: TextProgress
 ) -> assessment_pb2.Assessment:
     """Send a procedure and return its final assessment.
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine.progress import TextProgress
 from service.client.procedure_call import Procedure, assess_procedure, fetch_all
 from service.commands.own_service import connected
 from service.wire.report import assessment_json
@@ -20,7 +21,7 @@ def run_assessment(
     procedure: Procedure,
     out: Path | None,
     make_pipeline: Callable[[Settings], Pipeline],
-    progress: Callable[[str], None],
+    progress: TextProgress,
 ) -> tuple[dict[str, Any], tuple[Path, ...]]:
     """Send a procedure and return the report of its final assessment and the files that were written.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.phantoms import make_procedure
+from engine.progress import TextProgress
 from service.client.procedure_call import MaskSource, Procedure
 from service.commands.assessing import run_assessment
 
@@ -34,7 +35,7 @@ def run_demo(
     seed: int,
     out: Path,
     make_pipeline: Callable[[Settings], Pipeline],
-    progress: Callable[[str], None],
+    progress: TextProgress,
 ) -> _DemoOutcome:
     """Make a phantom procedure, send it, and return the answer together with the truth."""
     progress("making a phantom")

@@ -6,7 +6,6 @@ import contextlib
 import json
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +19,7 @@ from engine.files.displacement_file import write_displacement
 from engine.files.reading import read_ct, read_mask
 from engine.geometry import VolumeGeometry
 from engine.kernels.backend import KernelBackend
+from engine.progress import TextProgress
 from engine.refusal import RefusedError
 from engine.registration.register import register
 from engine.volume import CtVolume, LabelMask
@@ -67,7 +67,7 @@ class RegistrationRequest:
     deadline_s: float | None = None
 
 
-def register_files(request: RegistrationRequest, tell: Callable[[str], None]) -> dict[str, Any]:
+def register_files(request: RegistrationRequest, tell: TextProgress) -> dict[str, Any]:
     """Register two CTs from files and write ``displacement.nii.gz`` and ``registration.json``.
 
     Parameters

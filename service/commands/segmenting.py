@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, get_args
@@ -16,6 +15,7 @@ from engine.errors import InvalidRequestError
 from engine.files.image_file import write_volume
 from engine.files.reading import read_ct
 from engine.manifest import Precision
+from engine.progress import TextProgress
 from engine.segmentation import Box, Segmentation, Segmenter, open_segmenter
 from engine.volume import CtVolume
 from service.commands.coordinates import parse_numbers
@@ -54,7 +54,7 @@ class SegmentationRequest:
     mirror: bool = False
 
 
-def segment_file(request: SegmentationRequest, tell: Callable[[str], None]) -> dict[str, Any]:
+def segment_file(request: SegmentationRequest, tell: TextProgress) -> dict[str, Any]:
     """Segment a CT from a file and write its labels.
 
     Parameters

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,11 +11,12 @@ from rich.console import Console
 from rich.table import Table
 
 from engine import DISCLAIMER
+from engine.progress import TextProgress
 from service.figures_in_words import NOT_GIVEN, alignment_line, number, with_interval, yes_or_no
 
 
 @contextmanager
-def progress_on_terminal() -> Iterator[Callable[[str], None]]:
+def progress_on_terminal() -> Iterator[TextProgress]:
     """Yield a function that shows what is going on: on stderr, and only if that is a terminal."""
     if not sys.stderr.isatty():
         yield lambda _text: None

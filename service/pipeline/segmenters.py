@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from engine.progress import ItemProgress
 from engine.segmentation import open_segmenter
 from service.pipeline.backend_choice import CHOICES, ChoiceShelf, RecordedChoice
 from service.pipeline.bundles import InstalledBundle, choose_bundle
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from engine.manifest import SegmentationSection
     from engine.model_identity import ModelIdentity
     from engine.segmentation import Box, Segmentation, Segmenter
-    from engine.segmentation.sliding_window import ProgressListener
     from engine.stages import StageListener
     from engine.volume import CtVolume
     from service.settings import Settings
@@ -88,7 +88,7 @@ class InstalledSegmenter:
         return ServedModel(self.identity, backend, chosen_by)
 
     def segment(
-        self, ct: CtVolume, *, around: Box | None = None, on_progress: ProgressListener | None = None
+        self, ct: CtVolume, *, around: Box | None = None, on_progress: ItemProgress | None = None
     ) -> Segmentation:
         """Segment a CT, or a region of it; what ``on_progress`` raises between patches stops the work.
 
