@@ -94,9 +94,9 @@ def test_more_voxels_than_any_ablation_has_are_refused(monkeypatch: pytest.Monke
     tumor, zone = surface((0, 0, 0), 5.0), surface((12.0, 0, 0), 9.0)
     grid = lay_out(tumor, zone, None, None, IDENTITY).geometry
     voxels = float(np.prod(np.array(grid.shape_zyx) - 1.0))
-    monkeypatch.setattr("engine.coverage.grid.MOST_VOXELS", voxels)
+    monkeypatch.setattr("engine.coverage.grid._MAX_VOXELS", voxels)
     lay_out(tumor, zone, None, None, IDENTITY)
-    monkeypatch.setattr("engine.coverage.grid.MOST_VOXELS", voxels - 1.0)
+    monkeypatch.setattr("engine.coverage.grid._MAX_VOXELS", voxels - 1.0)
     with pytest.raises(InvalidRequestError, match=r"span 41 x 35 x 35 mm, more than any one ablation"):
         lay_out(tumor, zone, None, None, IDENTITY)
 
