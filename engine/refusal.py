@@ -61,5 +61,5 @@ class RefusedError(Exception):
 
     @classmethod
     def again(cls, refusal: Refusal) -> RefusedError:
-        """The error of a refusal that was made before."""
+        """The error that raises an earlier refusal again."""
         return cls(refusal.code, refusal.reason, refusal.candidates)

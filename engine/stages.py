@@ -34,7 +34,7 @@ class Stage(StrEnum):
 
 
 class StageListener(Protocol):
-    """Hears when a stage begins and ends, and may stop the work in between."""
+    """Is notified when a stage begins and ends, and may stop the work in between."""
 
     def stage_started(self, stage: Stage) -> None:
         """Called before a stage; raise an InterruptedAssessmentError here to stop the work."""
@@ -47,7 +47,7 @@ class StageListener(Protocol):
 
 
 class SilentListener:
-    """A listener that hears nothing and never stops the work."""
+    """A listener that ignores every notification and never stops the work."""
 
     def stage_started(self, stage: Stage) -> None:
         """Do nothing."""
@@ -60,7 +60,7 @@ class SilentListener:
 
 
 class StageClock:
-    """Times stages and tells a listener of them.
+    """Times stages and notifies a listener.
 
     Parameters
     ----------

@@ -103,7 +103,7 @@ def refused_answer(
     warnings: tuple[str, ...],
     timings_s: Mapping[str, float],
 ) -> AblationAssessment:
-    """The answer without a number; the zone's origin is said as far as it was known by then."""
+    """The answer without a number; it names the zone's origin as far as that was known by then."""
     return AblationAssessment(
         preliminary=False,
         summary=refused_summary(refusal, contours_to_check(planning.lesion.origin, zone_origin)),

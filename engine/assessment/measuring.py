@@ -81,7 +81,7 @@ def measure(pair: ScanPair, contour: ZoneContour, alignment: DeformableRegistrat
 
 
 def preliminary_interval(pair: ScanPair, contour: ZoneContour, alignment: RigidAlignment) -> CoverageInterval:
-    """The ranges of coverage and margin alone, everything taken for lung."""
+    """Ranges of coverage and margin for the preliminary answer, in which nothing is clipped to the lung."""
     grid = lay_out(
         pair.prepared.tumor_surface,
         contour.zone_surface,

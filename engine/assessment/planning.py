@@ -204,7 +204,7 @@ def _segment_tumor(
     settings: AssessmentSettings,
     timings_s: dict[str, float],
 ) -> ModelContour | RefusedPlanning:
-    """Let the model draw the tumor; without one, nothing of the lesion is known but who would have drawn it."""
+    """Let the model draw the tumor; if it is refused, only the model is known of the lesion's contour."""
     if segmenter is None:
         raise InvalidRequestError(
             "no tumor mask was given and no segmentation model is installed; send the contoured tumor"

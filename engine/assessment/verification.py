@@ -156,7 +156,7 @@ def assess_ablation(
 
 
 def _compare_headers(pair: ScanPair) -> tuple[str, ...]:
-    """Refuse scans of two patients; return what a reader has to know of how the verification CT was acquired."""
+    """Refuse scans of two patients; return warnings about how the verification CT was acquired."""
     spacing_mm = pair.verification.geometry.spacing_zyx_mm
     return (
         *check_same_patient(pair.prepared.planning, pair.verification),

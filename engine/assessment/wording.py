@@ -29,7 +29,7 @@ _CORE_SOURCES: Final = {
 
 
 def contour_source(origin: ContourOrigin) -> str:
-    """Say where a contour came from; empty where there is none.
+    """Where a contour came from, in words; empty where there is none.
 
     Of a demo model the words "demo model" are part of it.
     """
@@ -39,12 +39,12 @@ def contour_source(origin: ContourOrigin) -> str:
 
 
 def core_source(origin: ContourOrigin) -> str:
-    """Say in one word where the dense core of a zone came from."""
+    """Where the dense core of a zone came from, in one word."""
     return _CORE_SOURCES[origin.kind]
 
 
 def contours_to_check(tumor: ContourOrigin, zone: ContourOrigin) -> str:
-    """Say which contours a model drew; empty where all were supplied."""
+    """Which contours a model drew, as a sentence; empty where all were supplied."""
     drawn = [
         f"{name} {contour_source(origin)}"
         for name, origin in (("tumor", tumor), ("ablation zone", zone))
@@ -56,7 +56,7 @@ def contours_to_check(tumor: ContourOrigin, zone: ContourOrigin) -> str:
 def summary(
     coverage: CoverageFinding, margin: MarginFinding, cold_spots: tuple[ColdSpot, ...], to_check: str = ""
 ) -> str:
-    """Say the final answer in words; ``to_check`` comes from :func:`contours_to_check`."""
+    """The final answer in words; ``to_check`` comes from :func:`contours_to_check`."""
     if coverage.tcr is None or margin.minimal_mm is None or coverage.tcr_interval_90 is None:
         raise ValueError("a final assessment without numbers is a refusal")
     low, high = coverage.tcr_interval_90
@@ -83,7 +83,7 @@ def summary(
 def preliminary_summary(
     tcr_90: tuple[float, float], minimal_mm_90: tuple[float, float], to_check: str = ""
 ) -> str:
-    """Say the preliminary answer: ranges only."""
+    """The preliminary answer in words: ranges only."""
     ranges = (
         f"Preliminary, not for decision (rigid alignment): TCR {tcr_90[0]:.2f} to {tcr_90[1]:.2f}, minimal margin "
         f"{minimal_mm_90[0]:.0f} to {minimal_mm_90[1]:.0f} mm."
@@ -92,13 +92,13 @@ def preliminary_summary(
 
 
 def refused_summary(refusal: Refusal, to_check: str = "") -> str:
-    """Say why there is no number."""
+    """Why there is no number, in words."""
     sentences = (f"No number is given: {refusal.reason}", to_check, DISCLAIMER)
     return " ".join(sentence for sentence in sentences if sentence)
 
 
 def slice_warning(which: str, spacing_zyx_mm: Vector3, target_margin_mm: float) -> tuple[str, ...]:
-    """Say what thick slices do to the margin; nothing for thin ones."""
+    """A warning about what thick slices do to the margin; none for thin ones."""
     thickest = max(spacing_zyx_mm)
     if thickest < _MARGIN_LIMITING_SLICE_MM:
         return ()

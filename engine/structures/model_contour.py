@@ -1,4 +1,4 @@
-"""A contour that a model drew: laid on its CT, with its origin and its own doubt.
+"""A contour that a model drew, on the grid of its CT, with its origin and its uncertainty.
 
 Tumor and ablation zone are segmented in a box around a place. What comes back is cut into its connected
 parts; :mod:`engine.structures.tumor_search` and :mod:`engine.structures.zone_search` choose among them.
@@ -37,7 +37,7 @@ side: the 90 % interval of the margin held the true one in 55 % with 0.9 mm, in 
 no miss was called complete with any of them."""
 
 MAX_LOCAL_SD_MM: Final = 5.0
-"""A place where the model does not commit itself counts as this unsure."""
+"""Upper bound of the local standard deviation, where the probability hardly changes."""
 
 DOUBTFUL: Final = 0.25
 SURE: Final = 0.75
@@ -47,7 +47,7 @@ _QUARTILE_SD: Final = 2 * 0.6745
 """Standard deviations between the quartiles of a normal distribution."""
 
 _SURFACE_ROOM_MM: Final = 8.0
-"""Around a part, for the surfaces of its probability."""
+"""Room around a part in which the surfaces of its probability are looked for."""
 
 Share = npt.NDArray[np.float32]
 
@@ -69,11 +69,11 @@ class _StructureSegmentation(Protocol):
 
 
 class StructureSegmenter(Protocol):
-    """What draws a structure on a CT: :class:`engine.segmentation.Segmenter`."""
+    """A model that draws a structure on a CT: :class:`engine.segmentation.Segmenter`."""
 
     @property
     def identity(self) -> ModelIdentity:
-        """Which model it is."""
+        """Id, version and digest of the model."""
 
     @property
     def section(self) -> SegmentationSection:
@@ -171,7 +171,7 @@ class Parts:
         return LabelMask(marked, self.ct.geometry, name)
 
     def grown_to(self, part: int, level: float) -> npt.NDArray[np.bool_]:
-        """A part with what hangs together with it and has at least this probability, within ``_SURFACE_ROOM_MM``."""
+        """A part and everything connected to it with at least this probability, within ``_SURFACE_ROOM_MM``."""
         box = self.box_of(part, _SURFACE_ROOM_MM).slices
         labels = self.components.labels[box]
         own = labels == part + 1
@@ -182,11 +182,11 @@ class Parts:
         return grown
 
     def shrunk_to(self, part: int, level: float) -> npt.NDArray[np.bool_]:
-        """A part without what has less than this probability."""
+        """The voxels of a part that have at least this probability."""
         return np.asarray(self.voxels(part) & (self.probability >= level))
 
     def contour_sd_mm(self, part: int, min_sd_mm: float) -> float:
-        """Standard deviation of a part's contour, with ``min_sd_mm``, which it has at least, on top.
+        """Standard deviation of a part's contour: the model's own and ``min_sd_mm``, added in quadrature.
 
         Notes
         -----
@@ -216,7 +216,7 @@ def segment_parts(
 
 
 def min_contour_sd_mm(model: ModelIdentity) -> float:
-    """Standard deviation that a model's contours have however sure it is of them."""
+    """Standard deviation that a contour of this model has, however sure the model is of it."""
     return DEMO_SD_MM if model.demo else READER_SD_MM
 
 

@@ -52,7 +52,7 @@ _DEPTH_RANGE_VOXELS: Final = 3.0
 """Depths are cut off here; half of the range of occupancy."""
 
 _TAIL: Final = 1e-3
-"""Smoothed shares nearer than this to 0 or 1 say nothing of the depth."""
+"""Smoothed shares nearer than this to 0 or 1 carry no information about the depth."""
 
 _INTERPOLATION_SAG: Final = 1.0 / 6.0
 """Linear interpolation between voxel centers pulls a surface of mean curvature H inwards by H/6 voxels²."""
@@ -73,7 +73,7 @@ leaves coverage of spheres unbiased (at most 0.02 off) and the minimal margin ab
 
 @dataclass(frozen=True, eq=False)
 class StructureSurface:
-    """The sub-voxel surface of a mask, computed once for all grids it is brought onto.
+    """The sub-voxel surface of a mask, computed once and resampled onto any grid.
 
     Parameters
     ----------

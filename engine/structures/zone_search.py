@@ -42,7 +42,7 @@ ZONE_REACH_MM: Final = 10.0
 and twice the translation's own error."""
 
 _CONTACT_MM: Final = 5.0
-"""A tumor point this near to a part counts as touched by it, wherever in its place the tumor really lies."""
+"""A tumor point within this distance of a part counts as touched by it: the tumor's place is not known better."""
 
 _MIN_ZONE_ML: Final = 0.3
 """Smaller parts are noise: a zone around any tumor with a margin of 2 mm is larger."""
