@@ -25,7 +25,7 @@ MARGIN_BANDS_MM: Final = (0.0, 5.0, 10.0)
 
 
 @dataclass(frozen=True)
-class TargetCoverage:
+class _TargetCoverage:
     """Coverage by one zone (or its core), counted where ``counted`` was true.
 
     Attributes
@@ -54,7 +54,7 @@ def measure_coverage(
     distance_to_cover_mm: Float32Array,
     *,
     target_margin_mm: float = TARGET_MARGIN_MM,
-) -> tuple[TargetCoverage, TargetCoverage]:
+) -> tuple[_TargetCoverage, _TargetCoverage]:
     """Coverage of the whole target and of its part in lung.
 
     Parameters
@@ -68,7 +68,7 @@ def measure_coverage(
 
     Returns
     -------
-    whole, in_lung : TargetCoverage
+    whole, in_lung : _TargetCoverage
 
     Notes
     -----
@@ -140,9 +140,9 @@ def _farthest(
 
 def _coverage(
     target: int, covered: int, nearest: float, beyond: float | None, voxel_ml: float
-) -> TargetCoverage:
+) -> _TargetCoverage:
     minimal = float(nearest) if beyond is None else -max(beyond, 0.0)
-    return TargetCoverage(
+    return _TargetCoverage(
         # A target without a counted voxel has nothing that could be uncovered; none is claimed covered.
         tcr=float(covered) / float(target) if target else 0.0,
         minimal_mm=minimal,

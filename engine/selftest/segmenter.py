@@ -24,7 +24,7 @@ from engine.volume import CtVolume, LabelMask
 MIN_DICE: Final = 0.5
 """A network that computes nonsense (a broken engine, half precision that overflows) finds nothing or everything."""
 
-MIN_HALF_WIDTH_MM: Final = 25.0
+_MIN_HALF_WIDTH_MM: Final = 25.0
 _MAX_HALF_WIDTH_MM: Final = 35.0
 _PATCH_SHARE: Final = 0.45
 """Half of the box, as a share of the network's patch: one patch is computed, as every start waits for it."""
@@ -90,7 +90,7 @@ def _tested(segmenter: StructureSegmenter, ct: CtVolume, truth: LabelMask) -> fl
 def half_width_mm(section: SegmentationSection) -> float:
     """Half of the width of the box that is segmented."""
     pairs = zip(section.patch_shape, section.spacing_mm, strict=True)
-    return min(max(_PATCH_SHARE * min(n * mm for n, mm in pairs), MIN_HALF_WIDTH_MM), _MAX_HALF_WIDTH_MM)
+    return min(max(_PATCH_SHARE * min(n * mm for n, mm in pairs), _MIN_HALF_WIDTH_MM), _MAX_HALF_WIDTH_MM)
 
 
 def prepare_phantom() -> None:
