@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,14 @@ from tests.support.nnunet_v1_folders import (
 
 torch = pytest.importorskip("torch", reason="torch is not installed: make setup-export")
 
-__all__ = ["CT_INTENSITY", "v1_network", "v2_network", "write_v1_folder", "write_v2_folder"]
+__all__ = [
+    "CT_INTENSITY",
+    "edited_checkpoint",
+    "v1_network",
+    "v2_network",
+    "write_v1_folder",
+    "write_v2_folder",
+]
 
 SCHEMES = {
     "CT": "CTNormalization",
@@ -293,3 +300,10 @@ def _v2_checkpoint(
         "trainer_name": trainer,
         "inference_allowed_mirroring_axes": None if mirror_axes is None else tuple(mirror_axes),
     }
+
+
+def edited_checkpoint(path: Path, change: Callable[[Any], None]) -> None:
+    """Change what a checkpoint holds."""
+    checkpoint = torch.load(path, weights_only=False)
+    change(checkpoint)
+    torch.save(checkpoint, path)
