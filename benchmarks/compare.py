@@ -22,8 +22,8 @@ from benchmarks.measurements import Measurement, measurements
 from benchmarks.result_folders import RESULTS, ResultFolder, result_folders
 
 NOISE: Final = 1.3
-LEAST_S: Final = 1e-3
-LEAST_PEERS: Final = 3
+MIN_DIFFERENCE_S: Final = 1e-3
+MIN_PEERS: Final = 3
 
 Row = dict[str, Any]
 
@@ -82,7 +82,7 @@ def compare(before: dict[str, Row], after: dict[str, Row]) -> tuple[list[Change]
             left_out.append(f"{name}: measured with other arguments")
             continue
         old, new = (
-            {one.subject: one for one in measurements(name, record["report"])}
+            {measurement.subject: measurement for measurement in measurements(name, record["report"])}
             for record in (before[name], after[name])
         )
         same_peers = before[name]["machine"]["versions"] == after[name]["machine"]["versions"]
@@ -96,12 +96,12 @@ def machine_drift(old: dict[str, Measurement], new: dict[str, Measurement]) -> f
     """How much longer the peers took; 1 where too few took part."""
     ratios = [
         new[subject].peers_s[peer] / seconds
-        for subject, one in old.items()
+        for subject, measurement in old.items()
         if subject in new
-        for peer, seconds in one.peers_s.items()
+        for peer, seconds in measurement.peers_s.items()
         if peer in new[subject].peers_s
     ]
-    return statistics.median(ratios) if len(ratios) >= LEAST_PEERS else 1.0
+    return statistics.median(ratios) if len(ratios) >= MIN_PEERS else 1.0
 
 
 def judge(benchmark: str, old: Measurement, new: Measurement, drift: float) -> Change:
@@ -109,8 +109,8 @@ def judge(benchmark: str, old: Measurement, new: Measurement, drift: float) -> C
     expected_s = old.own_s * drift
     slower = (
         new.own_s > NOISE * expected_s
-        and new.least_s > old.greatest_s * drift
-        and new.own_s - expected_s > LEAST_S
+        and new.fastest_s > old.slowest_s * drift
+        and new.own_s - expected_s > MIN_DIFFERENCE_S
     )
     return Change(benchmark, old.subject, old.own_s, new.own_s, drift, slower)
 
@@ -135,8 +135,8 @@ def main() -> int:
     )
     parser.add_argument("folders", nargs="*", metavar="FOLDER", help="older and newer")
     parser.add_argument("--results", type=Path, default=RESULTS)
-    asked = parser.parse_args()
-    pair = chosen(asked.results, asked.folders)
+    arguments = parser.parse_args()
+    pair = chosen(arguments.results, arguments.folders)
     if pair is None:
         print("there are no two results of one machine yet: make bench", file=sys.stderr)
         return 2

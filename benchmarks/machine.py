@@ -90,8 +90,8 @@ def vectors() -> str:
 def _cpuinfo(field: str) -> str:
     path = Path("/proc/cpuinfo")
     text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
-    found = re.search(rf"^{field}\s*: (.*)$", text, re.MULTILINE)
-    return found.group(1).strip() if found else ""
+    match = re.search(rf"^{field}\s*: (.*)$", text, re.MULTILINE)
+    return match.group(1).strip() if match else ""
 
 
 def cores() -> int:
@@ -101,10 +101,10 @@ def cores() -> int:
 
 def memory_gib() -> float:
     """Memory of the machine, GiB."""
-    found = re.search(
+    match = re.search(
         r"^MemTotal:\s+(\d+) kB", Path("/proc/meminfo").read_text(encoding="ascii"), re.MULTILINE
     )
-    return round(int(found.group(1)) / KIB_IN_GIB, 1) if found else 0.0
+    return round(int(match.group(1)) / KIB_IN_GIB, 1) if match else 0.0
 
 
 def version(package: str) -> str:

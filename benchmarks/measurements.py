@@ -17,7 +17,7 @@ class Measurement:
     ----------
     subject : str
         What it is, the same words in every report.
-    own_s, least_s, greatest_s : float
+    own_s, fastest_s, slowest_s : float
         Coldspot's median, and its fastest and slowest run.
     peers_s : dict of str to float
         Medians of others by name.
@@ -29,8 +29,8 @@ class Measurement:
 
     subject: str
     own_s: float
-    least_s: float
-    greatest_s: float
+    fastest_s: float
+    slowest_s: float
     peers_s: dict[str, float] = field(default_factory=dict)
     not_installed: tuple[str, ...] = ()
     note: str = ""
@@ -82,22 +82,24 @@ def _growth(report: Row) -> Iterator[Measurement]:
 
 def _registration(report: Row) -> Iterator[Measurement]:
     rows = [row for row in report["results"] if row.get("seconds") is not None]
-    missing = tuple(name for name, told in report["methods"].items() if told["version"] == "not installed")
-    for own in (row for row in rows if row["method"] == "coldspot"):
+    missing = tuple(
+        name for name, method in report["methods"].items() if method["version"] == "not installed"
+    )
+    for ours in (row for row in rows if row["method"] == "coldspot"):
         others = {
-            row["method"]: row for row in rows if row["case"] == own["case"] and row["method"] != "coldspot"
+            row["method"]: row for row in rows if row["case"] == ours["case"] and row["method"] != "coldspot"
         }
         errors = [
             f"{name} {row['scores']['tumor_error_mm']:.2f} mm"
-            for name, row in {"coldspot": own, **others}.items()
+            for name, row in {"coldspot": ours, **others}.items()
             if "tumor_error_mm" in row["scores"]
         ]
-        least_s, greatest_s = own["seconds_range"]
+        fastest_s, slowest_s = ours["seconds_range"]
         yield Measurement(
-            own["case"],
-            own["seconds"],
-            least_s,
-            greatest_s,
+            ours["case"],
+            ours["seconds"],
+            fastest_s,
+            slowest_s,
             {name: row["seconds"] for name, row in others.items()},
             missing,
             f"off in the tumor: {', '.join(errors)}" if errors else "",
@@ -106,28 +108,28 @@ def _registration(report: Row) -> Iterator[Measurement]:
 
 def _segmentation(report: Row) -> Iterator[Measurement]:
     rows = [row for row in report["rows"] if "wall_s" in row]
-    for own in rows:
-        if "times_faster" not in own:
+    for ours in rows:
+        if "times_faster" not in ours:
             continue
         peer = next(
             row
             for row in rows
-            if (row["image"], row["scope"]) == (own["image"], own["scope"]) and row is not own
+            if (row["image"], row["scope"]) == (ours["image"], ours["scope"]) and row is not ours
         )
         yield Measurement(
-            f"{own['image']}, {own['scope']}, {own['contender']}",
-            own["wall_s"],
-            min(own["walls_s"]),
-            max(own["walls_s"]),
+            f"{ours['image']}, {ours['scope']}, {ours['contender']}",
+            ours["wall_s"],
+            min(ours["walls_s"]),
+            max(ours["walls_s"]),
             {peer["contender"]: peer["wall_s"]},
-            note=f"labels that differ: {own['flipped_share']:.1e}",
+            note=f"labels that differ: {ours['flipped_share']:.1e}",
         )
 
 
 def _radiomics(report: Row) -> Iterator[Measurement]:
-    own = [row for row in report["rows"] if row["contender"].startswith("Coldspot")]
-    peers = {row["contender"]: row["wall_s"] for row in report["rows"] if row not in own}
-    for row in own:
+    ours = [row for row in report["rows"] if row["contender"].startswith("Coldspot")]
+    peers = {row["contender"]: row["wall_s"] for row in report["rows"] if row not in ours}
+    for row in ours:
         walls = row.get("walls_s", [row["least_wall_s"], row["wall_s"]])
         yield Measurement(
             row["contender"].removeprefix("Coldspot, "), row["wall_s"], min(walls), max(walls), dict(peers)
@@ -141,12 +143,12 @@ def _service(report: Row) -> Iterator[Measurement]:
     median, spread = upload["median_s"], upload["spread_s"]
     for name in ("upload_ct", "digest made before"):
         if name in median:
-            least_s, greatest_s = spread[name]
+            fastest_s, slowest_s = spread[name]
             yield Measurement(
                 f"{upload['bytes'] / 1e6:.0f} MB CT, {name}",
                 median[name],
-                least_s,
-                greatest_s,
+                fastest_s,
+                slowest_s,
                 {"bare gRPC stream": median["bare stream"]},
             )
 

@@ -45,12 +45,12 @@ class ResultFolder:
 
 def result_folders(root: Path, machine: str | None = None) -> list[ResultFolder]:
     """All folders of results, the oldest first; of one machine if it is named."""
-    found = []
+    folders = []
     for path in root.iterdir() if root.exists() else ():
-        told = NAME.fullmatch(path.name)
-        if told and path.is_dir() and machine in (None, told["machine"]):
-            found.append(ResultFolder(told["date"], int(told["number"] or 1), told["machine"], path))
-    return sorted(found)
+        match = NAME.fullmatch(path.name)
+        if match and path.is_dir() and machine in (None, match["machine"]):
+            folders.append(ResultFolder(match["date"], int(match["number"] or 1), match["machine"], path))
+    return sorted(folders)
 
 
 def folder_for(root: Path, machine: str, names: Iterable[str], today: date) -> Path:

@@ -35,7 +35,9 @@ def page(records: dict[str, Row], folders: dict[str, str], picture: str) -> str:
     str
         A sentence on the machine, the picture, and a table for each benchmark that has peers.
     """
-    machine = max((record["machine"] for record in records.values()), key=lambda one: str(one["measured_at"]))
+    machine = max(
+        (record["machine"] for record in records.values()), key=lambda record: str(record["measured_at"])
+    )
     versions = ", ".join(
         f"{name} {version}" for name, version in machine["versions"].items() if version != "not installed"
     )
@@ -47,28 +49,32 @@ def page(records: dict[str, Row], folders: dict[str, str], picture: str) -> str:
         f"![How many times as long as Coldspot every peer took]({picture})",
     ]
     for name, record in records.items():
-        with_peers = [one for one in measurements(name, record["report"]) if one.peers_s or one.not_installed]
+        with_peers = [
+            measurement
+            for measurement in measurements(name, record["report"])
+            if measurement.peers_s or measurement.not_installed
+        ]
         if with_peers:
-            told = (
+            described = (
                 f"{record['machine']['measured_at'][:10]}, load before {record['machine']['load_before']:g}"
             )
             figures = f"[all figures]({folders[name]}/{name}.json)"
-            lines += ["", f"### {name}", "", f"{told}; {figures}.", ""]
+            lines += ["", f"### {name}", "", f"{described}; {figures}.", ""]
             lines += table(with_peers)
     return "\n".join(lines)
 
 
-def table(found: list[Measurement]) -> list[str]:
+def table(rows: list[Measurement]) -> list[str]:
     """Lines of a table: Coldspot's median with its range, and every peer with its ratio, the fastest first."""
     lines = ["| what | Coldspot (least–greatest) | peers (times Coldspot's) | |", "|---|---:|---|---|"]
-    for one in found:
+    for measurement in rows:
         peers = [
-            f"{name} {seconds(one.peers_s[name])} (×{ratio:.1f})"
-            for name, ratio in sorted(one.ratios.items(), key=lambda item: item[1])
+            f"{name} {seconds(measurement.peers_s[name])} (×{ratio:.1f})"
+            for name, ratio in sorted(measurement.ratios.items(), key=lambda item: item[1])
         ]
-        peers += [f"{name}: not installed" for name in one.not_installed]
-        own = f"{seconds(one.own_s)} ({seconds(one.least_s)}–{seconds(one.greatest_s)})"
-        lines.append(f"| {one.subject} | {own} | {', '.join(peers)} | {one.note} |")
+        peers += [f"{name}: not installed" for name in measurement.not_installed]
+        ours = f"{seconds(measurement.own_s)} ({seconds(measurement.fastest_s)}–{seconds(measurement.slowest_s)})"
+        lines.append(f"| {measurement.subject} | {ours} | {', '.join(peers)} | {measurement.note} |")
     return lines
 
 
@@ -100,17 +106,17 @@ def draw(records: dict[str, Row], to: Path) -> bool:
     from matplotlib.ticker import FuncFormatter
 
     rows = [
-        (name, one)
+        (name, measurement)
         for name, record in records.items()
-        for one in measurements(name, record["report"])
-        if one.ratios
+        for measurement in measurements(name, record["report"])
+        if measurement.ratios
     ][::-1]
     if not rows:
         return False
-    peers = list(dict.fromkeys(peer for _, one in rows[::-1] for peer in one.ratios))
+    peers = list(dict.fromkeys(peer for _, measurement in rows[::-1] for peer in measurement.ratios))
     figure, axis = plt.subplots(figsize=(10.0, 1.6 + ROW_INCHES * len(rows)))
     for number, peer in enumerate(peers):
-        there = [y for y, (_, one) in enumerate(rows) if peer in one.ratios]
+        there = [y for y, (_, measurement) in enumerate(rows) if peer in measurement.ratios]
         axis.scatter(
             [rows[y][1].ratios[peer] for y in there],
             there,
@@ -123,7 +129,9 @@ def draw(records: dict[str, Row], to: Path) -> bool:
     axis.axvline(1.0, color="black", linewidth=1.0)
     axis.set_xscale("log")
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_yticks(range(len(rows)), [f"{name}: {one.subject}" for name, one in rows], fontsize=7)
+    axis.set_yticks(
+        range(len(rows)), [f"{name}: {measurement.subject}" for name, measurement in rows], fontsize=7
+    )
     axis.set_ylim(-1, len(rows))
     axis.grid(alpha=0.3)
     axis.set_xlabel("time of the peer / time of Coldspot (right of the line Coldspot is faster)")

@@ -108,8 +108,8 @@ def run_benchmark(name: str, folder: Path, *, quick: bool) -> Row | str:
     record["arguments"] = list(benchmark.quick if quick else benchmark.arguments)
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as scratch:
-        told = [one.format(folder=folder, scratch=scratch) for one in record["arguments"]]
-        command = [sys.executable, "-m", f"benchmarks.{benchmark.module}", *told]
+        arguments = [argument.format(folder=folder, scratch=scratch) for argument in record["arguments"]]
+        command = [sys.executable, "-m", f"benchmarks.{benchmark.module}", *arguments]
         try:
             # What it tells of its progress goes to the terminal.
             run = subprocess.run(
@@ -132,22 +132,22 @@ def run_benchmark(name: str, folder: Path, *, quick: bool) -> Row | str:
 
 def newest_records(root: Path, machine: str) -> dict[str, tuple[Row, Path]]:
     """The newest record of every benchmark on a machine with its folder, in the order above."""
-    found: dict[str, tuple[Row, Path]] = {}
+    newest: dict[str, tuple[Row, Path]] = {}
     for folder in result_folders(root, machine):
-        found |= {name: (record, folder.path) for name, record in folder.reports().items()}
-    return {name: found[name] for name in BENCHMARKS if name in found}
+        newest |= {name: (record, folder.path) for name, record in folder.reports().items()}
+    return {name: newest[name] for name in BENCHMARKS if name in newest}
 
 
 def write_page() -> None:
     """Draw the picture and write the table of this machine's newest results."""
-    found = newest_records(RESULTS, machine_name())
-    if not found:
+    newest = newest_records(RESULTS, machine_name())
+    if not newest:
         raise SystemExit(f"there is no result of {machine_name()} in {RESULTS} yet")
-    records = {name: record for name, (record, _) in found.items()}
-    folders = {name: folder.relative_to(README.parent).as_posix() for name, (_, folder) in found.items()}
-    newest = result_folders(RESULTS, machine_name())[-1].path
-    draw(records, newest / PICTURE)
-    content = page(records, folders, (newest / PICTURE).relative_to(README.parent).as_posix())
+    records = {name: record for name, (record, _) in newest.items()}
+    folders = {name: folder.relative_to(README.parent).as_posix() for name, (_, folder) in newest.items()}
+    newest_folder = result_folders(RESULTS, machine_name())[-1].path
+    draw(records, newest_folder / PICTURE)
+    content = page(records, folders, (newest_folder / PICTURE).relative_to(README.parent).as_posix())
     README.write_text(put_between(README.read_text(encoding="utf-8"), content), encoding="utf-8")
 
 
@@ -159,14 +159,14 @@ def run_all(names: Iterable[str], *, quick: bool) -> dict[str, str]:
     failed = {}
     for name in names:
         print(f"{name}: at most {BENCHMARKS[name].limit_s / 60:.0f} minutes", file=sys.stderr)
-        found = run_benchmark(name, folder, quick=quick)
-        if isinstance(found, str):
-            failed[name] = found
-            print(f"{name}: {found}", file=sys.stderr)
+        outcome = run_benchmark(name, folder, quick=quick)
+        if isinstance(outcome, str):
+            failed[name] = outcome
+            print(f"{name}: {outcome}", file=sys.stderr)
             continue
         path = folder / f"{name}.json"
-        path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-        print(f"{name}: {found['duration_s']:g} s, written to {path}", file=sys.stderr)
+        path.write_text(json.dumps(outcome, indent=1) + "\n", encoding="utf-8")
+        print(f"{name}: {outcome['duration_s']:g} s, written to {path}", file=sys.stderr)
     return failed
 
 
@@ -178,9 +178,9 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", metavar="NAME", choices=BENCHMARKS, help=", ".join(BENCHMARKS))
     parser.add_argument("--quick", action="store_true", help="few repeats, to see that all of them run")
     parser.add_argument("--page", action="store_true", help="run nothing; write table and picture anew")
-    asked = parser.parse_args()
-    failed = {} if asked.page else run_all(asked.only or BENCHMARKS, quick=asked.quick)
-    if not asked.quick and len(failed) < len(asked.only or BENCHMARKS):
+    options = parser.parse_args()
+    failed = {} if options.page else run_all(options.only or BENCHMARKS, quick=options.quick)
+    if not options.quick and len(failed) < len(options.only or BENCHMARKS):
         write_page()
     for name, why in failed.items():
         print(f"FAILED  {name}: {why}", file=sys.stderr)

@@ -39,19 +39,21 @@ from engine.geometry import RigidTransform
 from engine.phantoms.procedure import PhantomProcedure
 
 
-def kept_or_made(said: CaseDescription, keep: Path | None) -> tuple[PhantomProcedure, float]:
+def load_or_make(description: CaseDescription, keep: Path | None) -> tuple[PhantomProcedure, float]:
     """A case and how long making it took, 0 where it was kept."""
-    folder = None if keep is None else keep / f"case-{said.number:04d}"
+    folder = None if keep is None else keep / f"case-{description.number:04d}"
     if folder is not None and (folder / "case.json").is_file():
-        kept, case = load_case(folder)
-        if kept != said:
-            raise SystemExit(f"{folder} holds another case than number {said.number} of this seed; empty it")
+        stored, case = load_case(folder)
+        if stored != description:
+            raise SystemExit(
+                f"{folder} holds another case than number {description.number} of this seed; empty it"
+            )
         return case, 0.0
     started = time.perf_counter()
-    case = make_case(said, real_material_once())
+    case = make_case(description, real_material_once())
     duration_s = time.perf_counter() - started
     if folder is not None:
-        keep_case(folder, said, case)
+        keep_case(folder, description, case)
     return case, duration_s
 
 
@@ -61,10 +63,10 @@ def real_material_once() -> RealMaterial | None:
     return real_material()
 
 
-def assessed(said: CaseDescription, keep: Path | None) -> Row:
+def assess_case(description: CaseDescription, keep: Path | None) -> Row:
     """One line of the results."""
-    case, made_s = kept_or_made(said, keep)
-    row: Row = {"number": said.number, "description": asdict(said), "truth": _truth_row(case)}
+    case, made_s = load_or_make(description, keep)
+    row: Row = {"number": description.number, "description": asdict(description), "truth": _truth_row(case)}
     started = time.perf_counter()
     try:
         prepared = prepare_planning(case.planning, case.tumor, target_lps_mm=case.target_lps_mm)
@@ -136,13 +138,13 @@ def _pose_error(case: PhantomProcedure, planning_from_verification: RigidTransfo
 def run(wanted: list[CaseDescription], keep: Path | None, jobs: int) -> Iterator[Row]:
     """Assess cases; in ``jobs`` processes, in the order in which they finish."""
     if jobs <= 1:
-        yield from (assessed(said, keep) for said in wanted)
+        yield from (assess_case(description, keep) for description in wanted)
         return
     with multiprocessing.get_context("spawn").Pool(jobs) as pool:
-        yield from pool.imap_unordered(partial(assessed, keep=keep), wanted)
+        yield from pool.imap_unordered(partial(assess_case, keep=keep), wanted)
 
 
-def _asked() -> argparse.Namespace:
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--cases", type=int, default=300)
     parser.add_argument("--seed", type=int, default=20260101)
@@ -156,48 +158,53 @@ def _asked() -> argparse.Namespace:
 
 
 def main() -> None:
-    asked = _asked()
-    first, _, end = asked.only.partition(":")
-    numbers = range(int(first or 0), min(int(end or asked.cases), asked.cases))
+    options = _options()
+    first, _, end = options.only.partition(":")
+    numbers = range(int(first or 0), min(int(end or options.cases), options.cases))
     real = real_material() is not None
     if not real:
         print("COLDSPOT_DATA is not set or holds no CT: every case is a phantom")
-    wanted = [describe_case(asked.seed, number, real=real) for number in numbers]
-    if asked.make_only:
-        for said in wanted:
-            _, made_s = kept_or_made(said, asked.keep)
+    wanted = [describe_case(options.seed, number, real=real) for number in numbers]
+    if options.make_only:
+        for description in wanted:
+            _, made_s = load_or_make(description, options.keep)
             print(
-                f"case {said.number}: {said.source}, {said.deformation}, made in {made_s:.1f} s", flush=True
+                f"case {description.number}: {description.source}, {description.deformation}, made in {made_s:.1f} s",
+                flush=True,
             )
         return
-    results = asked.out / RESULTS
-    asked.out.mkdir(parents=True, exist_ok=True)
-    if asked.fresh:
+    results = options.out / RESULTS
+    options.out.mkdir(parents=True, exist_ok=True)
+    if options.fresh:
         results.unlink(missing_ok=True)
     missing = _without(wanted, read_results(results), results)
-    for row in run(missing, asked.keep, asked.jobs):
+    for row in run(missing, options.keep, options.jobs):
         append_result(results, row)
         print(_line(row), flush=True)
     from benchmarks.calibration.report import write_report
 
-    print(write_report(read_results(results), asked.out))
+    print(write_report(read_results(results), options.out))
 
 
 def _without(wanted: list[CaseDescription], present: list[Row], results: Path) -> list[CaseDescription]:
     """The wanted cases whose result is not there yet."""
     known = {row["number"]: description_of(row["description"]) for row in present}
-    other = [said.number for said in wanted if known.get(said.number, said) != said]
+    other = [
+        description.number
+        for description in wanted
+        if known.get(description.number, description) != description
+    ]
     if other:
         raise SystemExit(
             f"{results} holds other cases (number {other[0]}: another seed, or with or without real CT); "
             "choose another --out, or --fresh"
         )
-    return [said for said in wanted if said.number not in known]
+    return [description for description in wanted if description.number not in known]
 
 
 def _line(row: Row) -> str:
-    said, measured = row["description"], row.get("measured")
-    head = f"case {row['number']}: {said['source']}, {said['deformation']}, true margin "
+    description, measured = row["description"], row.get("measured")
+    head = f"case {row['number']}: {description['source']}, {description['deformation']}, true margin "
     head += f"{row['truth']['minimal_margin_mm']:.2f}"
     if measured is None:
         return f"{head}: {row['error']}"

@@ -33,8 +33,8 @@ CLASSES_MM: Final = ((3.0, 7.0), (-3.0, 3.0), (3.0, 7.0), (7.0, 10.5))
 """The margin is asked for in these ranges by turns: half of the cases in the first, where it matters."""
 
 SIZE_MM: Final = 112.0
-GREATEST_TUMOR_ML: Final = 10.0
-LEAST_TUMOR_ML: Final = 0.3
+MAX_TUMOR_ML: Final = 10.0
+MIN_TUMOR_ML: Final = 0.3
 PLEURAL_SHARE: Final = 0.2
 """Of the cases outside the middle class: the tumor lies at the pleura, which ends every margin there."""
 
@@ -79,7 +79,7 @@ def describe_case(seed: int, number: int, *, real: bool) -> CaseDescription:
     in_middle = (low, high) == CLASSES_MM[0]
     pleural = bool(rng.random() < PLEURAL_SHARE) and not in_middle
     real_shape = bool(rng.random() < 0.5)
-    volume = float(np.clip(np.exp(rng.normal(0.2, 0.9)), LEAST_TUMOR_ML, GREATEST_TUMOR_ML))
+    volume = float(np.clip(np.exp(rng.normal(0.2, 0.9)), MIN_TUMOR_ML, MAX_TUMOR_ML))
     thin, in_plane = rng.uniform(0.8, 1.25, 2), rng.uniform(0.65, 0.85, 2)
     slice_mm = float(rng.choice([5.0, 2.5, thin[1]], p=[0.08, 0.14, 0.78]))
     if source != "phantom" and not real:
@@ -145,8 +145,8 @@ class RealMaterial:
         )
         fitting = np.flatnonzero(
             (rows["dz_mm"] <= 1.25)
-            & (rows["volume_ml"] >= LEAST_TUMOR_ML)
-            & (rows["volume_ml"] <= GREATEST_TUMOR_ML)
+            & (rows["volume_ml"] >= MIN_TUMOR_ML)
+            & (rows["volume_ml"] <= MAX_TUMOR_ML)
         )
         row = rows[rng.choice(fitting)]
         shape = tuple(int(row[f"n{axis}"]) for axis in "zyx")
@@ -159,54 +159,54 @@ class RealMaterial:
 def real_material() -> RealMaterial | None:
     """The real CTs that ``COLDSPOT_DATA`` leads to, if it does."""
     root = os.environ.get("COLDSPOT_DATA")
-    found = Path(root) if root else None
-    return RealMaterial(found) if found is not None and (found / "ct-lidc0314").is_dir() else None
+    folder = Path(root) if root else None
+    return RealMaterial(folder) if folder is not None and (folder / "ct-lidc0314").is_dir() else None
 
 
-def make_case(said: CaseDescription, real: RealMaterial | None) -> PhantomProcedure:
+def make_case(description: CaseDescription, real: RealMaterial | None) -> PhantomProcedure:
     """Simulate a case; the same description gives the same voxels."""
-    rng = np.random.default_rng([said.seed, said.number, 2])
+    rng = np.random.default_rng([description.seed, description.number, 2])
     course = Course(
-        minimal_margin_mm=said.requested_margin_mm,
-        contraction=said.contraction,
-        greatest_bend_mm=said.greatest_bend_mm,
-        deformation=said.deformation,
-        slide_mm=said.slide_mm,
-        noise_hu=said.noise_hu,
+        minimal_margin_mm=description.requested_margin_mm,
+        contraction=description.contraction,
+        greatest_bend_mm=description.greatest_bend_mm,
+        deformation=description.deformation,
+        slide_mm=description.slide_mm,
+        noise_hu=description.noise_hu,
         size_mm=SIZE_MM,
-        planning_spacing_zyx_mm=said.planning_spacing_zyx_mm,
-        verification_spacing_zyx_mm=said.verification_spacing_zyx_mm,
+        planning_spacing_zyx_mm=description.planning_spacing_zyx_mm,
+        verification_spacing_zyx_mm=description.verification_spacing_zyx_mm,
     )
-    frame = f"2.25.{said.seed}{said.number:05d}"
-    if said.source == "phantom":
-        chest, tumor = _in_phantom(rng, said, real)
+    frame = f"2.25.{description.seed}{description.number:05d}"
+    if description.source == "phantom":
+        chest, tumor = _in_phantom(rng, description, real)
         return run_course(rng, chest, tumor, course, frame)
     if real is None:
-        raise InvalidRequestError(f"case {said.number} needs a real CT; set COLDSPOT_DATA")
-    if said.source == "real_thick":
+        raise InvalidRequestError(f"case {description.number} needs a real CT; set COLDSPOT_DATA")
+    if description.source == "real_thick":
         planning = _cropped(*real.thick, real.thick_nodule.center_lps_mm)
         return run_course(rng, real.thick_chest, real.thick_nodule, course, frame, planning=planning)
-    if said.source == "real_own_nodule":
+    if description.source == "real_own_nodule":
         planning = _cropped(*real.thin, real.thin_nodule.center_lps_mm)
         return run_course(rng, real.thin_chest, real.thin_nodule, course, frame, planning=planning)
-    return run_course(rng, real.thin_chest, _inserted(rng, said, real), course, frame)
+    return run_course(rng, real.thin_chest, _inserted(rng, description, real), course, frame)
 
 
 def _in_phantom(
-    rng: np.random.Generator, said: CaseDescription, real: RealMaterial | None
+    rng: np.random.Generator, description: CaseDescription, real: RealMaterial | None
 ) -> tuple[Chest, TumorShape]:
     """A tumor somewhere in the procedural lung, and the chest around it."""
-    tumor = _tumor(rng, said, real)
+    tumor = _tumor(rng, description, real)
     low, high = np.array([-135.0, -50.0, -70.0]), np.array([-45.0, 55.0, 70.0])
-    center = random_place(rng, lung_depth_mm, low, high, _depth_range(said, tumor.reach_mm))
+    center = random_place(rng, lung_depth_mm, low, high, _depth_range(description, tumor.reach_mm))
     tumor = _moved(tumor, center)
     return procedural_chest(rng, tumor.center_lps_mm, 0.5 * SIZE_MM + CHEST_BEYOND_SCAN_MM), tumor
 
 
-def _inserted(rng: np.random.Generator, said: CaseDescription, real: RealMaterial) -> TumorShape:
+def _inserted(rng: np.random.Generator, description: CaseDescription, real: RealMaterial) -> TumorShape:
     """A tumor somewhere in the lung of the thin real CT, apart from its own nodule."""
-    chest, own = real.thin_chest, real.thin_nodule
-    tumor = _tumor(rng, said, real)
+    chest, nodule = real.thin_chest, real.thin_nodule
+    tumor = _tumor(rng, description, real)
 
     def depth_in_right_lung(points: Float64Array) -> Float64Array:
         # The CT was cut for its right lung; what it shows of the left one is a sliver at its edge.
@@ -215,23 +215,25 @@ def _inserted(rng: np.random.Generator, said: CaseDescription, real: RealMateria
     room = np.array([0.0, 25.0, FROM_EDGE_MM])
     low, high = chest.low_lps_mm + room, chest.high_lps_mm - room
     for _ in range(100):
-        center = random_place(rng, depth_in_right_lung, low, high, _depth_range(said, tumor.reach_mm))
-        if np.linalg.norm(center - own.center_lps_mm) > tumor.reach_mm + own.reach_mm + APART_MM:
+        center = random_place(rng, depth_in_right_lung, low, high, _depth_range(description, tumor.reach_mm))
+        if np.linalg.norm(center - nodule.center_lps_mm) > tumor.reach_mm + nodule.reach_mm + APART_MM:
             return _moved(tumor, center)
-    raise InvalidRequestError(f"case {said.number}: no place in the real lung is apart from its own nodule")
+    raise InvalidRequestError(
+        f"case {description.number}: no place in the real lung is apart from its own nodule"
+    )
 
 
-def _depth_range(said: CaseDescription, reach_mm: float) -> tuple[float, float]:
+def _depth_range(description: CaseDescription, reach_mm: float) -> tuple[float, float]:
     """Depth of the tumor's center below the pleura."""
-    if said.pleural:
+    if description.pleural:
         return 0.55 * reach_mm, 1.1 * reach_mm
-    return reach_mm + max(said.requested_margin_mm, 0.0) + CLEAR_MM, np.inf
+    return reach_mm + max(description.requested_margin_mm, 0.0) + CLEAR_MM, np.inf
 
 
-def _tumor(rng: np.random.Generator, said: CaseDescription, real: RealMaterial | None) -> TumorShape:
+def _tumor(rng: np.random.Generator, description: CaseDescription, real: RealMaterial | None) -> TumorShape:
     """A lobulated tumor, or a real nodule's shape, around the origin."""
-    lobulated = random_tumor(rng, (0.0, 0.0, 0.0), volume_ml=said.tumor_volume_ml)
-    if real is None or not said.real_shape:
+    lobulated = random_tumor(rng, (0.0, 0.0, 0.0), volume_ml=description.tumor_volume_ml)
+    if real is None or not description.real_shape:
         return lobulated
     voxels, spacing = real.shape(rng)
     padded = np.pad(voxels, 3)
@@ -243,9 +245,9 @@ def _moved(tumor: TumorShape, center_lps_mm: Float64Array) -> TumorShape:
         return LobulatedTumor(center_lps_mm, tumor.radii_mm, tumor.turn, tumor.bumps)
     if not isinstance(tumor, SmoothedMask):
         raise TypeError(f"a {type(tumor).__name__} cannot be moved")
-    at = tumor.mask.geometry
-    x, y, z = (float(v) for v in np.array(at.origin_lps_mm) + center_lps_mm - tumor.center_lps_mm)
-    geometry = VolumeGeometry(at.shape_zyx, at.spacing_zyx_mm, origin_lps_mm=(x, y, z))
+    geometry = tumor.mask.geometry
+    x, y, z = (float(v) for v in np.array(geometry.origin_lps_mm) + center_lps_mm - tumor.center_lps_mm)
+    geometry = VolumeGeometry(geometry.shape_zyx, geometry.spacing_zyx_mm, origin_lps_mm=(x, y, z))
     return SmoothedMask(LabelMask(tumor.mask.voxels, geometry, "tumor"))
 
 
@@ -260,7 +262,7 @@ def _cropped(ct: CtVolume, tumor: LabelMask, center_lps_mm: Float64Array) -> tup
 # --- Keeping
 
 
-def keep_case(folder: Path, said: CaseDescription, case: PhantomProcedure) -> None:
+def keep_case(folder: Path, description: CaseDescription, case: PhantomProcedure) -> None:
     """Write a case into a folder of its own; ``case.json`` last, so that half a case is none."""
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / "planning.npy", case.planning.voxels_hu)
@@ -269,7 +271,7 @@ def keep_case(folder: Path, said: CaseDescription, case: PhantomProcedure) -> No
     packed: dict[str, Any] = {name: np.packbits(mask.voxels) for name, mask in masks.items()}
     np.savez_compressed(folder / "masks.npz", **packed)
     content = {
-        "description": asdict(said),
+        "description": asdict(description),
         "truth": case.truth.to_json(),
         "target_lps_mm": case.target_lps_mm,
         "planning_geometry": asdict(case.planning.geometry),
@@ -287,15 +289,22 @@ def keep_case(folder: Path, said: CaseDescription, case: PhantomProcedure) -> No
 def load_case(folder: Path) -> tuple[CaseDescription, PhantomProcedure]:
     """Read a case that :func:`keep_case` wrote."""
     content = json.loads((folder / "case.json").read_text(encoding="utf-8"))
-    ours, theirs = _geometry(content["planning_geometry"]), _geometry(content["verification_geometry"])
+    planning_geometry, verification_geometry = (
+        _geometry(content["planning_geometry"]),
+        _geometry(content["verification_geometry"]),
+    )
     thickness = content["slice_thickness_mm"]
     with np.load(folder / "masks.npz") as masks:
-        tumor = _mask(masks["tumor"], ours, "tumor")
-        zone = _mask(masks["zone"], theirs, "ablation zone")
-        core = _mask(masks["core"], theirs, "ablation core")
-    planning = CtVolume(np.load(folder / "planning.npy"), ours, Acquisition(slice_thickness_mm=thickness[0]))
+        tumor = _mask(masks["tumor"], planning_geometry, "tumor")
+        zone = _mask(masks["zone"], verification_geometry, "ablation zone")
+        core = _mask(masks["core"], verification_geometry, "ablation core")
+    planning = CtVolume(
+        np.load(folder / "planning.npy"), planning_geometry, Acquisition(slice_thickness_mm=thickness[0])
+    )
     verification = CtVolume(
-        np.load(folder / "verification.npy"), theirs, Acquisition(slice_thickness_mm=thickness[1])
+        np.load(folder / "verification.npy"),
+        verification_geometry,
+        Acquisition(slice_thickness_mm=thickness[1]),
     )
     x, y, z = content["target_lps_mm"]
     truth = _truth(content["truth"])

@@ -51,15 +51,15 @@ def markdown(summary: Row) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _requested(found: Row) -> str:
+def _requested(row: Row) -> str:
     return (
-        f"The margin that was asked for against the true one, without cases at the pleura ({found['cases']}): "
-        f"correlation {_number(found['correlation'], 4)}, greatest difference "
-        f"{_number(found['greatest_difference_mm'])} mm."
+        f"The margin that was asked for against the true one, without cases at the pleura ({row['cases']}): "
+        f"correlation {_number(row['correlation'], 4)}, greatest difference "
+        f"{_number(row['greatest_difference_mm'])} mm."
     )
 
 
-def _strata_table(found: list[Row]) -> list[str]:
+def _strata_table(rows: list[Row]) -> list[str]:
     head = (
         "stratum", "", "cases", "refused", "interval holds truth", "(90 %)", "median width, mm",
         "median pose error, mm", "95th percentile", "margin bias, mm", "RMS error, mm",
@@ -78,23 +78,23 @@ def _strata_table(found: list[Row]) -> list[str]:
             _number(row["margin_bias_mm"]),
             _number(row["margin_rms_error_mm"]),
         )
-        for row in found
+        for row in rows
     ]
     return _table(head, body)
 
 
-def _refusal_lines(found: list[Row]) -> list[str]:
-    if not found:
+def _refusal_lines(rows: list[Row]) -> list[str]:
+    if not rows:
         return ["None."]
     return [
         f"- {row['number']} ({row['source'].replace('_', ' ')}, {row['deformation']}, slices {row['slice_mm']:.2f} mm, "
         f"true margin {row['true_margin_mm']:.2f} mm): `{row['code']}`: {row['reason']}"
-        for row in found
+        for row in rows
     ]
 
 
-def _outside_table(found: list[Row]) -> list[str]:
-    if not found:
+def _outside_table(rows: list[Row]) -> list[str]:
+    if not rows:
         return ["None."]
     head = (
         "case",
@@ -117,7 +117,7 @@ def _outside_table(found: list[Row]) -> list[str]:
             _number(row["pose_error_mm"]),
             _number(row["pose_sd_mm"]),
         )
-        for row in found
+        for row in rows
     ]
     return _table(head, body)
 

@@ -67,19 +67,19 @@ def _reliability(panel: Axes, bins: list[Row]) -> None:
 
 
 def _coverage(panel: Axes, strata: list[Row]) -> None:
-    shown = [row for row in strata if row["interval_holds_truth"] is not None][::-1]
+    listed = [row for row in strata if row["interval_holds_truth"] is not None][::-1]
     panel.axvspan(0.85, 0.95, color="#dddddd")
     panel.axvline(0.9, color="#999999", linewidth=1, linestyle="--")
-    for at, row in enumerate(shown):
+    for position, row in enumerate(listed):
         low, high = row["interval_holds_truth_90"]
         color = INK if row["stratum"] == "all" else COLORS["stiff"]
-        panel.plot([low, high], [at, at], color=color, linewidth=2)
-        panel.plot(row["interval_holds_truth"], at, "o", color=color)
+        panel.plot([low, high], [position, position], color=color, linewidth=2)
+        panel.plot(row["interval_holds_truth"], position, "o", color=color)
     panel.set_yticks(
-        range(len(shown)),
+        range(len(listed)),
         [
             f"{row['value'].replace('_', ' ')} ({row['cases'] - row['refused'] - row['failed']})"
-            for row in shown
+            for row in listed
         ],
         fontsize=8,
     )
@@ -134,21 +134,21 @@ def _probability(panel: Axes, answered: list[Row]) -> None:
             [true_margin(r) for r in rows], [probability(r) for r in rows], "o", color=color, markersize=4
         )
     panel.axhline(0.5, color="#999999", linewidth=1, linestyle="--")
-    for at in (3.0, TARGET_MM, 7.0):
-        panel.axvline(at, color="#bbbbbb", linewidth=0.8)
+    for margin_mm in (3.0, TARGET_MM, 7.0):
+        panel.axvline(margin_mm, color="#bbbbbb", linewidth=0.8)
     panel.set(xlabel="true minimal margin, mm", ylabel="P(complete)")
     panel.set_title("P(complete) against truth (lines: 3, 5 and 7 mm)", fontsize=10)
 
 
 def _foreseen(panel: Axes, answered: list[Row]) -> None:
-    greatest = 0.5
+    limit = 0.5
     for kind, color in COLORS.items():
         rows = [row for row in answered if row["description"]["deformation"] == kind]
         foreseen = [np.sqrt(3.0) * row["measured"]["pose_sd_mm"] for row in rows]
         error = [row["measured"]["pose_error_mm"] for row in rows]
-        greatest = max([greatest, *foreseen, *error])
+        limit = max([limit, *foreseen, *error])
         panel.plot(foreseen, error, "o", color=color, markersize=4)
-    panel.plot([0, greatest], [0, greatest], color="#999999", linewidth=1, linestyle="--")
+    panel.plot([0, limit], [0, limit], color="#999999", linewidth=1, linestyle="--")
     panel.set(
         xlabel="foreseen: √3 × SD per axis, mm",
         ylabel="true error of the tumor's center, mm",

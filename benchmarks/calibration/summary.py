@@ -31,8 +31,8 @@ CALLED: Final = 0.5
 
 COVERAGE_RANGE: Final = (0.85, 0.95)
 MIDDLE_RANGE: Final = (0.45, 0.55)
-GREATEST_REFUSED_SHARE: Final = 0.10
-LEAST_CALLED_SHARE: Final = 0.80
+MAX_REFUSED_SHARE: Final = 0.10
+MIN_CALLED_SHARE: Final = 0.80
 BINS: Final = (0.0, 0.05, 0.2, 0.4, 0.6, 0.8, 0.95, 1.0)
 
 
@@ -62,14 +62,14 @@ def wilson_interval(hits: int, count: int, z: float = 1.645) -> tuple[float, flo
 
 def reliability(rows: Sequence[Row]) -> list[Row]:
     """Mean P(complete) against the share that is complete, per bin."""
-    found = []
+    bins = []
     for low, high in pairwise(BINS):
         last = high == BINS[-1]
         within = [
             row for row in rows if low <= probability(row) < high or (last and probability(row) == high)
         ]
         complete = sum(row["truth"]["complete"] for row in within)
-        found.append(
+        bins.append(
             {
                 "from": low,
                 "to": high,
@@ -79,7 +79,7 @@ def reliability(rows: Sequence[Row]) -> list[Row]:
                 "share_90": wilson_interval(complete, len(within)),
             }
         )
-    return found
+    return bins
 
 
 STRATA: Final[dict[str, Callable[[Row], str]]] = {
@@ -94,16 +94,16 @@ STRATA: Final[dict[str, Callable[[Row], str]]] = {
 
 def strata(cases: Cases) -> list[Row]:
     """Every figure per stratum, and over all."""
-    found = [_stratum("all", "all", cases.rows)]
+    rows = [_stratum("all", "all", cases.rows)]
     for name, key in STRATA.items():
         values = sorted({key(row) for row in cases.rows})
-        found += [_stratum(name, value, [row for row in cases.rows if key(row) == value]) for value in values]
-    return found
+        rows += [_stratum(name, value, [row for row in cases.rows if key(row) == value]) for value in values]
+    return rows
 
 
 def _stratum(name: str, value: str, rows: list[Row]) -> Row:
-    part = Cases(rows)
-    answered = part.answered
+    cases = Cases(rows)
+    answered = cases.answered
     covered = sum(holds_truth(row) for row in answered)
     error = np.array([row["measured"]["minimal_mm"] - true_margin(row) for row in answered])
     pose = np.array([row["measured"]["pose_error_mm"] for row in answered])
@@ -111,8 +111,8 @@ def _stratum(name: str, value: str, rows: list[Row]) -> Row:
         "stratum": name,
         "value": value,
         "cases": len(rows),
-        "refused": len(part.refused),
-        "failed": len(part.failed),
+        "refused": len(cases.refused),
+        "failed": len(cases.failed),
         "interval_holds_truth": covered / len(answered) if answered else None,
         "interval_holds_truth_90": wilson_interval(covered, len(answered)),
         "median_width_mm": _median([width_mm(row) for row in answered]),
@@ -130,7 +130,7 @@ def acceptance(cases: Cases) -> list[Acceptance]:
         return [Acceptance("cases are answered", f"none of {len(cases.rows)}", passed=False)]
     misses = [row for row in answered if true_margin(row) <= MISS_MM]
     wrong = [row for row in misses if probability(row) > CALLED]
-    greatest = max((probability(row) for row in misses), default=0.0)
+    highest = max((probability(row) for row in misses), default=0.0)
     covered = sum(holds_truth(row) for row in answered)
     low, high = wilson_interval(covered, len(answered))
     refused, unexplained = cases.refused, [r for r in cases.refused if not r["measured"]["refusal"]["reason"]]
@@ -140,7 +140,7 @@ def acceptance(cases: Cases) -> list[Acceptance]:
     return [
         Acceptance(
             f"no case with a true margin of at most {MISS_MM:g} mm has P(complete) > ½",
-            f"{len(wrong)} of {len(misses)}; the greatest P is {greatest:.3f}",
+            f"{len(wrong)} of {len(misses)}; the greatest P is {highest:.3f}",
             not wrong,
         ),
         Acceptance(
@@ -152,12 +152,12 @@ def acceptance(cases: Cases) -> list[Acceptance]:
             "at most 10 % are refused, each with its reason",
             f"{len(refused)} of {len(cases.rows)}: {_percent(len(refused), len(cases.rows))}; "
             f"{len(unexplained)} without a reason",
-            len(refused) <= GREATEST_REFUSED_SHARE * len(cases.rows) and not unexplained,
+            len(refused) <= MAX_REFUSED_SHARE * len(cases.rows) and not unexplained,
         ),
         Acceptance(
             "at least 80 % of the complete cases with 2 mm or more to spare are called complete",
             f"{len(called)} of {len(spare)}, refused ones counted as not called: {_percent(len(called), len(spare))}",
-            bool(spare) and len(called) >= LEAST_CALLED_SHARE * len(spare),
+            bool(spare) and len(called) >= MIN_CALLED_SHARE * len(spare),
         ),
         Acceptance(
             "half of the cases have a true margin of 3 to 7 mm",
@@ -201,14 +201,14 @@ def summarize(rows: list[Row]) -> Row:
 
 
 def _refusal(row: Row) -> Row:
-    said = row["description"]
+    description = row["description"]
     return {
         "number": row["number"],
         **row["measured"]["refusal"],
         "true_margin_mm": true_margin(row),
-        "source": said["source"],
-        "deformation": said["deformation"],
-        "slice_mm": said["verification_spacing_zyx_mm"][0],
+        "source": description["source"],
+        "deformation": description["deformation"],
+        "slice_mm": description["verification_spacing_zyx_mm"][0],
     }
 
 
@@ -230,10 +230,10 @@ def _percent(part: int, whole: int) -> str:
     return f"{part / whole:.1%}" if whole else "–"
 
 
-def _correlation(one: Sequence[float], other: Sequence[float]) -> float | None:
-    if len(one) < 3 or not np.std(one) or not np.std(other):
+def _correlation(first: Sequence[float], second: Sequence[float]) -> float | None:
+    if len(first) < 3 or not np.std(first) or not np.std(second):
         return None
-    return float(np.corrcoef(one, other)[0, 1])
+    return float(np.corrcoef(first, second)[0, 1])
 
 
 def _median(values: Sequence[float] | Float64Array) -> float | None:
@@ -244,11 +244,11 @@ def _mean(values: Sequence[float]) -> float | None:
     return float(np.mean(values)) if values else None
 
 
-def _slices(said: Row) -> str:
-    slice_mm = said["verification_spacing_zyx_mm"][0]
+def _slices(description: Row) -> str:
+    slice_mm = description["verification_spacing_zyx_mm"][0]
     if slice_mm < 2.0:
         return "thin"
-    return f"{slice_mm:g} mm, planning 5 mm" if said["source"] == "real_thick" else f"{slice_mm:g} mm"
+    return f"{slice_mm:g} mm, planning 5 mm" if description["source"] == "real_thick" else f"{slice_mm:g} mm"
 
 
 def _margin_class(margin_mm: float) -> str:

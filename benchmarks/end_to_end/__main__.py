@@ -61,7 +61,7 @@ def contenders(cache: Path) -> Iterator[tuple[dict[str, Contender], dict[str, Co
         state = Path(opened.enter_context(tempfile.TemporaryDirectory())) / "state"
         service = opened.enter_context(loopback_service(state, risk.parents[1]))
         warm_ups: dict[str, Contender] = {}
-        found: dict[str, Contender] = {
+        entrants: dict[str, Contender] = {
             f"Coldspot, {NETWORK}": lambda case: assess(case, model, standard),
             "Coldspot, demo network": lambda case: assess(case, model, demo),
             "Coldspot, zone supplied": lambda case: assess(case, model, None),
@@ -71,9 +71,9 @@ def contenders(cache: Path) -> Iterator[tuple[dict[str, Contender], dict[str, Co
         }
         if not missing_tools():
             chain = Chain(source, bundle, standard.open())
-            found[CHAIN] = chain.assess
+            entrants[CHAIN] = chain.assess
             warm_ups[CHAIN] = chain.warm
-        yield found, warm_ups
+        yield entrants, warm_ups
 
 
 def _through(service: LoopbackService, segmenter: ReplacedSegmenter | None, case: AblationCase) -> Row:
@@ -86,10 +86,10 @@ def measure(case: AblationCase, taking_part: dict[str, Contender], rounds: int) 
         for name in list(taking_part)[:: -1 if number % 2 else 1]:
             gc.collect()
             load = round(os.getloadavg()[0], 2)
-            found = taking_part[name](case)
-            told = found.get("refusal") or f"{found['total_s']:.2f} s"
-            print(f"{case.name}, round {number + 1} of {rounds}, {name}: {told}", file=sys.stderr)
-            yield {"case": case.name, "true_tcr": case.tcr, "contender": name, "load": load, **found}
+            run = taking_part[name](case)
+            result = run.get("refusal") or f"{run['total_s']:.2f} s"
+            print(f"{case.name}, round {number + 1} of {rounds}, {name}: {result}", file=sys.stderr)
+            yield {"case": case.name, "true_tcr": case.tcr, "contender": name, "load": load, **run}
 
 
 def measured(names: list[str], rounds: int, cache: Path) -> Iterator[Row]:
@@ -129,21 +129,21 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, help="JSON lines: rounds are added to those that it holds")
     parser.add_argument("--cache", type=Path, default=CACHE, help="where the network is kept once it is made")
     parser.add_argument("--json", action="store_true")
-    asked = parser.parse_args()
-    cases, rounds = (asked.cases[:1], 1) if asked.quick else (asked.cases, asked.rounds)
+    options = parser.parse_args()
+    cases, rounds = (options.cases[:1], 1) if options.quick else (options.cases, options.rounds)
     report: Row = {**machine(), "replaced": REPLACED_BY, "not_installed": missing_tools()}
     lines: list[Row] = []
-    if asked.runs and asked.runs.exists():
-        lines = [json.loads(line) for line in asked.runs.read_text(encoding="utf-8").splitlines()]
+    if options.runs and options.runs.exists():
+        lines = [json.loads(line) for line in options.runs.read_text(encoding="utf-8").splitlines()]
     with contextlib.redirect_stdout(sys.stderr):  # the service and the tools talk
-        for line in measured(cases, rounds, asked.cache):
+        for line in measured(cases, rounds, options.cache):
             lines.append(line)
-            if asked.runs:
-                with asked.runs.open("a", encoding="utf-8") as file:
+            if options.runs:
+                with options.runs.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(line) + "\n")
     report["cases"] = summary(lines)
     report["load_after"] = round(os.getloadavg()[0], 2)
-    print(json.dumps(report, indent=1) if asked.json else table(report))
+    print(json.dumps(report, indent=1) if options.json else table(report))
 
 
 if __name__ == "__main__":

@@ -83,13 +83,13 @@ class _Watched:
     def __getattr__(self, function: str) -> Any:
         call = getattr(self._twin, function)
 
-        def timed(*given: Any, **named: Any) -> Any:
+        def timed(*positional: Any, **named: Any) -> Any:
             began = time.perf_counter()
-            found = call(*given, **named)
+            result = call(*positional, **named)
             seconds = time.perf_counter() - began
-            moved = sum(_bytes((*given, *named.values()))) + sum(_bytes((found,)))
+            moved = sum(_bytes((*positional, *named.values()))) + sum(_bytes((result,)))
             self._ledger.called(f"{self._name}.{function}", seconds, moved)
-            return found
+            return result
 
         return timed
 
@@ -148,20 +148,20 @@ def budget(case: AblationCase, risk: SurvivalModel, runs: int) -> Row:
     for stage in ledgers[0].stages:
         kernels = [_sums(ledger, "stage", stage) for ledger in ledgers]
         row: Row = {"stage": stage, "ms": 1e3 * statistics.median(led.stages[stage] for led in ledgers)}
-        row |= {"kernels_ms": statistics.median(one[0] for one in kernels), "mb": kernels[0][1] / 1e6}
+        row |= {"kernels_ms": statistics.median(sums[0] for sums in kernels), "mb": kernels[0][1] / 1e6}
         row["floor_ms"] = row["mb"] / copy_gb_s
         stages.append(row)
     rows = []
     for kernel in dict.fromkeys(call["kernel"] for call in ledgers[0].calls):
-        found = [_sums(ledger, "kernel", kernel) for ledger in ledgers]
+        sums_of_runs = [_sums(ledger, "kernel", kernel) for ledger in ledgers]
         of_kernel = [call for call in ledgers[0].calls if call["kernel"] == kernel]
         rows.append(
             {
                 "kernel": kernel,
                 "calls": len(of_kernel),
-                "ms": statistics.median(one[0] for one in found),
-                "mb": found[0][1] / 1e6,
-                "floor_ms": found[0][1] / 1e6 / copy_gb_s,
+                "ms": statistics.median(sums[0] for sums in sums_of_runs),
+                "mb": sums_of_runs[0][1] / 1e6,
+                "floor_ms": sums_of_runs[0][1] / 1e6 / copy_gb_s,
             }
         )
     return {
@@ -171,14 +171,14 @@ def budget(case: AblationCase, risk: SurvivalModel, runs: int) -> Row:
         "copy_gb_s": copy_gb_s,
         "gflop_s": matrix_gflop_s(),
         "stages": stages,
-        "kernels": sorted(rows, key=lambda one: -one["ms"]),
+        "kernels": sorted(rows, key=lambda row: -row["ms"]),
     }
 
 
 def _sums(ledger: Ledger, key: str, value: str) -> tuple[float, int]:
     """Milliseconds and bytes of some calls."""
-    found = [call for call in ledger.calls if call[key] == value]
-    return 1e3 * sum(call["s"] for call in found), sum(call["bytes"] for call in found)
+    calls = [call for call in ledger.calls if call[key] == value]
+    return 1e3 * sum(call["s"] for call in calls), sum(call["bytes"] for call in calls)
 
 
 def matrix_gflop_s() -> float:
@@ -192,19 +192,20 @@ def matrix_gflop_s() -> float:
     return 2e-9 * MATRIX_EDGE**3 / min(seconds)
 
 
-def table(found: Row) -> str:
+def table(report: Row) -> str:
     """Return both tables as Markdown."""
+    rates = f"{report['copy_gb_s']:.1f} GB/s, {report['gflop_s']:.0f} GFLOP/s"
     lines = [
-        f"{found['case']}, {found['runs']} runs; copy {found['copy_gb_s']:.1f} GB/s, {found['gflop_s']:.0f} GFLOP/s",
+        f"{report['case']}, {report['runs']} runs; copy {rates}",
         "",
         "| stage | ms | of it kernels | MB through kernels | floor, ms |",
         "|---|---:|---:|---:|---:|",
     ]
     lines += [
         f"| {row['stage']} | {row['ms']:.0f} | {row['kernels_ms']:.0f} | {row['mb']:.0f} | {row['floor_ms']:.1f} |"
-        for row in found["stages"]
+        for row in report["stages"]
     ]
-    total = {key: sum(row[key] for row in found["stages"]) for key in ("ms", "kernels_ms", "mb", "floor_ms")}
+    total = {key: sum(row[key] for row in report["stages"]) for key in ("ms", "kernels_ms", "mb", "floor_ms")}
     lines.append(
         f"| **all** | {total['ms']:.0f} | {total['kernels_ms']:.0f} | {total['mb']:.0f} | {total['floor_ms']:.1f} |"
     )
@@ -212,7 +213,7 @@ def table(found: Row) -> str:
     lines += [
         f"| {row['kernel']} | {row['calls']} | {row['ms']:.1f} | {row['mb']:.1f} | {row['floor_ms']:.2f} "
         f"| {row['ms'] / row['floor_ms']:.1f} |"
-        for row in found["kernels"]
+        for row in report["kernels"]
     ]
     return "\n".join(lines)
 
@@ -226,10 +227,10 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--cache", type=Path, default=CACHE, help="where the risk model is kept")
     parser.add_argument("--json", action="store_true")
-    asked = parser.parse_args()
-    risk = SurvivalModel.load(risk_with_signature(asked.cache))
-    found = machine() | budget(read_case(asked.case), risk, asked.runs)
-    print(json.dumps(found, indent=1) if asked.json else table(found))
+    options = parser.parse_args()
+    risk = SurvivalModel.load(risk_with_signature(options.cache))
+    report = machine() | budget(read_case(options.case), risk, options.runs)
+    print(json.dumps(report, indent=1) if options.json else table(report))
 
 
 if __name__ == "__main__":

@@ -171,10 +171,10 @@ class PeerChain:
         for number in range(transform.GetNumberOfParameterMaps()):
             transform.SetParameter(number, "FinalBSplineInterpolationOrder", ["0"])
         with tempfile.TemporaryDirectory() as folder:
-            found = self._itk.transformix_filter(
+            warped = self._itk.transformix_filter(
                 self._tumor, transform, log_to_console=False, output_directory=folder
             )
-        return np.asarray(self._itk.array_from_image(found)) > 0
+        return np.asarray(self._itk.array_from_image(warped)) > 0
 
     def _measured(self, ct: CtVolume, zone: LabelMask) -> dict[str, float]:
         """The signature's features; normalized by the whole CT, everything else on a crop."""
@@ -182,24 +182,26 @@ class PeerChain:
         mean, sd = float(ct.voxels_hu.mean()), float(ct.voxels_hu.std(ddof=1))
         crop = _around(zone, RADIOMICS_ROOM_MM)
         normalized = (ct.voxels_hu[crop] - mean) / sd * settings.normalize_scale
-        geometry = ct.geometry.crop(VoxelBox.between([one.start for one in crop], [one.stop for one in crop]))
+        geometry = ct.geometry.crop(
+            VoxelBox.between([part.start for part in crop], [part.stop for part in crop])
+        )
         image = sitk_image(np.ascontiguousarray(normalized), geometry)
         mask = sitk_image(np.ascontiguousarray(zone.voxels[crop]).view(np.uint8), geometry)
-        found = self._extractor.execute(image, mask)
-        return {name: float(found[name]) for name in self._features}
+        measured = self._extractor.execute(image, mask)
+        return {name: float(measured[name]) for name in self._features}
 
     def _risks(self, *, complete: bool) -> tuple[float, ...]:
         """Mean risk of the members at each horizon, for a man with the middle of every other covariate."""
-        told = {"sex": 1.0, "complete_coverage": float(complete)}
-        row = [(told.get(c.name, c.mean) - c.mean) / c.sd for c in self._survival.covariates]
-        given = {self._risk.get_inputs()[0].name: np.array([row], dtype=np.float32)}
-        log_risk = np.asarray(self._risk.run(["log_risk"], given)[0], dtype=np.float64)[0]
+        covariates = {"sex": 1.0, "complete_coverage": float(complete)}
+        row = [(covariates.get(c.name, c.mean) - c.mean) / c.sd for c in self._survival.covariates]
+        inputs = {self._risk.get_inputs()[0].name: np.array([row], dtype=np.float32)}
+        log_risk = np.asarray(self._risk.run(["log_risk"], inputs)[0], dtype=np.float64)[0]
         months = np.array(self._survival.baseline.months)
         hazard = np.array(self._survival.baseline.cumulative_hazard)
-        at = [
+        steps = [
             int(np.searchsorted(months, month, side="right")) - 1 for month in self._survival.horizons_months
         ]
-        risks = 1 - np.exp(-hazard[:, at] * np.exp(log_risk)[:, None])
+        risks = 1 - np.exp(-hazard[:, steps] * np.exp(log_risk)[:, None])
         return tuple(float(risk) for risk in risks.mean(axis=0))
 
 
@@ -244,18 +246,18 @@ class Chain:
         if case.name not in self._own_labels:
             self._own_labels[case.name] = self._segmenter.segment(case.verification, around=box).labels
         started = time.perf_counter()
-        found = chain.assess(case.verification, case.zone, context)
+        answer = chain.assess(case.verification, case.zone, context)
         total_s = time.perf_counter() - started
-        network_s = sum(s for name, s in found.steps_s.items() if name.startswith("network"))
-        theirs = found.labels[region.within(context).slices]
+        network_s = sum(s for name, s in answer.steps_s.items() if name.startswith("network"))
+        chain_labels = answer.labels[region.within(context).slices]
         return {
             "total_s": total_s,
             "network_s": network_s,
             "without_network_s": total_s - network_s,
-            "steps_s": found.steps_s,
-            "tcr": found.tcr,
-            "features": found.features,
-            "labels_differ_share": float((theirs != self._own_labels[case.name]).mean()),
+            "steps_s": answer.steps_s,
+            "tcr": answer.tcr,
+            "features": answer.features,
+            "labels_differ_share": float((chain_labels != self._own_labels[case.name]).mean()),
         }
 
 
@@ -289,25 +291,25 @@ def _resampled(
     onto = sitk.Image(list(grid.shape_zyx[::-1]), sitk.sitkUInt8)
     onto.SetSpacing(grid.spacing_zyx_mm[::-1])
     onto.SetOrigin(grid.origin_lps_mm)
-    how = sitk.sitkNearestNeighbor if nearest else sitk.sitkLinear
+    interpolator = sitk.sitkNearestNeighbor if nearest else sitk.sitkLinear
     outside = 0 if nearest else WINDOW_HU[0]
     image = sitk_image(np.ascontiguousarray(voxels), geometry)
-    found = sitk.Resample(image, onto, sitk.Transform(), how, outside, image.GetPixelID())
-    return np.asarray(sitk.GetArrayFromImage(found))
+    resampled = sitk.Resample(image, onto, sitk.Transform(), interpolator, outside, image.GetPixelID())
+    return np.asarray(sitk.GetArrayFromImage(resampled))
 
 
 def _center_lps_mm(mask: LabelMask) -> npt.NDArray[np.float64]:
     """Center of the box around a structure; where a person would click."""
     box = _around(mask, 0.0)
-    middle = [(one.start + one.stop - 1) / 2 for one in box]
+    middle = [(part.start + part.stop - 1) / 2 for part in box]
     return np.asarray(mask.geometry.to_lps(np.array(middle)))
 
 
 def _around(mask: LabelMask, room_mm: float) -> tuple[slice, slice, slice]:
     """Box of a mask with room on all sides, by NumPy."""
-    found = []
+    slices = []
     for axis, (size, step) in enumerate(zip(mask.voxels.shape, mask.geometry.spacing_zyx_mm, strict=True)):
         marked = np.flatnonzero(mask.voxels.any(axis=tuple(other for other in range(3) if other != axis)))
         room = int(np.ceil(room_mm / step))
-        found.append(slice(max(0, int(marked[0]) - room), min(size, int(marked[-1]) + 1 + room)))
-    return found[0], found[1], found[2]
+        slices.append(slice(max(0, int(marked[0]) - room), min(size, int(marked[-1]) + 1 + room)))
+    return slices[0], slices[1], slices[2]

@@ -59,18 +59,18 @@ class NetworkPeer:
         self._labels = self._plans.get_label_manager(self._dataset)
         self._preprocessor = preprocessing.DefaultPreprocessor(verbose=False)
         core = importlib.import_module("openvino").Core()
-        told = {
+        options = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": "f32",
             "INFERENCE_NUM_THREADS": THREADS,
         }
-        self._request = core.compile_model(str(onnx), "CPU", told).create_infer_request()
+        self._request = core.compile_model(str(onnx), "CPU", options).create_infer_request()
 
     def segment(self, ct: CtVolume, context: VoxelBox, steps: Steps) -> npt.NDArray[np.uint8]:
         """Labels of a crop of the CT, as nnU-Net's predictor returns them."""
         patch = tuple(self._configuration.patch_size)
         with steps.timed("network: prepare"):
-            image, _, told = self._preprocessor.run_case_npy(
+            image, _, properties = self._preprocessor.run_case_npy(
                 ct.voxels_hu[context.slices][None],
                 None,
                 {"spacing": list(ct.geometry.spacing_zyx_mm)},
@@ -87,13 +87,13 @@ class NetworkPeer:
             outputs = self._request.infer({0: np.ascontiguousarray(padded[None], dtype=np.float32)})
             logits = next(iter(outputs.values()))[0]
         with steps.timed("network: logits back"):
-            kept = logits[(slice(None), *inside[1:])]
+            unpadded = logits[(slice(None), *inside[1:])]
             labels = self._export.convert_predicted_logits_to_segmentation_with_correct_shape(
-                self._torch.from_numpy(np.ascontiguousarray(kept)),
+                self._torch.from_numpy(np.ascontiguousarray(unpadded)),
                 self._plans,
                 self._configuration,
                 self._labels,
-                told,
+                properties,
                 num_threads_torch=THREADS,
             )
         return np.asarray(labels, dtype=np.uint8)

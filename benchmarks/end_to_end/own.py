@@ -145,13 +145,13 @@ class ReplacedSegmenter:
     ) -> Segmentation:
         """Run the model, and give the supplied masks on the grid of its labels."""
         started = time.perf_counter()
-        found = self._model.segment(ct, around=around, on_progress=on_progress)
+        segmentation = self._model.segment(ct, around=around, on_progress=on_progress)
         self.network_s += time.perf_counter() - started
-        part = ct.geometry.box_of(found.geometry).slices
-        zone, core = self.case.zone.voxels[part], self.case.core.voxels[part]
+        region = ct.geometry.box_of(segmentation.geometry).slices
+        zone, core = self.case.zone.voxels[region], self.case.core.voxels[region]
         labels = np.where(zone, self.section.labels["zone"], 0).astype(np.uint8)
         labels[zone & core] = self.section.labels[CORE]
-        return replace(found, labels=labels, probability=(labels > 0).astype(np.float16))
+        return replace(segmentation, labels=labels, probability=(labels > 0).astype(np.float16))
 
 
 def assess(case: AblationCase, risk: SurvivalModel, segmenter: ReplacedSegmenter | None) -> Row:
@@ -160,29 +160,32 @@ def assess(case: AblationCase, risk: SurvivalModel, segmenter: ReplacedSegmenter
     prepared = prepare_planning(case.planning, case.tumor)
     if segmenter is not None:
         segmenter.case, segmenter.network_s = case, 0.0
-    heard: list[float] = []
+    preliminary_s: list[float] = []
     started = time.perf_counter()
-    found = assess_ablation(
+    assessment = assess_ablation(
         prepared,
         case.verification,
         case.zone if segmenter is None else None,
         zone_segmenter=segmenter,
         clinical=ClinicalInputs(SEX),
         risk_model=risk,
-        on_preliminary=lambda _answer: heard.append(time.perf_counter() - started),
+        on_preliminary=lambda _answer: preliminary_s.append(time.perf_counter() - started),
     )
     total_s = time.perf_counter() - started
-    if found.refusal is not None:
-        return {"refusal": found.refusal.reason}
-    if found.radscore is None:
+    if assessment.refusal is not None:
+        return {"refusal": assessment.refusal.reason}
+    if assessment.radscore is None:
         raise SystemExit("the risk model has no signature")
     return {
         "total_s": total_s,
         **_network(total_s, segmenter),
-        "preliminary_s": heard[0],
-        "steps_s": {**found.timings_s, "between the stages": total_s - sum(found.timings_s.values())},
-        "tcr": found.coverage.tcr,
-        "features": found.radscore.features,
+        "preliminary_s": preliminary_s[0],
+        "steps_s": {
+            **assessment.timings_s,
+            "between the stages": total_s - sum(assessment.timings_s.values()),
+        },
+        "tcr": assessment.coverage.tcr,
+        "features": assessment.radscore.features,
     }
 
 
@@ -214,8 +217,10 @@ class LoopbackService:
         verification = client.upload_ct(case_id, case.verification, "verification")
         if segmenter is None:
             client.upload_mask(case_id, case.zone, "zone", verification)
-        heard: list[float] = []
-        final = client.assess(case_id, on_preliminary=lambda _answer: heard.append(time.perf_counter()))
+        preliminary_at: list[float] = []
+        final = client.assess(
+            case_id, on_preliminary=lambda _answer: preliminary_at.append(time.perf_counter())
+        )
         ended = time.perf_counter()
         if final.HasField("refusal"):
             return {"refusal": final.refusal.reason}
@@ -228,7 +233,7 @@ class LoopbackService:
         return {
             "total_s": final.latency_s,
             **_network(final.latency_s, segmenter),
-            "preliminary_s": final.latency_s - (ended - heard[0]),
+            "preliminary_s": final.latency_s - (ended - preliminary_at[0]),
             "steps_s": stages,
             "tcr": final.coverage.tcr,
         }

@@ -30,13 +30,15 @@ def summary(runs: list[Row]) -> list[Row]:
         ``tcr`` and ``tcr_error``; where both took part ``times_faster`` (the chain's median over Coldspot's) and
         ``times_faster_without_network``, and ``features_differ_at_most`` (a share of the greater).
     """
-    found = []
+    cases = []
     for case in dict.fromkeys(run["case"] for run in runs):
-        own = [run for run in runs if run["case"] == case]
-        names = dict.fromkeys(run["contender"] for run in own)
-        rows = {name: together([run for run in own if run["contender"] == name]) for name in names}
-        found.append({"case": case, "true_tcr": own[0]["true_tcr"], "contenders": rows, **_ratios(rows)})
-    return found
+        case_runs = [run for run in runs if run["case"] == case]
+        names = dict.fromkeys(run["contender"] for run in case_runs)
+        rows = {name: together([run for run in case_runs if run["contender"] == name]) for name in names}
+        cases.append(
+            {"case": case, "true_tcr": case_runs[0]["true_tcr"], "contenders": rows, **_ratios(rows)}
+        )
+    return cases
 
 
 def together(runs: list[Row]) -> Row:
@@ -63,14 +65,14 @@ def spread(values: Iterable[float]) -> dict[str, float]:
 
 
 def _ratios(rows: dict[str, Row]) -> Row:
-    own, chain = rows.get(OWN, {}), rows.get(CHAIN, {})
-    if "total_s" not in own or "total_s" not in chain:
+    ours, chain = rows.get(OWN, {}), rows.get(CHAIN, {})
+    if "total_s" not in ours or "total_s" not in chain:
         return {}
-    pairs = [(own["features"][name], value) for name, value in chain["features"].items()]
+    pairs = [(ours["features"][name], value) for name, value in chain["features"].items()]
     return {
-        "times_faster": chain["total_s"]["median"] / own["total_s"]["median"],
+        "times_faster": chain["total_s"]["median"] / ours["total_s"]["median"],
         "times_faster_without_network": chain["without_network_s"]["median"]
-        / own["without_network_s"]["median"],
+        / ours["without_network_s"]["median"],
         "features_differ_at_most": max(abs(a - b) / max(abs(a), abs(b), 1e-9) for a, b in pairs),
     }
 

@@ -88,17 +88,17 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         lambda: extract_features(ct, zone, settings, SIGNATURE_FEATURES),
         options.repeats,
     )
-    whole, everything = timed(
+    all_features, everything = timed(
         "Coldspot, all", lambda: extract_features(ct, zone, settings), max(1, options.repeats // 3)
     )
     eleven["worst_relative_difference_to_all"] = max(
         relative_differences(named, {name: everything[name] for name in named}).values()
     )
-    rows = [eleven, whole]
+    rows = [eleven, all_features]
     if options.library:
         image, mask = as_itk(ct, zone)
         library, reference = timed(EXTRACTOR, lambda: library_features(image, mask, settings), 1)
-        whole["worst_relative_difference_to_library"] = max(
+        all_features["worst_relative_difference_to_library"] = max(
             relative_differences(everything, reference).values()
         )
         rows.append(library)
@@ -121,12 +121,12 @@ def main() -> None:
     parser.add_argument("--library", action="store_true")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    found = run(options)
+    report = run(options)
     if options.json:
-        print(json.dumps(found, indent=2))
+        print(json.dumps(report, indent=2))
         return
-    print(f"{found['zone_ml']:.1f} mL in {SHAPE_ZYX}, {THREADS} threads, load {found['load']:.1f}")
-    for row in found["rows"]:
+    print(f"{report['zone_ml']:.1f} mL in {SHAPE_ZYX}, {THREADS} threads, load {report['load']:.1f}")
+    for row in report["rows"]:
         print(
             f"{row['contender']:30} {row['features']:5} features  wall {row['wall_s']:.3f} s "
             f"(least {row['least_wall_s']:.3f})  CPU {row['cpu_s']:.3f} s  n={row['runs']}"

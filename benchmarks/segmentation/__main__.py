@@ -72,8 +72,8 @@ class Task:
 
     def arguments(self) -> list[str]:
         """The task as a command line of this script."""
-        told = {name: str(value) if isinstance(value, Path) else value for name, value in vars(self).items()}
-        return [sys.executable, "-m", "benchmarks.segmentation", "--task", json.dumps(told)]
+        task = {name: str(value) if isinstance(value, Path) else value for name, value in vars(self).items()}
+        return [sys.executable, "-m", "benchmarks.segmentation", "--task", json.dumps(task)]
 
 
 # In a process of its own
@@ -81,15 +81,15 @@ class Task:
 
 def run_task(text: str) -> None:
     """Segment as told; print one line of JSON."""
-    told = json.loads(text)
-    contend = predict_with_nnunet if told["contender"] == PEER else predict_with_coldspot
+    task = json.loads(text)
+    contend = predict_with_nnunet if task["contender"] == PEER else predict_with_coldspot
     with contextlib.redirect_stdout(sys.stderr):
-        row = contend(told)
+        row = contend(task)
     print(json.dumps(row))
 
 
 def timed(
-    segment: Callable[[], Any], told: Row, *, exactly: Callable[[], Any] | None = None, **described: Any
+    segment: Callable[[], Any], task: Row, *, exactly: Callable[[], Any] | None = None, **described: Any
 ) -> Row:
     """Time one run after the idle memory was read; labels may come from another, untimed run."""
     idle = status("VmRSS")
@@ -98,7 +98,7 @@ def timed(
     duration_s = time.perf_counter() - started
     # Not ru_maxrss, which a process inherits from the one that started it.
     peak = status("VmHWM")
-    np.save(told["labels"], labels if exactly is None else exactly())
+    np.save(task["labels"], labels if exactly is None else exactly())
     return {**described, "wall_s": duration_s, "idle_mib": idle, "peak_mib": peak}
 
 
@@ -108,14 +108,14 @@ def status(name: str) -> float:
     return next(float(line.split()[1]) / 1024 for line in lines if line.startswith(name))
 
 
-def predict_with_nnunet(told: Row) -> Row:
+def predict_with_nnunet(task: Row) -> Row:
     import torch
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
     torch.set_num_threads(THREADS)
-    predictor = nnUNetPredictor(use_mirroring=told["mirror"], device=torch.device("cpu"), allow_tqdm=False)
-    predictor.initialize_from_trained_model_folder(told["folder"], (0,), "checkpoint_final.pth")
-    with np.load(told["crop"] or told["image"]) as ct:
+    predictor = nnUNetPredictor(use_mirroring=task["mirror"], device=torch.device("cpu"), allow_tqdm=False)
+    predictor.initialize_from_trained_model_folder(task["folder"], (0,), "checkpoint_final.pth")
+    with np.load(task["crop"] or task["image"]) as ct:
         voxels, spacing = ct["hu"][None].astype(np.float32), ct["spacing"].tolist()
     versions = f"nnunetv2 {importlib.metadata.version('nnunetv2')}, torch {torch.__version__}"
 
@@ -129,28 +129,28 @@ def predict_with_nnunet(told: Row) -> Row:
         torch.half = torch.float32  # its sums: rounding in half precision flips labels of its own
         return segment()
 
-    exactly = in_single_precision if told["exact"] else None
-    return timed(segment, told, exactly=exactly, backend=versions)
+    exactly = in_single_precision if task["exact"] else None
+    return timed(segment, task, exactly=exactly, backend=versions)
 
 
-def predict_with_coldspot(told: Row) -> Row:
+def predict_with_coldspot(task: Row) -> Row:
     from engine.geometry import VolumeGeometry, VoxelBox
     from engine.segmentation import Box, open_segmenter
     from engine.volume import CtVolume
 
-    with np.load(told["image"]) as saved:
+    with np.load(task["image"]) as saved:
         z, y, x = saved["spacing"].tolist()
         hu = saved["hu"]
         ct = CtVolume(hu, VolumeGeometry(hu.shape, (z, y, x)))
-    region = told["region"]
+    region = task["region"]
     box = None if region is None else Box(tuple(region[:3]), tuple(region[3:]))
-    with open_segmenter(Path(told["bundle"]), told["contender"]) as model:
+    with open_segmenter(Path(task["bundle"]), task["contender"]) as model:
         # Kernels are compiled (or loaded) once for a machine, long before a patient lies on the table.
         corner = VoxelBox.between((0, 0, 0), np.minimum(hu.shape, WARM_UP))
         model.segment(CtVolume(hu[corner.slices].copy(), ct.geometry.crop(corner)), probability=False)
         return timed(
-            lambda: model.segment(ct, around=box, mirror=told["mirror"], probability=False).labels,
-            told,
+            lambda: model.segment(ct, around=box, mirror=task["mirror"], probability=False).labels,
+            task,
             backend=model.backend,
         )
 
@@ -197,24 +197,24 @@ def rows(folder: Path, source: Path, bundle: Path, options: argparse.Namespace) 
                 for contender in (PEER, *BACKENDS)
             }
             reference = None
-            for contender, found in alternating(tasks, options.repeats).items():
-                row = {"image": name, "scope": scope, **shapes[scope], "contender": contender, **found}
-                if "wall_s" in found:
+            for contender, results in alternating(tasks, options.repeats).items():
+                row = {"image": name, "scope": scope, **shapes[scope], "contender": contender, **results}
+                if "wall_s" in results:
                     reference = compare(row, reference, np.load(tasks[contender].labels))
                 yield row
 
 
 def alternating(tasks: dict[str, Task], rounds: int) -> dict[str, Row]:
     """Run all in turn, each time in a new process: what else the machine does meets everybody."""
-    found: dict[str, list[Row]] = {contender: [] for contender in tasks}
+    results: dict[str, list[Row]] = {contender: [] for contender in tasks}
     for number in range(rounds):
         # The last round's labels are compared; the slower exact ones are made once.
         is_last = number == rounds - 1
         for contender in list(tasks)[:: -1 if number % 2 else 1]:
             task = replace(tasks[contender], exact=tasks[contender].exact and is_last)
-            found[contender].append(run_alone(task))
-            print(f"round {number + 1} of {rounds}, {contender}: {found[contender][-1]}", file=sys.stderr)
-    return {contender: together(results) for contender, results in found.items()}
+            results[contender].append(run_alone(task))
+            print(f"round {number + 1} of {rounds}, {contender}: {results[contender][-1]}", file=sys.stderr)
+    return {contender: together(results) for contender, results in results.items()}
 
 
 def together(results: list[Row]) -> Row:
@@ -287,13 +287,13 @@ def chosen_images() -> dict[str, Path]:
     return {name: Path(data) / path for name, path in IMAGES.items()}
 
 
-def table(found: list[Row]) -> str:
+def table(rows: list[Row]) -> str:
     """Return the rows as Markdown."""
     lines = [
         "| CT | scope | voxels | contender | wall s | times faster | peak MiB | of its memory | labels differ |",
         "|---|---|---|---|---:|---:|---:|---:|---:|",
     ]
-    for row in found:
+    for row in rows:
         place = f"| {row['image']} | {row['scope']} | {'×'.join(map(str, row['shape_zyx']))} | {row['contender']} "
         if "error" in row:
             lines.append(f"{place}| {row['error']} | | | | |")

@@ -66,11 +66,11 @@ def risk_with_signature(cache: Path) -> Path:
     """The demo risk model with a Radscore of eleven features in the place of fibrinogen; their weights are zero."""
     manifest, survival = read_manifest(DEMO_RISK), demo_survival()
     sex, fibrinogen, coverage = survival.covariates
-    given: dict[str, Any] = {"name": "radscore", "distribution": Normal(mean=RADSCORE, sd=0.5)}
+    radscore: dict[str, Any] = {"name": "radscore", "distribution": Normal(mean=RADSCORE, sd=0.5)}
     section = survival.model_copy(
         update={
             "uses_radscore": True,
-            "covariates": (sex, fibrinogen.model_copy(update=given), coverage),
+            "covariates": (sex, fibrinogen.model_copy(update=radscore), coverage),
             "signature": signature(),
         }
     )

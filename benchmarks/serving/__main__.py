@@ -28,33 +28,33 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=7, help="uploads of each kind")
     parser.add_argument("--quick", action="store_true", help="a tenth of the CT, five assessments")
     parser.add_argument("--json", action="store_true")
-    asked = parser.parse_args()
-    parts = asked.parts or list(PARTS)
+    options = parser.parse_args()
+    parts = options.parts or list(PARTS)
     if unknown := set(parts) - set(PARTS):
         parser.error(f"there is no part {', '.join(sorted(unknown))}")
-    found: dict[str, Any] = {"machine": machine(["coldspot", "grpcio", "numba", "onnxruntime", "openvino"])}
+    report: dict[str, Any] = {"machine": machine(["coldspot", "grpcio", "numba", "onnxruntime", "openvino"])}
     if "upload" in parts:
-        found["upload"] = measure_upload(asked.runs, quick=asked.quick)
+        report["upload"] = measure_upload(options.runs, quick=options.quick)
     if "starts" in parts:
-        found["starts"] = measure_starts(quick=asked.quick)
+        report["starts"] = measure_starts(quick=options.quick)
     if "latency" in parts:
-        found["latency"] = measure_latency(quick=asked.quick)
+        report["latency"] = measure_latency(quick=options.quick)
     if "clients" in parts:
-        found["clients"] = measure_clients(quick=asked.quick)
-    if asked.json:
-        print(json.dumps(found, indent=1))
+        report["clients"] = measure_clients(quick=options.quick)
+    if options.json:
+        print(json.dumps(report, indent=1))
         return
-    for name, value in _lines(found):
+    for name, value in _lines(report):
         print(f"{name:60s} {value}")
 
 
-def _lines(found: Any, above: str = "") -> list[tuple[str, str]]:
+def _lines(report: Any, above: str = "") -> list[tuple[str, str]]:
     """One line for each figure, named by where it stands."""
-    if isinstance(found, dict):
-        return [line for name, inner in found.items() for line in _lines(inner, f"{above}{name} ")]
-    if isinstance(found, list) and found and isinstance(found[0], dict):
-        return [line for number, inner in enumerate(found) for line in _lines(inner, f"{above}{number} ")]
-    return [(above.strip(), f"{found:.3f}" if isinstance(found, float) else str(found))]
+    if isinstance(report, dict):
+        return [line for name, inner in report.items() for line in _lines(inner, f"{above}{name} ")]
+    if isinstance(report, list) and report and isinstance(report[0], dict):
+        return [line for number, inner in enumerate(report) for line in _lines(inner, f"{above}{number} ")]
+    return [(above.strip(), f"{report:.3f}" if isinstance(report, float) else str(report))]
 
 
 if __name__ == "__main__":

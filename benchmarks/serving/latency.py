@@ -58,12 +58,12 @@ def measure_starts(*, quick: bool) -> dict[str, Any]:
         for _ in range(2 if quick else 5):
             with coldspot_service(state) as running:
                 later.append(running.to_serving_s)
-        found = {"first_s": first_s, "later_s": statistics.median(later), "later_runs_s": later}
+        starts = {"first_s": first_s, "later_s": statistics.median(later), "later_runs_s": later}
         if not quick:
             with coldspot_service(state, NUMBA_CACHE_DIR=f"{folder}/numba") as running:
-                found["empty_cache_s"] = running.to_serving_s
-                found["empty_cache_memory_mb"] = running.memory_high_water_mb()
-    return found
+                starts["empty_cache_s"] = running.to_serving_s
+                starts["empty_cache_memory_mb"] = running.memory_high_water_mb()
+    return starts
 
 
 def measure_latency(*, quick: bool) -> dict[str, Any]:
@@ -103,16 +103,18 @@ def measure_clients(*, quick: bool) -> list[dict[str, Any]]:
         return [_clients(running, phantom, count) for count in (CLIENTS[:2] if quick else CLIENTS)]
 
 
-def open_case(client: ColdspotClient, phantom: PhantomProcedure, *, drawn: bool = True) -> OpenedCase:
+def open_case(
+    client: ColdspotClient, phantom: PhantomProcedure, *, masks_supplied: bool = True
+) -> OpenedCase:
     """Upload and prepare; without masks the models have to draw."""
-    target = None if drawn else _middle(phantom.tumor)
+    target = None if masks_supplied else _middle(phantom.tumor)
     case = client.open_case(sex="m", fibrinogen_g_per_l=3.1, target_lps_mm=target)
     planning = client.upload_ct(case, phantom.planning, "planning")
-    if drawn:
+    if masks_supplied:
         client.upload_mask(case, phantom.tumor, "tumor", planning)
     client.prepare(case)
     verification = client.upload_ct(case, phantom.verification, "verification")
-    if drawn:
+    if masks_supplied:
         client.upload_mask(case, phantom.zone, "zone", verification)
     return OpenedCase(case, verification)
 
@@ -130,7 +132,7 @@ def _assess(client: ColdspotClient, case: OpenedCase, pictures: Path | None = No
 
 def _segmented(client: ColdspotClient, phantom: PhantomProcedure) -> dict[str, float]:
     """Tumor and zone drawn by the installed models."""
-    case = open_case(client, phantom, drawn=False)
+    case = open_case(client, phantom, masks_supplied=False)
     began = time.perf_counter()
     final = client.assess(case.case_id)
     return {"seen": time.perf_counter() - began, "segment_zone": final.timings_s.get("segment_zone", 0.0)}
@@ -146,24 +148,24 @@ def _clients(running: Running, phantom: PhantomProcedure, count: int) -> dict[st
 
     began = time.perf_counter()
     with ThreadPoolExecutor(count) as pool:
-        seen = [seconds for times in pool.map(work, range(count)) for seconds in times]
+        latencies_s = [seconds for times in pool.map(work, range(count)) for seconds in times]
     return {
         "clients": count,
-        "median_s": statistics.median(seen),
-        "greatest_s": max(seen),
-        "assessments_per_minute": 60 * len(seen) / (time.perf_counter() - began),
+        "median_s": statistics.median(latencies_s),
+        "greatest_s": max(latencies_s),
+        "assessments_per_minute": 60 * len(latencies_s) / (time.perf_counter() - began),
         "memory_high_water_mb": running.memory_high_water_mb(),
     }
 
 
 def _summary(timed: list[Timed]) -> dict[str, Any]:
-    seen = np.array([one.seen_s for one in timed])
-    overhead = np.array([one.seen_s - one.engine_s for one in timed])
+    latencies_s = np.array([assessment.seen_s for assessment in timed])
+    overhead = np.array([assessment.seen_s - assessment.engine_s for assessment in timed])
     return {
         "count": len(timed),
         "first_s": timed[0].seen_s,
         "last_s": timed[-1].seen_s,
-        **{f"p{share}_s": float(np.percentile(seen, share)) for share in (50, 95, 99)},
+        **{f"p{share}_s": float(np.percentile(latencies_s, share)) for share in (50, 95, 99)},
         "overhead_p50_s": float(np.percentile(overhead, 50)),
         "overhead_p95_s": float(np.percentile(overhead, 95)),
         "answer_bytes": timed[-1].answer_bytes,

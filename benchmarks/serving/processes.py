@@ -43,10 +43,10 @@ class Running:
 
     def _status_mb(self, name: str) -> float:
         text = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
-        found = re.search(rf"^{name}:\s+(\d+) kB", text, re.MULTILINE)
-        if found is None:
+        match = re.search(rf"^{name}:\s+(\d+) kB", text, re.MULTILINE)
+        if match is None:
             raise SystemExit(f"/proc/{self.pid}/status has no {name}: this is not Linux")
-        return int(found.group(1)) * KIB_IN_MB
+        return int(match.group(1)) * KIB_IN_MB
 
 
 @contextmanager
@@ -58,10 +58,10 @@ def coldspot_service(state_dir: Path, **settings: str) -> Iterator[Running]:
         began = time.perf_counter()
         process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=log, text=True)
         with _ending(process):
-            found = READY.search(_first_line(process))
-            if found is None:
+            match = READY.search(_first_line(process))
+            if match is None:
                 raise SystemExit(f"the service did not start; see {log.name}")
-            yield Running(f"127.0.0.1:{found.group(1)}", process.pid, time.perf_counter() - began)
+            yield Running(f"127.0.0.1:{match.group(1)}", process.pid, time.perf_counter() - began)
 
 
 @contextmanager

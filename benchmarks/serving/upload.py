@@ -85,12 +85,12 @@ def measure_upload(runs: int, *, quick: bool) -> dict[str, Any]:
                 times[name].append(contestants[name](case))
                 client.delete_case(case)
         high_water_mb = running.memory_high_water_mb()
-    median_s = {name: statistics.median(found[1:]) for name, found in times.items()}  # the first warms up
+    median_s = {name: statistics.median(seconds[1:]) for name, seconds in times.items()}  # the first warms up
     return {
         "bytes": voxels.nbytes,
         "runs": runs,
         "median_s": median_s,
-        "spread_s": {name: [min(found[1:]), max(found[1:])] for name, found in times.items()},
+        "spread_s": {name: [min(seconds[1:]), max(seconds[1:])] for name, seconds in times.items()},
         "mb_per_s": {name: voxels.nbytes / 1e6 / seconds for name, seconds in median_s.items()},
         "share_of_bare_stream": median_s[BARE] / median_s[WHOLE],
         "share_without_the_clients_digest": median_s[BARE] / median_s[SENT],

@@ -110,10 +110,10 @@ def test_a_folder_of_another_case_is_not_taken_for_this_one(
 ) -> None:
     said, case = small
     keep_case(tmp_path / f"case-{said.number:04d}", said, case)
-    assert calibration.kept_or_made(said, tmp_path)[1] == 0.0
+    assert calibration.load_or_make(said, tmp_path)[1] == 0.0
     other = CaseDescription(**{**vars(said), "noise_hu": said.noise_hu + 1.0})
     with pytest.raises(SystemExit, match="another case"):
-        calibration.kept_or_made(other, tmp_path)
+        calibration.load_or_make(other, tmp_path)
 
 
 def test_pose_error_is_the_distance_at_the_tumor(small: tuple[CaseDescription, PhantomProcedure]) -> None:
