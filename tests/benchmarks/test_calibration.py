@@ -151,7 +151,7 @@ def test_a_stopped_run_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.
         return {**row_of(said.number, 5.5, 5.4, (4.5, 6.3), 0.6), "description": vars(said)}
 
     monkeypatch.delenv("COLDSPOT_DATA", raising=False)
-    monkeypatch.setattr(calibration, "assessed", fake)
+    monkeypatch.setattr(calibration, "assess_case", fake)
     command = ["calibration", "--cases", "6", "--out", str(tmp_path)]
     monkeypatch.setattr("sys.argv", [*command, "--only", "1:3"])
     calibration.main()
