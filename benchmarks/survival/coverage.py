@@ -27,9 +27,10 @@ from export.risk_model.simulated_cohort import (
     simulate_cohort,
 )
 from export.survival.breslow import breslow_cumulative_hazard, survival_curves
-from export.survival.brier import BrierCurve, brier_curve
+from export.survival.brier import brier_scores, integrated_brier
 from export.survival.concordance import concordance_index
 from export.survival.cox import CoxFit, fit_cox
+from export.survival.kaplan_meier import kaplan_meier
 
 TRUE_HAZARD_RATIOS = (HAZARD_RATIO_SEX, HAZARD_RATIO_FIBRINOGEN_PER_G_PER_L, HAZARD_RATIO_COMPLETE_COVERAGE)
 COHORTS, CASES, SEED = 200, 217, 1
@@ -92,11 +93,12 @@ def study_coverage(cohorts: int = COHORTS, cases: int = CASES, seed: int = SEED)
             continue
         fits.append(fit)
         events.append(fit.events)
-        brier = _brier(fresh, _predicted(fit, cohort, fresh), cohort)
+        brier = _integrated_brier(fresh, _predicted(fit, cohort, fresh))
+        null_brier = _integrated_brier(fresh, _null_survival(cohort))
         c_index = concordance_index(fresh.months, fresh.progressed, fit.log_risk(fresh.covariates))
-        scores.append((c_index, brier.integrated, brier.null_integrated))
+        scores.append((c_index, brier, null_brier))
     true_risk = baseline_hazard_per_month() * np.exp(fresh.true_log_risk)
-    ceiling = _brier(fresh, np.exp(-true_risk[:, None] * SCORED_MONTHS), fresh)
+    ceiling = _integrated_brier(fresh, np.exp(-true_risk[:, None] * SCORED_MONTHS))
     c_index, integrated, null = np.mean(scores, axis=0)
     return CoverageStudy(
         simulated=True,
@@ -109,7 +111,7 @@ def study_coverage(cohorts: int = COHORTS, cases: int = CASES, seed: int = SEED)
         c_index=float(c_index),
         c_index_of_true_risk=concordance_index(fresh.months, fresh.progressed, fresh.true_log_risk),
         integrated_brier=float(integrated),
-        integrated_brier_of_true_risk=ceiling.integrated,
+        integrated_brier_of_true_risk=ceiling,
         integrated_brier_of_null_model=float(null),
     )
 
@@ -135,9 +137,15 @@ def _predicted(fit: CoxFit, cohort: SimulatedCohort, fresh: SimulatedCohort) -> 
     return survival_curves(hazard, fit.log_risk(fresh.covariates))
 
 
-def _brier(fresh: SimulatedCohort, survival: Float64Array, reference: SimulatedCohort) -> BrierCurve:
-    follow_up = (reference.months, reference.progressed)
-    return brier_curve(fresh.months, fresh.progressed, survival, SCORED_MONTHS, reference=follow_up)
+def _integrated_brier(fresh: SimulatedCohort, survival: Float64Array) -> float:
+    scores = brier_scores(fresh.months, fresh.progressed, survival, SCORED_MONTHS)
+    return integrated_brier(SCORED_MONTHS, scores)
+
+
+def _null_survival(cohort: SimulatedCohort) -> Float64Array:
+    """Kaplan–Meier survival (case, time) of a cohort for every fresh case: what a model must beat."""
+    curve = kaplan_meier(cohort.months, cohort.progressed).at(SCORED_MONTHS)
+    return np.broadcast_to(curve, (FRESH_CASES, SCORED_MONTHS.size))
 
 
 def _print(study: CoverageStudy) -> None:

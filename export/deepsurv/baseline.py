@@ -11,8 +11,8 @@ import numpy as np
 from engine.arrays import BoolArray, Float64Array
 from engine.errors import EstimationError
 from export.survival.breslow import breslow_cumulative_hazard
-from export.survival.calibration import CalibrationSlope, calibration_slope
-from export.survival.follow_up import LEAST_AT_RISK
+from export.survival.calibration_slope import CalibrationSlope, calibration_slope
+from export.survival.follow_up import MIN_AT_RISK
 from export.survival.kaplan_meier import number_at_risk
 from export.survival.table import SurvivalTable
 
@@ -57,16 +57,16 @@ def choose_horizons(
         If there is none.
     """
     ordered = np.sort(months)
-    longest = float(ordered[-LEAST_AT_RISK]) if ordered.size >= LEAST_AT_RISK else 0.0
+    longest = float(ordered[-MIN_AT_RISK]) if ordered.size >= MIN_AT_RISK else 0.0
     if requested is None:
         wanted = sorted({_rounded_down(share * longest) for share in _HORIZON_SHARES if longest > 0})
     else:
         wanted = sorted(set(requested))
-    enough = tuple(h for h in wanted if h > 0 and number_at_risk(months, [h])[0] >= LEAST_AT_RISK)
+    enough = tuple(h for h in wanted if h > 0 and number_at_risk(months, [h])[0] >= MIN_AT_RISK)
     if not enough:
         asked = "" if requested is None else f" of {', '.join(f'{h:g}' for h in requested)}"
         raise EstimationError(
-            f"no horizon{asked} has {LEAST_AT_RISK} cases at risk (so many were followed for {longest:g}): "
+            f"no horizon{asked} has {MIN_AT_RISK} cases at risk (so many were followed for {longest:g}): "
             "follow up longer, or ask for an earlier one"
         )
     return enough

@@ -9,8 +9,7 @@ import numpy.typing as npt
 
 from engine.arrays import Float64Array, Int64Array
 from engine.errors import EstimationError, InvalidRequestError
-from export.survival.cox import fit_cox
-from export.survival.follow_up import LEAST_AT_RISK, checked_follow_up, checked_values
+from export.survival.follow_up import MIN_AT_RISK, checked_follow_up, checked_values
 from export.survival.kaplan_meier import kaplan_meier, number_at_risk
 
 GROUPS = 5
@@ -41,15 +40,6 @@ class _CalibrationCurve:
     cases: Int64Array
     at_risk: Int64Array
     observed_to_expected: float
-
-
-@dataclass(frozen=True)
-class CalibrationSlope:
-    """By how much a log-risk has to be stretched: 1 is right, below 1 the model is too sure (overfitted)."""
-
-    slope: float
-    interval_95: tuple[float, float]
-    standard_error: float
 
 
 def calibration_curve(
@@ -87,9 +77,9 @@ def calibration_curve(
     if groups < 1:
         raise InvalidRequestError(f"{groups} groups: give 1 or more", "groups")
     under_observation = int(number_at_risk(times, [horizon_months])[0])
-    if under_observation < LEAST_AT_RISK:
+    if under_observation < MIN_AT_RISK:
         raise EstimationError(
-            f"{under_observation} cases are at risk at {horizon_months:g} months: {LEAST_AT_RISK} are needed"
+            f"{under_observation} cases are at risk at {horizon_months:g} months: {MIN_AT_RISK} are needed"
         )
     membership = _groups(risk, groups)
     rows = [
@@ -107,34 +97,6 @@ def calibration_curve(
         cases=cases.astype(np.int64),
         at_risk=at_risk.astype(np.int64),
         observed_to_expected=_observed(times, events, horizon_months)[0] / float(risk.mean()),
-    )
-
-
-def calibration_slope(
-    months: npt.ArrayLike, event: npt.ArrayLike, log_risk: npt.ArrayLike
-) -> CalibrationSlope:
-    """Slope of the log-risk in a Cox model of a cohort that the model was not fitted to.
-
-    Parameters
-    ----------
-    months, event, log_risk : array_like, (case,)
-        Out-of-fold or of a test cohort: on the fitted cases themselves the slope is 1 or above.
-
-    Raises
-    ------
-    InvalidRequestError, EstimationError
-        As :func:`export.survival.cox.fit_cox`; also if the log-risk is the same for every case.
-
-    References
-    ----------
-    van Houwelingen 2000, Stat Med 19:3401.
-    """
-    times, events = checked_follow_up(months, event)
-    risks = checked_values(log_risk, times.size, "log_risk")
-    fit = fit_cox(risks[:, None], times, events, names=["log-risk"])
-    low, high = np.log(fit.intervals_95[0])
-    return CalibrationSlope(
-        float(fit.coefficients[0]), (float(low), float(high)), float(fit.standard_errors[0])
     )
 
 

@@ -11,7 +11,6 @@ import numpy.typing as npt
 from engine.errors import EstimationError
 from export.survival.cox import CoxFit, fit_cox
 from export.survival.follow_up import checked_covariates, checked_follow_up
-from export.survival.partial_likelihood import Ties
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,6 @@ def cox_tables(
     event: npt.ArrayLike,
     *,
     enter_below_p: float = 1.0,
-    ties: Ties = "efron",
 ) -> _CoxTables:
     """Fit every covariate alone, and together those whose univariable p-value is small enough.
 
@@ -84,7 +82,6 @@ def cox_tables(
     enter_below_p : float
         1 lets every covariate enter; 0.05 or 0.1 are common. Choosing by p-value makes the p-values of the
         multivariable table too small.
-    ties : {"efron", "breslow"}
 
     Raises
     ------
@@ -100,7 +97,7 @@ def cox_tables(
     alone, refused, entering = [], [], []
     for index, name in enumerate(names):
         try:
-            row = rows([name], fit_cox(x[:, [index]], times, events, ties=ties, names=[name]))[0]
+            row = rows([name], fit_cox(x[:, [index]], times, events, names=[name]))[0]
         except EstimationError as error:
             refused.append(Refused(name, str(error)))
             continue
@@ -110,7 +107,7 @@ def cox_tables(
     if not entering:
         return _CoxTables(tuple(alone), (), tuple(refused), None)
     chosen = [names[index] for index in entering]
-    together = fit_cox(x[:, entering], times, events, ties=ties, names=chosen)
+    together = fit_cox(x[:, entering], times, events, names=chosen)
     return _CoxTables(tuple(alone), rows(chosen, together), tuple(refused), together)
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from engine.arrays import BoolArray, Float64Array
 from engine.errors import InvalidRequestError
 
-LEAST_AT_RISK = 15
+MIN_AT_RISK = 15
 """Nothing is said about a time at which fewer cases than these are still under observation."""
 
 

@@ -137,15 +137,15 @@ def lasso_path(
     """
     times, events = checked_follow_up(months, event)
     x = checked_covariates(standardized, times.size)
-    (one,) = risk_sets(times, events, ties)
-    ordered = np.asfortranarray(x[one.order])
+    risks = risk_sets(times, events, ties)
+    ordered = np.asfortranarray(x[risks.order])
     if penalties is None:
         descending = _default_penalties(x, times, events, ties, length, ratio)
     else:
         descending = finite_array(penalties, "penalties", dimensions=1)
         if descending.size == 0 or descending[-1] <= 0 or (np.diff(descending) >= 0).any():
             raise InvalidRequestError("penalties do not descend, or reach 0", "penalties")
-    sets = (one.event, one.begin, one.group, one.share, one.last_group)
+    sets = (risks.event, risks.begin, risks.group, risks.share, risks.last_group)
     most_active = max(1, int(_MOST_FEATURES_PER_EVENT * events.sum()))
     path, values, fitted = fit_path(ordered, sets, descending, most_active)
     if fitted == 0:

@@ -11,8 +11,9 @@ import numpy.typing as npt
 
 from engine.arrays import Float64Array
 from engine.manifest import Covariate
+from export.survival.competing_risks import aalen_johansen
 from export.survival.cox import CoxFit
-from export.survival.kaplan_meier import aalen_johansen, kaplan_meier
+from export.survival.kaplan_meier import kaplan_meier
 from export.survival.table import SurvivalTable
 from export.survival_report.cautions import RADSCORE, find_cautions
 from export.survival_report.competing_accuracy import causes

@@ -1,4 +1,4 @@
-"""Brier score and calibration where a competing event can rule the endpoint out.
+"""Calibration where a competing event can rule the endpoint out.
 
 A case that had the competing event is known never to reach the endpoint: it is neither lost nor still at
 risk. Observed is the Aalen–Johansen incidence, predicted one minus the probability of no endpoint.
@@ -13,15 +13,15 @@ import numpy as np
 
 from engine.arrays import BoolArray, Float64Array
 from engine.errors import EstimationError
-from export.survival.brier import censoring_curve
-from export.survival.follow_up import LEAST_AT_RISK
-from export.survival.kaplan_meier import aalen_johansen, number_at_risk
+from export.survival.competing_risks import aalen_johansen
+from export.survival.follow_up import MIN_AT_RISK
+from export.survival.kaplan_meier import number_at_risk
 
 _CALIBRATION_GROUPS: Final = 5
 
 
 def causes(event: BoolArray, competing: BoolArray) -> Float64Array:
-    """Cause (case,) as :func:`export.survival.kaplan_meier.aalen_johansen` takes it."""
+    """Cause (case,) as :func:`export.survival.competing_risks.aalen_johansen` takes it."""
     return np.where(event, 1.0, np.where(competing, 2.0, 0.0))
 
 
@@ -32,48 +32,6 @@ def incidence_of_endpoint(
     if not event.any():
         return np.zeros(at_months.size)
     return np.asarray(aalen_johansen(months, causes(event, competing)).at(at_months)[0])
-
-
-def competing_brier_scores(
-    months: Float64Array,
-    event: BoolArray,
-    competing: BoolArray,
-    without_endpoint: Float64Array,
-    at_months: Float64Array,
-) -> Float64Array:
-    """Brier score (time,) of the predicted probability (case, time) of no endpoint.
-
-    Parameters
-    ----------
-    months : ndarray of float, (case,)
-    event, competing : ndarray of bool, (case,)
-        What ended the follow-up; neither is the end of observation.
-    without_endpoint : ndarray of float, (case, time)
-    at_months : ndarray of float, (time,)
-        At each somebody must be under observation.
-
-    Raises
-    ------
-    EstimationError
-        If nobody can be observed for so long.
-
-    References
-    ----------
-    Schoop et al. 2011, Biom J 53:88.
-    """
-    ended = event | competing
-    distinct, uncensored = censoring_curve(months, ended)
-    probability = np.concatenate([[1.0], uncensored])
-    until = probability[np.searchsorted(distinct, months, side="left")]
-    beyond = probability[np.searchsorted(distinct, at_months, side="right")]
-    known = ended[:, None] & (months[:, None] <= at_months)
-    watched = months[:, None] > at_months
-    if (watched.any(axis=0) & (beyond <= 0)).any() or (known.any(axis=1) & (until <= 0)).any():
-        raise EstimationError("follow-up is too short for these times: score earlier ones")
-    with np.errstate(divide="ignore"):
-        weights = np.where(known, 1.0 / until[:, None], np.where(watched, 1.0 / beyond, 0.0))
-    free = ~(event[:, None] & known)
-    return np.asarray((weights * (free - without_endpoint) ** 2).mean(axis=0))
 
 
 def competing_calibration(
@@ -97,9 +55,9 @@ def competing_calibration(
         If fewer than 15 cases are at risk at the horizon.
     """
     watched = int(number_at_risk(months, [horizon_months])[0])
-    if watched < LEAST_AT_RISK:
+    if watched < MIN_AT_RISK:
         raise EstimationError(
-            f"{watched} cases are at risk at {horizon_months:g} months: {LEAST_AT_RISK} are needed"
+            f"{watched} cases are at risk at {horizon_months:g} months: {MIN_AT_RISK} are needed"
         )
     edges = np.quantile(
         predicted_risk, np.arange(1, _CALIBRATION_GROUPS) / _CALIBRATION_GROUPS, method="inverted_cdf"

@@ -12,12 +12,12 @@ import numpy as np
 from engine.arrays import BoolArray, Float64Array
 from engine.errors import EstimationError
 from export.survival.brier import brier_scores, evaluation_months, integrated_brier
-from export.survival.calibration import calibration_curve, calibration_slope
+from export.survival.calibration import calibration_curve
+from export.survival.calibration_slope import calibration_slope
 from export.survival.concordance import concordance_index, concordance_interval
 from export.survival.kaplan_meier import kaplan_meier
 from export.survival.table import SurvivalTable
 from export.survival_report.competing_accuracy import (
-    competing_brier_scores,
     competing_calibration,
     incidence_of_endpoint,
 )
@@ -155,7 +155,7 @@ def _brier(prediction: CohortPrediction, training: SurvivalTable) -> BrierReport
     if prediction.survival is None:
         return None
     try:
-        at = evaluation_months(prediction.months, prediction.event)
+        at = evaluation_months(prediction.months)
         # A null model knows nothing beyond the follow-up that it was made of.
         at = np.linspace(0.0, min(float(at[-1]), float(training.months.max())), at.size)
         scores = _scores(prediction, prediction.survival(at), at)
@@ -177,10 +177,8 @@ def _brier(prediction: CohortPrediction, training: SurvivalTable) -> BrierReport
 
 
 def _scores(prediction: CohortPrediction, without_endpoint: Float64Array, at: Float64Array) -> Float64Array:
-    if not _competes(prediction.competing):
-        return brier_scores(prediction.months, prediction.event, without_endpoint, at)
-    return competing_brier_scores(
-        prediction.months, prediction.event, prediction.competing, without_endpoint, at
+    return brier_scores(
+        prediction.months, prediction.event, without_endpoint, at, competing=prediction.competing
     )
 
 

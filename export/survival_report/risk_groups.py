@@ -9,8 +9,9 @@ import numpy.typing as npt
 
 from engine.arrays import BoolArray, Float64Array
 from engine.errors import EstimationError
-from export.survival.follow_up import LEAST_AT_RISK
-from export.survival.kaplan_meier import KaplanMeier, kaplan_meier, log_rank, number_at_risk
+from export.survival.follow_up import MIN_AT_RISK
+from export.survival.kaplan_meier import KaplanMeier, kaplan_meier, number_at_risk
+from export.survival.log_rank import log_rank
 from export.survival_report.digits import rounded, rounded_all, rounded_or_none
 from export.survival_report.evaluation import RiskGroups, SurvivalStep
 from export.survival_report.figures.round_times import round_times
@@ -105,4 +106,4 @@ def _kept_steps(curve: KaplanMeier, until: float) -> npt.NDArray[np.int64]:
 
 def watched_until(months: Float64Array) -> float:
     """Last time at which 15 of the cohort are at risk; of a smaller cohort, its last time."""
-    return float(np.sort(months)[-LEAST_AT_RISK] if months.size > LEAST_AT_RISK else months.max())
+    return float(np.sort(months)[-MIN_AT_RISK] if months.size > MIN_AT_RISK else months.max())

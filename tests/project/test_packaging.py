@@ -213,6 +213,8 @@ def test_the_wheel_has_all_that_runs_and_nothing_else(wheel: Path) -> None:
     assert {name.split("/")[0] for name in names} == {*OWN_NAMES, f"coldspot-{__version__}.dist-info"}
     for path in (ROOT / "engine").rglob("*.py"):
         assert path.relative_to(ROOT).as_posix() in names
+    for path in (ROOT / "export" / "survival_report" / "templates").iterdir():
+        assert path.relative_to(ROOT).as_posix() in names
     assert "coldspot/v1/service_pb2_grpc.py" in names
     assert "models/deepsurv-demo/1.0.0/model.onnx" in names
     licences = {name.rsplit("/", 1)[1] for name in names if "/licenses/" in name}

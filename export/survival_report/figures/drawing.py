@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -120,9 +120,9 @@ def _label_simulated(figure: Figure) -> None:
     )  # fmt: skip
 
 
-def quiet_grid(axes: Axes, axis: str = "both") -> None:
+def quiet_grid(axes: Axes, axis: Literal["both", "x", "y"] = "both") -> None:
     """Thin lines behind everything else."""
-    axes.grid(visible=True, axis=axis, color=GRID, linewidth=0.7)  # type: ignore[arg-type]  # one of matplotlib's words
+    axes.grid(visible=True, axis=axis, color=GRID, linewidth=0.7)
     axes.set_axisbelow(True)
 
 

@@ -33,16 +33,16 @@ from export.survival_report.fit_report import FitReport
 
 _Drawing = tuple[Figure, str, str]
 
-KAPLAN_MEIER: Final = "kaplan-meier"
-BRIER: Final = "brier"
-CALIBRATION: Final = "calibration"
-COMPETING_RISK: Final = "competing-risk"
-FOREST: Final = "cox-forest"
-NOMOGRAM: Final = "nomogram"
-CONTRIBUTIONS: Final = "contributions"
-DEPENDENCE: Final = "dependence"
-SIGNATURE: Final = "signature"
-PENALTY_PATH: Final = "lasso-path"
+_KAPLAN_MEIER: Final = "kaplan-meier"
+_BRIER: Final = "brier"
+_CALIBRATION: Final = "calibration"
+_COMPETING_RISK: Final = "competing-risk"
+_FOREST: Final = "cox-forest"
+_NOMOGRAM: Final = "nomogram"
+_CONTRIBUTIONS: Final = "contributions"
+_DEPENDENCE: Final = "dependence"
+_SIGNATURE: Final = "signature"
+_PENALTY_PATH: Final = "lasso-path"
 
 
 def draw_figures(report: FitReport) -> dict[str, DrawnFigure]:
@@ -91,10 +91,20 @@ def _brier(report: FitReport) -> _Drawing | None:
         return None
     caption = (
         "Brier score over time, weighted by the inverse probability of being uncensored. The null model gives "
-        "everybody the training cohort's Kaplan–Meier survival; where the model lies above it (red), it does harm."
+        "everybody the training cohort's Kaplan–Meier survival; where the model lies above it (red), it does harm. "
+        f"The curve ends before the last follow-up, while 15 cases are at risk: {_ends_of_brier(report)}."
         + _with_competing(report)
     )
     return draw_brier(shown, report.time_unit), caption, brier_alternative(shown)
+
+
+def _ends_of_brier(report: FitReport) -> str:
+    """Where the curve of each cohort ends."""
+    return ", ".join(
+        f"{item.title} at {item.brier.months[-1]:g} {report.time_unit}"
+        for item in report.evaluations
+        if item.brier is not None
+    )
 
 
 def _calibration(report: FitReport) -> _Drawing | None:
@@ -217,15 +227,15 @@ def _penalty_path(report: FitReport) -> _Drawing | None:
 
 
 DRAWINGS: Final[dict[str, Callable[[FitReport], _Drawing | None]]] = {
-    KAPLAN_MEIER: _kaplan_meier,
-    BRIER: _brier,
-    CALIBRATION: _calibration,
-    COMPETING_RISK: _competing_risk,
-    FOREST: _forest,
-    NOMOGRAM: _nomogram,
-    CONTRIBUTIONS: _contributions,
-    DEPENDENCE: _dependence,
-    SIGNATURE: _signature,
-    PENALTY_PATH: _penalty_path,
+    _KAPLAN_MEIER: _kaplan_meier,
+    _BRIER: _brier,
+    _CALIBRATION: _calibration,
+    _COMPETING_RISK: _competing_risk,
+    _FOREST: _forest,
+    _NOMOGRAM: _nomogram,
+    _CONTRIBUTIONS: _contributions,
+    _DEPENDENCE: _dependence,
+    _SIGNATURE: _signature,
+    _PENALTY_PATH: _penalty_path,
 }
 """By name, in the order of the page."""

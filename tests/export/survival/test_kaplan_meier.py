@@ -1,14 +1,17 @@
-"""Kaplan–Meier, log-rank, Aalen–Johansen and group comparisons, beside lifelines and scipy."""
+"""Kaplan–Meier, log-rank, Aalen–Johansen and group comparisons, compared with their definitions and oracles."""
 
 from __future__ import annotations
 
+import lifelines
 import numpy as np
 import pytest
 from scipy import stats
 
 from engine.errors import EstimationError, InvalidRequestError
+from export.survival.competing_risks import aalen_johansen
 from export.survival.groups import compare_categorical, compare_continuous, group_labels
-from export.survival.kaplan_meier import aalen_johansen, kaplan_meier, log_rank, number_at_risk
+from export.survival.kaplan_meier import kaplan_meier, number_at_risk
+from export.survival.log_rank import log_rank
 from tests.support.survival_cohorts import draw_cohort
 
 ORACLE = "the oracles of the survival statistics: make setup-export"
@@ -16,24 +19,39 @@ ORACLE = "the oracles of the survival statistics: make setup-export"
 
 @pytest.mark.parametrize("censored", [0.0, 0.4, 0.9])
 @pytest.mark.parametrize("tied", [False, True])
-def test_kaplan_meier_and_its_interval_equal_lifelines(tied: bool, censored: float) -> None:
-    lifelines = pytest.importorskip("lifelines", reason=ORACLE)
+def test_kaplan_meier_and_its_interval_by_their_definition(tied: bool, censored: float) -> None:
     cohort = draw_cohort(90, seed=1, tied=tied, censored=censored)
-    oracle = lifelines.KaplanMeierFitter().fit(cohort.months, cohort.event)
     curve = kaplan_meier(cohort.months, cohort.event)
-    np.testing.assert_allclose(curve.months, oracle.survival_function_.index)
-    np.testing.assert_allclose(curve.survival, oracle.survival_function_.to_numpy()[:, 0], atol=1e-12)
-    bounds = oracle.confidence_interval_survival_function_.to_numpy()
-    some = curve.survival > 1e-9
-    np.testing.assert_allclose(curve.lower_95[some], bounds[some, 0], atol=1e-9)
-    np.testing.assert_allclose(curve.upper_95[some], bounds[some, 1], atol=1e-9)
-    assert np.isnan(curve.lower_95[~some]).all()
-    np.testing.assert_array_equal(curve.at_risk, oracle.event_table["at_risk"])
-    np.testing.assert_array_equal(curve.events, oracle.event_table["observed"])
-    np.testing.assert_array_equal(curve.censored, oracle.event_table["censored"])
-    assert curve.median() == oracle.median_survival_time_
+    np.testing.assert_array_equal(curve.months, np.unique([0.0, *cohort.months]))
+    survival, greenwood = 1.0, 0.0
+    for place, month in enumerate(curve.months):
+        at_risk = np.count_nonzero(cohort.months >= month)
+        dying = np.count_nonzero(cohort.event & (cohort.months == month))
+        assert curve.at_risk[place] == at_risk
+        assert curve.events[place] == dying
+        assert curve.censored[place] == np.count_nonzero(~cohort.event & (cohort.months == month))
+        survival *= 1 - dying / at_risk
+        assert curve.survival[place] == pytest.approx(survival, abs=1e-12)
+        if survival < 1e-12:
+            assert np.isnan(curve.lower_95[place])
+            assert np.isnan(curve.upper_95[place])
+            continue
+        greenwood += dying / (at_risk * (at_risk - dying))
+        width = 0.0 if survival == 1 else stats.norm.ppf(0.975) * np.sqrt(greenwood) / abs(np.log(survival))
+        assert curve.lower_95[place] == pytest.approx(survival ** np.exp(width), abs=1e-9)
+        assert curve.upper_95[place] == pytest.approx(survival ** np.exp(-width), abs=1e-9)
     at = np.array([0.0, 0.1, 3.0, 7.5, 1e4])
-    np.testing.assert_allclose(curve.at(at), oracle.predict(at), atol=1e-12)
+    steps = [curve.survival[curve.months <= time][-1] for time in at]
+    np.testing.assert_array_equal(curve.at(at), steps)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_kaplan_meier_equals_scikit_survival(tied: bool) -> None:
+    nonparametric = pytest.importorskip("sksurv.nonparametric", reason=ORACLE)
+    cohort = draw_cohort(90, seed=1, tied=tied)
+    months, survival = nonparametric.kaplan_meier_estimator(cohort.event, cohort.months)
+    curve = kaplan_meier(cohort.months, cohort.event)
+    np.testing.assert_allclose(curve.at(months), survival, atol=1e-12)
 
 
 def test_a_curve_by_hand() -> None:
@@ -49,14 +67,15 @@ def test_a_curve_by_hand() -> None:
 
 @pytest.mark.parametrize("groups", [2, 4])
 @pytest.mark.parametrize("tied", [False, True])
-def test_log_rank_equals_lifelines(tied: bool, groups: int) -> None:
-    statistics = pytest.importorskip("lifelines.statistics", reason=ORACLE)
+def test_log_rank_equals_scikit_survival(tied: bool, groups: int) -> None:
+    compare = pytest.importorskip("sksurv.compare", reason=ORACLE).compare_survival
+    surv = pytest.importorskip("sksurv.util", reason=ORACLE).Surv
     cohort = draw_cohort(120, (1.0,), seed=2, tied=tied)
     labels = np.digitize(cohort.covariates[:, 0], np.linspace(-1, 1, groups - 1) if groups > 2 else [0])
-    oracle = statistics.multivariate_logrank_test(cohort.months, labels, cohort.event)
+    statistic, p_value = compare(surv.from_arrays(cohort.event, cohort.months), labels)
     test = log_rank(cohort.months, cohort.event, [f"group {label}" for label in labels])
-    assert test.statistic == pytest.approx(oracle.test_statistic, rel=1e-9)
-    assert test.p_value == pytest.approx(oracle.p_value, rel=1e-9)
+    assert test.statistic == pytest.approx(statistic, rel=1e-9)
+    assert test.p_value == pytest.approx(p_value, rel=1e-9)
     assert test.degrees_of_freedom == groups - 1
 
 
@@ -65,12 +84,15 @@ def test_log_rank_refuses_what_cannot_be_compared() -> None:
         log_rank([1, 2], [1, 1], ["a", "a"])
     with pytest.raises(EstimationError, match="never at risk together"):
         log_rank([1, 2, 8, 9], [0, 0, 1, 1], ["a", "a", "b", "b"])
+    with pytest.raises(EstimationError, match="never at risk together"):
+        log_rank([1, 2, 5, 5], [0, 0, 1, 1], ["a", "b", "a", "b"])
+    with pytest.raises(EstimationError, match="never at risk together"):
+        log_rank([1, 2], [0, 0], ["a", "b"])
     with pytest.raises(InvalidRequestError, match="one per case"):
         log_rank([1, 2], [1, 1], ["a"])
 
 
 def test_aalen_johansen_equals_lifelines() -> None:
-    lifelines = pytest.importorskip("lifelines", reason=ORACLE)
     rng = np.random.default_rng(3)
     months, cause = rng.exponential(10, 150), rng.integers(0, 3, 150)
     curves = aalen_johansen(months, cause)

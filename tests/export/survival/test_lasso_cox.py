@@ -65,6 +65,27 @@ def test_the_path_equals_scikit_survival(cohort: Cohort) -> None:
     np.testing.assert_allclose(path.coefficients[:reached], oracle.coef_.T, atol=1e-4)
 
 
+@pytest.mark.acceptance  # skglm compiles for half a minute
+@pytest.mark.filterwarnings("ignore::numba.NumbaPerformanceWarning")
+def test_the_path_equals_skglm() -> None:
+    datafits = pytest.importorskip("skglm.datafits", reason=ORACLE)
+    penalties = pytest.importorskip("skglm.penalties", reason=ORACLE)
+    solvers = pytest.importorskip("skglm.solvers", reason=ORACLE)
+    clone = pytest.importorskip("skglm.utils.jit_compilation", reason=ORACLE).compiled_clone
+    x = z_scores(TIED)
+    path = lasso_path(x, TIED.months, TIED.event)
+    outcomes = np.column_stack([TIED.months, TIED.event]).astype(float)
+    likelihood = clone(datafits.Cox(use_efron=True))
+    likelihood.initialize(x, outcomes)
+    solver = solvers.ProxNewton(fit_intercept=False, tol=1e-10, max_iter=200)
+    coefficients = np.zeros(x.shape[1])
+    for penalty, expected in zip(path.penalties, path.coefficients, strict=True):
+        coefficients, _, _ = solver.solve(
+            x, outcomes, likelihood, clone(penalties.L1(penalty)), coefficients.copy(), x @ coefficients
+        )
+        np.testing.assert_allclose(expected, coefficients, atol=1e-7)
+
+
 def test_a_vanishing_penalty_is_no_penalty() -> None:
     cohort = draw_cohort(200, (0.5, -0.5, 0.2), seed=3, tied=True)
     x = z_scores(cohort)

@@ -1,17 +1,37 @@
-"""The tables of the page."""
+"""The tables of the page: what stands in their cells."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 
 from export.survival_report.evaluation import Evaluation
 from export.survival_report.explanation import SignatureReport
 from export.survival_report.fit_report import FitReport
-from export.survival_report.markup import NONE, compact, number, p_value, table, with_interval
+from export.survival_report.formatting import NONE, compact, number, p_value, with_interval
 from export.survival_report.regression import CoxReport, GroupComparison
 
 
-def performance_table(report: FitReport) -> str:
+@dataclass(frozen=True)
+class Table:
+    """A table whose first column names the rows.
+
+    Attributes
+    ----------
+    head : sequence of str
+    rows : sequence of sequence of str
+    numbers : collection of int
+        Columns set flush right.
+    caption : str
+    """
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    numbers: Collection[int] = ()
+    caption: str = ""
+
+
+def performance_table(report: FitReport) -> Table:
     """Figures of every cohort side by side, the honest ones first."""
     shown = report.evaluations
     rows: list[tuple[str, Callable[[Evaluation], str]]] = [
@@ -40,7 +60,7 @@ def performance_table(report: FitReport) -> str:
         "model's. Calibration slope: 1 is right, below 1 the model is too sure; out of fold it is the one that the "
         "model was then stretched by. Observed to expected: 1 is right, above 1 the model says too little."
     )
-    return table(["", *(item.title for item in shown)], body, caption=caption)
+    return Table(["", *(item.title for item in shown)], body, caption=caption)
 
 
 def _observed_to_expected(item: Evaluation) -> str:
@@ -49,7 +69,7 @@ def _observed_to_expected(item: Evaluation) -> str:
     return ", ".join(said) or NONE
 
 
-def cohort_table(report: FitReport) -> str:
+def cohort_table(report: FitReport) -> Table:
     """Cases, events and follow-up of every cohort."""
     competing = any(cohort.competing_events for cohort in report.cohorts)
     head = ["cohort", "cases", "events", *(["competing events"] if competing else [])]
@@ -67,10 +87,10 @@ def cohort_table(report: FitReport) -> str:
         for cohort in report.cohorts
     ]
     caption = f"Endpoint: {report.endpoint}. Follow-up by the reverse Kaplan–Meier method."
-    return table(head, body, numbers=range(1, len(head)), caption=caption)
+    return Table(head, body, numbers=range(1, len(head)), caption=caption)
 
 
-def covariate_table(report: FitReport) -> str:
+def covariate_table(report: FitReport) -> Table:
     """What the model is given, as the training cohort has it."""
     body = [
         [
@@ -85,13 +105,11 @@ def covariate_table(report: FitReport) -> str:
         for item in report.covariates
     ]
     head = ("covariate", "what it is", "unit", "coding", "mean", "SD", "training range")
-    return table(head, body, numbers=(4, 5, 6))
+    return Table(head, body, numbers=(4, 5, 6))
 
 
-def comparison_table(comparison: GroupComparison | None) -> str:
+def comparison_table(comparison: GroupComparison) -> Table:
     """Groups of cases side by side."""
-    if comparison is None:
-        return ""
     head = [
         "variable",
         *(f"{group} (n = {cases})" for group, cases in zip(comparison.groups, comparison.cases, strict=True)),
@@ -100,10 +118,10 @@ def comparison_table(comparison: GroupComparison | None) -> str:
     ]
     body = [[row.variable, *row.values, p_value(row.p_value), row.test] for row in comparison.rows]
     caption = "Median (lower quartile, upper quartile), or count (share of its group)."
-    return table(head, body, numbers=range(1, len(comparison.groups) + 2), caption=caption)
+    return Table(head, body, numbers=range(1, len(comparison.groups) + 2), caption=caption)
 
 
-def cox_table(cox: CoxReport) -> str:
+def cox_table(cox: CoxReport) -> Table:
     """Hazard ratios alone and together, with the check of proportional hazards beside."""
     together = {row.covariate: row for row in cox.multivariable}
     tests = {row.covariate: row for row in cox.proportional_hazards}
@@ -138,7 +156,7 @@ def cox_table(cox: CoxReport) -> str:
         f"{cox.cases} cases, {cox.events} events, {cox.ties.capitalize()} ties. Last column: Grambsch and Therneau's "
         f"test; a small p speaks against proportional hazards.{everything}"
     )
-    return table(head, body, numbers=range(2, 7), caption=caption)
+    return Table(head, body, numbers=range(2, 7), caption=caption)
 
 
 def _equals(value: float) -> str:
@@ -146,7 +164,7 @@ def _equals(value: float) -> str:
     return text if text.startswith("<") else f"= {text}"
 
 
-def signature_table(signature: SignatureReport) -> str:
+def signature_table(signature: SignatureReport) -> Table:
     """Every feature that the final fit or some fold chose."""
     body = [
         [
@@ -156,10 +174,10 @@ def signature_table(signature: SignatureReport) -> str:
         ]
         for weight in signature.weights
     ]
-    return table(("feature", "weight per SD", "chosen in"), body, numbers=(1, 2))
+    return Table(("feature", "weight per SD", "chosen in"), body, numbers=(1, 2))
 
 
-def settings_table(report: FitReport) -> str:
+def settings_table(report: FitReport) -> Table:
     """Choices of the fit, and the software that made it."""
     body = [[item.name, item.value] for item in (*report.settings, *report.software)]
-    return table(("setting", "value"), body)
+    return Table(("setting", "value"), body)
