@@ -161,7 +161,7 @@ def predict_with_coldspot(task: Row) -> Row:
 def write_model(folder: Path, settings: dict[str, Any], images: list[Path]) -> tuple[Path, Path]:
     """A random model folder and its bundle."""
     from export.nnunet.bundle import export_nnunet
-    from tests.support.nnunet_folders import write_v2_folder
+    from tests.support.nnunet.folders import write_v2_folder
 
     source = write_v2_folder(folder / "model", **settings)
     bundle = export_nnunet(

@@ -9,7 +9,7 @@ import pytest
 from engine.arrays import AnyArray
 from engine.kernels.gpu import residency
 from engine.kernels.gpu.residency import Residency
-from tests.support.resident_volumes import (
+from tests.support.kernels.resident_volumes import (
     SIMULATED,
 )
 

@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from engine.kernels.backend import KernelBackend
 from engine.kernels.distance import distance_mm, signed_distance_mm, surface_points_mm
-from tests.support.kernel_inputs import (
+from tests.support.kernels.kernel_inputs import (
     BOUNDS,
     DENSITIES,
     EVERY_BACKEND,

@@ -19,7 +19,7 @@ from engine.kernels.cpu.threads import SMALLEST_TASK, over
 from engine.kernels.distance import distance_mm, signed_distance_mm
 from engine.kernels.power_sums import power_sums
 from engine.kernels.resampling import resample
-from tests.support.kernel_inputs import (
+from tests.support.kernels.kernel_inputs import (
     DENSITIES,
     EVERY_BACKEND,
     EXAMPLES,

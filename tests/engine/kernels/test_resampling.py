@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from engine.kernels.backend import KernelBackend
 from engine.kernels.resampling import resample
-from tests.support.kernel_inputs import (
+from tests.support.kernels.kernel_inputs import (
     EVERY_BACKEND,
     EXAMPLES,
     FAST_BACKENDS,

@@ -28,7 +28,7 @@ from engine.kernels.gpu import resampling as gpu_resampling
 from engine.kernels.gpu.coverage import MAX_EDGES
 from engine.kernels.gpu.residency import Residency
 from engine.kernels.resampling import resample
-from tests.support.resident_volumes import (
+from tests.support.kernels.resident_volumes import (
     ON_THE_GPU,
     SHAPE,
     SHIFTED,

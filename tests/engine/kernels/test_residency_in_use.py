@@ -26,7 +26,7 @@ from engine.refusal import Refusal, RefusalCode, RefusedError
 from engine.registration.deformation import Deformation, Level, deform
 from engine.structures.surface import StructureSurface
 from engine.volume import CtVolume
-from tests.support.resident_volumes import (
+from tests.support.kernels.resident_volumes import (
     ON_THE_GPU,
     SIMULATED,
     SPACING,

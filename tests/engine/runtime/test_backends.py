@@ -22,7 +22,7 @@ from engine.runtime.backends import (
     open_session,
 )
 from engine.runtime.onnx_session import CUDA, OnnxSession
-from tests.support.fake_tensorrt import install
+from tests.support.devices.fake_tensorrt import install
 from tests.support.networks import unet_3d
 
 ROOT = Path(__file__).parents[3]

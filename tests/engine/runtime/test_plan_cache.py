@@ -31,7 +31,7 @@ from engine.runtime.tensorrt_builder import BatchRange
 from engine.runtime.tensorrt_library import load_library
 from engine.runtime.tensorrt_plans import default_plan_folder, plan_key
 from export.bundle.tensorrt_plan import build_engines
-from tests.support.fake_tensorrt import VERSIONS, install
+from tests.support.devices.fake_tensorrt import VERSIONS, install
 from tests.support.networks import unet_3d
 
 ROOT = Path(__file__).parents[3]

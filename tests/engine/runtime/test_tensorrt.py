@@ -33,8 +33,8 @@ from engine.runtime.onnx_session import OnnxSession
 from engine.runtime.tensorrt_builder import BatchRange, build_plan, supported_targets
 from engine.runtime.tensorrt_library import TensorRtLibrary, load_library
 from engine.runtime.tensorrt_session import TensorRtSession
-from tests.support.fake_cuda import FakeArray, Memory, fake_cupy
-from tests.support.fake_tensorrt import MAGIC, NAMES, VERSIONS, fake_library, install
+from tests.support.devices.fake_cuda import FakeArray, Memory, fake_cupy
+from tests.support.devices.fake_tensorrt import MAGIC, NAMES, VERSIONS, fake_library, install
 from tests.support.networks import Graph, fp16_mixed, unet_3d, vit_block
 
 ROOT = Path(__file__).parents[3]
@@ -141,7 +141,9 @@ class TestRealBuilder:
     def test_the_recorded_names_are_those_installed(self, library: TensorRtLibrary) -> None:
         version = f"tensorrt-rtx {library.version}"
         if version not in NAMES:
-            pytest.skip(f"names.json has no {version}: run tests/support/tensorrt_api/record_names.py")
+            pytest.skip(
+                f"names.json has no {version}: run tests/support/devices/tensorrt_api/record_names.py"
+            )
         for name, members in NAMES[version].items():
             assert set(members) <= set(dir(getattr(library.api, name)))
 

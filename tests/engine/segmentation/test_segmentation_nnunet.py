@@ -25,8 +25,8 @@ from tests.support.segmentation_models import (
 )
 
 torch = pytest.importorskip("torch", reason="torch is not installed: make setup-export")
-from tests.support.nnunet_folders import write_v2_folder  # noqa: E402 - it needs torch
-from tests.support.nnunet_predictor import (  # noqa: E402 - it needs torch and nnunetv2
+from tests.support.nnunet.folders import write_v2_folder  # noqa: E402 - it needs torch
+from tests.support.nnunet.predictor import (  # noqa: E402 - it needs torch and nnunetv2
     Reference,
     accumulate_in_single_precision,
     arguments,

@@ -25,7 +25,7 @@ from tests.support.segmentation_models import (
 
 torch = pytest.importorskip("torch", reason="torch is not installed: make setup-export")
 transform = pytest.importorskip("skimage.transform", reason="skimage is not installed: make setup-export")
-from tests.support.nnunet_v1_folders import v1_network  # noqa: E402 - it needs torch
+from tests.support.nnunet.v1_folders import v1_network  # noqa: E402 - it needs torch
 
 pytestmark = needs_real_ct
 

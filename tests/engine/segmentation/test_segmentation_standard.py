@@ -18,8 +18,8 @@ from tests.support.segmentation_models import manifest_of, needs_real_ct, real_c
 torch = pytest.importorskip("torch", reason="torch is not installed: make setup-export")
 
 from export.nnunet.bundle import network_graph, read_model_folder  # noqa: E402 - it needs torch
-from tests.support.nnunet_folders import write_v2_folder  # noqa: E402 - likewise
-from tests.support.nnunet_predictor import (  # noqa: E402 - likewise
+from tests.support.nnunet.folders import write_v2_folder  # noqa: E402 - likewise
+from tests.support.nnunet.predictor import (  # noqa: E402 - likewise
     Reference,
     accumulate_in_single_precision,
     open_predictor,

@@ -40,7 +40,7 @@ def test_nnunets_predictor_says_the_same(
     bundle: Path, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("torch", reason="torch is not installed: make setup-export")
-    from tests.support.nnunet_predictor import accumulate_in_single_precision, open_predictor, reference
+    from tests.support.nnunet.predictor import accumulate_in_single_precision, open_predictor, reference
 
     with open_segmenter(bundle, "onnxruntime") as ours:
         predictor = open_predictor(nnunet_folder(tmp_path, bundle, ours.section))
@@ -68,7 +68,7 @@ def around(ct: CtVolume, mask: LabelMask) -> CtVolume:
 
 def nnunet_folder(root: Path, bundle: Path, section: Any) -> Path:
     """The weights of a bundle in a model folder that nnU-Net reads, with the plans of its section."""
-    from tests.support.nnunet_folders import v2_network, write_v2_folder
+    from tests.support.nnunet.folders import v2_network, write_v2_folder
 
     features = (12, 24, 48, 96)
     settings: dict[str, Any] = {

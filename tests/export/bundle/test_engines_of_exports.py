@@ -22,7 +22,7 @@ from export.fm_lct.graph import transformer_to_onnx  # noqa: E402 - likewise
 from export.fm_lct.vision_transformer import VisionTransformer, VisionTransformerPlan  # noqa: E402 - likewise
 from export.nnunet.bundle import export_nnunet, network_graph, read_model_folder  # noqa: E402 - likewise
 from export.onnx_graph.mixed_precision import to_mixed_precision  # noqa: E402 - it needs the workshop
-from tests.support.nnunet_folders import write_v1_folder, write_v2_folder  # noqa: E402 - likewise
+from tests.support.nnunet.folders import write_v1_folder, write_v2_folder  # noqa: E402 - likewise
 
 TARGETS = ["sm_86", "sm_89", "sm_120"]
 PRECISIONS: list[Any] = ["fp32", "fp16_mixed"]

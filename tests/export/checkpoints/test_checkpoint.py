@@ -23,7 +23,7 @@ from export.checkpoints.pickle_reader import DType, read_pickle
 
 torch = pytest.importorskip("torch", reason="torch is not installed: make setup-export")
 from export.checkpoints.checkpoint import read_pickle_file, read_torch_checkpoint  # noqa: E402 - it needs torch
-from tests.support.nnunet_folders import write_v1_folder, write_v2_folder  # noqa: E402 - it needs torch
+from tests.support.nnunet.folders import write_v1_folder, write_v2_folder  # noqa: E402 - it needs torch
 
 PLANS = {
     "patch_size": np.array([16, 32, 32]),

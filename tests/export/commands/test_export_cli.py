@@ -252,7 +252,7 @@ def test_a_trained_folder_becomes_a_bundle_that_is_compared_with_it(
     pytest.importorskip(
         "dynamic_network_architectures", reason="nnunetv2 is not installed: make setup-export"
     )
-    from tests.support.nnunet_folders import write_v2_folder
+    from tests.support.nnunet.folders import write_v2_folder
 
     monkeypatch.delenv("COLDSPOT_DATA", raising=False)
     folder, other = write_v2_folder(tmp_path / "a"), write_v2_folder(tmp_path / "b", seed=9)

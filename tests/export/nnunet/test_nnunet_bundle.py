@@ -25,7 +25,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed: make setup-
 from export.nnunet.bundle import export_nnunet, read_model_folder  # noqa: E402 - it needs torch
 from export.onnx_graph.network_graph import network_to_onnx  # noqa: E402 - it needs torch
 from export.parity.sample_patches import sample_patches  # noqa: E402 - it needs torch
-from tests.support.nnunet_folders import (  # noqa: E402 - it needs torch
+from tests.support.nnunet.folders import (  # noqa: E402 - it needs torch
     edited_checkpoint,
     write_v1_folder,
     write_v2_folder,

@@ -18,7 +18,7 @@ from engine.runtime.onnx_session import OnnxSession
 torch = pytest.importorskip("torch", reason="torch is not installed: make setup-export")
 from export.nnunet.bundle import network_graph, read_model_folder  # noqa: E402 - it needs torch
 from export.nnunet.unet_v1 import GenericUNet, GenericUNetPlan  # noqa: E402 - it needs torch
-from tests.support.nnunet_folders import (  # noqa: E402 - it needs torch
+from tests.support.nnunet.folders import (  # noqa: E402 - it needs torch
     v1_network,
     v2_network,
     write_v1_folder,

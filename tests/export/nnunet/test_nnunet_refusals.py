@@ -21,7 +21,7 @@ from engine.errors import (
 torch = pytest.importorskip("torch", reason="torch is not installed: make setup-export")
 from export.nnunet.archive import opened_model_folder  # noqa: E402 - it needs torch
 from export.nnunet.bundle import network_graph, read_model_folder  # noqa: E402 - it needs torch
-from tests.support.nnunet_folders import (  # noqa: E402 - it needs torch
+from tests.support.nnunet.folders import (  # noqa: E402 - it needs torch
     edited_checkpoint,
     write_v1_folder,
     write_v2_folder,

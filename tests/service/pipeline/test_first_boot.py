@@ -33,8 +33,8 @@ from service.pipeline.first_boot import BootingPipeline, BuildProgress, ensure_p
 from service.pipeline.segmenters import ENGINES
 from service.server import ColdspotServer
 from service.settings import Settings
-from tests.support.fake_cuda import Memory, fake_cupy
-from tests.support.fake_tensorrt import install
+from tests.support.devices.fake_cuda import Memory, fake_cupy
+from tests.support.devices.fake_tensorrt import install
 from tests.support.segmentation_models import threshold_network, write_bundle_folder
 from tests.support.stub_engine import settings_for
 

@@ -22,7 +22,7 @@ import pytest
 from engine.runtime import cuda_device, tensorrt_library
 from engine.runtime.onnx_interface import read_interface
 from engine.runtime.onnx_session import OnnxSession
-from tests.support.fake_cuda import Memory, fake_cupy
+from tests.support.devices.fake_cuda import Memory, fake_cupy
 
 Names = dict[str, dict[str, "list[str] | None"]]
 

@@ -1,6 +1,6 @@
 """Write names.json: the names and parameters that each TensorRT has, read from its Python bindings.
 
-    python tests/support/tensorrt_api/record_names.py
+    python tests/support/devices/tensorrt_api/record_names.py
 
 Needs a package registry and a C compiler. The bindings are wheels of about 1 MB; they import over three empty
 stand-ins for NVIDIA's libraries, so nothing of NVIDIA's is installed and nothing can be run. TensorRT-RTX is

@@ -2,7 +2,7 @@
 
 v2 networks are those of dynamic-network-architectures, saved with the dictionary of
 ``nnUNetTrainer.save_checkpoint`` (nnunetv2 2.8.1); nnunetv2's predictor loads these folders. Folders of
-v1 are in :mod:`tests.support.nnunet_v1_folders`.
+v1 are in :mod:`tests.support.nnunet.v1_folders`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.support.nnunet_v1_folders import (
+from tests.support.nnunet.v1_folders import (
     CT_INTENSITY,
     Channels,
     Labels,
