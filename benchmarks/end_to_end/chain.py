@@ -31,7 +31,7 @@ from benchmarks.registration.peers import (
     load_elastix,
     sitk_image,
 )
-from benchmarks.segmentation.standard_bundle import DEMO_RISK, FEATURES, demo_survival
+from benchmarks.segmentation.standard_bundle import DEMO_RISK, demo_survival
 from benchmarks.threads import THREADS
 from engine.geometry import VolumeGeometry, VoxelBox
 from engine.manifest import MODEL_FILE, load_bundle
@@ -39,6 +39,7 @@ from engine.manifest.signature import RadiomicsSettings
 from engine.manifest.survival import SurvivalSection
 from engine.segmentation import Box, Segmenter
 from engine.volume import CtVolume, LabelMask
+from tests.support.radiomics_zones import SIGNATURE_FEATURES
 
 DISTRIBUTIONS: Final = {
     "SimpleITK": "SimpleITK",
@@ -236,7 +237,7 @@ class Chain:
             self._network,
             survival=self._survival,
             model_bytes=self._risk_bytes,
-            features=FEATURES,
+            features=SIGNATURE_FEATURES,
             iterations=iterations,
         )
         x, y, z = (float(v) for v in _center_lps_mm(case.zone))

@@ -18,6 +18,7 @@ from engine.manifest import Normal, read_manifest
 from engine.manifest.signature import RadiomicsSettings, SignatureFeature, SignatureSection
 from engine.manifest.survival import SurvivalSection
 from engine.radiomics import EXTRACTOR
+from tests.support.radiomics_zones import SIGNATURE_FEATURES
 
 ROOT: Final = Path(__file__).parents[2]
 NETWORK: Final = "standard-1mm"
@@ -25,21 +26,6 @@ RISK: Final = "deepsurv-demo-signature"
 DEMO_RISK: Final = ROOT / "models" / "deepsurv-demo" / "1.0.0"
 DEMO_ZONE: Final = ROOT / "models" / "zone-demo" / "1.0.0"
 RADSCORE: Final = 3.0
-
-FEATURES: Final = (
-    "original_firstorder_Skewness",
-    "original_glcm_Correlation",
-    "original_glszm_ZoneEntropy",
-    "wavelet-LLH_glcm_ClusterShade",
-    "wavelet-LHL_firstorder_Median",
-    "wavelet-HLL_gldm_DependenceVariance",
-    "wavelet-LLL_glcm_Imc1",
-    "wavelet-HHL_glszm_SmallAreaEmphasis",
-    "wavelet-LLL_ngtdm_Busyness",
-    "wavelet-HLH_glrlm_RunEntropy",
-    "wavelet-HHH_glszm_GrayLevelNonUniformity",
-)
-"""Eleven: 2 first-order and 9 texture, 3 original and 8 wavelet, as in Wang et al. 2026."""
 
 
 def standard_network(cache: Path) -> tuple[Path, Path]:
@@ -87,7 +73,7 @@ def signature() -> SignatureSection:
     """A signature whose Radscore is ``RADSCORE`` whatever its features are."""
     features = (
         SignatureFeature(name=name, coefficient=0.0, mean=0.0, sd=1.0, reference_low=-1e9, reference_high=1e9)
-        for name in FEATURES
+        for name in SIGNATURE_FEATURES
     )
     return SignatureSection(
         settings=RadiomicsSettings(), extractor=EXTRACTOR, features=tuple(features), intercept=RADSCORE

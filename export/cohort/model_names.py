@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from engine.errors import InvalidRequestError
 
-LICENCE_UNKNOWN = "not stated: ask whoever fitted the model before passing it on"
+_LICENCE_UNKNOWN = "not stated: ask whoever fitted the model before passing it on"
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class ModelNames:
 
     model_id: str
     version: str = "1.0.0"
-    licence: str = LICENCE_UNKNOWN
+    licence: str = _LICENCE_UNKNOWN
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", self.model_id):

@@ -24,7 +24,7 @@ from export.onnx_graph.precision import fp16_variant
 from export.parity.sample_patches import sample_patches
 
 Purpose = Literal["tumor", "ablation_zone", "other"]
-ExportPrecision = Literal["fp32", "fp16_mixed"]
+_ExportPrecision = Literal["fp32", "fp16_mixed"]
 
 
 def read_model_folder(
@@ -103,7 +103,7 @@ def export_nnunet(
     purpose: Purpose = "other",
     label_names: Mapping[int, str] | None = None,
     orientation: Orientation | None = None,
-    precisions: Sequence[ExportPrecision] = ("fp32", "fp16_mixed"),
+    precisions: Sequence[_ExportPrecision] = ("fp32", "fp16_mixed"),
     images: Sequence[Path] = (),
     model_id: str | None = None,
     version: str = "1.0.0",
@@ -178,7 +178,7 @@ def export_networks(
     out: Path,
     *,
     manifest: ModelManifest,
-    precisions: Sequence[ExportPrecision] = ("fp32", "fp16_mixed"),
+    precisions: Sequence[_ExportPrecision] = ("fp32", "fp16_mixed"),
     images: Sequence[Path] = (),
     on_progress: ShareProgress | None = None,
 ) -> Path:

@@ -15,7 +15,14 @@ from typing import Any, Final
 from engine.errors import SourceModelError
 from engine.manifest.segmentation import Channel, NormalizationScheme, Resampling, SegmentationSection
 from export.checkpoints.checkpoint import read_pickle_file, read_torch_checkpoint
-from export.nnunet.model import NnunetModel, load_weights, required, segmentation_section, triples
+from export.nnunet.model import (
+    NnunetModel,
+    fold_checkpoints,
+    load_weights,
+    required,
+    segmentation_section,
+    triples,
+)
 from export.nnunet.unet_v1 import GenericUNet, GenericUNetPlan
 
 PLANS, DATASET = "plans.pkl", "dataset.json"
@@ -49,7 +56,7 @@ def read_v1_folder(
         If a pickle or checkpoint would run code, or is damaged.
     """
     plans = read_pickle_file(folder / PLANS)
-    chosen = _folds(folder, folds, checkpoint)
+    chosen = fold_checkpoints(folder, folds, f"*/{checkpoint}")
     trainer, stage = _trainer_and_stage(chosen, plans)
     if configuration not in (None, f"stage{stage}"):
         raise SourceModelError(f"{folder} was trained as stage{stage}, not as {configuration}")
@@ -77,22 +84,6 @@ def read_v1_folder(
         trainer=trainer,
         assumptions=_assumptions(folder, trainer),
     )
-
-
-def _folds(folder: Path, folds: Sequence[int | str] | None, checkpoint: str) -> dict[str, Path]:
-    """Checkpoints by fold: those asked for, or all that were trained (``all`` only if alone)."""
-    checkpoints = {
-        path.parent.name.removeprefix("fold_"): path for path in sorted(folder.glob(f"*/{checkpoint}"))
-    }
-    numbered = [fold for fold in checkpoints if fold != "all"]
-    chosen = [str(fold) for fold in folds] if folds is not None else numbered or list(checkpoints)
-    absent = [fold for fold in chosen if fold not in checkpoints]
-    if not chosen or absent:
-        raise SourceModelError(
-            f"{folder} has {checkpoint} for the folds {', '.join(checkpoints) or 'none'}"
-            + (f", not for {', '.join(absent)}" if absent else "; give a trained model's folder")
-        )
-    return {fold: checkpoints[fold] for fold in chosen}
 
 
 def _trainer_and_stage(chosen: Mapping[str, Path], plans: Any) -> tuple[str, int]:

@@ -14,7 +14,14 @@ from typing import Any, Final
 from engine.errors import SourceModelError
 from engine.manifest.segmentation import Channel, NormalizationScheme, Resampling, SegmentationSection
 from export.checkpoints.checkpoint import read_torch_checkpoint
-from export.nnunet.model import NnunetModel, load_weights, required, segmentation_section, triples
+from export.nnunet.model import (
+    NnunetModel,
+    fold_checkpoints,
+    load_weights,
+    required,
+    segmentation_section,
+    triples,
+)
 from export.nnunet.unet import UNet, UNetPlan
 
 PLANS, DATASET = "plans.json", "dataset.json"
@@ -53,8 +60,8 @@ def read_v2_folder(
         If a checkpoint would run code, or is damaged.
     """
     plans, dataset = _read_json(folder / PLANS), _read_json(folder / DATASET)
-    chosen = _folds(folder, folds, checkpoint)
-    checkpoints = {fold: read_torch_checkpoint(folder / f"fold_{fold}" / checkpoint) for fold in chosen}
+    chosen = fold_checkpoints(folder, folds, f"fold_*/{checkpoint}")
+    checkpoints = {fold: read_torch_checkpoint(path) for fold, path in chosen.items()}
     common = _common(checkpoints, configuration, folder)
     named = common["configuration"]
     settings = _resolved(plans, named, folder)
@@ -67,7 +74,7 @@ def read_v2_folder(
     return NnunetModel(
         section=section,
         networks=networks,
-        folds=chosen,
+        folds=tuple(chosen),
         name=str(plans.get("dataset_name", folder.parent.name)),
         configuration=named,
         trainer=common["trainer"],
@@ -82,20 +89,6 @@ def _read_json(path: Path) -> Any:
         raise SourceModelError(f"{path} cannot be read ({error.strerror}); give the whole folder") from error
     except ValueError as error:
         raise SourceModelError(f"{path} is not JSON ({error}); copy it again") from error
-
-
-def _folds(folder: Path, folds: Sequence[int | str] | None, checkpoint: str) -> tuple[str, ...]:
-    """The folds to take: those asked for, or all that were trained (``all`` only if alone)."""
-    trained = sorted(path.parent.name.removeprefix("fold_") for path in folder.glob(f"fold_*/{checkpoint}"))
-    numbered = tuple(fold for fold in trained if fold != "all")
-    chosen = tuple(str(fold) for fold in folds) if folds is not None else numbered or tuple(trained)
-    absent = [fold for fold in chosen if fold not in trained]
-    if not chosen or absent:
-        raise SourceModelError(
-            f"{folder} has {checkpoint} for the folds {', '.join(trained) or 'none'}"
-            + (f", not for {', '.join(absent)}" if absent else "; give a trained model's folder")
-        )
-    return chosen
 
 
 def _common(checkpoints: Mapping[str, Any], configuration: str | None, folder: Path) -> dict[str, Any]:
