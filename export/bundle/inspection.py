@@ -1,4 +1,4 @@
-"""What a bundle is and whether it is whole, without torch."""
+"""What a bundle is and whether it is intact, without torch."""
 
 from __future__ import annotations
 

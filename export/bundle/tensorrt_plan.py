@@ -94,7 +94,7 @@ def build_engines(
 
 
 def _of_member(on_progress: CountProgress, number: int, members: int) -> CountProgress:
-    """Say which member a phase belongs to, where there are several."""
+    """Progress that names the member a phase belongs to, where there are several."""
     if members == 1:
         return on_progress
     return lambda phase, done, total: on_progress(f"{number}/{members} {phase}", done, total)

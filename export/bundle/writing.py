@@ -80,7 +80,7 @@ def write_bundle_folder(
 
 
 def require_free(folder: Path) -> None:
-    """Refuse a folder that exists; worth asking before a long export.
+    """Refuse a folder that exists; call it before a long export.
 
     Raises
     ------

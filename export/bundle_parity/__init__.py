@@ -1,1 +1,1 @@
-"""A written bundle beside the model it came from, on real CT."""
+"""A written bundle compared with the model it came from, on real CT."""

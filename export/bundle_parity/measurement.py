@@ -44,7 +44,7 @@ _SURVIVAL_RANGE_SD: Final = 4.0
 
 @dataclass(frozen=True)
 class _BundleParity:
-    """What was measured, and which backends could not be.
+    """The measured reports, and the backends that could not be measured.
 
     Parameters
     ----------
@@ -209,7 +209,7 @@ def _kind(manifest: ModelManifest) -> OutputKind:
 
 
 def _tolerance(manifest: ModelManifest, precision: Precision) -> float:
-    """What the bundle's own report was judged by, else the one of its kind."""
+    """The tolerance of the bundle's own report, else that of its kind."""
     if manifest.parity is not None:
         return manifest.parity.device_tolerance
     recorded = [report.tolerance for report in manifest.parity_reports if precision in report.candidate]
@@ -221,7 +221,7 @@ def _tolerance(manifest: ModelManifest, precision: Precision) -> float:
 def _inputs(
     manifest: ModelManifest, images: Sequence[Path], lesions: Sequence[tuple[Path, Path]]
 ) -> tuple[Inputs, str]:
-    """Arrays as the network gets them at the bedside, and what they are."""
+    """Network inputs as at the bedside, and their description."""
     if manifest.segmentation is not None:
         patches = sample_patches(manifest.segmentation, images)
         return patches.inputs, patches.measured_on

@@ -1,1 +1,1 @@
-"""Other people's checkpoints, read without running them."""
+"""Third-party checkpoints, read without running any code of theirs."""

@@ -1,4 +1,4 @@
-"""Checkpoints and pickles of other people: weights and plain data, nothing that runs.
+"""Third-party checkpoints and pickles: weights and plain data, nothing that runs.
 
 PyTorch files are read by ``torch.load(weights_only=True)`` with NumPy scalars added (nnU-Net's
 checkpoints hold them), as values of our own and never through NumPy's constructors, whose

@@ -44,7 +44,7 @@ _LITERALS = {
 
 
 class _Name:
-    """A global that the pickle names: a word, not the thing."""
+    """A global that the pickle names: its name only, never the object."""
 
     def __init__(self, written: str) -> None:
         self.written = written

@@ -14,7 +14,7 @@ from export.cohort.case_result import CaseResult, content_hash, result_key
 from export.cohort.table import CaseImages, CohortCase
 
 _MEASURED_BY: Final = ("numpy", "scipy", "SimpleITK", "PyWavelets")
-"""Packages whose versions belong to a result, beside that of the extractor."""
+"""Packages whose versions belong to a result, in addition to that of the extractor."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class CohortSettings:
     radiomics: RadiomicsSettings = field(default_factory=RadiomicsSettings)
 
     def described(self) -> dict[str, Any]:
-        """All that a result depends on beside its files, as JSON has it."""
+        """Everything a result depends on besides its files, as JSON-ready values."""
         return {
             "assessment": asdict(self.assessment),
             "radiomics": self.radiomics.model_dump(mode="json"),
@@ -68,7 +68,7 @@ def failed_case(job: CaseJob, code: str, reason: str, *, may_pass: bool) -> Case
 
 
 def lost_case(job: CaseJob, reason: str) -> CaseResult:
-    """The result of a case of which nothing came back."""
+    """The result of a case whose worker returned nothing."""
     return failed_case(job, "lost", reason, may_pass=True)
 
 

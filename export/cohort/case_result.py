@@ -114,7 +114,7 @@ def write_result(folder: Path, result: CaseResult) -> Path:
 
 
 def read_result(folder: Path, case_id: str, key: str) -> CaseResult | None:
-    """The kept result of a case; none if there is none that can be used with this key."""
+    """The stored result of a case; None if there is none for this key."""
     try:
         text = result_path(folder, case_id).read_bytes()
         result = CaseResult.model_validate_json(text)

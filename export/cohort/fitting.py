@@ -35,7 +35,7 @@ _DEATH_WITHOUT_LTP: Final = "death without local tumor progression"
 
 @dataclass(frozen=True)
 class LtpPlan:
-    """How a model is fitted, beside how its cases are measured.
+    """How a model is fitted, apart from how its cases are measured.
 
     Parameters
     ----------
@@ -218,7 +218,7 @@ def _write(
 
 
 def _fitted_on(cohorts: LtpCohorts) -> str:
-    """Whom the model was fitted on, in words."""
+    """Description of the training cases."""
     train = cohorts.train
     centers = sorted({case.center for case in train.cases if case.center})
     from_centers = f" of {len(centers)} centers" if len(centers) > 1 else ""

@@ -57,7 +57,7 @@ class RadscoreStage:
         return cases.table([RADSCORE], np.array(scores, dtype=np.float64).reshape(-1, 1))
 
     def with_signature(self, cases: UsableCases) -> tuple[UsableCases, tuple[LeftOut, ...]]:
-        """Part cases into those that have every feature of the signature, and those that lack one."""
+        """Split cases into those that have every feature of the signature, and those that lack one."""
         complete, lacking = [], []
         for case, result in zip(cases.cases, cases.results, strict=True):
             absent = [name for name in self.fit.names if result.features.get(name) is None]
@@ -100,7 +100,7 @@ def fit_radscore_stage(
     seed, repeats : int
         See :func:`export.survival.signature.fit_signature`.
     on_progress : callable, optional
-        Told fits done and fits in all.
+        Called with the number of fits done and in all.
     """
     names = complete_features(train)
     fit = fit_signature(

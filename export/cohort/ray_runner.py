@@ -74,7 +74,7 @@ class RayRunner:
 
 
 def _result_of(done: Any, job: CaseJob) -> CaseResult:
-    """What a task gave; nothing came back of one whose worker died."""
+    """What a task returned; None where its worker died."""
     try:
         result: CaseResult = ray.get(done)
     except RaySystemError as error:

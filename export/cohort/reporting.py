@@ -1,4 +1,4 @@
-"""The report of a fit of local tumor progression: cohorts, signature, columns that only describe, known truth."""
+"""The report of a fit of local tumor progression: cohorts, signature, descriptive columns, known truth."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def _truth(log_risk: Float64Array) -> Truth:
 def _with_described(
     comparison: GroupComparison | None, members: dict[str, UsableCases]
 ) -> GroupComparison | None:
-    """Table 1 with the numeric columns that only describe the cases, where it compares the cohorts."""
+    """Table 1 with the numeric descriptive columns, where it compares the cohorts."""
     if comparison is None or set(comparison.groups) != set(members):
         return comparison
     first = next(iter(members.values())).cases[0]
@@ -134,7 +134,7 @@ def _with_described(
 
 
 def _column(cases: UsableCases, name: str) -> Float64Array | None:
-    """Numbers of a further column (case,); none if one is missing or no number."""
+    """Numbers of a further column (case,); None if any is missing or not a number."""
     try:
         values = np.array([float(case.described[name]) for case in cases.cases], dtype=np.float64)
     except (KeyError, ValueError):

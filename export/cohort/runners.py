@@ -1,4 +1,4 @@
-"""Who computes the cases of a cohort: this process, or several on this machine."""
+"""Runners that compute the cases of a cohort, in this process or in several on this machine."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class CohortRunner(Protocol):
     """Computes cases."""
 
     def run(self, work: CaseWork, jobs: Sequence[CaseJob]) -> Iterator[CaseResult]:
-        """Yield one result for each job as soon as it is there, in any order.
+        """Yield one result for each job as soon as it is available, in any order.
 
         A job whose process dies is a failed result, never an exception.
         """

@@ -53,7 +53,7 @@ def simulate_cohort_folder(
     size_mm : float
         Edge of both scans of each case.
     on_progress : callable, optional
-        Told a phase, cases done and cases in all.
+        Called with a phase, the number of cases done and in all.
 
     Returns
     -------

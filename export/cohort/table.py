@@ -203,7 +203,7 @@ def read_cohort_table(path: Path) -> CohortTable:
 
 
 def _require_columns(path: Path, header: Sequence[str]) -> None:
-    """Refuse a header that lacks a column, has one twice, or one that looks like a misspelled known one."""
+    """Refuse a header that lacks a column, repeats one, or has one that looks like a misspelled known one."""
     if len(header) == 1 and ";" in header[0]:
         raise InvalidRequestError(f"{path} is separated by semicolons: save it with commas", "cohort")
     faults = list(header_faults(header, REQUIRED_COLUMNS))
@@ -244,7 +244,7 @@ def _case(folder: Path, line: int, row: Mapping[str, str]) -> tuple[CohortCase |
 
 
 def _in_words(fault: Mapping[str, object], row: Mapping[str, str]) -> str:
-    """One fault of a line, with what stands there and what should."""
+    """One fault of a line: the value, and what was expected."""
     place = fault["loc"]
     name = str(place[0]) if isinstance(place, tuple) and place else ""
     if not name:

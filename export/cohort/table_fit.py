@@ -68,7 +68,7 @@ def fit_table(
     settings : FitSettings, optional
     names : ModelNames, optional
     on_progress : callable, optional
-        Told what is being done and a share from 0 to 1.
+        Called with what is being done and a share from 0 to 1.
 
     Raises
     ------

@@ -29,7 +29,7 @@ _TOO_MANY_LEFT_OUT: Final = 0.5
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A case that no model is fitted to or tested on."""
+    """A case that is used neither to fit nor to test a model."""
 
     case_id: str
     split: str
@@ -76,7 +76,7 @@ class UsableCases:
 def sort_out(
     table: CohortTable, results: Mapping[str, CaseResult]
 ) -> tuple[UsableCases, UsableCases, tuple[LeftOut, ...]]:
-    """Part a cohort into usable training cases, usable test cases, and the rest with its reasons."""
+    """Split a cohort into usable training cases, usable test cases, and the rest with its reasons."""
     usable: dict[str, list[CohortCase]] = {"train": [], "test": []}
     left_out: list[LeftOut] = []
     for case in table.cases:
@@ -129,7 +129,7 @@ def complete_features(train: UsableCases) -> tuple[str, ...]:
 
 
 def _why_not(case: CohortCase, result: CaseResult) -> str:
-    """Empty if the case can be used; what stands before the first colon is what is counted."""
+    """Why a case cannot be used, empty if it can; reasons are counted by what precedes the first colon."""
     if result.outcome == "refused":
         return f"refused by the assessment ({result.code}): {result.reason}"
     if result.outcome == "failed":

@@ -20,7 +20,7 @@ _THREAD_LIMITS: Final = (
 
 
 def thread_limits(threads: int) -> dict[str, str]:
-    """Environment of a process that shall use so many threads."""
+    """Environment of a process that is limited to this many threads."""
     return dict.fromkeys(_THREAD_LIMITS, str(threads))
 
 
@@ -34,6 +34,6 @@ def start_worker(threads: int) -> None:
 
 
 def _end_with(sentinel: int) -> None:
-    """A killed parent cannot stop its workers: they would wait for work for ever."""
+    """A killed parent cannot stop its workers: they would wait for work forever."""
     wait([sentinel])
     os._exit(1)

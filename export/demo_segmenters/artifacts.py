@@ -10,7 +10,7 @@ from engine.geometry import VolumeGeometry
 
 
 def add_needle(rng: np.random.Generator, hu: Float32Array, grid: VolumeGeometry, place: Float64Array) -> None:
-    """Put a needle from far outside to near the place, with bright and dark streaks beside it.
+    """Put a needle from far outside to near the place, with bright and dark streaks along it.
 
     ``hu`` is changed in place; the grid is upright.
     """

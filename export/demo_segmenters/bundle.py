@@ -49,7 +49,7 @@ def write_demo_bundle(
     real_ct : Path, optional
         Folder of the real CTs that were painted into, with the ablation cases to evaluate on.
     on_progress : callable, optional
-        Told cases evaluated and cases in all.
+        Called with the number of cases evaluated and in all.
 
     Raises
     ------

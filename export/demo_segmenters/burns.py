@@ -113,7 +113,7 @@ def _shell(
 
 
 def _ellipsoids(rng: np.random.Generator, place: Float64Array, radius_mm: float) -> tuple[Depth, float]:
-    """One ellipsoid or two that overlap, beside the tumor's center."""
+    """One ellipsoid or two that overlap, off the tumor's center."""
     turn = Rotation.random(random_state=rng).as_matrix()
     count = 1 if rng.random() < 0.65 else 2
     off = rng.normal(size=3)

@@ -65,7 +65,7 @@ def evaluate(
     folder : Path
         Holds ``ablation-cases/<case>/``.
     on_progress : callable, optional
-        Told cases done and cases in all.
+        Called with the number of cases done and in all.
 
     Returns
     -------

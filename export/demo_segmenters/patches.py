@@ -21,7 +21,7 @@ def keep_patch(task: DemoTask, seed: int, number: int, real: list[Chest], folder
     seed, number : int
         The same numbers give the same voxels.
     real : list of Chest
-        Real chests to paint into beside the procedural ones; other chests, other files.
+        Real chests to paint into in addition to the procedural ones; other chests, other files.
     folder : Path
         Made if it is not there.
 

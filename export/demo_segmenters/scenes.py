@@ -54,7 +54,7 @@ def draw_scene(rng: np.random.Generator, task: DemoTask, real: list[Chest]) -> P
     rng : numpy.random.Generator
     task : DemoTask
     real : list of Chest
-        Real chests to paint into beside the procedural ones.
+        Real chests to paint into in addition to the procedural ones.
     """
     half_mm = 0.5 * EDGE * task.spacing_mm
     chest, place = draw_chest(rng, real, half_mm + 4.0)

@@ -1,4 +1,4 @@
-"""What each demo segmenter sees and says."""
+"""The tasks of the demo segmenters: labels, spacing and network."""
 
 from __future__ import annotations
 

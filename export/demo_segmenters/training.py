@@ -65,12 +65,12 @@ def train_demo(
         Where patches and checkpoints are kept; a run that was stopped goes on from there.
     which : sequence of str
     real_ct : Path, optional
-        Folder with the CTs of :data:`export.demo_segmenters.chests.REAL_CHESTS`, to paint into beside
+        Folder with the CTs of :data:`export.demo_segmenters.chests.REAL_CHESTS`, to paint into in addition to
         procedural chests, and with the ablation cases to evaluate on. Without it the chests are procedural
         alone and nothing is evaluated.
     plan : TrainingPlan, optional
     on_progress : callable, optional
-        Told a phase, steps done and steps in all.
+        Called with a phase, the number of steps done and in all.
 
     Returns
     -------
@@ -180,12 +180,12 @@ def _batch(
 
 
 def _recipe(plan: TrainingPlan) -> Recipe:
-    """What the model card has to say of the training."""
+    """The training as the model card describes it."""
     return Recipe(plan.scenes, plan.seed, f"{plan.steps} steps, torch {torch.__version__}")
 
 
 def _key(plan: TrainingPlan, patches: list[str]) -> str:
-    """Checkpoints of another plan or of other patches are not taken up."""
+    """Key of a plan and its patches, so that a checkpoint of another plan is not resumed."""
     return hashlib.sha256(json.dumps([asdict(plan), patches], sort_keys=True).encode()).hexdigest()[:12]
 
 

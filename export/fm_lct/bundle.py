@@ -159,7 +159,7 @@ def _compared(
 
 
 def _provenance(checkpoint: Path, stated: str) -> str:
-    """What was said, and which file it was."""
+    """The stated provenance, with the checkpoint's name and digest."""
     digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
     return f"{stated + '; ' if stated else ''}{checkpoint.name}, SHA-256 {digest}, by coldspot-export fm-lct"
 

@@ -1,4 +1,4 @@
-"""The published checkpoint of FM-LCT: the encoder, all of it, or nothing.
+"""The published checkpoint of FM-LCT: its encoder is loaded completely or not at all.
 
 Source: github.com/zhenweishi/FM-LCT and LC-NICER (the same checkpoint). Their own loaders strip one prefix
 and load what is left without complaint: with another prefix the network runs on random weights.
@@ -95,7 +95,7 @@ def _encoder(state: Mapping[str, torch.Tensor], path: Path) -> dict[str, torch.T
 
 
 def _is_elsewhere(key: str, prefix: str) -> bool:
-    """Whether a bare name belongs to a decoder beside the encoder (masked autoencoder)."""
+    """Whether a bare name belongs to a decoder next to the encoder (masked autoencoder)."""
     return not prefix and key.startswith(("decoder", "mask_token", "encoder_"))
 
 

@@ -182,7 +182,7 @@ def export_networks(
     images: Sequence[Path] = (),
     on_progress: ShareProgress | None = None,
 ) -> Path:
-    """Export networks that are in memory, as those of a training of our own, as a bundle.
+    """Export networks held in memory, such as freshly trained ones, as a bundle.
 
     Parameters
     ----------
@@ -249,7 +249,7 @@ def network_graph(model: NnunetModel, member: int, metadata: Mapping[str, str] |
     member : int
         Position in ``model.networks``.
     metadata : mapping of str to str, optional
-        Beside what is known of the source.
+        Added to what is known of the source.
 
     Raises
     ------

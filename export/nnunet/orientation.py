@@ -1,4 +1,4 @@
-"""How the axes of a network's images ran in training: no model folder says it."""
+"""Axis orientation of the images that a network was trained on, which no model folder records."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _AS_STORED = "in the order in which they are stored"
 
 
 def orientation_of(name: str) -> Orientation:
-    """How a data set's images ran, by its name: TotalSegmentator turns all of its own to RAS."""
+    """Axis orientation of a data set's images, by its name: TotalSegmentator turns all of its images to RAS."""
     return "ras" if _TOTALSEGMENTATOR in name.lower() else "as_stored"
 
 
 def assumption_on(text: str, chosen: Orientation, name: str, *, requested: bool) -> str:
-    """An assumption of a model; the one on the order of axes is written anew where images are turned."""
+    """An assumption of a model; the one on the order of axes is rewritten where images are reoriented."""
     if chosen == "as_stored" or _AS_STORED not in text:
         return text
     reason = "as was asked for" if requested else f"as TotalSegmentator does: the data set is named {name}"

@@ -123,7 +123,7 @@ class _Stack(nn.Module):
 
 
 class _ResidualBlock(nn.Module):
-    """Two convolutions beside a skip, which pools by averaging and projects where sizes differ."""
+    """Two convolutions and a skip connection, which pools by averaging and projects where sizes differ."""
 
     def __init__(self, plan: UNetPlan, size_in: int, size_out: int, kernel: Size3, stride: Size3) -> None:
         super().__init__()

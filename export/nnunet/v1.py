@@ -110,7 +110,7 @@ def _trainer_and_stage(chosen: Mapping[str, Path], plans: Any) -> tuple[str, int
 
 
 def _require_same_plans(fold_plans: Any, plans: Any, stage: int, where: str) -> None:
-    """nnU-Net v1 uses the plans beside the checkpoint: they must be those of the folder."""
+    """nnU-Net v1 uses the plans stored next to the checkpoint; they must be those of the folder."""
     if fold_plans is None:
         return
     for key in ("transpose_forward", "base_num_features", "num_classes", "normalization_schemes"):
@@ -162,7 +162,7 @@ def _section(
 
 
 def _labels(plans: Any, folder: Path) -> dict[str, int]:
-    """Labels by name: from a ``dataset.json`` beside, or numbered."""
+    """Labels by name, from a ``dataset.json`` next to the model if there is one, else numbered."""
     names: dict[int, str] | None = None
     count = int(required(plans, "num_classes", str(folder / PLANS))) + 1
     if (folder / DATASET).is_file():
@@ -203,7 +203,7 @@ def _channels(plans: Any, where: str) -> tuple[Channel, ...]:
 
 
 def _assumptions(folder: Path, trainer: str) -> tuple[str, ...]:
-    """What a folder does not say, or says and is not done."""
+    """What the folder leaves open, and what it asks for that inference here does not do."""
     mirroring = (
         f"nnU-Net v1 does not write down which axes may be mirrored; taken from the name {trainer}: "
         f"{'none' if _NO_MIRRORING.search(trainer) else 'all'}."

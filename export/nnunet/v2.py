@@ -115,7 +115,7 @@ def _common(checkpoints: Mapping[str, Any], configuration: str | None, folder: P
 
 
 def _resolved(plans: Any, name: str, folder: Path, seen: tuple[str, ...] = ()) -> dict[str, Any]:
-    """A configuration with all it inherits."""
+    """A configuration with everything it inherits."""
     where = str(folder / PLANS)
     settings = dict(required(required(plans, "configurations", where), name, where))
     parent = settings.pop("inherits_from", None)
@@ -324,7 +324,7 @@ def _each(value: Any, count: int, where: str) -> tuple[int, ...]:
 
 
 def _assumptions(plans: Any, trainer: str) -> tuple[str, ...]:
-    """What a folder does not say."""
+    """What the folder leaves open."""
     reader = plans.get("image_reader_writer", _READERS[0])
     network = (
         f"The network is the one its plans describe: every weight fitted it by name and shape. {trainer} "

@@ -1,6 +1,6 @@
-"""Whether two sessions answer alike: the gate of every bundle and of every engine.
+"""Whether two sessions give the same outputs: the gate of every bundle and every engine.
 
-Torch-free: the reference is anything with ``run`` and ``backend``. What cannot be said with a number (NaN,
+Torch-free: the reference is anything with ``run`` and ``backend``. What no number expresses (NaN,
 a blank output, other shapes) is an error of its own, because a largest difference would hide it:
 NVIDIA/TensorRT engines in FP16 have answered all background without any complaint (nnUNet issue 2874).
 """
@@ -34,7 +34,7 @@ Outputs = Mapping[str, npt.NDArray[Any]]
 
 
 class ComparableSession(Protocol):
-    """What is compared: an ``InferenceSession``, or anything that answers like one."""
+    """An ``InferenceSession``, or anything that behaves like one."""
 
     @property
     def backend(self) -> str:
@@ -98,7 +98,7 @@ def compare_sessions(
 
 
 def require_parity(report: ParityReport) -> ParityReport:
-    """Return a report that was passed.
+    """Return a report that passed.
 
     Raises
     ------
@@ -236,7 +236,7 @@ class OutputComparison:
             self._labels.add(wide_expected, wide_actual)
 
     def _refuse_blank(self) -> None:
-        """Tell an output that says nothing apart from one that is merely inexact."""
+        """Tell a blank output from one that is merely inexact."""
         for name, spread in self._spread.items():
             if spread.is_blank:
                 raise BlankOutputError(

@@ -133,7 +133,7 @@ def _structures(logits: AnyArray, exclusive: bool) -> BoolArray:
 
 
 def _is_near_tie(logits: AnyArray, exclusive: bool) -> BoolArray:
-    """Voxels whose label hangs on less than ``NEAR_TIE``."""
+    """Voxels whose label depends on less than ``NEAR_TIE``."""
     if not exclusive:
         return np.asarray((np.abs(logits) < NEAR_TIE).any(axis=0))
     best = np.partition(logits, -2, axis=0)[-2:]

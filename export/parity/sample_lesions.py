@@ -1,7 +1,7 @@
 """Lesion patches as a feature network gets them at the bedside, to measure with.
 
-Real CT where there is any: lesions that are given, else those below the folder that ``COLDSPOT_DATA``
-names, else simulated chests; which of them is said wherever a figure is reported.
+Real CT where there is any: the lesions passed in, else those below the folder that ``COLDSPOT_DATA``
+names, else simulated chests; every reported figure names which.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Patches as a segmentation network gets them at the bedside, to measure with.
 
-Real CT where there is any: files that are given, else those below the folder that ``COLDSPOT_DATA``
-names, else a rendered phantom of a chest; which of them is said wherever a figure is reported.
+Real CT where there is any: the files passed in, else those below the folder that ``COLDSPOT_DATA``
+names, else a rendered phantom of a chest; every reported figure names which.
 """
 
 from __future__ import annotations

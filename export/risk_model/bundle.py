@@ -38,7 +38,7 @@ _REFERENCE_CASES: Final = 5
 
 @dataclass(frozen=True)
 class RiskModelDescription:
-    """What a bundle says of itself in words.
+    """Identity, provenance and intended use of a risk model, for its manifest.
 
     Attributes
     ----------
@@ -66,7 +66,7 @@ class RiskModelDescription:
 
 @dataclass(frozen=True)
 class LtpRule:
-    """What an LTP model takes for complete coverage."""
+    """What an LTP model counts as complete coverage."""
 
     target_margin_mm: float = 5.0
     target_clipped_to_lung: bool = False

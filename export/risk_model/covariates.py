@@ -80,19 +80,19 @@ def _described(fitted: FittedSurvival, column: int, *, averaged: bool) -> Covari
 
 
 def _accepted(name: str, values: Float64Array, low: float, high: float) -> tuple[float, float]:
-    """Range of values that are believed."""
+    """Range of accepted values."""
     if name == "fibrinogen_g_per_l":
         return min(_FIBRINOGEN_G_PER_L[0], low), max(_FIBRINOGEN_G_PER_L[1], high)
     if np.unique(values).size <= 2:
         return low, high
     reach = _ACCEPTED_RANGES * (high - low)
-    # What was seen is believed, too, and a quantity that is never negative stays so.
+    # What was observed is accepted, too, and a quantity that is never negative stays so.
     lowest = min(low - reach, float(values.min()))
     return (max(lowest, 0.0) if values.min() >= 0 else lowest), max(high + reach, float(values.max()))
 
 
 def _distribution(values: Float64Array, low: float, high: float) -> Distribution:
-    """Over which a missing value is averaged."""
+    """Distribution over which a missing value is averaged."""
     levels = np.unique(values)
     if set(levels) <= {0.0, 1.0}:
         return Bernoulli(probability_of_one=float(f"{values.mean():.6g}"))

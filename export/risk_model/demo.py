@@ -77,7 +77,7 @@ def cohort_table(cohort: SimulatedCohort) -> SurvivalTable:
 
 
 def _performance(fitted: FittedSurvival) -> tuple[PerformanceFigure, ...]:
-    """Measure discrimination on fresh simulated cases, beside the best that is possible there."""
+    """Measure discrimination on fresh simulated cases, compared with the best possible there."""
     test = simulate_cohort(TEST_CASES, TEST_SEED)
     predicted = fitted.log_risk(test.covariates)
     where = f"{TEST_CASES} fresh cases of the {SIMULATED_COHORT} (seed {TEST_SEED})"
