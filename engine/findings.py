@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Self
+from typing import Final, Self
 
 from engine.geometry import RigidTransform, Vector3
 from engine.model_identity import ModelIdentity
+
+TARGET_MARGIN_MM: Final = 5.0
+"""The margin that the published thresholds refer to (Najafi 2021; Wang 2026)."""
 
 
 class ContourKind(StrEnum):
@@ -76,7 +79,7 @@ class CoverageFinding:
     core_origin: ContourOrigin = NO_CONTOUR
     target_volume_ml: float | None = None
     zone_volume_ml: float | None = None
-    target_margin_mm: float = 5.0
+    target_margin_mm: float = TARGET_MARGIN_MM
     zone_origin: ContourOrigin = NO_CONTOUR
     zone_contour_sd_mm: float | None = None
 

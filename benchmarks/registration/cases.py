@@ -16,9 +16,10 @@ from scipy.spatial.transform import Rotation
 from benchmarks.registration.peers import Pair
 from engine.arrays import Float32Array, Float64Array
 from engine.coverage.grid import lay_out
-from engine.coverage.ratio import TARGET_MARGIN_MM, measure_coverage
+from engine.coverage.ratio import measure_coverage
 from engine.files.displacement_file import read_displacement
 from engine.files.reading import read_ct, read_mask
+from engine.findings import TARGET_MARGIN_MM
 from engine.geometry import RigidTransform, VolumeGeometry
 from engine.kernels.distance import signed_distance_mm
 from engine.phantoms import make_procedure

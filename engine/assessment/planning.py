@@ -7,9 +7,8 @@ from typing import TypeAlias
 
 from engine.assessment.wording import slice_warning
 from engine.coverage.interval import DRAWS
-from engine.coverage.ratio import TARGET_MARGIN_MM
 from engine.errors import InvalidRequestError
-from engine.findings import SUPPLIED, ContourOrigin, LesionFinding
+from engine.findings import SUPPLIED, TARGET_MARGIN_MM, ContourOrigin, LesionFinding
 from engine.geometry import Vector3
 from engine.kernels.backend import KernelBackend, resident
 from engine.refusal import Refusal, RefusalCode, RefusedError

@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 
 from engine.arrays import Float32Array, Float64Array
 from engine.coverage.grid import MeasurementField
-from engine.coverage.ratio import TARGET_MARGIN_MM
+from engine.findings import TARGET_MARGIN_MM
 from engine.kernels.pose_draws import evaluate_draws
 
 DRAWS: Final = 1000

@@ -14,11 +14,9 @@ from scipy import ndimage
 
 from engine.arrays import BoolArray, Float32Array
 from engine.coverage.grid import MeasurementField
+from engine.findings import TARGET_MARGIN_MM
 from engine.kernels.coverage import count_coverage
 from engine.volume import LabelMask
-
-TARGET_MARGIN_MM: Final = 5.0
-"""The margin that the published thresholds refer to (Najafi 2021; Wang 2026)."""
 
 MARGIN_BANDS_MM: Final = (0.0, 5.0, 10.0)
 """Edges of the margin shares: outside, insufficient, sufficient, ample."""

@@ -11,13 +11,13 @@ from scipy.optimize import minimize_scalar
 
 from engine.coverage.grid import MeasurementField, lay_out
 from engine.coverage.ratio import (
-    TARGET_MARGIN_MM,
     margin_shares,
     measure_coverage,
     not_assessable_share,
     uncovered_in_lung,
 )
 from engine.errors import InvalidRequestError
+from engine.findings import TARGET_MARGIN_MM
 from engine.geometry import RigidTransform, Vector3, VolumeGeometry
 from engine.structures.surface import StructureSurface
 from engine.volume import LabelMask
