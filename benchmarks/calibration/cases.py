@@ -17,7 +17,7 @@ from engine.errors import InvalidRequestError
 from engine.files.image_file import read_ct_image, read_mask_image
 from engine.geometry import RigidTransform, Vector3, VolumeGeometry, VoxelBox
 from engine.phantoms.chest import Chest, chest_of_ct, procedural_chest, random_place
-from engine.phantoms.deformation import DeformationKind
+from engine.phantoms.free_deformation import DeformationKind
 from engine.phantoms.procedure import CHEST_BEYOND_SCAN_MM, Course, PhantomProcedure, run_course
 from engine.phantoms.thorax import lung_depth_mm
 from engine.phantoms.truth import PhantomTruth, TrueCoverage, TrueRegion

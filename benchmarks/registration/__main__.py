@@ -144,8 +144,8 @@ def run(
             line = measure(method, case)
             with runs_file.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
-            told = f"{line['seconds']:7.1f} s" if "seconds" in line else line.get("error") or "refused"
-            print(f"{name:22s} {method.name:12s} {told}", flush=True)
+            outcome = f"{line['seconds']:7.1f} s" if "seconds" in line else line.get("error") or "refused"
+            print(f"{name:22s} {method.name:12s} {outcome}", flush=True)
 
 
 def read_runs(runs_file: Path) -> list[dict[str, Any]]:

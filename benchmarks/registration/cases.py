@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -74,13 +74,13 @@ def all_cases(root: Path | None) -> dict[str, Callable[[], Case]]:
     cases: dict[str, Callable[[], Case]] = {}
     if root is not None:
         for folder in sorted((root / "ablation-cases").glob("*/truth.json")):
-            cases[folder.parent.name] = lambda folder=folder.parent: ablation_case(folder)  # type: ignore[misc]
+            cases[folder.parent.name] = partial(ablation_case, folder.parent)
         popi = root / "pair-popi5mm"
         if popi.is_dir():
             cases["popi-inhale-to-exhale"] = lambda: popi_case(popi, "10", "60")
             cases["popi-exhale-to-inhale"] = lambda: popi_case(popi, "60", "10")
     for name, chosen in PHANTOMS.items():
-        cases[name] = lambda name=name, chosen=chosen: phantom_case(name, **chosen)  # type: ignore[misc]
+        cases[name] = partial(phantom_case, name, **chosen)
     return cases
 
 
@@ -111,12 +111,12 @@ def popi_case(folder: Path, fixed: str, moving: str) -> Case:
         np.loadtxt(folder / f"{phase}-Landmarks.pts", comments="#", ndmin=2) for phase in (fixed, moving)
     ]
     cts = [read_ct(folder / f"{phase}-P_5x5x5.nii.gz") for phase in (fixed, moving)]
-    ours, theirs = (
+    in_fixed, in_moving = (
         place + np.array(ct.geometry.origin_lps_mm) for place, ct in zip(places, cts, strict=True)
     )
     direction = "inhale-to-exhale" if fixed == "10" else "exhale-to-inhale"
     return Case(
-        f"popi-{direction}", Pair(cts[0], cts[1], None, None), LandmarkPairs(ours, theirs), None, None
+        f"popi-{direction}", Pair(cts[0], cts[1], None, None), LandmarkPairs(in_fixed, in_moving), None, None
     )
 
 
@@ -131,29 +131,29 @@ def phantom_case(name: str, **chosen: Any) -> Case:
 
 def scores(case: Case, field: DisplacementField, moving_from_fixed: RigidTransform | None = None) -> Score:
     """Everything that is measured of one field; ``moving_from_fixed`` is the rigid motion of Coldspot's tumor."""
-    found: Score = {"folding_share": float((field.jacobian_determinant() <= 0).mean())}
+    score: Score = {"folding_share": float((field.jacobian_determinant() <= 0).mean())}
     if case.landmarks is not None:
-        score = score_landmarks(field, case.landmarks)
-        found |= {
-            "landmark_mean_mm": score.mean_mm,
-            "landmark_p95_mm": score.p95_mm,
-            "landmarks_scored": score.scored,
-            "landmarks_outside": score.outside,
+        landmarks = score_landmarks(field, case.landmarks)
+        score |= {
+            "landmark_mean_mm": landmarks.mean_mm,
+            "landmark_p95_mm": landmarks.p95_mm,
+            "landmarks_scored": landmarks.scored,
+            "landmarks_outside": landmarks.outside,
         }
     if case.tumor_places is not None:
         fixed, moving = case.tumor_places.fixed_lps_mm, case.tumor_places.moving_lps_mm
         error_mm = np.linalg.norm(fixed + field.at(fixed) - moving, axis=1)
-        found |= {"tumor_error_mm": float(error_mm.mean()), "tumor_error_max_mm": float(error_mm.max())}
+        score |= {"tumor_error_mm": float(error_mm.mean()), "tumor_error_max_mm": float(error_mm.max())}
     if case.tumor_places is not None and case.counted_truth is not None:
         true_tcr, true_ml = case.counted_truth
         tcr, volume_ml = count_tumor(case.pair, field.at, case.tumor_places.fixed_lps_mm)
-        found |= {"tcr": tcr, "tcr_error": tcr - true_tcr, "tumor_volume_ratio": volume_ml / true_ml}
+        score |= {"tcr": tcr, "tcr_error": tcr - true_tcr, "tumor_volume_ratio": volume_ml / true_ml}
     if moving_from_fixed is not None and case.pair.tumor is not None and case.pair.zone is not None:
         tcr = measured_tcr(case.pair.tumor, case.pair.zone, moving_from_fixed)
-        found["tcr_by_coldspot"] = tcr
+        score["tcr_by_coldspot"] = tcr
         truth = case.tcr_of_supplied_masks
-        found["tcr_by_coldspot_error"] = None if truth is None else tcr - truth
-    return found
+        score["tcr_by_coldspot_error"] = None if truth is None else tcr - truth
+    return score
 
 
 def count_tumor(

@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 
 LESION_TARGET_S: Final = 1.5
-LEAST_DRAWN_MM: Final = 0.005
+MIN_DRAWN_MM: Final = 0.005
 """A logarithmic axis has no zero."""
 
 PANELS: Final = (
@@ -203,14 +203,14 @@ def _is_whole_lung(case: str) -> bool:
 def _points(results: list[dict[str, Any]], method: str, score: str) -> Iterator[tuple[str, float, float]]:
     for row in results:
         if row["method"] == method and row.get("scores", {}).get(score) is not None:
-            yield row["case"], row["seconds"], max(row["scores"][score], LEAST_DRAWN_MM)
+            yield row["case"], row["seconds"], max(row["scores"][score], MIN_DRAWN_MM)
 
 
 def _line(row: dict[str, Any]) -> str:
     if "seconds" not in row:
-        told = row["refusal"]["code"] if row["refusal"] else "; ".join(dict.fromkeys(row["failures"]))
+        outcome = row["refusal"]["code"] if row["refusal"] else "; ".join(dict.fromkeys(row["failures"]))
         return (
-            f"| {row['case']} | {row['method']} | {row['runs']} | {told} |"
+            f"| {row['case']} | {row['method']} | {row['runs']} | {outcome} |"
             + " – |" * (len(COLUMNS) - 4)
             + "\n"
         )

@@ -89,8 +89,8 @@ def chest_of_ct(ct: CtVolume, lesion_lps_mm: Float64Array) -> Chest:
 
     def sampled(points: Float64Array) -> Float64Array:
         index = lattice.to_index(points).reshape(-1, 3).T
-        found = ndimage.map_coordinates(depth, index, order=1, mode="nearest")
-        return np.asarray(found, dtype=np.float64).reshape(points.shape[:-1])
+        sampled = ndimage.map_coordinates(depth, index, order=1, mode="nearest")
+        return np.asarray(sampled, dtype=np.float64).reshape(points.shape[:-1])
 
     at_x = lattice.origin_lps_mm[0] + LUNG_SPACING_MM * np.flatnonzero((depth > 0.0).any(axis=(0, 1)))
     x_mm = float(lesion_lps_mm[0])

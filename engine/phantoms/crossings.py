@@ -66,8 +66,10 @@ def find_crossings(values: Float64Array) -> Crossings:
         second = tuple(slice(1, None) if a == axis else slice(None) for a in range(values.ndim))
         crossed = holds[first] != holds[second]
         ends.append(np.stack([index[first][crossed], index[second][crossed]]))
-    one, other = np.concatenate(ends, axis=1)
-    inside, outside = np.where(holds.ravel()[one], (one, other), (other, one))
+    first_ends, second_ends = np.concatenate(ends, axis=1)
+    inside, outside = np.where(
+        holds.ravel()[first_ends], (first_ends, second_ends), (second_ends, first_ends)
+    )
     return Crossings(inside, outside, flat[inside] / (flat[inside] - flat[outside]))
 
 
@@ -76,8 +78,8 @@ def distance_to_samples(
 ) -> Float64Array:
     """Distance of points to a surface of which samples and their normals are known.
 
-    Near the surface the nearest sample lies beside the foot of the perpendicular: the distance is then
-    taken to the plane that touches the surface at the sample. A sample farther beside the point than
+    Near the surface the nearest sample is off the foot of the perpendicular: the distance is then
+    taken to the plane that touches the surface at the sample. A sample farther off sideways than
     samples lie apart belongs to an edge of the surface, and its own distance is kept.
 
     Parameters
@@ -97,5 +99,5 @@ def distance_to_samples(
     tree = cKDTree(samples, balanced_tree=False, compact_nodes=False)  # even points: built and asked faster
     distance, nearest = tree.query(points, workers=-1)
     height = np.abs(np.einsum("ni,ni->n", points - samples[nearest], normals[nearest]))
-    beside = np.sqrt(np.maximum(distance**2 - height**2, 0.0))
-    return np.where((distance < _PLANE_MM) & (beside < gap_mm), height, distance)
+    sideways = np.sqrt(np.maximum(distance**2 - height**2, 0.0))
+    return np.where((distance < _PLANE_MM) & (sideways < gap_mm), height, distance)

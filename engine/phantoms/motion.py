@@ -16,7 +16,7 @@ from scipy.spatial.transform import Rotation
 from engine.arrays import Float64Array
 from engine.errors import InvalidRequestError
 from engine.geometry import RigidTransform
-from engine.phantoms.deformation import (
+from engine.phantoms.free_deformation import (
     Contraction,
     DeformationKind,
     FreeDeformation,

@@ -7,7 +7,7 @@ import numpy as np
 from engine.geometry import Vector3
 from engine.phantoms.ablation import AblationKind
 from engine.phantoms.chest import chest_of_ct
-from engine.phantoms.deformation import DeformationKind
+from engine.phantoms.free_deformation import DeformationKind
 from engine.phantoms.procedure import Course, PhantomProcedure, run_course
 from engine.phantoms.tumor import SmoothedMask
 from engine.volume import CtVolume, LabelMask

@@ -112,8 +112,10 @@ def collapse_lung(
 
 def _nearness(grid: VolumeGeometry, place_lps_mm: Float64Array) -> Float64Array:
     """1 near a place, 0 from ``REACH_MM`` on, smooth in between."""
-    at = grid.to_index(place_lps_mm)
-    away = [(np.arange(n) - o) * s for n, o, s in zip(grid.shape_zyx, at, grid.spacing_zyx_mm, strict=True)]
+    center = grid.to_index(place_lps_mm)
+    away = [
+        (np.arange(n) - o) * s for n, o, s in zip(grid.shape_zyx, center, grid.spacing_zyx_mm, strict=True)
+    ]
     distance = np.sqrt(
         away[0][:, None, None] ** 2 + away[1][None, :, None] ** 2 + away[2][None, None, :] ** 2
     )

@@ -11,7 +11,7 @@ from engine.arrays import Float64Array
 from engine.geometry import Vector3, VolumeGeometry, VoxelBox
 from engine.phantoms.ablation import AblationKind, random_ablation
 from engine.phantoms.chest import Chest, procedural_chest
-from engine.phantoms.deformation import DeformationKind
+from engine.phantoms.free_deformation import DeformationKind
 from engine.phantoms.motion import random_motion
 from engine.phantoms.scanning import Scene, grid_around, scan_planning, scan_verification, scene_truth
 from engine.phantoms.thorax import lung_depth_mm
@@ -160,12 +160,12 @@ def run_course(
     # Neither grid is centered on the tumor, and the headers do not align the scans.
     if planning is None:
         place = motion.planning_center + rng.uniform(-6, 6, 3)
-        ours = grid_around(place, course.size_mm, course.planning_spacing_zyx_mm, f"{frame}1")
-        planning = scan_planning(rng, scene, _within(ours, chest.low_lps_mm, chest.high_lps_mm))
+        planning_grid = grid_around(place, course.size_mm, course.planning_spacing_zyx_mm, f"{frame}1")
+        planning = scan_planning(rng, scene, _within(planning_grid, chest.low_lps_mm, chest.high_lps_mm))
     place = motion.verification_center + rng.uniform(-6, 6, 3)
-    theirs = grid_around(place, course.size_mm, course.verification_spacing_zyx_mm, f"{frame}2")
-    theirs = _within(theirs, chest.low_lps_mm + shift, chest.high_lps_mm + shift)
-    verification, zone, core = scan_verification(rng, scene, theirs)
+    verification_grid = grid_around(place, course.size_mm, course.verification_spacing_zyx_mm, f"{frame}2")
+    verification_grid = _within(verification_grid, chest.low_lps_mm + shift, chest.high_lps_mm + shift)
+    verification, zone, core = scan_verification(rng, scene, verification_grid)
     x, y, z = (float(v) for v in motion.planning_center)
     return PhantomProcedure(*planning, verification, zone, core, (x, y, z), scene_truth(scene))
 

@@ -73,10 +73,10 @@ def grid_around(
 def scan_planning(rng: np.random.Generator, scene: Scene, grid: VolumeGeometry) -> tuple[CtVolume, LabelMask]:
     """The planning CT and its tumor mask."""
 
-    def tissue(at: VolumeGeometry) -> Float64Array:
-        hu = _chest_on(scene, at, None)
+    def tissue(slice_grid: VolumeGeometry) -> Float64Array:
+        hu = _chest_on(scene, slice_grid, None)
         if not scene.tumor_in_chest:
-            near, points = voxels_within(at, scene.tumor.center_lps_mm, scene.tumor_reach_mm + 3.0)
+            near, points = voxels_within(slice_grid, scene.tumor.center_lps_mm, scene.tumor_reach_mm + 3.0)
             _blend(hu, near, scene.tumor.signed_distance_mm(points), TUMOR_HU)
         return hu
 
@@ -94,8 +94,8 @@ def scan_verification(
     moved = _sample_motion(scene, grid)
 
     @lru_cache(maxsize=1)  # the only profile of a slice one millimeter thick is the grid itself
-    def burn(at: VolumeGeometry) -> tuple[_IndexArrays, Float64Array, Float64Array, Float64Array]:
-        near, points = voxels_within(at, scene.motion.verification_center, reach)
+    def burn(slice_grid: VolumeGeometry) -> tuple[_IndexArrays, Float64Array, Float64Array, Float64Array]:
+        near, points = voxels_within(slice_grid, scene.motion.verification_center, reach)
         tumor_distance = _tumor_distance_mm(scene, points)
         depth = scene.ablation.depth_mm(tumor_distance, points - scene.motion.verification_center)
         lung_depth = moved.lung_depth_at(points)
@@ -103,9 +103,9 @@ def scan_verification(
         allowed = np.maximum(lung_depth, -tumor_distance)
         return near, np.minimum(depth, allowed), np.minimum(depth - RIM_MM, allowed), tumor_distance
 
-    def tissue(at: VolumeGeometry) -> Float64Array:
-        hu = _chest_on(scene, at, moved)
-        near, zone_depth, _, tumor_distance = burn(at)
+    def tissue(slice_grid: VolumeGeometry) -> Float64Array:
+        hu = _chest_on(scene, slice_grid, moved)
+        near, zone_depth, _, tumor_distance = burn(slice_grid)
         if not scene.tumor_in_chest:
             _blend(hu, near, tumor_distance, TUMOR_HU)
         # The burn hides three quarters of what lay there: the tumor's outline fades.
@@ -163,16 +163,16 @@ def _lung_depth_on(scene: Scene, points: Float64Array) -> Float64Array:
     ends = [np.append(np.arange(0, n - 1, step), n - 1) for n in shape]
     coarse = points[np.ix_(*ends)]
     depth = scene.lung_depth_mm(scene.motion.to_planning(coarse))
-    for axis, (at, n) in enumerate(zip(ends, shape, strict=True)):
-        depth = _stretched(depth, axis, at, n)
+    for axis, (samples, n) in enumerate(zip(ends, shape, strict=True)):
+        depth = _stretched(depth, axis, samples, n)
     return depth
 
 
-def _stretched(values: Float64Array, axis: int, at: npt.NDArray[np.intp], count: int) -> Float64Array:
-    """Linear interpolation along one axis from the indices ``at`` to all of ``range(count)``."""
+def _stretched(values: Float64Array, axis: int, samples: npt.NDArray[np.intp], count: int) -> Float64Array:
+    """Linear interpolation along one axis from the indices ``samples`` to all of ``range(count)``."""
     index = np.arange(count)
-    left = np.minimum(np.searchsorted(at, index, side="right") - 1, len(at) - 2)
-    share = ((index - at[left]) / (at[left + 1] - at[left])).reshape(
+    left = np.minimum(np.searchsorted(samples, index, side="right") - 1, len(samples) - 2)
+    share = ((index - samples[left]) / (samples[left + 1] - samples[left])).reshape(
         [-1 if a == axis else 1 for a in range(3)]
     )
     return np.asarray(np.take(values, left, axis) * (1.0 - share) + np.take(values, left + 1, axis) * share)
@@ -209,8 +209,8 @@ class _SampledMotion:
     def lung_depth_at(self, points_lps_mm: Float64Array) -> Float64Array:
         """Depth below the pleura at verification positions (N, 3)."""
         index = self.lattice.to_index(points_lps_mm).T
-        found = ndimage.map_coordinates(self.lung_depth_mm, index, order=1, mode="nearest")
-        return np.asarray(found, dtype=np.float64)
+        depth = ndimage.map_coordinates(self.lung_depth_mm, index, order=1, mode="nearest")
+        return np.asarray(depth, dtype=np.float64)
 
 
 def _sample_motion(scene: Scene, grid: VolumeGeometry) -> _SampledMotion:
@@ -302,8 +302,8 @@ def _acquire(
     correlated = ndimage.gaussian_filter(noise, (0.0, 0.7, 0.7))
     hu += scene.noise_hu * correlated / correlated.std()
     voxels = np.clip(np.rint(hu), -1024, 3071).astype(np.int16)
-    said = Acquisition(series_description=SIMULATED, slice_thickness_mm=thickness)
-    return CtVolume(voxels, grid, said)
+    acquisition = Acquisition(series_description=SIMULATED, slice_thickness_mm=thickness)
+    return CtVolume(voxels, grid, acquisition)
 
 
 def voxels_within(
@@ -311,10 +311,10 @@ def voxels_within(
 ) -> tuple[_IndexArrays, Float64Array]:
     """Indices of the voxels within a radius of a point, as NumPy takes them, and their positions (N, 3)."""
     room = radius_mm / np.array(grid.spacing_zyx_mm)
-    at = grid.to_index(center_lps_mm)
-    first = np.clip(np.floor(at - room), 0, grid.shape_zyx).astype(int)
-    last = np.clip(np.ceil(at + room) + 1, 0, grid.shape_zyx).astype(int)
+    center = grid.to_index(center_lps_mm)
+    first = np.clip(np.floor(center - room), 0, grid.shape_zyx).astype(int)
+    last = np.clip(np.ceil(center + room) + 1, 0, grid.shape_zyx).astype(int)
     away = np.ogrid[VoxelBox.between(first, last).slices]
-    square = sum(((n - c) * s) ** 2 for n, c, s in zip(away, at, grid.spacing_zyx_mm, strict=True))
+    square = sum(((n - c) * s) ** 2 for n, c, s in zip(away, center, grid.spacing_zyx_mm, strict=True))
     within = np.argwhere(np.asarray(square) <= radius_mm**2) + first
     return (within[:, 0], within[:, 1], within[:, 2]), grid.to_lps(within)

@@ -23,7 +23,7 @@ _PARALLEL_MM: Final = 5.0
 FREE_MM: Final = 28.0
 """Down to the first depth below the pleura the flow runs parallel to it, from the second on it is free."""
 
-_MOST_MM: Final = 3.0
+_MAX_CORRECTION_MM: Final = 3.0
 """No more than this is put right of the flow's error at the pleura."""
 
 NORMAL_SMOOTHING_MM: Final = 5.0
@@ -71,23 +71,25 @@ class PleuralSlide:
 
     def carried(self, points_lps_mm: Float64Array) -> Float64Array:
         """Planning positions (N, 3) at the end of the flow."""
-        at = points_lps_mm
+        points = points_lps_mm
         step = 1.0 / _FLOW_STEPS
         for _ in range(_FLOW_STEPS):
-            halfway = at + 0.5 * step * self._at(self.flow_mm, at)
-            at = at + step * self._at(self.flow_mm, halfway)
-        return self._as_deep(at, self.lung_depth_mm(points_lps_mm))
+            halfway = points + 0.5 * step * self._sampled(self.flow_mm, points)
+            points = points + step * self._sampled(self.flow_mm, halfway)
+        return self._as_deep(points, self.lung_depth_mm(points_lps_mm))
 
     def _as_deep(self, points: Float64Array, depth_mm: Float64Array) -> Float64Array:
         """Near the pleura, take points back to the depth they came from: the flow's steps are not exact."""
         near = np.flatnonzero(depth_mm < FREE_MM)
         parallel = 1.0 - _smooth_step((depth_mm[near] - _PARALLEL_MM) / (FREE_MM - _PARALLEL_MM))
-        missing = np.clip(depth_mm[near] - self.lung_depth_mm(points[near]), -_MOST_MM, _MOST_MM)
+        missing = np.clip(
+            depth_mm[near] - self.lung_depth_mm(points[near]), -_MAX_CORRECTION_MM, _MAX_CORRECTION_MM
+        )
         corrected = points.copy()
-        corrected[near] += (parallel * missing)[:, None] * self._at(self.normal, points[near])
+        corrected[near] += (parallel * missing)[:, None] * self._sampled(self.normal, points[near])
         return corrected
 
-    def _at(self, lattice: Float32Array, points: Float64Array) -> Float64Array:
+    def _sampled(self, lattice: Float32Array, points: Float64Array) -> Float64Array:
         index = ((points - self.origin) / FLOW_LATTICE_MM).T
         along = [
             ndimage.map_coordinates(lattice[..., axis], index, order=1, mode="nearest") for axis in range(3)

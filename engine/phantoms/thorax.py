@@ -55,9 +55,9 @@ def lung_depth_mm(points_lps_mm: Float64Array) -> Float64Array:
     return _lung_depth_mm(_lung_powers(points_lps_mm, slice(None)).sum(axis=-1))
 
 
-def _lung_powers(at: Float64Array, axis: int | slice) -> Float64Array:
+def _lung_powers(positions_mm: Float64Array, axis: int | slice) -> Float64Array:
     """Terms of the superellipsoid along x, y or z (an index), or along all."""
-    return np.asarray(np.abs((at - _LUNG_CENTER[axis]) / _LUNG_RADII[axis]) ** _LUNG_SQUARENESS)
+    return np.asarray(np.abs((positions_mm - _LUNG_CENTER[axis]) / _LUNG_RADII[axis]) ** _LUNG_SQUARENESS)
 
 
 def _lung_depth_mm(sum_of_powers: Float64Array) -> Float64Array:
@@ -208,6 +208,6 @@ def _texture(rng: np.random.Generator, shape: tuple[int, ...], sigma: float) -> 
 
 def _stretch(count: int, step: int, kept: int) -> Float32Array:
     """Matrix (kept, count) that interpolates between ``count`` samples, ``step`` times as finely."""
-    at = np.linspace(0.0, count - 1.0, count * step)[:kept, None]
-    apart = np.abs(at - np.arange(count, dtype=np.float64))
+    samples = np.linspace(0.0, count - 1.0, count * step)[:kept, None]
+    apart = np.abs(samples - np.arange(count, dtype=np.float64))
     return np.asarray(np.maximum(1.0 - apart, 0.0), dtype=np.float32)

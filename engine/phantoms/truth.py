@@ -21,7 +21,7 @@ from engine.phantoms.crossings import Crossings, distance_to_samples, find_cross
 
 _TRUTH_SPACING_MM: Final = 0.4
 TARGET_MARGIN_MM: Final = 5.0
-_LEAST_REGION_ML: Final = 0.01
+_MIN_REGION_ML: Final = 0.01
 
 
 @dataclass(frozen=True)
@@ -192,10 +192,10 @@ def _coverage(field: TruthField, burn_mm: Float64Array) -> tuple[TrueCoverage, T
     surface = find_crossings(depth_mm)
     missed_mm = _farthest_missed_mm(field, burn_mm, depth_mm, surface)
     if missed_mm is None:
-        whole_mm = _least(surface.at(field.tumor_distance_mm))
+        whole_mm = _minimum(surface.at(field.tumor_distance_mm))
         # Within lung it is the burn that ends, not the lung.
         end = find_crossings(burn_mm)
-        lung_mm = _least(end.at(field.tumor_distance_mm)[end.at(field.allowed_mm) >= 0.0])
+        lung_mm = _minimum(end.at(field.tumor_distance_mm)[end.at(field.allowed_mm) >= 0.0])
     else:
         whole_mm = lung_mm = -missed_mm
     everywhere = np.ones_like(in_lung)
@@ -205,7 +205,7 @@ def _coverage(field: TruthField, burn_mm: Float64Array) -> tuple[TrueCoverage, T
     )
 
 
-def _least(margins_mm: Float64Array) -> float:
+def _minimum(margins_mm: Float64Array) -> float:
     return float(margins_mm.min(initial=np.inf))
 
 
@@ -264,7 +264,7 @@ def _regions(field: TruthField, uncovered: BoolArray) -> tuple[TrueRegion, ...]:
     labels, _ = ndimage.label(uncovered, structure=np.ones((3, 3, 3)))
     volumes_ml = np.bincount(labels.ravel()) * _TRUTH_SPACING_MM**3 / 1000.0
     regions = []
-    for label in np.flatnonzero(volumes_ml[1:] >= _LEAST_REGION_ML) + 1:
+    for label in np.flatnonzero(volumes_ml[1:] >= _MIN_REGION_ML) + 1:
         x, y, z = (float(v) for v in field.points_lps_mm[labels == label].mean(axis=0))
         regions.append(TrueRegion(float(volumes_ml[label]), (x, y, z)))
     return tuple(sorted(regions, key=lambda region: -region.volume_ml))

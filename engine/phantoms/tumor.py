@@ -209,10 +209,10 @@ def _surface_points(field: Float32Array, on: LabelMask) -> Float64Array:
     for axis in range(3):
         low, high = np.moveaxis(fine, axis, 0)[:-1], np.moveaxis(fine, axis, 0)[1:]
         crossing = (low >= SURFACE_LEVEL) != (high >= SURFACE_LEVEL)
-        at = np.argwhere(crossing).astype(np.float64)
-        at[:, 0] += (SURFACE_LEVEL - low[crossing]) / (high[crossing] - low[crossing])
+        index = np.argwhere(crossing).astype(np.float64)
+        index[:, 0] += (SURFACE_LEVEL - low[crossing]) / (high[crossing] - low[crossing])
         order = [axis, *(a for a in range(3) if a != axis)]
-        points.append(at[:, np.argsort(order)])
+        points.append(index[:, np.argsort(order)])
     return on.geometry.to_lps((np.concatenate(points) + 0.5) / 2.0 - 0.5)
 
 

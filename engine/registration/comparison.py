@@ -35,7 +35,7 @@ _MIN_LUNG_SHARE: Final = 0.1
 
 
 @dataclass(frozen=True, eq=False)
-class ComparisonLevel:
+class _ComparisonLevel:
     """Both scans at one resolution.
 
     Parameters
@@ -56,7 +56,7 @@ class ComparisonLevel:
         read_only(self.evidence)
         read_only(self.lung_evidence)
 
-    def in_lung(self) -> ComparisonLevel:
+    def in_lung(self) -> _ComparisonLevel:
         """The same with lung alone as evidence."""
         return replace(self, evidence=self.lung_evidence)
 
@@ -67,15 +67,15 @@ class ScanComparison:
 
     Parameters
     ----------
-    coarse, fine : ComparisonLevel
+    coarse, fine : _ComparisonLevel
     moving_from_fixed : RigidTransform
         The alignment from which both are compared.
     zone_distance_mm : ndarray of float32 or None, (z, y, x)
         Distance to the ablation zone on the fine grid.
     """
 
-    coarse: ComparisonLevel
-    fine: ComparisonLevel
+    coarse: _ComparisonLevel
+    fine: _ComparisonLevel
     moving_from_fixed: RigidTransform
     zone_distance_mm: Float32Array | None
 
@@ -198,13 +198,13 @@ def _compare(
     fine_lung = np.repeat(np.repeat(np.repeat(lung, 2, axis=0), 2, axis=1), 2, axis=2)
     nz, ny, nx = evidence.shape
     return ScanComparison(
-        coarse=ComparisonLevel(
+        coarse=_ComparisonLevel(
             coarser,
             source.without_border(COARSE_BORDER_MM).thinned(2.0 * grid_mm),
             coarse_evidence,
             coarse_evidence & lung,
         ),
-        fine=ComparisonLevel(
+        fine=_ComparisonLevel(
             region, source.without_border(BORDER_MM), evidence, evidence & fine_lung[:nz, :ny, :nx]
         ),
         moving_from_fixed=moving_from_fixed,

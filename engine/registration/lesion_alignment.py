@@ -23,9 +23,9 @@ from engine.registration.lesion_motion import (
     rigid_part,
 )
 from engine.registration.localization import find_lesion
+from engine.registration.lung_sliding import coarse_motion, fine_motion
 from engine.registration.planning_features import PlanningFeatures
 from engine.registration.quality import judge, local_correlation
-from engine.registration.sliding import coarse_motion, fine_motion
 from engine.volume import CtVolume, LabelMask
 
 _TRANSLATION_SD_MM: Final = 2.5

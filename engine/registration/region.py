@@ -54,10 +54,11 @@ class ComparisonRegion:
             blurred = ndimage.convolve1d(blurred, np.array([0.25, 0.5, 0.25]), axis=axis, mode="nearest")
         every = (slice(None, None, 2),) * 3
         hu = np.ascontiguousarray(blurred[every])
+        dz, dy, dx = self.geometry.spacing_zyx_mm
         geometry = replace(
             self.geometry,
             shape_zyx=(hu.shape[0], hu.shape[1], hu.shape[2]),
-            spacing_zyx_mm=tuple(2.0 * s for s in self.geometry.spacing_zyx_mm),  # type: ignore[arg-type] # three
+            spacing_zyx_mm=(2.0 * dz, 2.0 * dy, 2.0 * dx),
         )
         return ComparisonRegion(hu, np.ascontiguousarray(self.inside[every]), geometry)
 

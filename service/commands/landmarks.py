@@ -18,7 +18,7 @@ COLUMNS: Final = ("fixed_x", "fixed_y", "fixed_z", "moving_x", "moving_y", "movi
 _OUTSIDE_VOXELS: Final = 1.0
 """A landmark this far beyond the outermost voxel centers of the field says nothing of the field."""
 
-_FARTHEST_MM: Final = 1e5
+_MAX_COORDINATE_MM: Final = 1e5
 """No scanner is 100 m long: such a number is no position."""
 
 
@@ -135,7 +135,7 @@ def _numbers(row: list[str], line: int, name: str) -> list[float]:
         numbers = [float(cell) for cell in row]
     except ValueError:
         numbers = []
-    if len(numbers) != len(COLUMNS) or not all(abs(number) < _FARTHEST_MM for number in numbers):
+    if len(numbers) != len(COLUMNS) or not all(abs(number) < _MAX_COORDINATE_MM for number in numbers):
         raise _invalid(f"line {line} of the landmarks {name} does not hold six finite numbers in mm")
     return numbers
 

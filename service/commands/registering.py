@@ -30,8 +30,8 @@ FIELD_FILE: Final = "displacement.nii.gz"
 REPORT_FILE: Final = "registration.json"
 
 _STORED_OFFSET_HU: Final = 1024
-_LEAST_AIR_SHARE: Final = 0.005
-_LEAST_WATER_SHARE: Final = 0.05
+_MIN_AIR_SHARE: Final = 0.005
+_MIN_WATER_SHARE: Final = 0.05
 """Without its rescale intercept a CT has next to nothing between air and fat, and its soft tissue where only
 dense bone can be: no CT in HU has a twentieth of its voxels there."""
 
@@ -67,14 +67,14 @@ class RegistrationRequest:
     deadline_s: float | None = None
 
 
-def register_files(request: RegistrationRequest, tell: TextProgress) -> dict[str, Any]:
+def register_files(request: RegistrationRequest, progress: TextProgress) -> dict[str, Any]:
     """Register two CTs from files and write ``displacement.nii.gz`` and ``registration.json``.
 
     Parameters
     ----------
     request : RegistrationRequest
-    tell : callable
-        Gets a word on what is going on.
+    progress : callable
+        Is told what is being done.
 
     Returns
     -------
@@ -87,7 +87,7 @@ def register_files(request: RegistrationRequest, tell: TextProgress) -> dict[str
     """
     _require_time(request.deadline_s)
     _clear(request.out)
-    tell("reading")
+    progress("reading")
     landmarks = None if request.landmarks is None else read_landmarks(request.landmarks)
     fixed, moving = in_hounsfield_units(read_ct(request.fixed)), in_hounsfield_units(read_ct(request.moving))
     zone = _mask(request.fixed_zone, fixed, "ablation zone", request.fixed_zone_structure)
@@ -97,9 +97,9 @@ def register_files(request: RegistrationRequest, tell: TextProgress) -> dict[str
         *(f"fixed CT: {warning}" for warning in fixed.acquisition.warnings),
         *(f"moving CT: {warning}" for warning in moving.acquisition.warnings),
     ]
-    tell("loading the kernels")
+    progress("loading the kernels")
     warm_up(with_zone=zone is not None, with_tumor=tumor is not None)
-    tell("registering")
+    progress("registering")
     started = time.perf_counter()
     try:
         pair = register(
@@ -116,7 +116,7 @@ def register_files(request: RegistrationRequest, tell: TextProgress) -> dict[str
         duration_s = time.perf_counter() - started
         score = None if landmarks is None else score_landmarks(pair.field, landmarks)
         report = registered_report(pair, score, duration_s, warnings)
-        tell("writing")
+        progress("writing")
         write_displacement(request.out / FIELD_FILE, pair.field)
     text = json.dumps(report, indent=2, allow_nan=False) + "\n"
     (request.out / REPORT_FILE).write_text(text, encoding="utf-8")
@@ -126,7 +126,7 @@ def register_files(request: RegistrationRequest, tell: TextProgress) -> dict[str
 def warm_up(*, with_zone: bool, with_tumor: bool) -> None:
     """Load (or the very first time compile) every kernel of a registration on a small pair made up for it."""
     fixed, moving, zone, tumor = _warm_up_pair()
-    with contextlib.suppress(RefusedError):  # kernels are loaded, whatever is said of a made-up pair
+    with contextlib.suppress(RefusedError):  # kernels are loaded, whatever comes of a made-up pair
         register(
             fixed,
             moving,
@@ -162,7 +162,7 @@ def in_hounsfield_units(ct: CtVolume) -> CtVolume:
     hu = ct.voxels_hu
     air = np.count_nonzero((hu > -1000) & (hu < -200)) / hu.size
     water = np.count_nonzero((hu >= _STORED_OFFSET_HU - 50) & (hu <= _STORED_OFFSET_HU + 100)) / hu.size
-    if air >= _LEAST_AIR_SHARE or water < _LEAST_WATER_SHARE:
+    if air >= _MIN_AIR_SHARE or water < _MIN_WATER_SHARE:
         return ct
     shifted = np.maximum(hu.astype(np.int32) - _STORED_OFFSET_HU, np.iinfo(np.int16).min).astype(np.int16)
     warning = f"its values look like HU + {_STORED_OFFSET_HU} (no rescale intercept): {_STORED_OFFSET_HU} subtracted"

@@ -13,7 +13,7 @@ from engine.errors import GridMismatchError, InvalidRequestError
 from engine.geometry import RigidTransform, VolumeGeometry, VoxelBox
 from engine.phantoms.ablation import random_ablation
 from engine.phantoms.chest import chest_of_ct, procedural_chest, random_place
-from engine.phantoms.deformation import Contraction, DeformationKind, FreeDeformation
+from engine.phantoms.free_deformation import Contraction, DeformationKind, FreeDeformation
 from engine.phantoms.motion import FREE_MM, MIN_JACOBIAN, RIGID_MM, Motion, random_motion, rigid_projection
 from engine.phantoms.pneumothorax import CollapsedLung, collapse_lung
 from engine.phantoms.procedure import make_procedure

@@ -11,7 +11,7 @@ import pytest
 from engine.arrays import Float64Array
 from engine.findings import RegistrationQuality
 from engine.geometry import RigidTransform, VolumeGeometry
-from engine.phantoms.deformation import Contraction
+from engine.phantoms.free_deformation import Contraction
 from engine.registration.acceptance import MAX_MISMATCHED_SHARE, MIN_SIMILARITY
 from engine.registration.comparison import ScanComparison, compare_whole
 from engine.registration.control_grid import positions

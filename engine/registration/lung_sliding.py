@@ -35,7 +35,7 @@ _NO_LUNG_SD_MM: Final = 0.5
 
 
 @dataclass(frozen=True, eq=False)
-class SurroundingMotion:
+class _SurroundingMotion:
     """The deformation around the tumor.
 
     Parameters
@@ -55,15 +55,15 @@ class SurroundingMotion:
     doubt_mm2: Float64Array
 
 
-def coarse_motion(comparison: ScanComparison, coarse: Deformation) -> SurroundingMotion:
+def coarse_motion(comparison: ScanComparison, coarse: Deformation) -> _SurroundingMotion:
     """Take the coarse deformation as it is; whether the wall slides stays open."""
     variance = COARSE_ONLY_SD_MM**2 + (0.0 if comparison.has_lung else _NO_LUNG_SD_MM**2)
-    return SurroundingMotion(coarse, comparison.without_wall(), 0.0, np.eye(3) * variance)
+    return _SurroundingMotion(coarse, comparison.without_wall(), 0.0, np.eye(3) * variance)
 
 
 def fine_motion(
     planning: PlanningFeatures, comparison: ScanComparison, coarse: Deformation, kernels: KernelBackend
-) -> SurroundingMotion:
+) -> _SurroundingMotion:
     """Deform finely: with lung alone where the wall slides, with all tissue elsewhere.
 
     Parameters
@@ -77,19 +77,19 @@ def fine_motion(
 
     Returns
     -------
-    SurroundingMotion
+    _SurroundingMotion
     """
     if not comparison.has_lung:
         everything = deform_finely(comparison, coarse, kernels)
-        return SurroundingMotion(everything, comparison, 0.0, np.eye(3) * _NO_LUNG_SD_MM**2)
+        return _SurroundingMotion(everything, comparison, 0.0, np.eye(3) * _NO_LUNG_SD_MM**2)
     lung, everything = _with_and_without_wall(comparison, coarse, kernels)
     center = carried_to_fixed(lung, planning.tumor_points_lps_mm).mean(axis=0)
     sliding_mm = _apart_mm(lung, everything, center, planning.tumor_radius_mm + _SLIDING_REACH_MM)
     between = (everything.displacement_mm(center[None]) - lung.displacement_mm(center[None]))[0]
     if sliding_mm > _MIN_SLIDING_MM:
         doubt_mm2 = _SLIDING_DOUBT**2 * np.outer(between, between)
-        return SurroundingMotion(lung, comparison.in_lung(), sliding_mm, doubt_mm2)
-    return SurroundingMotion(everything, comparison, sliding_mm, _WALL_DOUBT**2 * np.outer(between, between))
+        return _SurroundingMotion(lung, comparison.in_lung(), sliding_mm, doubt_mm2)
+    return _SurroundingMotion(everything, comparison, sliding_mm, _WALL_DOUBT**2 * np.outer(between, between))
 
 
 def _with_and_without_wall(
