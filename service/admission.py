@@ -1,4 +1,4 @@
-"""How much the appliance takes on at once, decided before any of it is read."""
+"""How many calls the service takes on at once, decided before any of their content is read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from engine.errors import CapacityError, ColdspotError, ServiceUnavailableError
 _MIN_RETRY_S = 0.5
 _MAX_RETRY_S = 60.0
 _SMOOTHING = 0.3
-"""Weight of the newest call in the running mean of how long a place is held."""
+"""Weight of the newest call in the moving average of how long a place is held."""
 
 
 class Place:
@@ -72,7 +72,7 @@ class Admission:
         CapacityError
             If all places are taken; says when to try again.
         ColdspotError
-            If the service is closed: the reason it was closed with.
+            If the service is closed: the error it was closed with.
         """
         with self._lock:
             if self._closed is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 NOT_GIVEN: Final = "-"
@@ -13,7 +14,7 @@ def alignment_line(
     inverse_consistency_mm: float | None,
     contraction: float | None,
 ) -> str:
-    """Return how the scans were brought together, and how well; what was not measured is left out."""
+    """Return how the scans were aligned, and how well; what was not measured is left out."""
     line = method or NOT_GIVEN
     if residual_mm is not None:
         line += f", still {number(residual_mm, 1)} mm off"
@@ -23,6 +24,11 @@ def alignment_line(
         moved = "pushed away" if round(100 * contraction) < 0 else "drawn in"
         line += f"; tissue {moved} by {abs(100 * contraction):.0f} %"
     return line
+
+
+def place(lps_mm: Sequence[float]) -> str:
+    """Return a position, LPS mm."""
+    return ", ".join(f"{value:.1f}" for value in lps_mm)
 
 
 def with_interval(value: float | None, interval: list[float] | None, digits: int) -> str:

@@ -72,7 +72,7 @@ def silence_logging() -> None:
 
 
 def _stderr(*_names: Any) -> structlog.WriteLogger:
-    """What is stderr now: it may have been replaced since the logger was made."""
+    """Return a logger on the present stderr, which may have been replaced since the first one was made."""
     return structlog.WriteLogger(sys.stderr)
 
 

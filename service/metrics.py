@@ -55,7 +55,7 @@ class Metrics:
         self._assessments = Counter(
             "coldspot_assessments", "Assess calls by how they ended.", ["outcome"], registry=self.registry
         )
-        self._depth = Gauge("coldspot_queue_depth", "Work that waits for the device.", registry=self.registry)
+        self._depth = Gauge("coldspot_queue_depth", "Jobs that wait for the device.", registry=self.registry)
         self._uploaded = Counter("coldspot_upload_bytes", "Bytes of stored uploads.", registry=self.registry)
         self._backend = Gauge(
             "coldspot_backend_info",

@@ -60,7 +60,7 @@ class ColdspotServer:
         Raises
         ------
         SelfTestError
-            If the pipeline measured its phantom wrongly; the server then serves nothing.
+            If the pipeline measured its phantom wrongly; nothing is served then.
         """
         if self.settings.metrics_port is not None:
             try:
@@ -101,19 +101,19 @@ def running_server(settings: Settings, pipeline: Pipeline) -> Iterator[ColdspotS
 
 
 def serve(settings: Settings, pipeline: Pipeline, announce: Callable[[ColdspotServer], None]) -> None:
-    """Run a service until SIGTERM or SIGINT; ``announce`` is told when it serves.
+    """Run a service until SIGTERM or SIGINT; ``announce`` is called once it serves.
 
     Raises
     ------
     ColdspotError
         If it cannot start.
     """
-    asked = threading.Event()
+    stop_requested = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: asked.set())
+        signal.signal(number, lambda *_: stop_requested.set())
     with running_server(settings, pipeline) as server:
         announce(server)
-        asked.wait()
+        stop_requested.wait()
         _log.info("draining")
 
 

@@ -24,20 +24,20 @@ _CONFIG_VARIABLE = "COLDSPOT_CONFIG"
 
 
 def _default_state_dir() -> Path:
-    """Where cases live when nothing else is said (XDG base directory specification)."""
+    """Return where cases live by default (XDG base directory specification)."""
     base = os.environ.get("XDG_STATE_HOME", "")
     return (Path(base) if base else Path.home() / ".local" / "state") / "coldspot"
 
 
 def default_models_dir() -> Path:
-    """``models/`` beside the engine, in a checkout and in an installed wheel alike."""
+    """Return ``models/`` next to the engine's package, in a checkout and in an installed wheel alike."""
     return Path(engine.__file__).resolve().parent.parent / "models"
 
 
 class Settings(BaseSettings):
     """Everything an operator can choose; frozen once read.
 
-    Arguments win over the environment, the environment over the TOML file.
+    Arguments take precedence over the environment, the environment over the TOML file.
 
     Raises
     ------
@@ -87,7 +87,7 @@ class Settings(BaseSettings):
     registration_deadline_s: float | None = Field(
         default=None,
         gt=0,
-        description="where the fine deformation would take longer, the coarse one has to do",
+        description="where the fine deformation would take longer, the coarse one is used",
     )
     self_test: bool = Field(default=True, description="warm up and measure a phantom before serving")
 
@@ -109,7 +109,7 @@ class Settings(BaseSettings):
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=path)
 
     @model_validator(mode="after")
-    def _refuse_open_doors(self) -> Self:
+    def _require_protection(self) -> Self:
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("TLS needs both tls_certificate and tls_key")
         if self.tls_client_ca is not None and self.tls_certificate is None:

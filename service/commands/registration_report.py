@@ -14,6 +14,7 @@ from engine.findings import RegistrationQuality
 from engine.refusal import Refusal
 from engine.registration.register import RegisteredPair
 from service.commands.landmarks import LandmarkScore
+from service.commands.terminal import fact_table
 from service.figures_in_words import number
 
 
@@ -68,12 +69,7 @@ def refused_report(refusal: Refusal, warnings: Iterable[str], *, with_landmarks:
 
 def registration_table(report: dict[str, Any]) -> Table:
     """Return the readable summary of one registration."""
-    table = Table(title=_title(report), caption=DISCLAIMER, show_header=False, title_justify="left")
-    table.add_column(style="bold")
-    table.add_column()
-    for name, text in _rows(report):
-        table.add_row(name, text)
-    return table
+    return fact_table(_title(report), _rows(report))
 
 
 def _title(report: dict[str, Any]) -> str:

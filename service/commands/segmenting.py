@@ -1,8 +1,9 @@
-"""What ``coldspot segment`` does: read a CT, segment it or a region, write the labels on its grid."""
+"""``coldspot segment``: read a CT, segment it or a region of it, write the labels on its grid."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, get_args
@@ -19,11 +20,12 @@ from engine.progress import TextProgress
 from engine.segmentation import Box, Segmentation, Segmenter, open_segmenter
 from engine.volume import CtVolume
 from service.commands.coordinates import parse_numbers
-from service.figures_in_words import NOT_GIVEN, number
+from service.commands.terminal import fact_table
+from service.figures_in_words import NOT_GIVEN, number, place
 
-PRECISIONS: Final[tuple[Precision, ...]] = get_args(Precision)
+_PRECISIONS: Final[tuple[Precision, ...]] = get_args(Precision)
 _SUFFIXES: Final = (".nii.gz", ".nii")
-DEMO: Final = "DEMO MODEL, never for a patient"
+_DEMO: Final = "DEMO MODEL, never for a patient"
 
 
 @dataclass(frozen=True)
@@ -54,14 +56,14 @@ class SegmentationRequest:
     mirror: bool = False
 
 
-def segment_file(request: SegmentationRequest, tell: TextProgress) -> dict[str, Any]:
+def segment_file(request: SegmentationRequest, progress: TextProgress) -> dict[str, Any]:
     """Segment a CT from a file and write its labels.
 
     Parameters
     ----------
     request : SegmentationRequest
-    tell : callable
-        Gets a word on what is going on.
+    progress : callable
+        Called with what is being done.
 
     Returns
     -------
@@ -76,22 +78,22 @@ def segment_file(request: SegmentationRequest, tell: TextProgress) -> dict[str, 
     _clear(request)
     precision = _precision_named(request.precision)
     box = None if request.region is None else _parse_region(request.region)
-    tell("reading")
+    progress("reading")
     ct = read_ct(request.image)
-    tell("opening the model")
+    progress("opening the model")
     with open_segmenter(request.model, request.backend, precision) as segmenter:
         started = time.perf_counter()
-        found = segmenter.segment(
+        segmentation = segmenter.segment(
             ct,
             around=box,
             mirror=request.mirror,
             probability=False,
-            on_progress=lambda done, total: tell(f"patch {done} of {total}"),
+            on_progress=lambda done, total: progress(f"patch {done} of {total}"),
         )
         duration_s = time.perf_counter() - started
-        tell("writing")
-        _write(request.out, ct, found)
-        return _report(request, segmenter, found, box, duration_s, ct.acquisition.warnings)
+        progress("writing")
+        _write(request.out, ct, segmentation)
+        return _report(request, segmenter, segmentation, box, duration_s, ct.acquisition.warnings)
 
 
 def _parse_region(text: str) -> Box:
@@ -119,35 +121,35 @@ def _precision_named(text: str) -> Precision:
     ------
     InvalidRequestError
     """
-    for precision in PRECISIONS:
+    for precision in _PRECISIONS:
         if text == precision:
             return precision
-    raise InvalidRequestError(f"{text!r} is no precision, only {', '.join(PRECISIONS)}", "precision")
+    raise InvalidRequestError(f"{text!r} is no precision, only {', '.join(_PRECISIONS)}", "precision")
 
 
 def segmentation_table(report: dict[str, Any]) -> Table:
-    """Return what a person reads of a segmentation."""
+    """Return the readable summary of a segmentation."""
     model = report["model"]
-    title = f"{model['id']} {model['version']}" + (f": {DEMO}" if model["demo"] else "")
-    table = Table(title=title, caption=DISCLAIMER, show_header=False, title_justify="left")
-    table.add_column(style="bold")
-    table.add_column()
-    for name, found in report["labels"].items():
-        table.add_row(name, f"{number(found['volume_ml'], 2)} mL, {found['voxels']} voxels")
+    title = f"{model['id']} {model['version']}" + (f": {_DEMO}" if model["demo"] else "")
+    return fact_table(title, _facts(report))
+
+
+def _facts(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, label in report["labels"].items():
+        yield name, f"{number(label['volume_ml'], 2)} mL, {label['voxels']} voxels"
     region = report["region"]
     if region is not None:
-        corners = (", ".join(f"{v:.1f}" for v in region[name]) for name in ("low_lps_mm", "high_lps_mm"))
-        table.add_row("Looked at", "({}) to ({}), LPS mm; nowhere else".format(*corners))
-    table.add_row("Computed by", f"{report['backend']}, {report['precision']}, {report['patches']} patches")
-    table.add_row("Took", f"{number(report['duration_s'], 2)} s")
+        low, high = place(region["low_lps_mm"]), place(region["high_lps_mm"])
+        yield "Looked at", f"({low}) to ({high}), LPS mm; nowhere else"
+    yield "Computed by", f"{report['backend']}, {report['precision']}, {report['patches']} patches"
+    yield "Took", f"{number(report['duration_s'], 2)} s"
     for warning in report["warnings"]:
-        table.add_row("Warning", warning)
-    table.add_row("Written to", report["out"] or NOT_GIVEN)
-    return table
+        yield "Warning", warning
+    yield "Written to", report["out"] or NOT_GIVEN
 
 
 def _clear(request: SegmentationRequest) -> None:
-    """Make room for the result: an older one must not pass for this one's."""
+    """Remove an older result, so that it cannot be taken for this one's."""
     out = request.out
     if not out.name.lower().endswith(_SUFFIXES):
         raise InvalidRequestError(
@@ -163,41 +165,41 @@ def _clear(request: SegmentationRequest) -> None:
         raise InvalidRequestError(f"{out} cannot take the result: {error.strerror}", "out") from error
 
 
-def _write(path: Path, ct: CtVolume, found: Segmentation) -> None:
+def _write(path: Path, ct: CtVolume, segmentation: Segmentation) -> None:
     """Write labels on the grid of the whole CT."""
-    labels = found.labels
-    if found.geometry.shape_zyx != ct.geometry.shape_zyx:
+    labels = segmentation.labels
+    if segmentation.geometry.shape_zyx != ct.geometry.shape_zyx:
         labels = np.zeros(ct.geometry.shape_zyx, dtype=np.uint8)
-        labels[ct.geometry.box_of(found.geometry).slices] = found.labels
+        labels[ct.geometry.box_of(segmentation.geometry).slices] = segmentation.labels
     write_volume(path, labels, ct.geometry)
 
 
 def _report(
     request: SegmentationRequest,
     segmenter: Segmenter,
-    found: Segmentation,
+    segmentation: Segmentation,
     box: Box | None,
     duration_s: float,
     warnings: tuple[str, ...],
 ) -> dict[str, Any]:
     manifest = segmenter.manifest
-    masks = {name: found.mask(name) for name, value in found.section.labels.items() if value}
+    masks = {name: segmentation.mask(name) for name, value in segmentation.section.labels.items() if value}
     return {
         "model": {"id": manifest.id, "version": manifest.version, "demo": manifest.demo},
-        "backend": found.backend,
+        "backend": segmentation.backend,
         "precision": request.precision,
         "labels": {
             name: {"voxels": int(np.count_nonzero(mask.voxels)), "volume_ml": mask.volume_ml}
             for name, mask in masks.items()
         },
         "duration_s": duration_s,
-        "patches": found.patches,
+        "patches": segmentation.patches,
         "region": None if box is None else {"low_lps_mm": list(box.low_mm), "high_lps_mm": list(box.high_mm)},
         "out": str(request.out),
         "tried": [
             {"backend": timing.backend, "median_s": timing.median_s, "refused": timing.refused}
             for timing in segmenter.timings
         ],
-        "warnings": [*([f"{DEMO}: {manifest.fitted_on}"] if manifest.demo else []), *warnings],
+        "warnings": [*([f"{_DEMO}: {manifest.fitted_on}"] if manifest.demo else []), *warnings],
         "disclaimer": DISCLAIMER,
     }

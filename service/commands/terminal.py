@@ -1,9 +1,9 @@
-"""What the command line shows to a person; machines read the JSON."""
+"""Tables and progress for a person at a terminal; programs read the JSON."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,17 +12,27 @@ from rich.table import Table
 
 from engine import DISCLAIMER
 from engine.progress import TextProgress
-from service.figures_in_words import NOT_GIVEN, alignment_line, number, with_interval, yes_or_no
+from service.figures_in_words import NOT_GIVEN, alignment_line, number, place, with_interval, yes_or_no
 
 
 @contextmanager
 def progress_on_terminal() -> Iterator[TextProgress]:
-    """Yield a function that shows what is going on: on stderr, and only if that is a terminal."""
+    """Yield a function that shows what is being done, on stderr, if that is a terminal."""
     if not sys.stderr.isatty():
         yield lambda _text: None
         return
     with Console(stderr=True).status("connecting") as status:
         yield status.update
+
+
+def fact_table(title: str, facts: Iterable[tuple[str, str]]) -> Table:
+    """Return a table of names and values, with the disclaimer below it."""
+    table = Table(title=title, caption=DISCLAIMER, show_header=False, title_justify="left")
+    table.add_column(style="bold")
+    table.add_column()
+    for name, text in facts:
+        table.add_row(name, text)
+    return table
 
 
 def print_table(table: Table) -> None:
@@ -38,12 +48,7 @@ def summary_table(report: dict[str, Any]) -> Table:
     report : dict
         As :func:`service.wire.report.assessment_json` makes it.
     """
-    table = Table(title=report["summary"], caption=DISCLAIMER, show_header=False, title_justify="left")
-    table.add_column(style="bold")
-    table.add_column()
-    for name, text in _rows(report):
-        table.add_row(name, text)
-    return table
+    return fact_table(report["summary"], _rows(report))
 
 
 def comparison_table(truth: dict[str, Any], measured: dict[str, Any]) -> Table:
@@ -71,17 +76,15 @@ def _volumes(regions: list[dict[str, Any]]) -> str:
 
 
 def _largest_at(regions: list[dict[str, Any]]) -> str:
-    if not regions:
-        return "none"
-    return ", ".join(number(x, 1) for x in regions[0]["centroid_lps_mm"])
+    return place(regions[0]["centroid_lps_mm"]) if regions else "none"
 
 
 def _rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if report["refusal"] is not None:
         yield "REFUSED", f"{report['refusal']['reason']} ({report['refusal']['code']})"
         for rank, candidate in enumerate(report["refusal"]["candidates"], 1):
-            place = ", ".join(f"{value:.1f}" for value in candidate["place_lps_mm"])
-            yield f"Candidate {rank}", f"{number(candidate['volume_ml'], 2)} mL at LPS ({place}) mm"
+            volume = number(candidate["volume_ml"], 2)
+            yield f"Candidate {rank}", f"{volume} mL at LPS ({place(candidate['place_lps_mm'])}) mm"
     coverage, margin = report["coverage"], report["margin"]
     yield from _contour_rows(report)
     mark = _drawn_mark(report["lesion"]["origin"], coverage["zone_origin"])
@@ -90,10 +93,8 @@ def _rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
         "Complete",
         f"{yes_or_no(coverage['complete'])} (probability {number(coverage['probability_complete'], 2)}){mark}",
     )
-    yield (
-        "Minimal ablative margin",
-        (with_interval(margin["minimal_mm"], margin["minimal_interval_90_mm"], 1) + f" mm{mark}"),
-    )
+    minimal = with_interval(margin["minimal_mm"], margin["minimal_interval_90_mm"], 1)
+    yield "Minimal ablative margin", f"{minimal} mm{mark}"
     yield (
         "In lung only",
         (
@@ -127,7 +128,7 @@ def _rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _contour_rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Who drew tumor and zone, where it was a model."""
+    """Yield which model drew tumor and zone, where one did."""
     lesion, coverage = report["lesion"], report["coverage"]
     contours = (
         ("Tumor", lesion, "source", "origin", "volume_ml", "contour_sd_mm"),
@@ -140,7 +141,7 @@ def _contour_rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _drawn_mark(*origins: dict[str, Any]) -> str:
-    """What stands beside a figure that rests on a model's contours; empty where all were supplied."""
+    """Return the label of a figure that rests on a model's contours; empty where all were supplied."""
     models = [origin["model"] for origin in origins if origin["model"] is not None]
     if not models:
         return ""
@@ -149,7 +150,7 @@ def _drawn_mark(*origins: dict[str, Any]) -> str:
 
 
 def _risk_rows(risk: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """The model's own statements, never a bare percentage: they say what it was fitted on."""
+    """Yield the model's own statements, which say what it was fitted on; never a bare percentage."""
     for statement in risk["statements"]:
         yield "Risk of local progression", statement
     radscore = risk["radscore"]
@@ -163,8 +164,8 @@ def _risk_rows(risk: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _region(region: dict[str, Any]) -> str:
-    place = ", ".join(f"{value:.1f}" for value in region["centroid_lps_mm"])
     return (
-        f"{number(region['volume_ml'], 2)} mL, {region['direction'] or NOT_GIVEN}, at LPS ({place}) mm, "
+        f"{number(region['volume_ml'], 2)} mL, {region['direction'] or NOT_GIVEN}, "
+        f"at LPS ({place(region['centroid_lps_mm'])}) mm, "
         f"{number(region['distance_to_pleura_mm'], 1)} mm to the pleura"
     )

@@ -1,7 +1,8 @@
-"""The sheet: slices through the tumor and the largest uncovered regions, drawn as a radiologist reads them."""
+"""The sheet: slices through the tumor and the largest uncovered regions, oriented as a radiologist reads them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -32,8 +33,8 @@ _ZONE_COLOR = "#35c4ff"
 _UNCOVERED_COLOR = "#ff2d55"
 _BACKGROUND = "#101418"
 
-_MOST_SPOTS = 2
-_LEAST_DRAWN_ML = 0.05
+_MAX_REGIONS = 2
+_MIN_DRAWN_ML = 0.05
 
 _PLANES = (("axial", 0), ("coronal", 1), ("sagittal", 2))
 
@@ -51,17 +52,7 @@ def draw_sheet(assessment: AblationAssessment, path: Path | BinaryIO) -> None:
     maps = assessment.maps
     if maps is None:
         raise ValueError("an assessment without maps has nothing to draw")
-    rows = [("through the tumor", _tumor_center(maps))]
-    for spot in [s for s in assessment.uncovered if s.rank == 1 or s.volume_ml >= _LEAST_DRAWN_ML][
-        :_MOST_SPOTS
-    ]:
-        deepest = maps.geometry.to_index(np.array(spot.deepest_lps_mm))
-        rows.append(
-            (
-                f"region {spot.rank}: {spot.volume_ml:.2f} mL {spot.direction}",
-                np.rint(deepest).astype(np.int64),
-            )
-        )
+    rows = [("through the tumor", _tumor_center(maps)), *_region_rows(assessment, maps)]
     with mpl.rc_context({"font.size": 9, "text.color": "white", "axes.labelcolor": "white"}):
         figure = Figure(figsize=(10.5, 1.1 + 3.4 * len(rows)), facecolor=_BACKGROUND, layout="constrained")
         FigureCanvasAgg(figure)
@@ -80,23 +71,34 @@ def draw_sheet(assessment: AblationAssessment, path: Path | BinaryIO) -> None:
         figure.savefig(path, dpi=110, facecolor=_BACKGROUND)
 
 
+def _region_rows(
+    assessment: AblationAssessment, maps: AssessmentMaps
+) -> Iterator[tuple[str, npt.NDArray[np.int64]]]:
+    """Yield title and voxel of the uncovered regions that are drawn, the largest first."""
+    regions = [spot for spot in assessment.uncovered if spot.rank == 1 or spot.volume_ml >= _MIN_DRAWN_ML]
+    for spot in regions[:_MAX_REGIONS]:
+        deepest = maps.geometry.to_index(np.array(spot.deepest_lps_mm))
+        title = f"region {spot.rank}: {spot.volume_ml:.2f} mL {spot.direction}"
+        yield title, np.rint(deepest).astype(np.int64)
+
+
 def _draw_slice(axis: Axes, maps: AssessmentMaps, index: npt.NDArray[Any], normal: int, title: str) -> None:
-    def cut(volume: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    def slice_of(volume: npt.NDArray[Any]) -> npt.NDArray[Any]:
         plane = np.take(volume, int(np.clip(index[normal], 0, volume.shape[normal] - 1)), axis=normal)
         # Superior is up in coronal and sagittal views; anterior is up in axial ones, as the array has it.
         return np.asarray(plane if normal == 0 else plane[::-1])
 
-    hu = cut(maps.ct_hu)
+    hu = slice_of(maps.ct_hu)
     axis.imshow(hu, cmap="gray", vmin=_LUNG_WINDOW_HU[0], vmax=_LUNG_WINDOW_HU[1], interpolation="bilinear")
     shade = np.zeros((*hu.shape, 4))
-    shade[cut(maps.uncovered)] = (*mpl.colors.to_rgb(_UNCOVERED_COLOR), 0.55)
+    shade[slice_of(maps.uncovered)] = (*mpl.colors.to_rgb(_UNCOVERED_COLOR), 0.55)
     axis.imshow(shade, interpolation="nearest")
     for volume, color, style in (
         (maps.zone, _ZONE_COLOR, "solid"),
         (maps.target, _TARGET_COLOR, "dashed"),
         (maps.tumor, _TUMOR_COLOR, "solid"),
     ):
-        outline = cut(volume).astype(float)
+        outline = slice_of(volume).astype(float)
         if outline.any() and not outline.all():
             axis.contour(outline, levels=[0.5], colors=[color], linewidths=1.3, linestyles=[style])
     _mark_sides(axis, normal)
@@ -107,7 +109,7 @@ def _draw_slice(axis: Axes, maps: AssessmentMaps, index: npt.NDArray[Any], norma
 
 
 def _mark_sides(axis: Axes, normal: int) -> None:
-    """Letters at the left and right edge: the patient's sides, so that a mirrored sheet is seen."""
+    """Write the patient's sides at the left and right edge, so that a mirrored sheet is noticed."""
     left, right = ("A", "P") if normal == 2 else ("R", "L")
     for x, letter in ((0.03, left), (0.97, right)):
         axis.text(x, 0.5, letter, transform=axis.transAxes, ha="center", va="center", color="#8fd18f")
@@ -141,8 +143,8 @@ def _headline(assessment: AblationAssessment) -> str:
         f"TCR {coverage.tcr:.3f} (90 %: {low:.3f} to {high:.3f}) · minimal margin {margin.minimal_mm:.1f} mm · "
         f"P(complete) {coverage.probability_complete:.2f}"
     )
-    said = (figures, f"alignment: {aligned}", to_check, DISCLAIMER)
-    return "\n".join(line for line in said if line)
+    lines = (figures, f"alignment: {aligned}", to_check, DISCLAIMER)
+    return "\n".join(line for line in lines if line)
 
 
 def _legend(assessment: AblationAssessment) -> list[Any]:
@@ -157,7 +159,7 @@ def _legend(assessment: AblationAssessment) -> list[Any]:
 
 
 def _mark(origin: ContourOrigin) -> str:
-    """What the legend adds to a contour that a model drew."""
+    """Return what the legend adds to a contour that a model drew."""
     if origin.model is None:
         return ""
     return " (demo model)" if origin.model.demo else " (by a model)"

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -228,7 +229,7 @@ def test_demo_prints_truth_beside_measured(
         )
 
         def __init__(self) -> None:
-            self.truth = truth
+            self.truth = SimpleNamespace(to_json=lambda: truth)
 
     monkeypatch.setattr(service.commands.demo, "make_procedure", lambda _seed, **_chosen: Phantom())
     result = run("demo", "--json", "--out", str(tmp_path / "out"))
