@@ -1,1 +1,1 @@
-"""Benchmarks beside the libraries that do the same, each subject in a folder of its own; ``make bench`` runs them."""
+"""Coldspot timed against the libraries that do the same, a folder for each subject; ``make bench`` runs them."""

@@ -1,4 +1,4 @@
-"""On which machine, with which versions, under which load something was measured; for every result that is kept."""
+"""The machine, versions and load of a measurement, recorded with every result."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PACKAGES: Final = (
     "convexadam",
     "grpcio",
 )
-"""What is timed, and what it is timed beside."""
+"""The libraries that are timed and those they are compared with."""
 
 NOT_INSTALLED: Final = "not installed"
 SAYS_NOTHING: Final = re.compile(r"\((r|tm)\)|@.*|\b(cpu|processor|\d+-core)\b", re.IGNORECASE)
@@ -42,7 +42,7 @@ KIB_IN_GIB: Final = 1 << 20
 
 
 def machine(packages: Iterable[str] = PACKAGES) -> dict[str, Any]:
-    """The record that stands at the head of a result.
+    """The record at the head of a result.
 
     Parameters
     ----------

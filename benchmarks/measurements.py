@@ -1,4 +1,4 @@
-"""What the benchmarks' reports have in common: a time of Coldspot's, and those of the peers that do the same."""
+"""The common form of the benchmarks' reports: Coldspot's time, and those of the peers that do the same."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Measurement:
     not_installed : tuple of str
         Peers that were not there.
     note : str
-        What stands beside the time: an error, a share.
+        Printed next to the time: an error, a share.
     """
 
     subject: str

@@ -1,4 +1,4 @@
-"""Run the benchmarks, each in a process of its own with a time limit, and keep what they found: ``make bench``.
+"""Run the benchmarks, each in a process of its own with a time limit, and keep their results: ``make bench``.
 
     python -m benchmarks.run [--only NAME ...] [--quick]
 

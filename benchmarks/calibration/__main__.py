@@ -1,4 +1,4 @@
-"""Is the answer as sure as it says? Simulated procedures of known truth, assessed one by one.
+"""Is the answer as certain as it claims? Simulated procedures of known truth, assessed one by one.
 
 ``python -m benchmarks.calibration --cases 300 --out benchmarks/results/calibration [--keep FOLDER]``
 
@@ -40,7 +40,7 @@ from engine.phantoms.procedure import PhantomProcedure
 
 
 def load_or_make(description: CaseDescription, keep: Path | None) -> tuple[PhantomProcedure, float]:
-    """A case and how long making it took, 0 where it was kept."""
+    """A case and the time it took to simulate, 0 if it was loaded."""
     folder = None if keep is None else keep / f"case-{description.number:04d}"
     if folder is not None and (folder / "case.json").is_file():
         stored, case = load_case(folder)
@@ -64,7 +64,7 @@ def real_material_once() -> RealMaterial | None:
 
 
 def assess_case(description: CaseDescription, keep: Path | None) -> Row:
-    """One line of the results."""
+    """Assess one case; returns its line of the results."""
     case, made_s = load_or_make(description, keep)
     row: Row = {"number": description.number, "description": asdict(description), "truth": _truth_row(case)}
     started = time.perf_counter()
@@ -124,7 +124,7 @@ def _measured_row(case: PhantomProcedure, answer: AblationAssessment) -> Row:
 
 
 def _pose_error(case: PhantomProcedure, planning_from_verification: RigidTransform) -> Row:
-    """How far the tumor's center and axes are from where they truly are, verification frame."""
+    """Error of the tumor's center and axes, verification frame."""
     measured, true = planning_from_verification.inverse, case.truth.planning_from_verification.inverse
     off = measured.apply(case.target_lps_mm) - true.apply(case.target_lps_mm)
     cosine = (np.trace(measured.rotation @ true.rotation.T) - 1.0) / 2.0
@@ -187,7 +187,7 @@ def main() -> None:
 
 
 def _without(wanted: list[CaseDescription], present: list[Row], results: Path) -> list[CaseDescription]:
-    """The wanted cases whose result is not there yet."""
+    """The wanted cases that have no result yet."""
     known = {row["number"]: description_of(row["description"]) for row in present}
     other = [
         description.number

@@ -1,4 +1,4 @@
-"""The results of the calibration study written down: a summary to read, one to compute with, and its pictures.
+"""The written results of the calibration study: a summary as Markdown and as JSON, and its pictures.
 
 ``python -m benchmarks.calibration.report RESULTS_FOLDER`` writes them anew from the folder's ``cases.jsonl``.
 """

@@ -169,7 +169,7 @@ def acceptance(cases: Cases) -> list[Acceptance]:
 
 
 def summarize(rows: list[Row]) -> Row:
-    """Everything that the study found, as JSON has it."""
+    """All figures of the study, ready for JSON."""
     cases = Cases(rows)
     answered = cases.answered
     requested = [

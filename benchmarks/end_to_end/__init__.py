@@ -1,4 +1,4 @@
-"""The whole assessment beside a chain of existing tools, and where its time goes."""
+"""The whole assessment compared with a chain of existing tools, and where its time goes."""
 
 from benchmarks.threads import limit_threads
 

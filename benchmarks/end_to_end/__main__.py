@@ -1,8 +1,8 @@
-"""From the last byte of the verification CT to the final assessment, beside the best chain of existing tools.
+"""From the last byte of the verification CT to the final assessment, compared with the best chain of existing tools.
 
     COLDSPOT_DATA=... python -m benchmarks.end_to_end [--cases lidc-half] [--rounds 3] [--runs FILE] [--json]
 
-Both sides have done before what needs only the planning CT. A standard nnU-Net of 31 million random weights draws the
+Both sides do beforehand whatever needs only the planning CT. A standard nnU-Net of 31 million random weights draws the
 zone on 128 mm; its output is replaced by the supplied mask for what follows. Coldspot is called in this process, where
 the clock starts with the voxels in memory, as for the chain; and through its service on loopback, where it starts with
 the last byte of the upload. All in turns, in one process. ``--runs`` keeps every run in a file and goes on from it.
@@ -49,7 +49,7 @@ Contender = Callable[[AblationCase], Row]
 
 @contextmanager
 def contenders(cache: Path) -> Iterator[tuple[dict[str, Contender], dict[str, Contender]]]:
-    """Everything that takes part, ready; and what is called first, uncounted, where that is something shorter."""
+    """All contenders, ready to run; and shorter warm-up calls for those that have one."""
     source, bundle = standard_network(cache)
     risk = risk_with_signature(cache)
     model = SurvivalModel.load(risk)
@@ -81,7 +81,7 @@ def _through(service: LoopbackService, segmenter: ReplacedSegmenter | None, case
 
 
 def measure(case: AblationCase, taking_part: dict[str, Contender], rounds: int) -> Iterator[Row]:
-    """All in turns, the other way round every other time."""
+    """Run all in turn, in reverse order every other round."""
     for number in range(rounds):
         for name in list(taking_part)[:: -1 if number % 2 else 1]:
             gc.collect()
@@ -93,7 +93,7 @@ def measure(case: AblationCase, taking_part: dict[str, Contender], rounds: int) 
 
 
 def measured(names: list[str], rounds: int, cache: Path) -> Iterator[Row]:
-    """The runs of all cases, after one of everything that is not counted."""
+    """The runs of all cases, after one uncounted run of every contender."""
     if rounds == 0:
         return
     with contenders(cache) as (taking_part, warm_ups):

@@ -1,11 +1,11 @@
-"""The latency budget: each stage of Assess and each kernel beside the time that its bytes and operations take at least.
+"""The latency budget: each stage of Assess and each kernel against the least time that its bytes and operations need.
 
     COLDSPOT_DATA=... python -m benchmarks.end_to_end.budget [--case lidc-half] [--runs 7] [--json]
 
 Bytes are those of the arrays that go into and come out of each call of a kernel, every one once; their floor is the
-time to copy so many at the bandwidth that is measured in the same run. A kernel that computes much on few bytes (draws
+time to copy that many at the bandwidth measured in the same run. A kernel that computes much on few bytes (draws
 of a pose, the bending energy's equations) lies far above that floor, and is no slower for it. Kernels of one stage may
-run beside each other: their sum can exceed the stage. The rate of a large product of matrices in single precision is
+run concurrently: their sum can exceed the stage. The rate of a large product of matrices in single precision is
 there too; it is the floor of a network's convolutions. Without COLDSPOT_DATA there is the phantom.
 """
 
@@ -54,7 +54,7 @@ Row = dict[str, Any]
 
 
 class Ledger(SilentListener):
-    """What every call of a kernel moved and took, by stage."""
+    """Bytes and time of every call of a kernel, by stage."""
 
     def __init__(self) -> None:
         self.calls: list[Row] = []
@@ -62,15 +62,15 @@ class Ledger(SilentListener):
         self._stage = ""
 
     def stage_started(self, stage: Stage) -> None:
-        """Calls from here on belong to this stage."""
+        """Attribute calls from here on to this stage."""
         self._stage = stage.value
 
     def stage_finished(self, stage: Stage, duration_s: float) -> None:
-        """Keep its time."""
+        """Record its duration."""
         self.stages[stage.value] = duration_s
 
     def called(self, kernel: str, seconds: float, moved_bytes: int) -> None:
-        """Write one call down."""
+        """Record one call."""
         self.calls.append({"stage": self._stage, "kernel": kernel, "s": seconds, "bytes": moved_bytes})
 
 
@@ -95,7 +95,7 @@ class _Watched:
 
 
 def _bytes(values: Iterable[Any]) -> Iterator[int]:
-    """Sizes of the arrays among them, however they are wrapped."""
+    """Sizes of the arrays among the values, however they are nested."""
     for value in values:
         if isinstance(value, np.ndarray):
             yield value.nbytes
@@ -107,7 +107,7 @@ def _bytes(values: Iterable[Any]) -> Iterator[int]:
 
 @contextmanager
 def watched(ledger: Ledger) -> Iterator[None]:
-    """Have every facade ask for its twin through the ledger."""
+    """Make every facade call its twin through the ledger."""
     facades = [importlib.import_module(f"engine.kernels.{name}") for name in KERNELS]
     with ExitStack() as patched:
         for facade in facades:

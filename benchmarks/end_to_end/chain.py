@@ -2,7 +2,7 @@
 
 SimpleITK cuts and resamples, nnunetv2 prepares the network's input and brings its logits back, OpenVINO computes
 the network, elastix registers and warps the tumor, edt grows it, PyRadiomics measures the zone, ONNX Runtime gives
-the risk. Each step is what its library's documentation says, without what nobody would wait for (whole volumes,
+the risk. Each step is what its library's documentation says, without steps that nobody would wait for (whole volumes,
 images written). The chain has no uncertainty, no cold spots and no refusals: it does less than Coldspot.
 """
 
@@ -80,7 +80,7 @@ def missing_tools() -> list[str]:
 
 
 class PeerChain:
-    """The chain with everything done that can be done before the verification CT arrives.
+    """The chain, with all work done that can precede the verification CT.
 
     Parameters
     ----------
@@ -192,7 +192,7 @@ class PeerChain:
         return {name: float(measured[name]) for name in self._features}
 
     def _risks(self, *, complete: bool) -> tuple[float, ...]:
-        """Mean risk of the members at each horizon, for a man with the middle of every other covariate."""
+        """Mean risk of the members at each horizon, for a man with the mean of every other covariate."""
         covariates = {"sex": 1.0, "complete_coverage": float(complete)}
         row = [(covariates.get(c.name, c.mean) - c.mean) / c.sd for c in self._survival.covariates]
         inputs = {self._risk.get_inputs()[0].name: np.array([row], dtype=np.float32)}
@@ -207,7 +207,7 @@ class PeerChain:
 
 
 class Chain:
-    """The chain as a contender beside Coldspot.
+    """The chain as a contender against Coldspot.
 
     Parameters
     ----------
@@ -263,7 +263,7 @@ class Chain:
 
 
 def _extractor(features: Sequence[str]) -> Any:
-    """PyRadiomics told to compute the named features alone, in every image type they need."""
+    """PyRadiomics set to compute only the named features, in every image type they need."""
     settings = RadiomicsSettings()
     importlib.import_module("radiomics").setVerbosity(60)
     extractor = importlib.import_module("radiomics.featureextractor").RadiomicsFeatureExtractor(
@@ -300,7 +300,7 @@ def _resampled(
 
 
 def _center_lps_mm(mask: LabelMask) -> npt.NDArray[np.float64]:
-    """Center of the box around a structure; where a person would click."""
+    """Center of the box around a structure, where a user would click."""
     box = _around(mask, 0.0)
     middle = [(part.start + part.stop - 1) / 2 for part in box]
     return np.asarray(mask.geometry.to_lps(np.array(middle)))

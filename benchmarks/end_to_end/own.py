@@ -68,7 +68,7 @@ class AblationCase:
 
     @classmethod
     def of_phantom(cls, name: str) -> AblationCase:
-        """The demo's phantom: it takes no data to run."""
+        """The demo's phantom, which needs no data."""
         phantom = make_procedure(0, kind="miss", minimal_margin_mm=1.0)
         return cls(
             name,
@@ -81,7 +81,7 @@ class AblationCase:
         )
 
     def as_new(self) -> AblationCase:
-        """The same voxels in new objects, which have nothing computed and kept."""
+        """The same voxels in new objects, without anything cached."""
 
         def ct(old: CtVolume) -> CtVolume:
             return CtVolume(old.voxels_hu.copy(), old.geometry, old.acquisition)
@@ -100,7 +100,7 @@ class AblationCase:
 
 
 class ReplacedSegmenter:
-    """A model that costs what it costs, and whose output is replaced by the supplied masks.
+    """A model that is run for its time; its output is replaced by the supplied masks.
 
     It stands where a :class:`engine.segmentation.Segmenter` or an installed one of the service stands.
 
@@ -124,7 +124,7 @@ class ReplacedSegmenter:
 
     @property
     def identity(self) -> ModelIdentity:
-        """The model's, and no demo's, whose contours are doubtful: these are the supplied ones."""
+        """The model's, without the demo flag that marks doubtful contours: these are the supplied ones."""
         return replace(self._model.identity, demo=False)
 
     @property
@@ -201,7 +201,7 @@ class LoopbackService:
         self._client, self._pipeline = client, pipeline
 
     def assess(self, case: AblationCase, segmenter: ReplacedSegmenter | None) -> Row:
-        """One procedure; timed from the last byte of the verification CT, as the service says it."""
+        """One procedure; timed from the last byte of the verification CT, as the service reports it."""
         client = self._client
         # Another voxel each time: the service knows a CT again that it has decoded before.
         case = case.as_new()
@@ -241,7 +241,7 @@ class LoopbackService:
 
 @contextmanager
 def loopback_service(folder: Path, models: Path) -> Iterator[LoopbackService]:
-    """A service with the risk model of ``models``; it tests nothing at its start, the first round warms it."""
+    """A service with the risk model of ``models``; it skips the self-test, the first round warms it."""
     settings = read_settings(
         port=0,
         metrics_port=None,

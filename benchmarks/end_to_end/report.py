@@ -1,4 +1,4 @@
-"""What the runs of the end-to-end benchmark come to: medians, least and greatest, ratios, errors beside the times."""
+"""Summary of the end-to-end runs: medians with minimum and maximum, ratios, and errors next to the times."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The radiomics of a zone beside PyRadiomics alone."""
+"""The radiomics of a zone compared with plain PyRadiomics."""
 
 from benchmarks.threads import limit_threads
 

@@ -1,8 +1,8 @@
-"""Radiomics of a 4 cm zone in a whole chest CT: a signature's eleven features beside all 1316, and PyRadiomics alone.
+"""Radiomics of a 4 cm zone in a whole chest CT: a signature's eleven features, all 1316, and plain PyRadiomics.
 
     python -m benchmarks.radiomics [--repeats N] [--library] [--json]
 
-CPU time stands beside wall time: on a shared machine only that repeats. ``--library`` also times PyRadiomics on the
+CPU time is given with wall time: on a shared machine only CPU time repeats. ``--library`` also times PyRadiomics on the
 whole CT, as its documentation calls it, and compares every feature. Needs ``make setup-export``.
 """
 

@@ -1,4 +1,4 @@
-"""Deformable registration beside elastix, ConvexAdam and demons."""
+"""Deformable registration compared with elastix, ConvexAdam and demons."""
 
 from benchmarks.threads import limit_threads
 

@@ -1,4 +1,4 @@
-"""A standard nnU-Net beside nnunetv2 itself."""
+"""A standard nnU-Net, run by Coldspot and by nnunetv2."""
 
 from benchmarks.threads import limit_threads
 

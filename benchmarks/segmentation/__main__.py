@@ -1,4 +1,4 @@
-"""Segmentation beside nnU-Net's own predictor: wall time, peak memory, labels; each in a process of its own.
+"""Segmentation compared with nnU-Net's own predictor: wall time, peak memory, labels; each in its own process.
 
     COLDSPOT_DATA=... python -m benchmarks.segmentation [--standard] [--exact] [--repeats 3] [--out FILE]
 
@@ -80,7 +80,7 @@ class Task:
 
 
 def run_task(text: str) -> None:
-    """Segment as told; print one line of JSON."""
+    """Run the task that is given as JSON; print one line of JSON."""
     task = json.loads(text)
     contend = predict_with_nnunet if task["contender"] == PEER else predict_with_coldspot
     with contextlib.redirect_stdout(sys.stderr):
@@ -159,7 +159,7 @@ def predict_with_coldspot(task: Row) -> Row:
 
 
 def write_model(folder: Path, settings: dict[str, Any], images: list[Path]) -> tuple[Path, Path]:
-    """A random model folder and its bundle."""
+    """A model folder with random weights, and its bundle."""
     from export.nnunet.bundle import export_nnunet
     from tests.support.nnunet.folders import write_v2_folder
 
@@ -205,7 +205,7 @@ def rows(folder: Path, source: Path, bundle: Path, options: argparse.Namespace) 
 
 
 def alternating(tasks: dict[str, Task], rounds: int) -> dict[str, Row]:
-    """Run all in turn, each time in a new process: what else the machine does meets everybody."""
+    """Run all in turn, each time in a new process, so that other load on the machine meets all of them."""
     results: dict[str, list[Row]] = {contender: [] for contender in tasks}
     for number in range(rounds):
         # The last round's labels are compared; the slower exact ones are made once.
@@ -268,7 +268,7 @@ def run_alone(task: Task) -> Row:
 
 
 def compare(row: Row, reference: tuple[Row, Any] | None, labels: Any) -> tuple[Row, Any]:
-    """Add what the peer took times ours, and labels that differ; returns the peer's row and labels."""
+    """Add the ratio of the times and the share of labels that differ; returns the peer's row and labels."""
     if reference is None:
         return row, labels
     peer, expected = reference

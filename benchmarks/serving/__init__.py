@@ -1,4 +1,4 @@
-"""What the service adds to the measurement."""
+"""The overhead of the service over the engine."""
 
 from benchmarks.threads import limit_threads
 

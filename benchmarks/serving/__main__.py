@@ -1,4 +1,4 @@
-"""What the service adds to the measurement: uploads beside a bare stream, cold start, latency, memory, many clients.
+"""The overhead of the service: uploads compared with a bare stream, cold start, latency, memory, many clients.
 
     python -m benchmarks.serving [upload] [starts] [latency] [clients] [--runs 7] [--quick] [--json]
 

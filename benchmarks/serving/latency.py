@@ -67,7 +67,7 @@ def measure_starts(*, quick: bool) -> dict[str, Any]:
 
 
 def measure_latency(*, quick: bool) -> dict[str, Any]:
-    """One client: latency and what of it is not the engine's, and the service's memory.
+    """One client: latency, the part of it outside the engine, and the service's memory.
 
     The client looks at the pictures before it asks again: they are drawn after the answer, on the same cores.
     """
@@ -94,7 +94,7 @@ def measure_latency(*, quick: bool) -> dict[str, Any]:
 
 
 def measure_clients(*, quick: bool) -> list[dict[str, Any]]:
-    """More and more clients at once."""
+    """Throughput and latency with a growing number of clients."""
     phantom = make_procedure(0, kind="miss", minimal_margin_mm=1.0)
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -120,7 +120,7 @@ def open_case(
 
 
 def _assess(client: ColdspotClient, case: OpenedCase, pictures: Path | None = None) -> Timed:
-    """Time one assessment; then wait for its pictures, if there is a folder for them."""
+    """Time one assessment; then fetch its pictures, if there is a folder for them."""
     began = time.perf_counter()
     final = client.assess(case.case_id)
     seen_s = time.perf_counter() - began
@@ -139,7 +139,7 @@ def _segmented(client: ColdspotClient, phantom: PhantomProcedure) -> dict[str, f
 
 
 def _clients(running: Running, phantom: PhantomProcedure, count: int) -> dict[str, Any]:
-    """So many clients at once, each with its own case."""
+    """This many clients at once, each with its own case."""
 
     def work(_number: int) -> list[float]:
         with ColdspotClient(running.address, patience_s=PATIENCE_S) as client:

@@ -1,4 +1,4 @@
-"""Starts services in processes of their own, tells how long that took and how much memory they have used."""
+"""Services in processes of their own, with their start-up time and memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KIB_IN_MB: Final = 1024 / 1e6
 
 @dataclass(frozen=True)
 class Running:
-    """A service that serves.
+    """A running service.
 
     Parameters
     ----------

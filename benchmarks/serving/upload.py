@@ -1,4 +1,4 @@
-"""A 157 MB CT into the real service beside the same messages into a service that only counts them."""
+"""Upload of a 157 MB CT to the real service, compared with the same messages to a service that only counts them."""
 
 from __future__ import annotations
 
