@@ -1,4 +1,4 @@
-"""Our network on the published DeepSurv benchmark, beside Cox and the published C-indices.
+"""Our network on the published DeepSurv benchmark, compared with Cox and the published C-indices.
 
     COLDSPOT_DATA=... python -m benchmarks.survival [--sets whas gbsg] [--seeds 5] [--results FILE] [--table]
 

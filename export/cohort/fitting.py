@@ -24,7 +24,7 @@ from export.cohort.table import read_cohort_table
 from export.cohort.usable import COMPLETE_COVERAGE, LeftOut, in_words, require_enough, sort_out
 from export.deepsurv.fitted import FittedSurvival
 from export.deepsurv.fitting import fit_survival
-from export.deepsurv.settings import LEAST_CASES, LEAST_EVENTS, FitSettings, ltp_settings
+from export.deepsurv.settings import MIN_CASES, MIN_EVENTS, FitSettings, ltp_settings
 from export.risk_model.bundle import LtpRule, RiskModelDescription, export_survival
 from export.survival.signature import REPEATS
 from export.survival_report.fit_report import FIT_REPORT_FILE, FitReport
@@ -144,7 +144,7 @@ def fit_ltp(
         on_progress=lambda phase, done, total: notify(phase, done / total),
     )
     train, test, left_out = sort_out(table, results)
-    require_enough(train, len(table.of_split("train")), left_out, LEAST_CASES, LEAST_EVENTS)
+    require_enough(train, len(table.of_split("train")), left_out, MIN_CASES, MIN_EVENTS)
     stage = fit_radscore_stage(
         train,
         settings.radiomics,

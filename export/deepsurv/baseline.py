@@ -20,7 +20,7 @@ LTP_HORIZONS: Final = (12, 24, 36)
 """Months."""
 _HORIZON_SHARES: Final = (0.25, 0.5, 0.75)
 """Of the time for which 15 cases were followed, where no horizons were asked for."""
-_MOST_TIMES: Final = 200
+_MAX_TIMES: Final = 200
 _SLOPES_APPLIED: Final = (0.1, 2.0)
 """A slope outside is a sign that nothing was learned, and is not followed further."""
 
@@ -85,8 +85,8 @@ def baseline_times(table: SurvivalTable, horizons: tuple[int | float, ...]) -> F
     """Times of the baseline's table: 0, the event times (thinned if they are many), and the horizons."""
     ended = table.event if table.competing is None else table.event | table.competing
     times = np.unique(table.months[ended])
-    if times.size > _MOST_TIMES:
-        times = times[np.linspace(0, times.size - 1, _MOST_TIMES).round().astype(np.int64)]
+    if times.size > _MAX_TIMES:
+        times = times[np.linspace(0, times.size - 1, _MAX_TIMES).round().astype(np.int64)]
     return np.unique(np.concatenate([[0.0], times, np.array(horizons, dtype=np.float64)]))
 
 

@@ -84,7 +84,7 @@ def choose_settings(
         by_fold = log_risk.reshape(event.size, settings.folds, settings.members_per_fold)
         left_out = by_fold[np.arange(event.size), folds]
         tried.append(Candidate(candidate, left_out, concordance_index(months, event, left_out.mean(axis=1))))
-    return max(tried, key=lambda one: one.c_index), tuple(tried)
+    return max(tried, key=lambda candidate: candidate.c_index), tuple(tried)
 
 
 def _cases_by_fold(event: BoolArray, folds: Int64Array, settings: FitSettings, seed: int) -> MemberCases:

@@ -28,7 +28,7 @@ class FittedSurvival:
     table : SurvivalTable
         The training cohort, with the covariates that are used.
     test : SurvivalTable, optional
-        Likewise; took no part in the fit.
+        The test cohort, with the same covariates; it took no part in the fit.
     settings : FitSettings
     seed : int
     chosen : Candidate
@@ -83,8 +83,8 @@ class FittedSurvival:
         covariates : array_like of float, (case, covariate)
             In the order of :attr:`names`, in a caller's units; clamped to the training range.
         """
-        given = evaluate(self.weights, self.standardization.standardized(covariates))
-        return {name: np.asarray(value, dtype=np.float64) for name, value in given.items()}
+        outputs = evaluate(self.weights, self.standardization.standardized(covariates))
+        return {name: np.asarray(value, dtype=np.float64) for name, value in outputs.items()}
 
     def log_risk(self, covariates: npt.ArrayLike) -> Float64Array:
         """Mean log-risk (case,) of the members: what cases are ranked by."""
@@ -98,7 +98,7 @@ class FittedSurvival:
         return self._survival(self.outputs(covariates)["log_risk"], at_times)
 
     def out_of_fold_survival(self, at_times: Sequence[float] | Float64Array) -> Float64Array:
-        """Likewise for the training cases, each by members that did not see it."""
+        """The same for the training cases, each by members that did not see it."""
         columns = self.out_of_fold_log_risk.shape[1]
         by_member = self.out_of_fold_log_risk[:, np.arange(self.members) % columns]
         return self._survival(by_member, at_times)

@@ -40,7 +40,7 @@ def fit_survival(
     table : SurvivalTable
         The training cohort; covariates that never vary are left out.
     test : SurvivalTable, optional
-        Kept beside the model for its report; nothing is fitted to it.
+        Kept with the model for its report; nothing is fitted to it.
     seed : int
     settings : FitSettings, optional
     on_progress : callable, optional

@@ -9,8 +9,8 @@ from engine.errors import EstimationError
 from export.deepsurv.training import NetworkSettings
 from export.survival.table import SurvivalTable
 
-LEAST_CASES: Final = 30
-LEAST_EVENTS: Final = 10
+MIN_CASES: Final = 30
+MIN_EVENTS: Final = 10
 """With fewer events a fold holds one or none, and nothing can be said of cases that were held out."""
 
 _CANDIDATES: Final = (
@@ -39,7 +39,7 @@ class FitSettings:
     members_per_fold : int
         Of each ensemble that predicts the cases of one fold.
     horizons : tuple of int or float, optional
-        Times at which a risk is said; by default chosen from the follow-up.
+        Times for which the model gives a risk; by default chosen from the follow-up.
     bayesian_bootstrap : bool
         Whether every member weighs the cases in its own way, so that the spread of the members is the
         uncertainty of the fit (Rubin 1981, Ann Stat 9:130).
@@ -83,10 +83,10 @@ def require_enough(table: SurvivalTable) -> None:
     EstimationError
         If there are fewer than 30 cases or 10 events.
     """
-    if table.cases < LEAST_CASES or table.events < LEAST_EVENTS:
+    if table.cases < MIN_CASES or table.events < MIN_EVENTS:
         raise EstimationError(
-            f"{table.cases} cases with {table.events} events: a network needs at least {LEAST_CASES} cases and "
-            f"{LEAST_EVENTS} events; collect more, or use a Cox model"
+            f"{table.cases} cases with {table.events} events: a network needs at least {MIN_CASES} cases and "
+            f"{MIN_EVENTS} events; collect more, or use a Cox model"
         )
     if not table.names:
         raise EstimationError("there is no covariate: give at least one column")

@@ -13,7 +13,7 @@ from engine.errors import EstimationError
 from export.survival.table import SurvivalTable
 
 _RANGE_PERCENTILES: Final = (0.5, 99.5)
-MOST_LEVELS: Final = 20
+MAX_LEVELS: Final = 20
 """A covariate of no more distinct values is a code or a count: its range is from the least to the largest."""
 
 
@@ -74,7 +74,7 @@ def fit_standardization(table: SurvivalTable) -> Standardization:
 
 def _training_range(values: Float64Array) -> tuple[float, float]:
     """Range that holds 99 of 100 cases, or all where there are few levels or one holds nearly all."""
-    if np.unique(values).size > MOST_LEVELS:
+    if np.unique(values).size > MAX_LEVELS:
         low, high = np.percentile(values, _RANGE_PERCENTILES)
         if low < high:
             return float(low), float(high)

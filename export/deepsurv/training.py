@@ -34,7 +34,7 @@ class NetworkSettings:
         Width of every layer.
     l2 : float
     learning_rate : float
-    most_steps : int
+    max_steps : int
     patience_steps : int
         A member that has not improved on its held-out cases for so long is finished.
     """
@@ -42,7 +42,7 @@ class NetworkSettings:
     hidden: int = 16
     l2: float = 1e-3
     learning_rate: float = 0.01
-    most_steps: int = 1000
+    max_steps: int = 1000
     patience_steps: int = 100
 
 
@@ -96,13 +96,13 @@ def train(
         value.requires_grad_()
     optimizer = torch.optim.Adam(parameters.values(), lr=settings.learning_rate)
     batches = _batches(cohort, seed)
-    for step in range(settings.most_steps):
+    for step in range(settings.max_steps):
         if step and step % _STEPS_BETWEEN_CHECKS == 0:
             stopping.look(parameters, step)
             if stopping.finished(step, settings.patience_steps):
                 break
             if on_progress is not None:
-                on_progress(step / settings.most_steps)
+                on_progress(step / settings.max_steps)
         rows, sets, scale = next(batches)
         optimizer.zero_grad()
         log_risk, _ = forward(parameters, rows)
@@ -111,7 +111,7 @@ def train(
         loss: torch.Tensor = -(scale * log_partial_likelihood(log_risk, sets)).sum() + settings.l2 * penalty
         loss.backward()
         optimizer.step()
-    stopping.look(parameters, settings.most_steps)
+    stopping.look(parameters, settings.max_steps)
     return _centered(stopping.best, cohort)
 
 

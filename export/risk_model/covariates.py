@@ -11,7 +11,7 @@ import numpy as np
 from engine.arrays import Float64Array
 from engine.manifest import Bernoulli, Covariate, LogNormal, Normal
 from export.deepsurv.fitted import FittedSurvival
-from export.deepsurv.standardization import MOST_LEVELS
+from export.deepsurv.standardization import MAX_LEVELS
 
 Distribution: TypeAlias = Bernoulli | LogNormal | Normal
 
@@ -97,7 +97,7 @@ def _distribution(values: Float64Array, low: float, high: float) -> Distribution
     if set(levels) <= {0.0, 1.0}:
         return Bernoulli(probability_of_one=float(f"{values.mean():.6g}"))
     inside = np.clip(values, low, high)
-    if levels.size > MOST_LEVELS and inside.min() > 0 and _skew(np.log(inside)) < _skew(inside):
+    if levels.size > MAX_LEVELS and inside.min() > 0 and _skew(np.log(inside)) < _skew(inside):
         logarithm = np.log(inside)
         return LogNormal(
             median=_digits(math.exp(float(np.median(logarithm)))), log_sd=_digits(logarithm.std())

@@ -42,7 +42,7 @@ def breslow_cumulative_hazard(
     """
     times, events = checked_follow_up(months, event)
     risks = checked_values(log_risk, times.size, "log_risk")
-    at = finite_array(at_months, "at_months", dimensions=1)
+    horizons = finite_array(at_months, "at_months", dimensions=1)
     counts = np.ones_like(times) if weights is None else checked_values(weights, times.size, "weights")
     if counts.min() < 0:
         raise InvalidRequestError("a weight is negative: give 0 to leave a case out", "weights")
@@ -56,7 +56,7 @@ def breslow_cumulative_hazard(
     steps = np.zeros_like(times)
     steps[dying] = counts[dying] / at_risk[first_tied[dying]]
     cumulative = np.concatenate([[0.0], np.cumsum(steps)]) * np.exp(-shift)
-    return np.asarray(cumulative[np.searchsorted(times, at, side="right")])
+    return np.asarray(cumulative[np.searchsorted(times, horizons, side="right")])
 
 
 def survival_curves(cumulative_hazard: npt.ArrayLike, log_risk: npt.ArrayLike) -> Float64Array:

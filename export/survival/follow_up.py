@@ -11,7 +11,7 @@ from engine.arrays import BoolArray, Float64Array
 from engine.errors import InvalidRequestError
 
 MIN_AT_RISK = 15
-"""Nothing is said about a time at which fewer cases than these are still under observation."""
+"""No figure is given for a time at which fewer cases than this are still under observation."""
 
 
 def checked_follow_up(months: npt.ArrayLike, event: npt.ArrayLike) -> tuple[Float64Array, BoolArray]:

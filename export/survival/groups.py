@@ -13,7 +13,7 @@ from engine.arrays import Float64Array
 from engine.errors import EstimationError, InvalidRequestError
 from export.survival.follow_up import checked_values
 
-_LEAST_EXPECTED = 5.0
+_MIN_EXPECTED = 5.0
 """Below this expected count the chi-square distribution is no good approximation (Cochran's rule)."""
 
 
@@ -127,7 +127,7 @@ def compare_categorical(name: str, values: Sequence[str], groups: npt.ArrayLike)
     counts = np.zeros((categories.size, columns.size), dtype=np.int64)
     np.add.at(counts, (row, column), 1)
     test, p_value = _categorical_test(counts)
-    rows = tuple(tuple(int(count) for count in one) for one in counts)
+    rows = tuple(tuple(int(count) for count in row_counts) for row_counts in counts)
     return _CategoricalRow(name, tuple(map(str, categories)), rows, test, p_value)
 
 
@@ -136,7 +136,7 @@ def _categorical_test(counts: npt.NDArray[np.int64]) -> tuple[str, float | None]
     if counts.shape[0] < 2:
         return "none: one category only", None
     expected = stats.contingency.expected_freq(counts)
-    if expected.min() >= _LEAST_EXPECTED:
+    if expected.min() >= _MIN_EXPECTED:
         return "chi-square", float(stats.chi2_contingency(counts, correction=False).pvalue)
     if counts.shape == (2, 2):
         return "Fisher's exact", float(stats.fisher_exact(counts).pvalue)

@@ -52,8 +52,8 @@ class KaplanMeier:
         return float(self.months[reached[0]]) if reached.size else float("inf")
 
     def _steps(self, months: npt.ArrayLike) -> Int64Array:
-        at = np.asarray(months, dtype=np.float64)
-        return np.maximum(np.searchsorted(self.months, at, side="right") - 1, 0)
+        horizons = np.asarray(months, dtype=np.float64)
+        return np.maximum(np.searchsorted(self.months, horizons, side="right") - 1, 0)
 
 
 def kaplan_meier(months: npt.ArrayLike, event: npt.ArrayLike) -> KaplanMeier:
@@ -95,5 +95,5 @@ def kaplan_meier(months: npt.ArrayLike, event: npt.ArrayLike) -> KaplanMeier:
 def number_at_risk(months: npt.ArrayLike, at_months: npt.ArrayLike) -> Int64Array:
     """Cases under observation just before given times (time,), as written below a survival plot."""
     times = np.sort(finite_array(months, "months", dimensions=1))
-    at = np.asarray(at_months, dtype=np.float64)
-    return np.asarray(times.size - np.searchsorted(times, at, side="left"), dtype=np.int64)
+    horizons = np.asarray(at_months, dtype=np.float64)
+    return np.asarray(times.size - np.searchsorted(times, horizons, side="left"), dtype=np.int64)

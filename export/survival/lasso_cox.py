@@ -27,7 +27,7 @@ _PATH_LENGTH = 60
 _PATH_RATIO = 0.05
 """Smallest penalty of a path as a share of the one that lets nothing in."""
 
-_MOST_FEATURES_PER_EVENT = 0.5
+_MAX_FEATURES_PER_EVENT = 0.5
 """Where a path ends: with more features than this nothing that generalizes is ever fitted."""
 
 Rule = Literal["one_standard_error", "minimum"]
@@ -146,7 +146,7 @@ def lasso_path(
         if descending.size == 0 or descending[-1] <= 0 or (np.diff(descending) >= 0).any():
             raise InvalidRequestError("penalties do not descend, or reach 0", "penalties")
     sets = (risks.event, risks.begin, risks.group, risks.share, risks.last_group)
-    most_active = max(1, int(_MOST_FEATURES_PER_EVENT * events.sum()))
+    most_active = max(1, int(_MAX_FEATURES_PER_EVENT * events.sum()))
     path, values, fitted = fit_path(ordered, sets, descending, most_active)
     if fitted == 0:
         raise EstimationError(
@@ -266,7 +266,7 @@ def _cross_validate(
     length = min(mean.size for mean in means)
     # Repeats average the luck of the folds out; they add no cases, so the error is averaged, not divided.
     deviance = np.mean([mean[:length] for mean in means], axis=0)
-    error = np.mean([one[:length] for one in errors], axis=0)
+    error = np.mean([fold_error[:length] for fold_error in errors], axis=0)
     least = int(np.argmin(deviance))
     within = int(np.flatnonzero(deviance <= deviance[least] + error[least])[0])
     return CrossValidation(penalties[:length], deviance, error, least, within, folds, repeats)

@@ -45,7 +45,7 @@ _COVARIATE_NAMES: Mapping[str, str] = {
     "complete_coverage": "complete coverage",
     "radscore": RADSCORE,
 }
-"""As a reader shall see them; other covariates keep the name of their column."""
+"""Names as they are printed; other covariates keep the name of their column."""
 _THIRDS = {0: "nowhere", 1: "the middle", 2: "the thirds"}
 
 
@@ -172,7 +172,9 @@ def build_fit_report(
         fitted_on=model.fitted_on,
         time_unit=model.time_unit,
         horizons_months=tuple(float(horizon) for horizon in model.horizons_months),
-        cohorts=tuple(_summary(name, one, (left_out or {}).get(name, 0)) for name, one in cohorts.items()),
+        cohorts=tuple(
+            _summary(name, table, (left_out or {}).get(name, 0)) for name, table in cohorts.items()
+        ),
         covariates=_covariates(model, training),
         group_comparison=_comparison(model, cohorts, centers),
         evaluations=_evaluations(model, cohorts, truths or {}, (cohort, cox_fit), seed),
@@ -225,7 +227,7 @@ def _evaluations(
             )
         )
     apparent, *held_out = predictions
-    found = [_evaluate(model, one, fitted, training, seed) for one in held_out]
+    evaluations = [_evaluate(model, prediction, fitted, training, seed) for prediction in held_out]
     if model.out_of_fold_log_risk is not None:
         out_of_fold = CohortPrediction(
             cohort=TRAINING,
@@ -239,8 +241,8 @@ def _evaluations(
             cox_log_risk=out_of_fold_log_risk(cox_cohort, seed),
             **_truth(truths.get(TRAINING)),
         )
-        found.append(_evaluate(model, out_of_fold, model.out_of_fold_log_risk, training, seed))
-    return (*found, _evaluate(model, apparent, fitted, training, seed))
+        evaluations.append(_evaluate(model, out_of_fold, model.out_of_fold_log_risk, training, seed))
+    return (*evaluations, _evaluate(model, apparent, fitted, training, seed))
 
 
 def _evaluate(
@@ -276,9 +278,9 @@ def _survival_of(model: ReportedModel, table: SurvivalTable) -> SurvivalOfCases:
 
 def _cox_cohort(model: ReportedModel, training: SurvivalTable) -> CoxCohort:
     return CoxCohort(
-        names=tuple(_COVARIATE_NAMES.get(one.name, one.name) for one in model.covariates),
-        units=tuple(one.unit for one in model.covariates),
-        codings=tuple(one.coding for one in model.covariates),
+        names=tuple(_COVARIATE_NAMES.get(covariate.name, covariate.name) for covariate in model.covariates),
+        units=tuple(covariate.unit for covariate in model.covariates),
+        codings=tuple(covariate.coding for covariate in model.covariates),
         covariates=training.covariates,
         months=training.months,
         event=training.event,
@@ -300,16 +302,17 @@ def _summary(name: str, table: SurvivalTable, left_out: int) -> CohortSummary:
 def _covariates(model: ReportedModel, training: SurvivalTable) -> tuple[CovariateSummary, ...]:
     return tuple(
         CovariateSummary(
-            name=_COVARIATE_NAMES.get(one.name, one.name),
-            description=one.description,
-            unit=one.unit,
-            coding=", ".join(f"{meaning} = {code:g}" for meaning, code in one.coding.items()) or "as given",
+            name=_COVARIATE_NAMES.get(covariate.name, covariate.name),
+            description=covariate.description,
+            unit=covariate.unit,
+            coding=", ".join(f"{meaning} = {code:g}" for meaning, code in covariate.coding.items())
+            or "as given",
             mean=rounded(values.mean()),
             sd=rounded(values.std()),
             low=rounded(values.min()),
             high=rounded(values.max()),
         )
-        for one, values in zip(model.covariates, training.covariates.T, strict=True)
+        for covariate, values in zip(model.covariates, training.covariates.T, strict=True)
     )
 
 
@@ -336,13 +339,13 @@ def _competing_risk(model: ReportedModel, training: SurvivalTable) -> CompetingR
         return None
     incidence = aalen_johansen(training.months, causes(training.event, training.competing))
     until = watched_until(training.months)
-    at = np.linspace(0.0, until, _COMPETING_TIMES)
-    endpoint, competing = incidence.at(at)
-    alone = kaplan_meier(training.months, training.event).at(at)
+    months = np.linspace(0.0, until, _COMPETING_TIMES)
+    endpoint, competing = incidence.at(months)
+    alone = kaplan_meier(training.months, training.event).at(months)
     return CompetingRisk(
         competing_event=model.competing_event,
         competing_events=int(training.competing.sum()),
-        months=rounded_all(at),
+        months=rounded_all(months),
         endpoint=rounded_all(endpoint),
         competing=rounded_all(competing),
         one_minus_kaplan_meier=rounded_all(1.0 - alone),

@@ -15,7 +15,7 @@ from export.survival_report.digits import rounded
 from export.survival_report.explanation import Contribution, ContributionReport, DependencePoint, Quantiles
 
 _DEPENDENCE_VALUES: Final = 9
-_MOST_CASES: Final = 1000
+_MAX_CASES: Final = 1000
 """Of a larger cohort as many cases are drawn; more change no digit that is shown."""
 _PERMUTATIONS: Final = 5
 
@@ -67,25 +67,25 @@ def report_contributions(
     """
     rng = np.random.default_rng(seed)
     cases = np.arange(covariates.shape[0])
-    if cases.size > _MOST_CASES:
-        cases = np.sort(rng.choice(cases, _MOST_CASES, replace=False))
+    if cases.size > _MAX_CASES:
+        cases = np.sort(rng.choice(cases, _MAX_CASES, replace=False))
     drawn = covariates[cases]
     months, event = follow_up[0][cases], follow_up[1][cases]
     as_they_are = explain(drawn)
     contributions = []
-    for at, (name, unit, coding) in enumerate(zip(names, units, codings, strict=True)):
-        signal = as_they_are.effective_signal[:, at]
+    for column, (name, unit, coding) in enumerate(zip(names, units, codings, strict=True)):
+        signal = as_they_are.effective_signal[:, column]
         contributions.append(
             Contribution(
                 covariate=name,
                 unit=unit,
-                attention=_quantiles(as_they_are.attention[:, at]),
+                attention=_quantiles(as_they_are.attention[:, column]),
                 signal=_quantiles(signal),
                 mean_absolute_signal=rounded(np.abs(signal).mean()),
                 permutation_c_index_loss=_permutation_loss(
-                    drawn, at, explain, as_they_are.log_risk, (months, event), rng
+                    drawn, column, explain, as_they_are.log_risk, (months, event), rng
                 ),
-                dependence=_dependence(drawn, at, coding, explain, float(as_they_are.log_risk.mean())),
+                dependence=_dependence(drawn, column, coding, explain, float(as_they_are.log_risk.mean())),
             )
         )
     return ContributionReport(cohort=cohort, cases=int(cases.size), covariates=tuple(contributions))
@@ -93,7 +93,7 @@ def report_contributions(
 
 def _permutation_loss(
     covariates: Float64Array,
-    at: int,
+    column: int,
     explain: Explain,
     log_risk: Float64Array,
     follow_up: tuple[Float64Array, BoolArray],
@@ -107,23 +107,23 @@ def _permutation_loss(
     losses = []
     for _ in range(_PERMUTATIONS):
         shuffled = covariates.copy()
-        shuffled[:, at] = rng.permutation(shuffled[:, at])
+        shuffled[:, column] = rng.permutation(shuffled[:, column])
         losses.append(whole - concordance_index(*follow_up, explain(shuffled).log_risk))
     return rounded(float(np.mean(losses)))
 
 
 def _dependence(
-    covariates: Float64Array, at: int, coding: Mapping[str, float], explain: Explain, mean_log_risk: float
+    covariates: Float64Array, column: int, coding: Mapping[str, float], explain: Explain, mean_log_risk: float
 ) -> tuple[DependencePoint, ...]:
     """Mean log-risk if every case had a value, for values over the middle 95 % of the cases."""
-    values = np.unique(covariates[:, at])
+    values = np.unique(covariates[:, column])
     if values.size > _DEPENDENCE_VALUES:
-        values = np.unique(np.quantile(covariates[:, at], np.linspace(0.025, 0.975, _DEPENDENCE_VALUES)))
+        values = np.unique(np.quantile(covariates[:, column], np.linspace(0.025, 0.975, _DEPENDENCE_VALUES)))
     words = {code: meaning for meaning, code in coding.items()}
     points = []
     for value in map(float, values):
         same = covariates.copy()
-        same[:, at] = value
+        same[:, column] = value
         shift = float(explain(same).log_risk.mean()) - mean_log_risk
         points.append(
             DependencePoint(
@@ -134,5 +134,5 @@ def _dependence(
 
 
 def _quantiles(values: Float64Array) -> Quantiles:
-    found = [rounded(value) for value in np.quantile(values, [0.05, 0.25, 0.5, 0.75, 0.95])]
-    return Quantiles(p05=found[0], p25=found[1], p50=found[2], p75=found[3], p95=found[4])
+    quantiles = [rounded(value) for value in np.quantile(values, [0.05, 0.25, 0.5, 0.75, 0.95])]
+    return Quantiles(p05=quantiles[0], p25=quantiles[1], p50=quantiles[2], p75=quantiles[3], p95=quantiles[4])

@@ -28,7 +28,7 @@ from export.survival_report.regression import (
 )
 from export.survival_report.units import WITHOUT_UNIT, with_unit
 
-_MOST_NOMOGRAM_SCALES: Final = 12
+_MAX_NOMOGRAM_SCALES: Final = 12
 _ROUND_PROBABILITIES: Final = (
     0.01,
     0.02,
@@ -47,7 +47,7 @@ _ROUND_PROBABILITIES: Final = (
     0.99,
 )
 FOLDS: Final = 10
-_LARGEST_RATIO: Final = 1e12
+_MAX_RATIO: Final = 1e12
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +57,7 @@ class CoxCohort:
     Attributes
     ----------
     names : tuple of str, (p,)
-        As a reader shall see them.
+        As they are printed.
     units : tuple of str, (p,)
     codings : tuple of mapping of str to float, (p,)
         Meaning of each code of a coded covariate; empty for a measured one.
@@ -93,7 +93,7 @@ def report_cox(cohort: CoxCohort) -> tuple[CoxReport | None, CoxFit | None]:
     try:
         tables = cox_tables(*arguments)
         alone, together, fit = tables.univariable, tables.multivariable, tables.fit
-        refused = [f"{one.name}: {one.reason}" for one in tables.refused]
+        refused = [f"{covariate.name}: {covariate.reason}" for covariate in tables.refused]
     except EstimationError as error:
         # Together they cannot be fitted; each alone perhaps can.
         alone, together, fit = _each_alone(cohort), (), None
@@ -154,9 +154,12 @@ def draw_up_nomogram(
     Nomogram or None
         None without a fit, with more than 12 covariates, or where none moves the risk.
     """
-    if fit is None or len(cohort.names) > _MOST_NOMOGRAM_SCALES:
+    if fit is None or len(cohort.names) > _MAX_NOMOGRAM_SCALES:
         return None
-    values = [_scale_values(cohort.covariates[:, at], cohort.codings[at]) for at in range(len(cohort.names))]
+    values = [
+        _scale_values(column, coding)
+        for column, coding in zip(cohort.covariates.T, cohort.codings, strict=True)
+    ]
     spans = [
         abs(float(slope)) * (max(v for v, _ in ticks) - min(v for v, _ in ticks))
         for slope, ticks in zip(fit.coefficients, values, strict=True)
@@ -219,7 +222,7 @@ def _scale_values(values: Float64Array, coding: Mapping[str, float]) -> list[tup
     low, high = np.percentile(values, [1, 99])
     step = _round_step(float(high - low))
     first, last = math.floor(low / step), math.ceil(high / step)
-    return [(at * step, f"{at * step:g}".replace("-", "−")) for at in range(first, last + 1)]
+    return [(count * step, f"{count * step:g}".replace("-", "−")) for count in range(first, last + 1)]
 
 
 def _round_step(span: float) -> float:
@@ -237,21 +240,23 @@ def _proportional(
         return (), None
     columns = [cohort.names.index(name) for name in entered]
     try:
-        found = proportional_hazards_test(fit, cohort.covariates[:, columns], cohort.months, cohort.event)
+        test = proportional_hazards_test(fit, cohort.covariates[:, columns], cohort.months, cohort.event)
     except EstimationError:
         return (), None
     tests = tuple(
         ProportionalHazardsTest(covariate=name, chi_square=rounded(statistic), p_value=rounded(p_value))
-        for name, statistic, p_value in zip(entered, found.statistics, found.p_values, strict=True)
+        for name, statistic, p_value in zip(entered, test.statistics, test.p_values, strict=True)
     )
-    return tests, rounded(found.global_p_value)
+    return tests, rounded(test.global_p_value)
 
 
 def _each_alone(cohort: CoxCohort) -> tuple[CoxRow, ...]:
     rows: list[CoxRow] = []
-    for at, name in enumerate(cohort.names):
+    for column, name in enumerate(cohort.names):
         try:
-            rows += cox_tables([name], cohort.covariates[:, [at]], cohort.months, cohort.event).univariable
+            rows += cox_tables(
+                [name], cohort.covariates[:, [column]], cohort.months, cohort.event
+            ).univariable
         except EstimationError:
             continue
     return tuple(rows)
@@ -259,7 +264,7 @@ def _each_alone(cohort: CoxCohort) -> tuple[CoxRow, ...]:
 
 def _ratio(row: CoxRow, contrast: str) -> HazardRatio:
     low, ratio, high = (
-        rounded(min(value, _LARGEST_RATIO)) for value in (row.lower_95, row.hazard_ratio, row.upper_95)
+        rounded(min(value, _MAX_RATIO)) for value in (row.lower_95, row.hazard_ratio, row.upper_95)
     )
     return HazardRatio(
         covariate=row.name,

@@ -15,10 +15,10 @@ def rounded(value: float) -> float:
 
 
 def rounded_or_none(value: float) -> float | None:
-    """Likewise; None where there is no finite number."""
+    """Six significant digits; None where the value is not finite."""
     return rounded(value) if math.isfinite(value) else None
 
 
 def rounded_all(values: Iterable[float]) -> tuple[float, ...]:
-    """Likewise of each."""
+    """Six significant digits of each value."""
     return tuple(rounded(value) for value in values)

@@ -60,7 +60,7 @@ class RiskGroups(Section):
 
 
 class BrierReport(Section):
-    """Brier score over time by inverse probability of censoring weights, beside the null model's."""
+    """Brier score over time by inverse probability of censoring weights, with that of the null model."""
 
     months: tuple[NotNegative, ...] = Field(min_length=2)
     model: tuple[NotNegative, ...]

@@ -93,7 +93,7 @@ class SignatureReport(Section):
     validation_folds: Count
     validation_repeats: Count
     weights: tuple[SignatureWeight, ...]
-    """Of the final fit first, by falling size; then what folds chose besides."""
+    """Those of the final fit first, by falling size; then features that only some folds chose."""
     path: PenaltyPath | None = None
     out_of_fold_c_index: Probability | None = None
     out_of_fold_c_index_interval_95: Interval | None = None

@@ -79,7 +79,8 @@ def _settings(fitted: FittedSurvival) -> Mapping[str, str]:
     """Choices of the fit in words."""
     chosen, settings = fitted.chosen.settings, fitted.settings
     tried = "; ".join(
-        f"width {one.settings.hidden}, L2 {one.settings.l2:g}: {one.c_index:.3f}" for one in fitted.tried
+        f"width {candidate.settings.hidden}, L2 {candidate.settings.l2:g}: {candidate.c_index:.3f}"
+        for candidate in fitted.tried
     )
     left_out = ", ".join(fitted.standardization.left_out)
     return {
@@ -88,7 +89,7 @@ def _settings(fitted: FittedSurvival) -> Mapping[str, str]:
         "L2": f"{chosen.l2:g}",
         "learning rate": f"{chosen.learning_rate:g} (Adam)",
         "early stopping": (
-            f"on held-out cases, after {chosen.patience_steps} steps without gain; at most {chosen.most_steps}"
+            f"on held-out cases, after {chosen.patience_steps} steps without gain; at most {chosen.max_steps}"
         ),
         "settings tried": f"C-index out of fold of {tried}",
         "members of the ensemble": f"{settings.members}"
@@ -103,10 +104,10 @@ def _settings(fitted: FittedSurvival) -> Mapping[str, str]:
 
 def _software() -> Mapping[str, str]:
     """Versions of what decides the digits."""
-    found = {}
+    versions = {}
     for name in _SOFTWARE:
         try:
-            found[name] = metadata.version(name)
+            versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return versions

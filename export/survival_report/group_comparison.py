@@ -14,7 +14,7 @@ from export.survival_report.digits import rounded
 from export.survival_report.regression import GroupComparison, GroupComparisonRow
 from export.survival_report.units import with_unit
 
-_MOST_CATEGORIES = 6
+_MAX_CATEGORIES = 6
 
 
 def compare_groups(
@@ -48,10 +48,13 @@ def compare_groups(
     rows: list[GroupComparisonRow] = []
     for name, unit, coding, values in zip(names, units, codings, covariates.T, strict=True):
         try:
-            found = _rows(name, unit, coding, values, labels)
+            comparison = _rows(name, unit, coding, values, labels)
         except EstimationError:
             continue
-        rows += (row.model_copy(update={"values": tuple(row.values[at] for at in places)}) for row in found)
+        rows += (
+            row.model_copy(update={"values": tuple(row.values[place] for place in places)})
+            for row in comparison
+        )
     cases = tuple(int((labels == column).sum()) for column in columns)
     return GroupComparison(groups=columns, cases=cases, rows=tuple(rows)) if rows else None
 
@@ -62,22 +65,22 @@ def _rows(
     words = {code: meaning for meaning, code in coding.items()}
     if not words and np.isin(values, (0.0, 1.0)).all():
         words = {0.0: "0", 1.0: "1"}
-    if words and len(words) <= _MOST_CATEGORIES and np.isin(values, list(words)).all():
+    if words and len(words) <= _MAX_CATEGORIES and np.isin(values, list(words)).all():
         return _counted(name, [words[float(value)] for value in values], labels, words[max(words)])
-    found = compare_continuous(name, values, labels)
-    cells = tuple(f"{group.median:.4g} ({group.q1:.4g}, {group.q3:.4g})" for group in found.groups)
-    variable, p_value = with_unit(name, unit), rounded(found.p_value)
-    return [GroupComparisonRow(variable=variable, values=cells, test=found.test, p_value=p_value)]
+    comparison = compare_continuous(name, values, labels)
+    cells = tuple(f"{group.median:.4g} ({group.q1:.4g}, {group.q3:.4g})" for group in comparison.groups)
+    variable, p_value = with_unit(name, unit), rounded(comparison.p_value)
+    return [GroupComparisonRow(variable=variable, values=cells, test=comparison.test, p_value=p_value)]
 
 
 def _counted(
     name: str, values: list[str], labels: npt.NDArray[np.str_], highest: str
 ) -> list[GroupComparisonRow]:
     """Rows of a categorical covariate; of two categories the one with the higher code says it all."""
-    found = compare_categorical(name, values, labels)
-    totals = np.array(found.counts).sum(axis=0)
-    p_value = None if found.p_value is None else rounded(found.p_value)
-    shown = list(zip(found.categories, found.counts, strict=True))
+    comparison = compare_categorical(name, values, labels)
+    totals = np.array(comparison.counts).sum(axis=0)
+    p_value = None if comparison.p_value is None else rounded(comparison.p_value)
+    shown = list(zip(comparison.categories, comparison.counts, strict=True))
     if len(shown) == 2:
         shown = [row for row in shown if row[0] == highest]
     return [
@@ -86,7 +89,7 @@ def _counted(
             values=tuple(
                 f"{count} ({100 * count / total:.0f} %)" for count, total in zip(counts, totals, strict=True)
             ),
-            test=found.test,
+            test=comparison.test,
             p_value=p_value,
         )
         for category, counts in shown

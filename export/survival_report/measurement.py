@@ -139,10 +139,11 @@ def _slope(prediction: CohortPrediction) -> tuple[float, tuple[float, float]] | 
         slope, (low, high) = prediction.known_slope
         return rounded(slope), (rounded(low), rounded(high))
     try:
-        found = calibration_slope(prediction.months, prediction.event, prediction.log_risk)
+        measured = calibration_slope(prediction.months, prediction.event, prediction.log_risk)
     except EstimationError:
         return None
-    return rounded(found.slope), (rounded(found.interval_95[0]), rounded(found.interval_95[1]))
+    low, high = measured.interval_95
+    return rounded(measured.slope), (rounded(low), rounded(high))
 
 
 def _concordance(prediction: CohortPrediction, log_risk: Float64Array | None) -> float | None:
@@ -155,38 +156,42 @@ def _brier(prediction: CohortPrediction, training: SurvivalTable) -> BrierReport
     if prediction.survival is None:
         return None
     try:
-        at = evaluation_months(prediction.months)
+        months = evaluation_months(prediction.months)
         # A null model knows nothing beyond the follow-up that it was made of.
-        at = np.linspace(0.0, min(float(at[-1]), float(training.months.max())), at.size)
-        scores = _scores(prediction, prediction.survival(at), at)
-        null = np.broadcast_to(_null_survival(training, at), (prediction.months.size, at.size))
-        null_scores = _scores(prediction, null, at)
+        months = np.linspace(0.0, min(float(months[-1]), float(training.months.max())), months.size)
+        scores = _scores(prediction, prediction.survival(months), months)
+        null = np.broadcast_to(_null_survival(training, months), (prediction.months.size, months.size))
+        null_scores = _scores(prediction, null, months)
         ceiling = None
         if prediction.true_survival is not None:
-            ceiling = rounded(integrated_brier(at, _scores(prediction, prediction.true_survival(at), at)))
+            ceiling = rounded(
+                integrated_brier(months, _scores(prediction, prediction.true_survival(months), months))
+            )
     except EstimationError:
         return None
     return BrierReport(
-        months=rounded_all(at),
+        months=rounded_all(months),
         model=rounded_all(scores),
         null_model=rounded_all(null_scores),
-        integrated=rounded(integrated_brier(at, scores)),
-        null_integrated=rounded(integrated_brier(at, null_scores)),
+        integrated=rounded(integrated_brier(months, scores)),
+        null_integrated=rounded(integrated_brier(months, null_scores)),
         ceiling_integrated=ceiling,
     )
 
 
-def _scores(prediction: CohortPrediction, without_endpoint: Float64Array, at: Float64Array) -> Float64Array:
+def _scores(
+    prediction: CohortPrediction, without_endpoint: Float64Array, months: Float64Array
+) -> Float64Array:
     return brier_scores(
-        prediction.months, prediction.event, without_endpoint, at, competing=prediction.competing
+        prediction.months, prediction.event, without_endpoint, months, competing=prediction.competing
     )
 
 
-def _null_survival(training: SurvivalTable, at: Float64Array) -> Float64Array:
+def _null_survival(training: SurvivalTable, months: Float64Array) -> Float64Array:
     """Probability (time,) of no endpoint that a model without covariates gives everybody."""
     if not _competes(training.competing):
-        return kaplan_meier(training.months, training.event).at(at)
-    return 1.0 - incidence_of_endpoint(training.months, training.event, training.competing, at)
+        return kaplan_meier(training.months, training.event).at(months)
+    return 1.0 - incidence_of_endpoint(training.months, training.event, training.competing, months)
 
 
 def _competes(competing: BoolArray | None) -> TypeGuard[BoolArray]:
@@ -238,4 +243,6 @@ def _calibrated_groups(
     columns = (curve.predicted, curve.observed, curve.lower_95, curve.upper_95)
     figures = zip(*(map(float, column) for column in columns), strict=True)
     counts = zip(map(int, curve.cases), map(int, curve.at_risk), strict=True)
-    return curve.observed_to_expected, [(*one, *count) for one, count in zip(figures, counts, strict=True)]
+    return curve.observed_to_expected, [
+        (*values, *count) for values, count in zip(figures, counts, strict=True)
+    ]

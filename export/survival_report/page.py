@@ -1,4 +1,4 @@
-"""The report as one HTML page that needs no other file, with its figures beside it as PNG and SVG."""
+"""The report as one self-contained HTML page, and its figures as PNG and SVG files."""
 
 from __future__ import annotations
 
@@ -58,11 +58,11 @@ def write_report(report: FitReport, folder: Path) -> Path:
             f"{folder} is a bundle, which holds only what its manifest lists: give another folder", "out"
         )
     figures = draw_figures(report)
-    beside = folder / _FIGURES_FOLDER
-    beside.mkdir(parents=True, exist_ok=True)
+    figures_folder = folder / _FIGURES_FOLDER
+    figures_folder.mkdir(parents=True, exist_ok=True)
     for name in sheet.DRAWINGS:
         for kind in ("svg", "png"):
-            path = beside / f"{name}.{kind}"
+            path = figures_folder / f"{name}.{kind}"
             if name in figures:
                 path.write_bytes(getattr(figures[name], kind))
             else:

@@ -14,8 +14,8 @@ from export.survival.signature import SignatureFit
 from export.survival_report.digits import rounded
 from export.survival_report.explanation import PenaltyPath, SignatureReport, SignatureWeight
 
-_MOST_WEIGHTS: Final = 60
-_MOST_PATHS: Final = 40
+_MAX_WEIGHTS: Final = 60
+_MAX_PATHS: Final = 40
 
 
 def report_signature(
@@ -64,15 +64,15 @@ def _weights(fitted: SignatureFit) -> tuple[SignatureWeight, ...]:
     """Chosen features by falling size, then those of single folds by falling share."""
     final = dict(zip(fitted.names, map(float, fitted.coefficients), strict=True))
     ordered = sorted(final, key=lambda name: (-abs(final[name]), name))
-    besides = [name for name in fitted.stability if name not in final]
-    besides.sort(key=lambda name: (-fitted.stability[name], name))
+    of_some_folds = [name for name in fitted.stability if name not in final]
+    of_some_folds.sort(key=lambda name: (-fitted.stability[name], name))
     return tuple(
         SignatureWeight(
             feature=name,
             coefficient=rounded(final.get(name, 0.0)),
             chosen_share=rounded(fitted.stability.get(name, 0.0)),
         )
-        for name in [*ordered, *besides][: max(_MOST_WEIGHTS, len(ordered))]
+        for name in [*ordered, *of_some_folds][: max(_MAX_WEIGHTS, len(ordered))]
     )
 
 
@@ -82,7 +82,7 @@ def _path(fitted: SignatureFit) -> PenaltyPath:
     length = validation.penalties.size
     coefficients = fitted.path.coefficients[:length]
     reach = np.abs(coefficients).max(axis=0, initial=0.0)
-    columns = [int(column) for column in np.argsort(-reach, kind="stable")[:_MOST_PATHS] if reach[column] > 0]
+    columns = [int(column) for column in np.argsort(-reach, kind="stable")[:_MAX_PATHS] if reach[column] > 0]
     return PenaltyPath(
         penalties=tuple(rounded(penalty) for penalty in validation.penalties),
         deviance=tuple(rounded(value) for value in validation.deviance),

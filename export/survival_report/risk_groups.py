@@ -22,7 +22,7 @@ _GROUP_NAMES: Final = {
     3: ("low risk", "middle risk", "high risk"),
 }
 _CASES_FOR_THREE_GROUPS: Final = 90
-MOST_STEPS: Final = 240
+MAX_STEPS: Final = 240
 """A longer curve is thinned: a plot has no more room, and a report shall not list a large cohort's times."""
 
 
@@ -96,8 +96,8 @@ def _kept_steps(curve: KaplanMeier, until: float) -> npt.NDArray[np.int64]:
     """Times at which the curve falls, its begin and its end; thinned evenly if there are too many."""
     last = int(np.searchsorted(curve.months, until, side="right")) - 1
     falls = np.flatnonzero(curve.events[: last + 1] > 0)
-    if falls.size > MOST_STEPS:
-        falls = falls[np.unique(np.linspace(0, falls.size - 1, MOST_STEPS).round().astype(np.int64))]
+    if falls.size > MAX_STEPS:
+        falls = falls[np.unique(np.linspace(0, falls.size - 1, MAX_STEPS).round().astype(np.int64))]
     kept = np.unique(np.concatenate([[0], falls, [last]]))
     # Rounding to six digits may join two times of a very long follow-up: the later one stands.
     written = np.array([rounded(month) for month in curve.months[kept]])

@@ -65,8 +65,10 @@ def performance_table(report: FitReport) -> Table:
 
 def _observed_to_expected(item: Evaluation) -> str:
     """At every horizon that could be judged."""
-    said = [f"{number(one.observed_to_expected, 2)} at {one.horizon_months:g}" for one in item.calibration]
-    return ", ".join(said) or NONE
+    ratios = [
+        f"{number(curve.observed_to_expected, 2)} at {curve.horizon_months:g}" for curve in item.calibration
+    ]
+    return ", ".join(ratios) or NONE
 
 
 def cohort_table(report: FitReport) -> Table:
@@ -122,7 +124,7 @@ def comparison_table(comparison: GroupComparison) -> Table:
 
 
 def cox_table(cox: CoxReport) -> Table:
-    """Hazard ratios alone and together, with the check of proportional hazards beside."""
+    """Univariable and multivariable hazard ratios, with the test of proportional hazards."""
     together = {row.covariate: row for row in cox.multivariable}
     tests = {row.covariate: row for row in cox.proportional_hazards}
     names = list(dict.fromkeys(row.covariate for row in (*cox.univariable, *cox.multivariable)))

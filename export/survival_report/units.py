@@ -1,4 +1,4 @@
-"""Covariates with and without a unit, as a reader is told."""
+"""Names of covariates with their units, as they are printed."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from export.survival_report.figures.drawing import (
 from export.survival_report.figures.round_times import round_times
 
 PANELS_ABREAST: Final = 2
-_MOST_HORIZONS: Final = 3
+_MAX_HORIZONS: Final = 3
 
 
 def draw_brier(evaluations: Sequence[Evaluation], time_unit: str) -> Figure:
@@ -83,9 +83,9 @@ def draw_calibration(evaluations: Sequence[Evaluation], endpoint: str, time_unit
 def _calibrated_horizons(evaluations: Sequence[Evaluation]) -> list[float]:
     """Horizons that are drawn: all, or three of many, the first and the last among them."""
     horizons = sorted({curve.horizon_months for item in evaluations for curve in item.calibration})
-    if len(horizons) <= _MOST_HORIZONS:
+    if len(horizons) <= _MAX_HORIZONS:
         return horizons
-    places = np.linspace(0, len(horizons) - 1, _MOST_HORIZONS).round().astype(int)
+    places = np.linspace(0, len(horizons) - 1, _MAX_HORIZONS).round().astype(int)
     return [horizons[place] for place in places]
 
 

@@ -12,27 +12,27 @@ from export.survival_report.regression import CoxReport, Nomogram
 
 def brier_alternative(evaluations: Sequence[Evaluation]) -> str:
     """Integrated scores of model and null model."""
-    said = [
+    sentences = [
         f"{item.title}: integrated Brier score {item.brier.integrated:.3f}, null model "
         f"{item.brier.null_integrated:.3f}"
         for item in evaluations
         if item.brier is not None
     ]
-    return "; ".join(said) + "."
+    return "; ".join(sentences) + "."
 
 
 def calibration_alternative(evaluations: Sequence[Evaluation], time_unit: str) -> str:
     """Predicted and observed risk of every group."""
-    said = []
+    sentences = []
     for item in evaluations:
         for curve in item.calibration:
             points = ", ".join(
                 f"{100 * point.predicted:.0f} and {100 * point.observed:.0f} %" for point in curve.points
             )
-            said.append(
+            sentences.append(
                 f"{item.title}, {curve.horizon_months:g} {time_unit}, predicted and observed: {points}"
             )
-    return "; ".join(said) + "."
+    return "; ".join(sentences) + "."
 
 
 def forest_alternative(cox: CoxReport) -> str:
@@ -60,20 +60,20 @@ def nomogram_alternative(nomogram: Nomogram) -> str:
 
 def contributions_alternative(report: ContributionReport) -> str:
     """Median attention and mean absolute signal of every covariate."""
-    said = (
+    sentences = (
         f"{item.covariate}: median attention {item.attention.p50:.2f}, mean absolute signal "
         f"{item.mean_absolute_signal:.2f}"
         for item in report.covariates
     )
-    return "; ".join(said) + "."
+    return "; ".join(sentences) + "."
 
 
 def signature_alternative(signature: SignatureReport) -> str:
     """Coefficients and stability of the chosen features."""
     if not signature.chosen:
         return "The final fit chose no feature."
-    said = (
+    sentences = (
         f"{weight.feature} {weight.coefficient:+.3f}, chosen in {100 * weight.chosen_share:.0f} % of folds"
         for weight in signature.chosen
     )
-    return "; ".join(said) + "."
+    return "; ".join(sentences) + "."

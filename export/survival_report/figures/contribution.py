@@ -12,7 +12,7 @@ from export.survival_report.explanation import Contribution, ContributionReport,
 from export.survival_report.figures.drawing import BLUE, INK, LIGHT_BLUE, QUIET, WINE, new_figure, quiet_grid
 from export.survival_report.units import WITHOUT_UNIT
 
-_MOST_PANELS: Final = 8
+_MAX_PANELS: Final = 8
 
 
 def draw_contributions(report: ContributionReport) -> Figure:
@@ -72,7 +72,7 @@ def _by_strength(report: ContributionReport) -> list[Contribution]:
 
 def with_dependence(report: ContributionReport) -> Sequence[Contribution]:
     """Covariates that are drawn by :func:`draw_dependence`, the strongest first."""
-    return [item for item in _by_strength(report) if len(item.dependence) > 1][:_MOST_PANELS]
+    return [item for item in _by_strength(report) if len(item.dependence) > 1][:_MAX_PANELS]
 
 
 def _draw_spread(axes: Axes, y: float, spread: Quantiles) -> None:

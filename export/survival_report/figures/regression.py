@@ -87,7 +87,12 @@ def draw_nomogram(nomogram: Nomogram, endpoint: str, time_unit: str) -> Figure:
     figure = new_figure(8.6, 0.35 + 0.56 * rows)
     axes = figure.subplots()
     _draw_scale(
-        axes, 0, "points", [NomogramTick(label=f"{at}", points=at) for at in range(0, 101, 10)], 1.0, INK
+        axes,
+        0,
+        "points",
+        [NomogramTick(label=f"{points}", points=points) for points in range(0, 101, 10)],
+        1.0,
+        INK,
     )
     for place, scale in enumerate(nomogram.scales, start=1):
         _draw_scale(axes, place, scale.covariate, scale.ticks, 1.0, BLUE)
@@ -140,6 +145,6 @@ def _draw_scale(
 def _round_ticks(total: float) -> list[NomogramTick]:
     """About ten round numbers from 0 on."""
     step = next((step for step in (5, 10, 20, 25, 50, 100) if total / step <= 12), 200)
-    return [NomogramTick(label=f"{at}", points=at) for at in range(0, int(total) + 1, step)] or [
+    return [NomogramTick(label=f"{points}", points=points) for points in range(0, int(total) + 1, step)] or [
         NomogramTick(label="0", points=0.0)
     ]

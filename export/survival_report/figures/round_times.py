@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-MOST_STEPS = 8.2
+MAX_STEPS = 8.2
 
 
 def round_times(longest: float) -> list[float]:
@@ -21,7 +21,7 @@ def round_times(longest: float) -> list[float]:
     decimal = tuple(magnitude * part for part in (0.1, 0.2, 0.5, 1.0, 2.0))
     # From half a year on, parts of years: what follow-up visits are made by.
     candidates = (*decimal, 6.0, 12.0, 24.0, 60.0, 120.0) if 6 < longest < 600 else decimal
-    fitting = [step for step in candidates if longest / step <= MOST_STEPS]
+    fitting = [step for step in candidates if longest / step <= MAX_STEPS]
     years = [step for step in fitting if step % 6 == 0]
     step = min(years or fitting)
-    return [step * at for at in range(math.floor(longest / step + 1e-9) + 1)]
+    return [step * count for count in range(math.floor(longest / step + 1e-9) + 1)]

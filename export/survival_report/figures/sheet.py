@@ -1,4 +1,4 @@
-"""All figures of a report, with what is to be said of each."""
+"""All figures of a report, each with its caption and its alternative text."""
 
 from __future__ import annotations
 

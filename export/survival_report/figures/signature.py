@@ -21,13 +21,13 @@ from export.survival_report.figures.drawing import (
     quiet_grid,
 )
 
-_MOST_FEATURES: Final = 25
-_MOST_NAMED_LINES: Final = 6
+_MAX_FEATURES: Final = 25
+_MAX_NAMED_LINES: Final = 6
 
 
 def draw_signature(signature: SignatureReport) -> Figure:
     """Coefficient of every chosen feature, and the share of outer folds that chose it."""
-    shown = signature.weights[:_MOST_FEATURES]
+    shown = signature.weights[:_MAX_FEATURES]
     figure = new_figure(8.8, 1.1 + 0.27 * len(shown))
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[1.5, 1.0])
     for place, weight in enumerate(shown):
@@ -97,17 +97,17 @@ def _draw_deviance(axes: Axes, path: PenaltyPath) -> None:
     axes.legend(loc="best", frameon=True, facecolor="white", edgecolor="none", framealpha=0.85)
     counts = axes.secondary_xaxis("top")
     places = np.unique(np.linspace(0, len(penalties) - 1, 9).round().astype(int))
-    counts.set_xticks(penalties[places], [str(path.features_chosen[at]) for at in places])
+    counts.set_xticks(penalties[places], [str(path.features_chosen[place]) for place in places])
     counts.minorticks_off()
     counts.set_xlabel("features with a coefficient", fontsize=8.5, color=QUIET)
 
 
 def _draw_coefficients(axes: Axes, path: PenaltyPath) -> None:
-    at = int(np.argmin(np.abs(np.log(np.array(path.penalties) / path.chosen_penalty))))
-    ordered = sorted(path.coefficients.items(), key=lambda item: (-abs(item[1][at]), item[0]))
+    chosen = int(np.argmin(np.abs(np.log(np.array(path.penalties) / path.chosen_penalty))))
+    ordered = sorted(path.coefficients.items(), key=lambda item: (-abs(item[1][chosen]), item[0]))
     colors = (BLUE, WINE, GOLD)
     for place, (name, coefficients) in enumerate(ordered):
-        named = place < _MOST_NAMED_LINES and coefficients[at] != 0.0
+        named = place < _MAX_NAMED_LINES and coefficients[chosen] != 0.0
         axes.plot(
             path.penalties, coefficients, color=colors[place % 3] if named else "#bbbbbb",
             linestyle=("solid", (0, (5, 1.5)))[place // 3 % 2] if named else "solid",
@@ -115,5 +115,5 @@ def _draw_coefficients(axes: Axes, path: PenaltyPath) -> None:
         )  # fmt: skip
     axes.axhline(0.0, color=INK, linewidth=0.8)
     axes.set_ylabel("log hazard ratio per\nstandard deviation")
-    if any(coefficients[at] != 0.0 for _, coefficients in ordered):
+    if any(coefficients[chosen] != 0.0 for _, coefficients in ordered):
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=7.5)

@@ -41,7 +41,7 @@ def quick() -> Any:
 
     network = replace(
         ltp_settings((12,)),
-        candidates=(NetworkSettings(hidden=8, most_steps=40),),
+        candidates=(NetworkSettings(hidden=8, max_steps=40),),
         members=5,
         members_per_fold=1,
     )

@@ -36,7 +36,7 @@ from export.risk_model.bundle import RiskModelDescription, export_survival  # no
 if TYPE_CHECKING:
     from export.deepsurv.fitted import FittedSurvival
 
-SHORT = NetworkSettings(hidden=6, l2=1e-2, most_steps=120, patience_steps=40)
+SHORT = NetworkSettings(hidden=6, l2=1e-2, max_steps=120, patience_steps=40)
 SETTINGS = FitSettings(candidates=(SHORT,), members=5, members_per_fold=1)
 DESCRIBED = RiskModelDescription("drawn", "1.0.0", "cases that were drawn, simulated cohort", demo=True)
 
@@ -118,7 +118,7 @@ def test_held_out_cases_take_no_part_in_training_but_for_the_step_at_which_it_st
     table = drawn_table().with_covariates(["a", "b"])
     x = fit_standardization(table).standardized(table.covariates).astype(float)
     held_out = (np.arange(table.cases) % 4 == 0).astype(float)[None]
-    settings = replace(SHORT, most_steps=30)
+    settings = replace(SHORT, max_steps=30)
     shuffled = x.copy()
     shuffled[held_out[0] > 0] = np.random.default_rng(0).permutation(shuffled[held_out[0] > 0])
     # With no weight they do not stop it either.

@@ -153,7 +153,7 @@ def test_the_demo_can_be_exported_again(tmp_path: Path, monkeypatch: pytest.Monk
     from export.risk_model import demo as demo_risk
 
     monkeypatch.setattr(demo_risk, "TRAINING_CASES", 300)
-    short = NetworkSettings(hidden=4, l2=1e-2, most_steps=40)
+    short = NetworkSettings(hidden=4, l2=1e-2, max_steps=40)
     settings = replace(ltp_settings(), candidates=(short,), members=5, members_per_fold=1)
     bundle = demo_risk.export_demo_risk(tmp_path, settings)
     assert bundle.manifest.parity is not None

@@ -161,7 +161,7 @@ def test_a_fitted_ensemble_is_reported_as_it_answers() -> None:
     training, test = cohorts()
     settings = FitSettings(
         endpoint="local tumor progression (LTP)",
-        candidates=(NetworkSettings(hidden=4, most_steps=40),),
+        candidates=(NetworkSettings(hidden=4, max_steps=40),),
         members=5,
         members_per_fold=1,
         horizons=(12, 24),
