@@ -20,7 +20,7 @@ from engine.phantoms import make_procedure
 from engine.runtime.backends import NEEDS_A_DEVICE, REFERENCE, TOLERANCES, open_session
 
 REPEATS: Final = 50
-LONGEST_S: Final = 10.0
+MAX_S: Final = 10.0
 TCR_TOLERANCE: Final = 1e-3
 
 
@@ -69,7 +69,7 @@ def repeated(call: Any) -> list[float]:
     """Return the seconds of several runs, after one that is not timed."""
     call()
     runs: list[float] = []
-    while len(runs) < REPEATS and sum(runs) < LONGEST_S:
+    while len(runs) < REPEATS and sum(runs) < MAX_S:
         began = time.perf_counter()
         call()
         runs.append(time.perf_counter() - began)

@@ -1,6 +1,6 @@
 """Growth curves of the kernels: time and memory against volume size, number of slices and tumor size.
 
-.venv/bin/python benchmarks/kernels/growth.py [--json] [--plot FILE.png] [--only CURVE …] [--threads 2]
+    python -m benchmarks.kernels.growth [--json] [--plot FILE.png] [--only CURVE …] [--threads 2]
 
 Distance to a tumor (up to 12 mm, whole volume), and resampling to 1 mm, linear and cubic, of int16. Medians of five
 after one call that is not timed. Memory is what a call allocates at its peak beyond its input, the result included.
@@ -8,23 +8,19 @@ after one call that is not timed. Memory is what a call allocates at its peak be
 
 from __future__ import annotations
 
-from benchmarks.threads import limit_threads
+import argparse
+import json
+import tracemalloc
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Final
 
-limit_threads()
+import numpy as np
 
-import argparse  # noqa: E402 - libraries read their threads once, when they are loaded
-import json  # noqa: E402
-import tracemalloc  # noqa: E402
-from collections.abc import Iterator  # noqa: E402
-from functools import partial  # noqa: E402
-from pathlib import Path  # noqa: E402
-from typing import Final  # noqa: E402
-
-import numpy as np  # noqa: E402
-
-from benchmarks.kernels.chest_rows import SPACING_ZYX_MM, TUMOR_RADIUS_MM, tumor_of  # noqa: E402
-from benchmarks.kernels.timing import Call, Row, machine, pin, row  # noqa: E402
-from benchmarks.threads import THREADS  # noqa: E402
+from benchmarks.kernels.chest_rows import SPACING_ZYX_MM, TUMOR_RADIUS_MM, tumor_of
+from benchmarks.kernels.timing import Call, Row, machine, pin, row
+from benchmarks.threads import THREADS
 
 BOUND_MM: Final = 12.0
 WHOLE: Final = (300, 512, 512)
@@ -44,34 +40,34 @@ def points(curve: str) -> Iterator[Row]:
             yield from _distance_points(curve, 2 * radius, WHOLE, radius)
         return
     for shape in SHAPES_BY_SIZE if curve == "size" else SHAPES_BY_SLICES:
-        at = float(np.prod(shape)) / 1e6 if curve == "size" else float(shape[0])
-        yield from _distance_points(curve, at, shape, TUMOR_RADIUS_MM)
-        yield from _resampling_points(curve, at, shape)
+        position = float(np.prod(shape)) / 1e6 if curve == "size" else float(shape[0])
+        yield from _distance_points(curve, position, shape, TUMOR_RADIUS_MM)
+        yield from _resampling_points(curve, position, shape)
 
 
-def _distance_points(curve: str, at: float, shape: Shape, radius_mm: float) -> Iterator[Row]:
+def _distance_points(curve: str, position: float, shape: Shape, radius_mm: float) -> Iterator[Row]:
     from engine.kernels.distance import distance_mm
 
     distance = partial(distance_mm, tumor_of(shape, radius_mm), SPACING_ZYX_MM, bound_mm=BOUND_MM)
-    yield _point(curve, at, f"distance, {BOUND_MM:g} mm", distance)
+    yield _point(curve, position, f"distance, {BOUND_MM:g} mm", distance)
 
 
-def _resampling_points(curve: str, at: float, shape: Shape) -> Iterator[Row]:
+def _resampling_points(curve: str, position: float, shape: Shape) -> Iterator[Row]:
     from engine.kernels.resampling import resample
 
     voxels = np.random.default_rng(2).integers(-1000, 400, shape, dtype=np.int16)
     out = tuple(int(n * s) for n, s in zip(shape, SPACING_ZYX_MM, strict=True))
     to_index = np.diag([*(1 / s for s in SPACING_ZYX_MM), 1.0])
     for order, name in ((1, "resampling, linear"), (3, "resampling, cubic")):
-        yield _point(curve, at, name, partial(resample, voxels, to_index, out, order=order))
+        yield _point(curve, position, name, partial(resample, voxels, to_index, out, order=order))
 
 
-def _point(curve: str, at: float, kernel: str, call: Call) -> Row:
+def _point(curve: str, position: float, kernel: str, call: Call) -> Row:
     timed = row(kernel, "", call, {})
     low, high = timed["spread_ms"]["coldspot"]
     return {
         "curve": curve,
-        "at": at,
+        "at": position,
         "kernel": kernel,
         "ms": timed["coldspot_ms"],
         "least_ms": low,
@@ -140,7 +136,7 @@ def main() -> None:
             if not arguments.json:
                 spread = f"[{p['least_ms']:.1f}, {p['greatest_ms']:.1f}]"
                 print(
-                    f"{curve:7} {p['at']:7.1f} {p['kernel']:20} {p['ms']:8.1f} {spread:18} {p['peak_mb']:7.1f}",
+                    f"{curve:7} {p['position']:7.1f} {p['kernel']:20} {p['ms']:8.1f} {spread:18} {p['peak_mb']:7.1f}",
                     flush=True,
                 )
     if arguments.plot:

@@ -49,12 +49,12 @@ def _segment(codestream: bytes, start: bytes, marker: bytes) -> bytes:
     """The parameters of the first marker segment of one kind, empty where there is none."""
     if not codestream.startswith(start):
         return b""
-    at = len(start)
-    while at + 4 <= len(codestream):
-        length = int.from_bytes(codestream[at + 2 : at + 4], "big")
-        if codestream[at : at + 2] == marker:
-            return codestream[at + 4 : at + 2 + length]
-        if codestream[at : at + 1] != b"\xff" or length < 2:
+    offset = len(start)
+    while offset + 4 <= len(codestream):
+        length = int.from_bytes(codestream[offset + 2 : offset + 4], "big")
+        if codestream[offset : offset + 2] == marker:
+            return codestream[offset + 4 : offset + 2 + length]
+        if codestream[offset : offset + 1] != b"\xff" or length < 2:
             break
-        at += 2 + length
+        offset += 2 + length
     return b""

@@ -98,7 +98,7 @@ class _Groups:
 
 
 def _functional_groups(dataset: Dataset, item: Dataset, index: int, name: str) -> _Groups:
-    found = []
+    groups = []
     for keyword in (
         "PlanePositionSequence",
         "PlaneOrientationSequence",
@@ -109,8 +109,8 @@ def _functional_groups(dataset: Dataset, item: Dataset, index: int, name: str) -
         if group is None:
             error = NotCtError if keyword.startswith("PixelValue") else InvalidGeometryError
             raise error(f"frame {index + 1} of {name} has no {keyword}; export it with its functional groups")
-        found.append(group)
-    return _Groups(*found)
+        groups.append(group)
+    return _Groups(*groups)
 
 
 def _frame(instance: DicomInstance, index: int, name: str, groups: _Groups) -> CtFrame:

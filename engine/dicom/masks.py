@@ -56,7 +56,7 @@ def read_dicom_mask(path: Path, ct: CtVolume, name: str, *, label: str | None = 
 
 
 def _only_file(folder: Path, name: str) -> Path:
-    found = next((file for file in sorted(folder.rglob(name)) if file.is_file()), None)
-    if found is None:
+    match = next((file for file in sorted(folder.rglob(name)) if file.is_file()), None)
+    if match is None:
         raise UnreadableFileError(f"{name} has gone from {folder.name}; send it again")
-    return found
+    return match

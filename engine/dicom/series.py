@@ -79,13 +79,13 @@ def _images(instances: Sequence[DicomInstance]) -> tuple[list[DicomInstance], li
     """Leave out objects that are no images; a series of nothing else is not a CT."""
     modalities = [text(i.dataset, "Modality", i.name) for i in instances]
     images = [i for i, modality in zip(instances, modalities, strict=True) if modality not in _NOT_IMAGES]
-    beside = sorted(set(modalities) & _NOT_IMAGES)
+    others = sorted(set(modalities) & _NOT_IMAGES)
     if "CT" not in modalities:
         raise NotCtError(
             f"{instances[0].name} is {modalities[0] or 'of no modality'}, and no CT image is beside it; "
             "choose the folder of a CT series"
         )
-    return images, [f"{', '.join(beside)} beside the CT slices was left out"] if beside else []
+    return images, [f"{', '.join(others)} beside the CT slices was left out"] if others else []
 
 
 def _require_one_series(instances: Sequence[DicomInstance]) -> None:

@@ -25,8 +25,8 @@ class KernelBackend(StrEnum):
     GPU = "gpu"
 
 
-_Given = ParamSpec("_Given")
-Found = TypeVar("Found")
+_Parameters = ParamSpec("_Parameters")
+_Result = TypeVar("_Result")
 
 
 def select(kernels: KernelBackend, kernel: str) -> Any:
@@ -87,14 +87,14 @@ def resident(kernels: KernelBackend) -> AbstractContextManager[Any]:
     return held
 
 
-def beside(work: Callable[_Given, Found]) -> Callable[_Given, Found]:
-    """Work for a thread of a pool, which then uses what this thread keeps on the device."""
-    here = copy_context()
+def sharing_residency(work: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:
+    """Return work for a thread of a pool, which then uses what this thread keeps on the device."""
+    context = copy_context()
 
-    def done(*args: _Given.args, **kwargs: _Given.kwargs) -> Found:
-        return here.copy().run(work, *args, **kwargs)  # a context is entered by one thread at a time
+    def run(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:
+        return context.copy().run(work, *args, **kwargs)  # a context is entered by one thread at a time
 
-    return done
+    return run
 
 
 def _require_gpu() -> None:

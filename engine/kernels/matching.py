@@ -138,14 +138,15 @@ def match_equations(
 
 
 def _require_images(fixed: Any, warped: Any, evidence: Any) -> tuple[Any, Any, Any]:
-    one = require_volume(fixed, "fixed", np.float32)
-    other = require_volume(warped, "warped", np.float32)
+    fixed_image = require_volume(fixed, "fixed", np.float32)
+    warped_image = require_volume(warped, "warped", np.float32)
     where = require_volume(evidence, "evidence", np.bool_)
-    if not one.shape == other.shape == where.shape:
+    if not fixed_image.shape == warped_image.shape == where.shape:
         raise InvalidGeometryError(
-            f"fixed, warped and evidence must be of one shape, not {one.shape}, {other.shape}, {where.shape}"
+            f"fixed, warped and evidence must be of one shape, not {fixed_image.shape}, {warped_image.shape}, "
+            f"{where.shape}"
         )
-    return one, other, where
+    return fixed_image, warped_image, where
 
 
 def _require_positive(value: float, complaint: str, *, or_zero: bool = False) -> None:

@@ -108,10 +108,10 @@ def _checked_bytes(folder: Path, name: str, sha256: str) -> bytes:
     except OSError as error:
         message = f"{folder / name} cannot be read ({error.strerror}); install the bundle again"
         raise BundleIntegrityError(message) from error
-    found = hashlib.sha256(content).hexdigest()
-    if found != sha256:
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != sha256:
         raise BundleIntegrityError(
-            f"{folder / name} has SHA-256 {found}, its manifest says {sha256}; install the bundle again"
+            f"{folder / name} has SHA-256 {digest}, its manifest says {sha256}; install the bundle again"
         )
     return content
 

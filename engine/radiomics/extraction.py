@@ -102,12 +102,12 @@ def measure_zone(
     """
     if any(name.sees_gray_levels for name in wanted):
         _require_texture(resampled, settings)
-    found: dict[str, float] = {}
+    features: dict[str, float] = {}
     gray_levels: dict[str, int] = {}
     mask = itk_image(resampled.inside[resampled.box].astype(np.uint8), resampled.spacing_zyx_mm)
     shape = [name for name in wanted if name.feature_class == SHAPE]
     if shape:
-        found |= _measured(shape, _within(resampled, resampled.voxels), mask, settings)
+        features |= _measured(shape, _within(resampled, resampled.voxels), mask, settings)
     in_images: dict[str, list[FeatureName]] = {}
     for name in wanted:
         if name.feature_class != SHAPE:
@@ -117,9 +117,9 @@ def measure_zone(
         voxels = voxels_of(filtered)
         if any(name.sees_gray_levels for name in in_images[image]):
             gray_levels[image] = _count_gray_levels(voxels[resampled.inside], settings)
-        found |= _measured(in_images[image], _within(resampled, voxels), mask, settings)
-    _require_numbers(found)
-    return ZoneRadiomics({str(name): found[str(name)] for name in wanted}, gray_levels)
+        features |= _measured(in_images[image], _within(resampled, voxels), mask, settings)
+    _require_numbers(features)
+    return ZoneRadiomics({str(name): features[str(name)] for name in wanted}, gray_levels)
 
 
 def _count_gray_levels(values: Float64Array, settings: RadiomicsSettings) -> int:
@@ -151,7 +151,7 @@ def _measured(
     settings: RadiomicsSettings,
 ) -> dict[str, float]:
     """Features of one image; each class builds its matrix once."""
-    found: dict[str, float] = {}
+    features: dict[str, float] = {}
     for feature_class in dict.fromkeys(name.feature_class for name in names):
         measure = library_class(feature_class)
         of_class = [name for name in names if name.feature_class == feature_class]
@@ -166,14 +166,14 @@ def _measured(
             raise RadiomicsError(
                 f"{feature_class} of {of_class[0].image} cannot be computed in this zone ({error}); check the mask"
             ) from error
-        found |= {str(name): float(values[name.feature]) for name in of_class}
-    return found
+        features |= {str(name): float(values[name.feature]) for name in of_class}
+    return features
 
 
-def _require_numbers(found: dict[str, float]) -> None:
-    bad = [name for name, value in found.items() if not math.isfinite(value)]
+def _require_numbers(features: dict[str, float]) -> None:
+    bad = [name for name, value in features.items() if not math.isfinite(value)]
     if bad:
         raise RadiomicsError(
-            f"{len(bad)} of {len(found)} features are no number in this zone ({', '.join(bad[:3])}): it may be too "
+            f"{len(bad)} of {len(features)} features are no number in this zone ({', '.join(bad[:3])}): it may be too "
             "small or too uniform; check the mask"
         )

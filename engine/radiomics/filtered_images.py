@@ -43,12 +43,12 @@ def filtered_images(
     RadiomicsError
         If the zone with its padding is too small for a filter.
     """
-    given = set()
+    computed = set()
     for name, filtered in _candidates(image, settings, wanted):
         if name in wanted:
-            given.add(name)
+            computed.add(name)
             yield name, filtered
-    missing = sorted(set(wanted) - given)
+    missing = sorted(set(wanted) - computed)
     if missing:
         raise RadiomicsError(
             f"the zone with its surroundings, {' × '.join(str(n) for n in image.GetSize())} voxels, is too small for "

@@ -33,7 +33,7 @@ class Radscore:
     @property
     def features(self) -> dict[str, float]:
         """The signature's features by name."""
-        return {one.name: one.value for one in self.contributions}
+        return {feature.name: feature.value for feature in self.contributions}
 
 
 def zone_radscore(ct: CtVolume, zone: LabelMask, signature: SignatureSection) -> Radscore:
@@ -56,11 +56,13 @@ def zone_radscore(ct: CtVolume, zone: LabelMask, signature: SignatureSection) ->
     EmptyMaskError, GridMismatchError, RadiomicsError, BackendError
         As :func:`engine.radiomics.extraction.extract_features`.
     """
-    found = extract_radiomics(ct, zone, signature.settings, [one.name for one in signature.features])
-    score = radscore(found.features, signature)
+    radiomics = extract_radiomics(
+        ct, zone, signature.settings, [feature.name for feature in signature.features]
+    )
+    score = radscore(radiomics.features, signature)
     collapsed = tuple(
-        f"{image} has {found.gray_levels[image]} gray level(s) in this zone: its texture is only a threshold"
-        for image in found.collapsed_images
+        f"{image} has {radiomics.gray_levels[image]} gray level(s) in this zone: its texture is only a threshold"
+        for image in radiomics.collapsed_images
     )
     return replace(score, flags=score.flags + collapsed)
 
@@ -87,12 +89,12 @@ def radscore(features: Mapping[str, float], signature: SignatureSection) -> Rads
     """
     contributions = tuple(_contribution(feature, features) for feature in signature.features)
     flags = tuple(
-        _flag(feature, one.value)
-        for feature, one in zip(signature.features, contributions, strict=True)
-        if not one.within_reference
+        _flag(feature, contribution.value)
+        for feature, contribution in zip(signature.features, contributions, strict=True)
+        if not contribution.within_reference
     )
     # fsum: the order of the features does not matter to the last bit.
-    value = math.fsum([signature.intercept, *(one.contribution for one in contributions)])
+    value = math.fsum([signature.intercept, *(contribution.contribution for contribution in contributions)])
     return Radscore(value, contributions, flags)
 
 

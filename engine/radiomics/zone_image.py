@@ -102,7 +102,7 @@ def resample_zone(ct: CtVolume, zone: LabelMask, settings: RadiomicsSettings) ->
     hu, marked = ct.voxels_hu.transpose(order)[turn], zone.voxels.transpose(order)[turn]
     spacing = [ct.geometry.spacing_zyx_mm[axis] for axis in order]
     box = _bounding_box(marked)
-    if sum(one.stop - one.start > 1 for one in box) < _MIN_AXES:
+    if sum(extent.stop - extent.start > 1 for extent in box) < _MIN_AXES:
         raise RadiomicsError(
             f"the {zone.name} is a single voxel or line: it has no texture or shape; check the mask"
         )
@@ -166,18 +166,18 @@ def _new_axes(
     is the wanted one already.
     """
     wanted = [
-        own if one.stop - one.start == 1 else settings.spacing_mm
-        for own, one in zip(spacing_mm, box, strict=True)
+        own if extent.stop - extent.start == 1 else settings.spacing_mm
+        for own, extent in zip(spacing_mm, box, strict=True)
     ]
     pad = settings.pad_voxels
     if np.allclose(spacing_mm, wanted):
-        bounds = [(one.start - pad, one.stop - 1 + pad) for one in box]
+        bounds = [(extent.start - pad, extent.stop - 1 + pad) for extent in box]
         wanted = list(spacing_mm)
     else:
         ratio = [own / new for own, new in zip(spacing_mm, wanted, strict=True)]
         bounds = [
-            (math.floor((one.start - 0.5) * r - pad), math.ceil((one.stop - 0.5) * r + pad))
-            for one, r in zip(box, ratio, strict=True)
+            (math.floor((extent.start - 0.5) * r - pad), math.ceil((extent.stop - 0.5) * r + pad))
+            for extent, r in zip(box, ratio, strict=True)
         ]
     axes = []
     for size, own, new, (low, high) in zip(shape, spacing_mm, wanted, bounds, strict=True):
@@ -260,9 +260,9 @@ def _prefilter(size: int) -> Float64Array:
 def _sampled(axis: _Axis) -> tuple[npt.NDArray[np.intp], Float64Array, int]:
     """The old voxel below each new center, how far beyond it that lies, and the number of old voxels."""
     new = np.arange(axis.first, axis.first + axis.count)
-    at = (new + 0.5) * axis.new_spacing_mm / axis.spacing_mm - 0.5 - axis.support.start
-    low = np.floor(at).astype(np.intp)
-    return low, at - low, axis.support.stop - axis.support.start
+    position = (new + 0.5) * axis.new_spacing_mm / axis.spacing_mm - 0.5 - axis.support.start
+    low = np.floor(position).astype(np.intp)
+    return low, position - low, axis.support.stop - axis.support.start
 
 
 def _mirrored(index: npt.NDArray[np.intp], size: int) -> npt.NDArray[np.intp]:

@@ -10,7 +10,7 @@ import numpy as np
 from engine.arrays import Float64Array
 from engine.findings import RegistrationQuality
 from engine.geometry import RigidTransform
-from engine.kernels.backend import KernelBackend, beside
+from engine.kernels.backend import KernelBackend, sharing_residency
 from engine.refusal import RefusalCode, RefusedError
 from engine.registration.acceptance import require_trustworthy
 from engine.registration.alignment import DeformableRegistration, RigidAlignment, Translation
@@ -159,7 +159,7 @@ def refine(
     tumor = carried_to_fixed(deformation, planning.tumor_points_lps_mm)
     with ThreadPoolExecutor(1) as pool:
         judging = pool.submit(
-            beside(judge),
+            sharing_residency(judge),
             surroundings.comparison,
             deformation,
             coarse,

@@ -16,7 +16,7 @@ import numpy as np
 
 from engine.arrays import BoolArray, Float64Array
 from engine.geometry import RigidTransform, VolumeGeometry
-from engine.kernels.backend import KernelBackend, beside
+from engine.kernels.backend import KernelBackend, sharing_residency
 from engine.kernels.bending import solve_bending
 from engine.registration.control_grid import coarser, interpolation, positions, thinned
 from engine.registration.deformation import Deformation
@@ -126,7 +126,9 @@ def predict_lesion_motion(
         return system.solve(factor * scale)
 
     with ThreadPoolExecutor(2) as pool:
-        whole = dict(zip(STIFFNESS_FACTORS, pool.map(beside(solved), STIFFNESS_FACTORS), strict=True))
+        whole = dict(
+            zip(STIFFNESS_FACTORS, pool.map(sharing_residency(solved), STIFFNESS_FACTORS), strict=True)
+        )
         trials = [(s, k) for s in STIFFNESS_FACTORS for k in range(len(holes))]
 
         def miss(trial: tuple[float, int]) -> Float64Array:
@@ -135,7 +137,7 @@ def predict_lesion_motion(
             mean = interpolation(lattice, center_mm + ball).mean_of
             return mean(system.solve(factor * scale, without=hole)) - mean(whole[1.0])
 
-        missed = dict(zip(trials, pool.map(beside(miss), trials), strict=True))
+        missed = dict(zip(trials, pool.map(sharing_residency(miss), trials), strict=True))
         error = {
             s: float(np.mean([(missed[s, k] ** 2).sum() for k in range(len(holes))])) if holes else 0.0
             for s in STIFFNESS_FACTORS
@@ -149,7 +151,7 @@ def predict_lesion_motion(
             off = missed[best, k]
             return float(off @ np.linalg.solve(covariance + 1e-6 * np.eye(3), off)) / 3.0
 
-        ratios = list(pool.map(beside(ratio), range(len(holes))))
+        ratios = list(pool.map(sharing_residency(ratio), range(len(holes))))
     rows = interpolation(lattice, tumor_points_lps_mm).rigid_rows()
     covariance = system.covariance(rows, best * scale)
     covariance = 0.5 * (covariance + covariance.T)

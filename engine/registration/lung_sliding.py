@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from engine.arrays import Float64Array
-from engine.kernels.backend import KernelBackend, beside
+from engine.kernels.backend import KernelBackend, sharing_residency
 from engine.registration.coarse_to_fine import deform_coarsely, deform_finely
 from engine.registration.comparison import ScanComparison
 from engine.registration.control_grid import positions
@@ -101,7 +101,7 @@ def _with_and_without_wall(
         return deform_finely(comparison, deform_coarsely(comparison, kernels, initial=coarse), kernels)
 
     with ThreadPoolExecutor(1) as pool:
-        everything = pool.submit(beside(with_wall))
+        everything = pool.submit(sharing_residency(with_wall))
         lung = deform_finely(comparison.in_lung(), coarse, kernels)
         return lung, everything.result()
 

@@ -58,15 +58,15 @@ def radscore_for(model: SurvivalModel, ct: CtVolume, zone: LabelMask) -> Radscor
     signature = signature_of(model)
     if signature is None:
         raise ManifestError(f"{model.name} has no signature")
-    found = zone_radscore(ct, zone, signature)
+    radscore = zone_radscore(ct, zone, signature)
     for covariate in _section(model).covariates:
-        value = _given(model, found).get(covariate.name)
+        value = _signature_covariates(model, radscore).get(covariate.name)
         if value is not None and not covariate.accepted_low <= value <= covariate.accepted_high:
             raise RadiomicsError(
                 f"{covariate.name} {value:.4g} is outside {covariate.accepted_low:.4g} to "
                 f"{covariate.accepted_high:.4g}, what {model.name} accepts; check the zone and the scan's kernel"
             )
-    return found
+    return radscore
 
 
 def risk_of(
@@ -84,20 +84,20 @@ def risk_of(
     section = _section(model)
     if radscore is None and (section.uses_radscore or section.uses_signature_features):
         return None
-    given = {} if radscore is None else _given(model, radscore)
-    score = given.pop("radscore", None)
+    covariates = {} if radscore is None else _signature_covariates(model, radscore)
+    score = covariates.pop("radscore", None)
     risk = model.risk(
         clinical.sex,
         clinical.fibrinogen_g_per_l,
         probability_complete,
         radscore=score,
-        further=given,
+        further=covariates,
         include_if_complete=include_if_complete,
     )
     return risk if radscore is None else replace(risk, flags=risk.flags + radscore.flags)
 
 
-def _given(model: SurvivalModel, radscore: Radscore) -> dict[str, float]:
+def _signature_covariates(model: SurvivalModel, radscore: Radscore) -> dict[str, float]:
     """The covariates that the signature gives, in the way the model takes them."""
     section = _section(model)
     if section.uses_signature_features:

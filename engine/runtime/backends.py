@@ -75,7 +75,7 @@ _ALIKE: Final = 0.3
 """Half of a volume that backends are tried on has one value, as air and padding have: sums of many equal numbers
 are where a library's single precision fails."""
 
-LONGEST_TRIAL_S: Final = 4.0
+MAX_TRIAL_S: Final = 4.0
 """A backend is not run again once it has been tried this long: 3D patches take seconds on few cores."""
 
 
@@ -328,7 +328,7 @@ def _trial(
     spent = time.perf_counter() - began
     runs: list[float] = []
     for _ in range(repeats):
-        if spent > LONGEST_TRIAL_S:
+        if spent > MAX_TRIAL_S:
             break
         started = time.perf_counter()
         session.run(inputs)

@@ -36,7 +36,7 @@ def _require(value: Any, spec: TensorSpec) -> None:
     if value.dtype != spec.dtype:
         raise ModelInputError(f"input {spec.name} must be {spec.dtype}, not {value.dtype}")
     fits = len(value.shape) == len(spec.shape) and all(
-        isinstance(size, str) or size == given for size, given in zip(spec.shape, value.shape, strict=True)
+        isinstance(size, str) or size == actual for size, actual in zip(spec.shape, value.shape, strict=True)
     )
     if not fits:
         raise ModelInputError(f"input {spec.name} must have shape {spec.shape}, not {value.shape}")

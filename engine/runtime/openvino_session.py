@@ -85,10 +85,10 @@ class OpenVinoSession(NetworkSession):
             self._accepting(self._model, inputs)
             if not all(value.size for value in inputs.values()):
                 raise ModelInputError("an input is empty; OpenVINO needs a batch of at least 1")
-            given = {name: np.ascontiguousarray(value) for name, value in inputs.items()}
+            arrays = {name: np.ascontiguousarray(value) for name, value in inputs.items()}
             try:
-                request = self._request({name: value.shape for name, value in given.items()})
-                values = request.infer(given, share_inputs=True)
+                request = self._request({name: value.shape for name, value in arrays.items()})
+                values = request.infer(arrays, share_inputs=True)
                 return {spec.name: values[spec.name] for spec in self._outputs}  # copies, by default
             except BackendError:
                 raise

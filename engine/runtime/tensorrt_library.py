@@ -123,15 +123,15 @@ def make_progress_monitor(api: Any, on_progress: CountProgress) -> Any:
 
         def phase_start(self, phase_name: str, _parent_phase: str | None, num_steps: int) -> None:
             self._steps[phase_name] = num_steps
-            self._tell(phase_name, 0)
+            self._report(phase_name, 0)
 
         def phase_finish(self, phase_name: str) -> None:
-            self._tell(phase_name, self._steps.pop(phase_name, 0))
+            self._report(phase_name, self._steps.pop(phase_name, 0))
 
         def step_complete(self, phase_name: str, step: int) -> bool:
-            return self._tell(phase_name, step + 1)
+            return self._report(phase_name, step + 1)
 
-        def _tell(self, phase: str, done: int) -> bool:
+        def _report(self, phase: str, done: int) -> bool:
             if self.failure is None:
                 try:
                     on_progress(phase, done, max(done, self._steps.get(phase, done)))

@@ -124,17 +124,17 @@ def apart_axis(first_mm: Sequence[float], second_mm: Sequence[float], forced: bo
 def _apart_axis_v1(section: SegmentationSection, spacing_mm: Vector3) -> int | None:
     """Version 1 asks the CT's spacing first, and reads the network's in the axes of the CT."""
     forced = section.resampling.separate_z
-    found = apart_axis(spacing_mm, spacing_mm, forced)
-    if found is not None or forced is not None or max(spacing_mm) / min(spacing_mm) > _ANISOTROPY:
-        return found
+    axis = apart_axis(spacing_mm, spacing_mm, forced)
+    if axis is not None or forced is not None or max(spacing_mm) / min(spacing_mm) > _ANISOTROPY:
+        return axis
     of_ct = apart_axis(section.spacing_mm, section.spacing_mm, None)
     return None if of_ct is None else section.transpose_forward.index(of_ct)
 
 
 def nearest_index(source: int, target: int) -> npt.NDArray[np.intp]:
     """Input index of every output voxel along one axis, order 0."""
-    at = source / target * (np.arange(target) + 0.5) - 0.5
-    index: npt.NDArray[np.intp] = np.clip(np.floor(at + 0.5), 0, source - 1).astype(np.intp)
+    position = source / target * (np.arange(target) + 0.5) - 0.5
+    index: npt.NDArray[np.intp] = np.clip(np.floor(position + 0.5), 0, source - 1).astype(np.intp)
     return index
 
 
@@ -250,9 +250,9 @@ def neighbors(
     if order == 0 or source == target:
         nearest = nearest_index(source, target)
         return nearest, nearest, np.zeros(target, dtype=np.float32)
-    at = np.clip(source / target * (np.arange(target) + 0.5) - 0.5, 0, source - 1)
-    lower = np.floor(at).astype(np.intp)
-    return lower, np.minimum(lower + 1, source - 1), (at - lower).astype(np.float32)
+    position = np.clip(source / target * (np.arange(target) + 0.5) - 0.5, 0, source - 1)
+    lower = np.floor(position).astype(np.intp)
+    return lower, np.minimum(lower + 1, source - 1), (position - lower).astype(np.float32)
 
 
 def _slabs(shape: Index3) -> Iterator[tuple[int, int]]:

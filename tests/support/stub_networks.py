@@ -16,7 +16,7 @@ from engine.segmentation import Segmenter
 from engine.volume import CtVolume
 from tests.support.segmentation_models import manifest_of, tensors
 
-DEEPSURV = Path(__file__).parents[3] / "models" / "deepsurv-demo" / "1.0.0"
+DEEPSURV = Path(__file__).parents[2] / "models" / "deepsurv-demo" / "1.0.0"
 
 
 def section(**changes: Any) -> SegmentationSection:

@@ -42,9 +42,9 @@ def solve_bending(
     blocks = _with_border(tensor / stiffness, precision)
     inverse = _with_border(_inverse_blocks(tensor / stiffness), precision)
     rest = _with_border(right / unit, precision)
-    found = np.zeros_like(rest)
-    _solve(blocks, inverse, rest, tolerance, iterations, ny, nx, found)
-    return _without_border(found, ny, nx) * (unit / stiffness)
+    solution = np.zeros_like(rest)
+    _solve(blocks, inverse, rest, tolerance, iterations, ny, nx, solution)
+    return _without_border(solution, ny, nx) * (unit / stiffness)
 
 
 def bending_force(field: Float64Array) -> Float64Array:
@@ -131,12 +131,12 @@ def _mend_ends(u: Any, z: int, ny: int, nx: int, out: Any) -> None:
     for c in range(3):
         here, to = u[z, c], out[c]
         if nz > 1:
-            for plane, beside in ((1, 2), (2, 1), (nz, nz - 1), (nz - 1, nz)):
+            for plane, neighbor in ((1, 2), (2, 1), (nz, nz - 1), (nz - 1, nz)):
                 if z == plane:
-                    _take_off(here, u[beside, c], to)
+                    _take_off(here, u[neighbor, c], to)
         if ny > 1:
-            for row, beside in ((1, 2), (2, 1), (ny, ny - 1), (ny - 1, ny)):
-                i, j = row * width, beside * width
+            for row, neighbor in ((1, 2), (2, 1), (ny, ny - 1), (ny - 1, ny)):
+                i, j = row * width, neighbor * width
                 _take_off(here[i : i + width], here[j : j + width], to[i : i + width])
         for y in range(1, ny + 1):
             i, j = y * width + 1, y * width + nx
@@ -153,9 +153,9 @@ def _mend_ends(u: Any, z: int, ny: int, nx: int, out: Any) -> None:
 
 
 @njit(cache=True, nogil=True, fastmath=REORDER)
-def _take_off(here: Any, beside: Any, to: Any) -> None:
+def _take_off(here: Any, neighbor: Any, to: Any) -> None:
     for i in range(to.size):
-        to[i] -= here[i] - beside[i]
+        to[i] -= here[i] - neighbor[i]
 
 
 @njit(cache=True, nogil=True, fastmath=REORDER)
@@ -242,7 +242,7 @@ def _multiply(
 
 @njit(cache=True, nogil=True, fastmath=REORDER, error_model="numpy")
 def _solve(
-    blocks: Any, inverse: Any, rest: Any, tolerance: float, iterations: int, ny: int, nx: int, found: Any
+    blocks: Any, inverse: Any, rest: Any, tolerance: float, iterations: int, ny: int, nx: int, solution: Any
 ) -> None:
     nz, number = rest.shape[0] - 2, rest.dtype.type
     scaled, along, product = np.zeros_like(rest), np.zeros_like(rest), np.zeros_like(rest)
@@ -260,7 +260,7 @@ def _solve(
             return
         step, now = size / curvature, 0.0
         for z in range(1, nz + 1):
-            _add(found[z], number(step), along[z])
+            _add(solution[z], number(step), along[z])
             _add(rest[z], number(-step), product[z])
             _blocks(inverse[z], rest[z], scaled[z], False)
             now += _dot(rest[z], scaled[z])

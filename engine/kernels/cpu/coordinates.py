@@ -58,16 +58,16 @@ def coordinates(
     field: Float32Array,
     fm: Float64Array,
     base: Float64Array,
-    at: Float64Array,
+    position: Float64Array,
 ) -> None:
     """Input index of every voxel of an output row, (3, x)."""
     row_start(m, z, y, base)
     for axis in range(3):
-        for x in range(at.shape[1]):
-            at[axis, x] = base[axis] + m[axis, 2] * x
+        for x in range(position.shape[1]):
+            position[axis, x] = base[axis] + m[axis, 2] * x
     if field.size:
         row_start(fm, z, y, base)
-        _add_displacement(field, fm, base, at)
+        _add_displacement(field, fm, base, position)
 
 
 @njit(nogil=True, cache=True)
@@ -79,18 +79,20 @@ def clamped(p: float, size: int) -> tuple[int, int, float]:
 
 
 @njit(nogil=True, cache=True)
-def _add_displacement(field: Float32Array, fm: Float64Array, base: Float64Array, at: Float64Array) -> None:
+def _add_displacement(
+    field: Float32Array, fm: Float64Array, base: Float64Array, position: Float64Array
+) -> None:
     width = field.shape[2]
     along_x = fm[0, 2] == 0.0 and fm[1, 2] == 0.0
     line = np.empty((width, 3), dtype=np.float64)
     if along_x:
         _blend_displacement(field, base[0], base[1], 0, width, line)
-    for x in range(at.shape[1]):
+    for x in range(position.shape[1]):
         x0, x1, w = clamped(base[2] + fm[2, 2] * x, width)
         if not along_x:
             _blend_displacement(field, base[0] + fm[0, 2] * x, base[1] + fm[1, 2] * x, x0, x1 + 1, line)
         for axis in range(3):
-            at[axis, x] += line[x0, axis] * (1.0 - w) + line[x1, axis] * w
+            position[axis, x] += line[x0, axis] * (1.0 - w) + line[x1, axis] * w
 
 
 @njit(nogil=True, cache=True)
@@ -108,16 +110,16 @@ def _blend_displacement(
 
 
 @njit(nogil=True, cache=True)
-def is_inside(at: Float64Array, x: int, size: Int64Array) -> bool:
+def is_inside(position: Float64Array, x: int, size: Int64Array) -> bool:
     """Whether a sample lies within the outer faces of the input's voxels."""
     return bool(
-        -0.5 <= at[0, x] < size[0] - 0.5
-        and -0.5 <= at[1, x] < size[1] - 0.5
-        and -0.5 <= at[2, x] < size[2] - 0.5
+        -0.5 <= position[0, x] < size[0] - 0.5
+        and -0.5 <= position[1, x] < size[1] - 0.5
+        and -0.5 <= position[2, x] < size[2] - 0.5
     )
 
 
 @njit(nogil=True, cache=True)
-def _is_inside_zy(at: Float64Array, size: Int64Array) -> bool:
+def _is_inside_zy(position: Float64Array, size: Int64Array) -> bool:
     """Whether a row along x of the input runs within its faces along z and y."""
-    return bool(-0.5 <= at[0, 0] < size[0] - 0.5 and -0.5 <= at[1, 0] < size[1] - 0.5)
+    return bool(-0.5 <= position[0, 0] < size[0] - 0.5 and -0.5 <= position[1, 0] < size[1] - 0.5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -55,5 +56,5 @@ def _count(
             nearest = min(nearest, mm)
             if counted[i]:
                 nearest_counted = min(nearest_counted, mm)
-        nan_voxels += mm != mm  # noqa: PLR0124 - NaN alone differs from itself
+        nan_voxels += math.isnan(mm)
     return counts, nearest, nearest_counted, nan_voxels

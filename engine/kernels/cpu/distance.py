@@ -161,12 +161,12 @@ def _occupied(
     columns = np.zeros(width, dtype=np.uint8)
     for z in range(z_first, z_last):
         for y in range(height):
-            found = np.uint8(0)
+            any_hit = np.uint8(0)
             for x in range(width):
                 hit = np.uint8(voxels[z, y, x] >= level)
                 columns[x] |= hit
-                found |= hit
-            if found:
+                any_hit |= hit
+            if any_hit:
                 low[0], high[0] = min(low[0], z), z + 1
                 low[1], high[1] = min(low[1], y), max(high[1], y + 1)
     for x in range(width):

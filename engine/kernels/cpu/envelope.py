@@ -83,7 +83,7 @@ def _load(
             value = source[x]
             to[x] = value
             alive |= np.uint8(value < limit)
-            least[x] = value if value < least[x] else least[x]  # noqa: FURB136 - this vectorizes
+            least[x] = value if value < least[x] else least[x]  # vectorizes, as min() does not
         to[used:] = 0.0
         if alive:
             low = min(low, j)
@@ -116,25 +116,25 @@ def _search_outward(
         budget = n_out * (_SHORT_REACH + 2)
     for i in range(n_out):
         budget += _SEARCH_STEPS
-        at = i + shift
+        center = i + shift
         row = g[i]
         for x in range(width):
             row[x] = limit
-        d = max(0, low - at, at - high + 1)
-        last = max(at - low, high - 1 - at)
+        d = max(0, low - center, center - high + 1)
+        last = max(center - low, high - 1 - center)
         while d <= last:
             square = np.float32((d * step) ** 2)
             if d & 1 == 0 and not _any_farther(row, least, square):
                 break
-            before, after = at - d, at + d
+            before, after = center - d, center + d
             if before < low:
                 before = after
             elif after >= high:
                 after = before
             low_row, high_row = f[before], f[after]
             for x in range(width):  # comparisons that vectorize, as min() does not
-                value = (low_row[x] if low_row[x] < high_row[x] else high_row[x]) + square  # noqa: FURB136
-                row[x] = value if value < row[x] else row[x]  # noqa: FURB136
+                value = (low_row[x] if low_row[x] < high_row[x] else high_row[x]) + square
+                row[x] = value if value < row[x] else row[x]
             budget -= 1
             d += 1
         if budget < 0:
@@ -145,10 +145,10 @@ def _search_outward(
 @njit(nogil=True, cache=True, inline="always")
 def _any_farther(row: Float32Array, least: Float32Array, square: np.float32) -> bool:
     """Whether a row as far off as ``square`` may still lower a column: its least value there might."""
-    found = np.int32(0)
+    farther = np.int32(0)
     for x in range(row.size):
-        found |= np.int32(row[x] > least[x] + square)
-    return bool(found)
+        farther |= np.int32(row[x] > least[x] + square)
+    return bool(farther)
 
 
 @njit(nogil=True, cache=True)

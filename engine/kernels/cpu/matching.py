@@ -133,12 +133,12 @@ def _moments(
 
 @njit(cache=True, nogil=True)
 def _moment_lines(fixed: Any, warped: Any, counted: Any, lines: Any) -> None:
-    one, f, w = lines[0], lines[1], lines[2]
+    weight, f, w = lines[0], lines[1], lines[2]
     fixed, warped, counted = fixed[1:-1], warped[1:-1], counted[1:-1]
-    for i in range(one.size):
+    for i in range(weight.size):
         p, q = float(fixed[i]), float(warped[i])
         known = counted[i] & (abs(p) + abs(q) < np.inf)
-        one[i] = 1.0 if known else 0.0
+        weight[i] = 1.0 if known else 0.0
         f[i] = p if known else 0.0
         w[i] = q if known else 0.0
 

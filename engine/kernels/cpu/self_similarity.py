@@ -192,7 +192,7 @@ def _least_of_half(rows: Float32Array, least: Float32Array) -> None:
 
 @njit(nogil=True, cache=True, inline="always")
 def _lesser(a: np.float32, b: np.float32) -> np.float32:
-    return a if a < b else b  # noqa: FURB136 - the built-in orders NaN, too, which takes a branch
+    return a if a < b else b  # the built-in orders NaN, too, which takes a branch
 
 
 @njit(nogil=True, cache=True)

@@ -71,19 +71,21 @@ def resample_separable(
 
 def _axis_samples(scale: float, shift: float, count: int, size: int, start: int) -> _AxisSamples:
     """Samples of one axis that lie within the outer faces of ``size`` voxels, a single run."""
-    at = shift + scale * np.arange(count)
-    inside = np.flatnonzero((at >= -0.5) & (at < size - 0.5))
+    position = shift + scale * np.arange(count)
+    inside = np.flatnonzero((position >= -0.5) & (position < size - 0.5))
     first, last = (int(inside[0]), int(inside[-1]) + 1) if inside.size else (0, 0)
     taps, weights = np.empty((last - first, 4), dtype=np.int64), np.empty((last - first, 4), dtype=np.float32)
-    _fill_samples(at[first:last], size, start, taps, weights)
+    _fill_samples(position[first:last], size, start, taps, weights)
     return _AxisSamples(first, last, taps, weights)
 
 
 @njit(nogil=True, cache=True)
-def _fill_samples(at: Float64Array, size: int, start: int, taps: Int64Array, weights: Float32Array) -> None:
-    for i in range(at.size):
-        low = int(np.floor(at[i]))
-        w0, w1, w2, w3 = cubic_weights(at[i] - low)
+def _fill_samples(
+    position: Float64Array, size: int, start: int, taps: Int64Array, weights: Float32Array
+) -> None:
+    for i in range(position.size):
+        low = int(np.floor(position[i]))
+        w0, w1, w2, w3 = cubic_weights(position[i] - low)
         weights[i, 0], weights[i, 1], weights[i, 2], weights[i, 3] = w0, w1, w2, w3
         for k in range(4):
             taps[i, k] = mirrored(low - 1 + k, size) - start

@@ -15,7 +15,7 @@ from typing import Any
 
 from numba import config
 
-SMALLEST_TASK = 1 << 15
+MIN_TASK = 1 << 15
 """Work (about one per voxel) below which handing a task to a thread costs more than it saves."""
 
 _TASKS_PER_THREAD = 4
@@ -40,7 +40,7 @@ def over(count: int, work_per_item: int, loop: Callable[..., Any], *args: Any) -
 
     The caller takes parts as the pool does: it need not wait for a core to wake, nor for a pool that is busy.
     """
-    by_work = count * work_per_item // SMALLEST_TASK
+    by_work = count * work_per_item // MIN_TASK
     tasks = min(count, _thread_count() * _TASKS_PER_THREAD, by_work)
     if tasks <= 1 or _thread_count() == 1:
         return [loop(0, count, *args)]

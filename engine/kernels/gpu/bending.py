@@ -38,16 +38,16 @@ def solve_bending(
     launch, nodes = _over_nodes(right), right.shape[:3]
     blocks, rest = upload(tensor / stiffness), begun_with(right / stiffness)
     inverse = empty(blocks.shape, np.float64)
-    found, scaled, along, product = (empty((*nodes, 3), np.float64) for _ in range(4))
+    solution, scaled, along, product = (empty((*nodes, 3), np.float64) for _ in range(4))
     sizes, curvatures = (begun_with(np.zeros(iterations + 1)) for _ in range(2))
-    _begin[launch](blocks, rest, inverse, found, along, scaled, sizes)
+    _begin[launch](blocks, rest, inverse, solution, along, scaled, sizes)
     for k in range(iterations):
         _turn[launch](along, scaled, sizes, tolerance, k)
         _multiply[launch](blocks, along, product, sizes, tolerance, k, curvatures)
-        _advance[launch](inverse, along, product, found, rest, scaled, sizes, tolerance, k, curvatures)
+        _advance[launch](inverse, along, product, solution, rest, scaled, sizes, tolerance, k, curvatures)
         if k % _STEPS_AT_ONCE == _STEPS_AT_ONCE - 1 and not _goes_on(sizes, tolerance, k + 1):
             break
-    return download(found)[0]
+    return download(solution)[0]
 
 
 def _goes_on(sizes: Any, tolerance: float, k: int) -> bool:
@@ -177,7 +177,7 @@ def _precondition(inverse: Any, left: Any, scaled: Any) -> Any:
 
 
 @cuda.jit
-def _begin(blocks: Any, rest: Any, inverse: Any, found: Any, along: Any, scaled: Any, sizes: Any) -> None:
+def _begin(blocks: Any, rest: Any, inverse: Any, solution: Any, along: Any, scaled: Any, sizes: Any) -> None:
     """Nothing is found yet, and there is no direction."""
     n = cuda.grid(1)
     x, y, z = n % along.shape[2], n // along.shape[2] % along.shape[1], n // (along.shape[2] * along.shape[1])
@@ -186,7 +186,7 @@ def _begin(blocks: Any, rest: Any, inverse: Any, found: Any, along: Any, scaled:
         _invert(blocks[z, y, x], inverse[z, y, x])
         own = _precondition(inverse[z, y, x], rest[z, y, x], scaled[z, y, x])
         for c in range(3):
-            found[z, y, x, c] = along[z, y, x, c] = 0.0
+            solution[z, y, x, c] = along[z, y, x, c] = 0.0
     _add_up(own, sizes, 0)
 
 
@@ -223,7 +223,7 @@ def _advance(
     inverse: Any,
     along: Any,
     product: Any,
-    found: Any,
+    solution: Any,
     rest: Any,
     scaled: Any,
     sizes: Any,
@@ -238,7 +238,7 @@ def _advance(
     if z < along.shape[0] and _has_to(sizes, tolerance, k) and curvatures[k] > 0.0:
         step, left = sizes[k] / curvatures[k], rest[z, y, x]
         for c in range(3):
-            found[z, y, x, c] += step * along[z, y, x, c]
+            solution[z, y, x, c] += step * along[z, y, x, c]
             left[c] -= step * product[z, y, x, c]
         own = _precondition(inverse[z, y, x], left, scaled[z, y, x])
     _add_up(own, sizes, k + 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -28,10 +29,10 @@ def count(
     cells = begun_with(np.zeros(CELLS, dtype=np.uint32))
     nearest = begun_with(np.full(2, np.inf, dtype=np.float32))
     _count[over_items(distance.size)](upload(distance.ravel()), *marks, upload(edges), cells, nearest)
-    found, least = download(cells, nearest)
-    found = found.astype(np.int64)
-    counts = found[: 4 * edges.size].reshape(-1, 2, 2)
-    return counts, float(least[0]), float(least[1]), int(found[_NAN_CELL])
+    totals, least = download(cells, nearest)
+    totals = totals.astype(np.int64)
+    counts = totals[: 4 * edges.size].reshape(-1, 2, 2)
+    return counts, float(least[0]), float(least[1]), int(totals[_NAN_CELL])
 
 
 @cuda.jit
@@ -51,7 +52,7 @@ def _count(distance: Any, covered: Any, counted: Any, edges: Any, cells: Any, ne
             if mm >= edges[k]:
                 band += 1
         cuda.atomic.add(block_cells, 4 * band + 2 * counted[i] + covered[i], 1)
-        if mm != mm:  # noqa: PLR0124 - NaN alone differs from itself
+        if math.isnan(mm):
             cuda.atomic.add(block_cells, _NAN_CELL, 1)
         elif not covered[i]:
             cuda.atomic.min(block_nearest, 0, mm)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import cuda
+from numba import config, cuda
 from numba.cuda.cudadrv.error import CudaSupportError
 
 from engine.errors import BackendError
@@ -39,8 +39,6 @@ def require() -> None:
 
 def is_simulated() -> bool:
     """Whether kernels run in Numba's CUDA simulator (``NUMBA_ENABLE_CUDASIM=1``), not on a GPU."""
-    from numba import config  # noqa: PLC0415 - read when asked, as numba reads it
-
     return bool(config.ENABLE_CUDASIM)
 
 
@@ -97,7 +95,7 @@ def result(shape: Sequence[int], dtype: npt.DTypeLike) -> Any:
 def download(*arrays: Any) -> list[npt.NDArray[Any]]:
     """Get arrays from the device; waits once for the kernels that fill them."""
     held = current()
-    return [one.copy_to_host() for one in arrays] if held is None else held.download(arrays)
+    return [array.copy_to_host() for array in arrays] if held is None else held.download(arrays)
 
 
 def hand_out(array: Any) -> npt.NDArray[Any]:
@@ -112,10 +110,10 @@ def hand_out(array: Any) -> npt.NDArray[Any]:
 @cuda.jit(device=True)
 def lesser(a: Any, b: Any) -> Any:
     """Smaller of two; the built-in ``min`` does not compile for CUDA in every Numba."""
-    return a if a < b else b  # noqa: FURB136 - see above
+    return a if a < b else b
 
 
 @cuda.jit(device=True)
 def greater(a: Any, b: Any) -> Any:
     """Larger of two."""
-    return a if a > b else b  # noqa: FURB136 - likewise
+    return a if a > b else b

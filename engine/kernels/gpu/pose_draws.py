@@ -34,8 +34,8 @@ def evaluate(
     included, covered = (begun_with(np.zeros(draws, dtype=np.int64)) for _ in range(2))
     greatest = begun_with(np.full(draws, -np.inf))
     block = 2 if is_simulated() else LINE_BLOCK
-    given = [upload(one) for one in (field, points, values, surface, maps, value_limits, field_limits)]
-    _evaluate[draws, block, stream()](*given, included, covered, greatest)
+    tables = [upload(table) for table in (field, points, values, surface, maps, value_limits, field_limits)]
+    _evaluate[draws, block, stream()](*tables, included, covered, greatest)
     inside, hit, largest = download(included, covered, greatest)
     return inside, hit, largest
 

@@ -22,8 +22,8 @@ def power_sums(voxels: npt.NDArray[np.int16]) -> tuple[int, int]:
     sums = begun_with(np.zeros(2, dtype=np.uint64))
     count = voxels.size
     _add[over_items(min(count, THREADS))](upload(voxels.reshape(-1)), sums)
-    (found,) = download(sums)
-    shifted, squares = int(found[0]), int(found[1])
+    (totals,) = download(sums)
+    shifted, squares = int(totals[0]), int(totals[1])
     return shifted - _OFFSET * count, squares
 
 

@@ -54,11 +54,11 @@ def resample(
         source, first = _sampled_part(voxels, index_map, shape)
     place = upload(np.vstack([index_map, displacement_map, [*voxels.shape, 0], [*first, 0]]))
     field = upload(NO_DISPLACEMENT if displacement is None else displacement)
-    out, given = result(shape, voxels.dtype), upload(source)
+    out, samples = result(shape, voxels.dtype), upload(source)
     if order == 3:
-        given = _spline(given)
+        samples = _spline(samples)
     kernel = {0: _nearest, 1: _linear, 3: _cubic}[order]
-    kernel[over_voxels(shape)](given, place, field, fill, *_whole_numbers(voxels.dtype), out)
+    kernel[over_voxels(shape)](samples, place, field, fill, *_whole_numbers(voxels.dtype), out)
     return hand_out(out)
 
 
@@ -67,10 +67,10 @@ def _sampled_part(
 ) -> tuple[npt.NDArray[Any], Index3]:
     """Part of the input that is sampled, with a voxel to spare, and its start; all of it where that is most."""
     corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(shape) - 1)
-    at = corners @ index_map[:, :3].T + index_map[:, 3]
+    position = corners @ index_map[:, :3].T + index_map[:, 3]
     last = np.array(voxels.shape)
-    low = np.clip(np.floor(at.min(axis=0)) - 1, 0, last - 1).astype(int)
-    high = np.clip(np.ceil(at.max(axis=0)) + 2, low + 1, last).astype(int)
+    low = np.clip(np.floor(position.min(axis=0)) - 1, 0, last - 1).astype(int)
+    high = np.clip(np.ceil(position.max(axis=0)) + 2, low + 1, last).astype(int)
     if np.prod(high - low) >= PART_SHARE * voxels.size:
         return voxels, (0, 0, 0)
     z, y, x = (int(n) for n in low)
@@ -129,7 +129,7 @@ def _blend(field: Any, component: Any, pz: Any, py: Any, px: Any) -> Any:
 
 
 @cuda.jit(device=True)
-def _position(place: Any, field: Any, z: Any, y: Any, x: Any, at: Any) -> Any:
+def _position(place: Any, field: Any, z: Any, y: Any, x: Any, position: Any) -> Any:
     """Input index of an output voxel, from the first that is there; whether it lies inside the volume."""
     pz = _mapped(place, TO_FIELD, z, y, x)
     py = _mapped(place, TO_FIELD + 1, z, y, x)
@@ -138,7 +138,7 @@ def _position(place: Any, field: Any, z: Any, y: Any, x: Any, at: Any) -> Any:
     for axis in range(3):
         p = _mapped(place, TO_INPUT + axis, z, y, x) + _blend(field, axis, pz, py, px)
         inside = inside and p >= -0.5 and p < place[SIZE, axis] - 0.5
-        at[axis] = p - place[FIRST, axis]
+        position[axis] = p - place[FIRST, axis]
     return inside
 
 
@@ -164,21 +164,21 @@ def _nearest(
     place: Any,
     field: Any,
     fill: Any,
-    whole: Any,  # noqa: ARG001 - one signature for all orders
-    least: Any,  # noqa: ARG001 - likewise
-    greatest: Any,  # noqa: ARG001 - likewise
+    _whole: Any,
+    _least: Any,
+    _greatest: Any,
     out: Any,
 ) -> None:
     x, y, z = cuda.grid(3)
     if x >= out.shape[2] or y >= out.shape[1] or z >= out.shape[0]:
         return
-    at = cuda.local.array(3, float64)
-    if not _position(place, field, z, y, x, at):
+    position = cuda.local.array(3, float64)
+    if not _position(place, field, z, y, x, position):
         out[z, y, x] = fill
         return
-    iz = _nearest_index(at[0], place[FIRST, 0], voxels.shape[0])
-    iy = _nearest_index(at[1], place[FIRST, 1], voxels.shape[1])
-    ix = _nearest_index(at[2], place[FIRST, 2], voxels.shape[2])
+    iz = _nearest_index(position[0], place[FIRST, 0], voxels.shape[0])
+    iy = _nearest_index(position[1], place[FIRST, 1], voxels.shape[1])
+    ix = _nearest_index(position[2], place[FIRST, 2], voxels.shape[2])
     out[z, y, x] = voxels[iz, iy, ix]
 
 
@@ -189,11 +189,15 @@ def _linear(
     x, y, z = cuda.grid(3)
     if x >= out.shape[2] or y >= out.shape[1] or z >= out.shape[0]:
         return
-    at = cuda.local.array(3, float64)
-    if not _position(place, field, z, y, x, at):
+    position = cuda.local.array(3, float64)
+    if not _position(place, field, z, y, x, position):
         out[z, y, x] = fill
         return
-    pz, py, px = _held(at[0], voxels.shape[0]), _held(at[1], voxels.shape[1]), _held(at[2], voxels.shape[2])
+    pz, py, px = (
+        _held(position[0], voxels.shape[0]),
+        _held(position[1], voxels.shape[1]),
+        _held(position[2], voxels.shape[2]),
+    )
     z0, y0, x0 = int(pz), int(py), int(px)
     z1, y1, x1 = (
         lesser(z0 + 1, voxels.shape[0] - 1),
@@ -240,13 +244,13 @@ def _cubic(
     x, y, z = cuda.grid(3)
     if x >= out.shape[2] or y >= out.shape[1] or z >= out.shape[0]:
         return
-    at = cuda.local.array(3, float64)
-    if not _position(place, field, z, y, x, at):
+    position = cuda.local.array(3, float64)
+    if not _position(place, field, z, y, x, position):
         out[z, y, x] = fill
         return
     weights, taps = cuda.local.array((3, 4), float64), cuda.local.array((3, 4), int64)
     for axis in range(3):
-        _taps(at[axis], spline.shape[axis], axis, weights, taps)
+        _taps(position[axis], spline.shape[axis], axis, weights, taps)
     value = 0.0
     for j in range(4):
         for k in range(4):

@@ -20,7 +20,7 @@ from numba import config, cuda
 
 from engine.arrays import AnyArray, UInt8Array
 
-_SMALLEST_BUFFER: Final = 1 << 12
+_MIN_BUFFER: Final = 1 << 12
 
 
 @dataclass
@@ -90,35 +90,35 @@ class Residency:
         """Arrays on the host, after one wait for the stream."""
         with self._lock:
             buffers = [
-                None if hasattr(one, "seen_by_host") else self._take(int(one.nbytes)) for one in arrays
+                None if hasattr(array, "seen_by_host") else self._take(int(array.nbytes)) for array in arrays
             ]
             laid_out = [
-                one.seen_by_host if buffer is None else _as(buffer, tuple(one.shape), one.dtype)
-                for one, buffer in zip(arrays, buffers, strict=True)
+                array.seen_by_host if buffer is None else _as(buffer, tuple(array.shape), array.dtype)
+                for array, buffer in zip(arrays, buffers, strict=True)
             ]
-            for one, buffer, to in zip(arrays, buffers, laid_out, strict=True):
+            for array, buffer, to in zip(arrays, buffers, laid_out, strict=True):
                 if buffer is not None:
-                    one.copy_to_host(to, stream=self.stream)
+                    array.copy_to_host(to, stream=self.stream)
                     self.traffic.downloads += 1
                     self.traffic.downloaded_bytes += to.nbytes
             gone_up, self._in_flight = self._in_flight, []
             self._read_in_place, still_read = [], self._read_in_place
         self._wait()
         del still_read  # not before: memory may be freed while a kernel reads it
-        found = [to if buffer is None else to.copy() for to, buffer in zip(laid_out, buffers, strict=True)]
+        volumes = [to if buffer is None else to.copy() for to, buffer in zip(laid_out, buffers, strict=True)]
         with self._lock:
             self._spare += gone_up + [buffer for buffer in buffers if buffer is not None]
-        return found
+        return volumes
 
     def hand_out(self, array: Any) -> AnyArray:
         """A volume on the host, read-only; no kernel may write to it any more, the next one finds it here."""
-        (found,) = self.download([array])
-        _make_read_only(found)
-        owner = _owner(found)
-        assert owner is not None  # noqa: S101 - it was made read-only
-        with self._lock:
-            self._known[found.ctypes.data, found.nbytes] = _Known(weakref.ref(owner), array)
-        return found
+        (volume,) = self.download([array])
+        _make_read_only(volume)
+        owner = _owner(volume)
+        if owner is not None:
+            with self._lock:
+                self._known[volume.ctypes.data, volume.nbytes] = _Known(weakref.ref(owner), array)
+        return volume
 
     def release(self) -> None:
         """Let everything go, whatever has happened."""
@@ -132,7 +132,7 @@ class Residency:
                 cuda.current_context().memory_manager.deallocations.clear()
 
     def _forget_what_the_host_dropped(self) -> None:
-        dropped = [key for key, one in self._known.items() if one.owner() is None]
+        dropped = [key for key, known in self._known.items() if known.owner() is None]
         # a kernel may read it still
         self._read_in_place += [self._known.pop(key).on_device for key in dropped]
 
@@ -154,7 +154,7 @@ class Residency:
 
     def _take(self, size: int) -> UInt8Array:
         """A pinned buffer that nothing is using; they are few, and locking pages is slow."""
-        room = max(_SMALLEST_BUFFER, 1 << (size - 1).bit_length())
+        room = max(_MIN_BUFFER, 1 << (size - 1).bit_length())
         fitting = [i for i, buffer in enumerate(self._spare) if size <= buffer.size <= 4 * room]
         if fitting:
             return self._spare.pop(min(fitting, key=lambda i: self._spare[i].size))
@@ -167,8 +167,8 @@ _CURRENT: ContextVar[Residency | None] = ContextVar("residency", default=None)
 
 def current() -> Residency | None:
     """The residency of this thread's work, if there is one."""
-    found = _CURRENT.get()
-    return found if found is not None and found.is_open else None
+    residency = _CURRENT.get()
+    return residency if residency is not None and residency.is_open else None
 
 
 @contextmanager

@@ -23,8 +23,8 @@ def solve_bending(
     tensor: Float64Array,
     right: Float64Array,
     stiffness: float,
-    tolerance: float,  # noqa: ARG001 - solved further than asked
-    iterations: int,  # noqa: ARG001 - likewise
+    _tolerance: float,  # solved further than asked
+    _iterations: int,
 ) -> Float64Array:
     """Solve by SciPy's conjugate gradients, preconditioned by the inverse diagonal blocks."""
     shape = _shape(right)
@@ -35,10 +35,10 @@ def solve_bending(
     precondition = LinearOperator(
         matrix.shape, matvec=lambda rest: np.einsum("nij,nj->ni", inverse, rest.reshape(-1, 3)).ravel()
     )
-    found, _ = cg(
+    solution, _ = cg(
         matrix.tocsr(), right.ravel(), rtol=_TIGHT, atol=0.0, maxiter=_ROUNDS * right.size, M=precondition
     )
-    return np.asarray(found).reshape(right.shape)
+    return np.asarray(solution).reshape(right.shape)
 
 
 def bending_force(field: Float64Array) -> Float64Array:

@@ -61,15 +61,15 @@ def _corners(
     """For each of the 8 nodes around a voxel: its index and its hat function there."""
     position = [np.arange(n) / cell for n in shape]
     below = [p.astype(np.int64) for p in position]
-    found = []
+    corners = []
     for corner in product((0, 1), repeat=3):
         hats = [
             p - b if above else 1.0 - (p - b) for above, p, b in zip(corner, position, below, strict=True)
         ]
         index = np.ix_(*(b + above for above, b in zip(corner, below, strict=True)))
         z, y, x = np.ix_(*hats)
-        found.append((index, z * y * x))
-    return found
+        corners.append((index, z * y * x))
+    return corners
 
 
 def _share(values: Float64Array, cell: float) -> Float64Array:
@@ -83,7 +83,7 @@ def _share(values: Float64Array, cell: float) -> Float64Array:
 
 def _read_off(model: Float64Array, shape: tuple[int, ...], cell: float) -> Float64Array:
     """Read a lattice of nodes off at every voxel."""
-    found = np.zeros((*shape, model.shape[-1]))
+    values = np.zeros((*shape, model.shape[-1]))
     for index, hat in _corners(shape, cell):
-        found += hat[..., None] * model[index]
-    return found
+        values += hat[..., None] * model[index]
+    return values

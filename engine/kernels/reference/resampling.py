@@ -22,22 +22,24 @@ def resample(
     fill: float,
 ) -> npt.NDArray[Any]:
     """Sample ``voxels``; order 3 mirrors at the border, the others hold the border voxel."""
-    at = _mapped(index_map, shape)
+    position = _mapped(index_map, shape)
     if displacement is not None:
         where = _mapped(displacement_map, shape)
         for axis in range(3):
             component = displacement[..., axis].astype(np.float64)
-            at[axis] += ndimage.map_coordinates(component, list(where), order=1, mode="nearest")
+            position[axis] += ndimage.map_coordinates(component, list(where), order=1, mode="nearest")
     size = np.array(voxels.shape).reshape(3, 1, 1, 1)
-    inside = ((at >= -0.5) & (at < size - 0.5)).all(axis=0)
+    inside = ((position >= -0.5) & (position < size - 0.5)).all(axis=0)
     if order == 0:
-        nearest = np.clip(np.floor(at + 0.5), 0, size - 1).astype(np.int64)
+        nearest = np.clip(np.floor(position + 0.5), 0, size - 1).astype(np.int64)
         labels: npt.NDArray[Any] = np.where(inside, voxels[tuple(nearest)], voxels.dtype.type(fill))
         return labels
     if order == 1:
-        at = np.clip(at, 0, size - 1)
+        position = np.clip(position, 0, size - 1)
     interpolation: Literal[1, 3] = 3 if order == 3 else 1
-    sampled = ndimage.map_coordinates(voxels.astype(np.float64), list(at), order=interpolation, mode="mirror")
+    sampled = ndimage.map_coordinates(
+        voxels.astype(np.float64), list(position), order=interpolation, mode="mirror"
+    )
     return _cast(np.where(inside, sampled, fill), voxels.dtype)
 
 

@@ -22,8 +22,8 @@ def encode(
     distances = []
     for pair in pairs:
         first, second = (
-            padded[tuple(slice(s, s + n) for s, n in zip(dilation * (1 + at), patches, strict=True))]
-            for at in pair
+            padded[tuple(slice(s, s + n) for s, n in zip(dilation * (1 + offset), patches, strict=True))]
+            for offset in pair
         )
         distances.append(_box_sum((first - second) ** 2, 2 * radius + 1))
     excess = np.stack(distances) - np.min(distances, axis=0)

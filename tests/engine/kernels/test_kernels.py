@@ -15,7 +15,7 @@ from engine.kernels.backend import KernelBackend, select
 from engine.kernels.components import find_components
 from engine.kernels.coverage import count_coverage
 from engine.kernels.cpu.occupied_box import occupied_box
-from engine.kernels.cpu.threads import SMALLEST_TASK, over
+from engine.kernels.cpu.threads import MIN_TASK, over
 from engine.kernels.distance import distance_mm, signed_distance_mm
 from engine.kernels.power_sums import power_sums
 from engine.kernels.resampling import resample
@@ -126,11 +126,11 @@ def test_parts_come_back_in_order_and_an_error_in_one_is_raised() -> None:
             raise ValueError(fails_at)
         return range(first, last)
 
-    parts = over(1000, SMALLEST_TASK, part, -1)
+    parts = over(1000, MIN_TASK, part, -1)
     assert [i for found in parts for i in found] == list(range(1000))
     for fails_at in (0, 999):
         with pytest.raises(ValueError, match=str(fails_at)):
-            over(1000, SMALLEST_TASK, part, fails_at)
+            over(1000, MIN_TASK, part, fails_at)
 
 
 # --- components -----------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from numba import cuda
 
 from engine.arrays import read_only
 from engine.errors import InvalidRequestError
-from engine.kernels.backend import KernelBackend, beside, resident
+from engine.kernels.backend import KernelBackend, resident, sharing_residency
 from engine.kernels.coverage import count_coverage
 from engine.kernels.distance import distance_mm, signed_distance_mm
 from engine.kernels.gpu import device, residency
@@ -188,12 +188,12 @@ def test_threads_of_a_pool_share_it(kernels: KernelBackend) -> None:
     voxels = read_only(hu())
     with resident(kernels) as held:
         with ThreadPoolExecutor(4) as pool:
-            list(pool.map(beside(device.upload), [voxels] * 16))
+            list(pool.map(sharing_residency(device.upload), [voxels] * 16))
         assert (held.traffic.uploads, held.traffic.spared_uploads) == (1, 15)
         with ThreadPoolExecutor(1) as pool:
-            late = pool.submit(beside(residency.current))
+            late = pool.submit(sharing_residency(residency.current))
             assert late.result() is held
-            outside = beside(residency.current)
+            outside = sharing_residency(residency.current)
     assert outside() is None  # of a thread that goes on too long
 
 

@@ -186,7 +186,7 @@ class TestMeasuring:
         monkeypatch.setattr(backends, "OnnxSession", Counting)
         fastest_backend(SMALL, candidates=["onnxruntime"], repeats=3, threads=1)
         assert len(runs) == 4
-        monkeypatch.setattr(backends, "LONGEST_TRIAL_S", 0.0)
+        monkeypatch.setattr(backends, "MAX_TRIAL_S", 0.0)
         choice = fastest_backend(SMALL, candidates=["onnxruntime"], repeats=3, threads=1)
         assert len(runs) == 5
         assert choice.timings[0].median_s is not None
