@@ -77,8 +77,8 @@ def all_cases(root: Path | None) -> dict[str, Callable[[], Case]]:
             cases[folder.parent.name] = partial(ablation_case, folder.parent)
         popi = root / "pair-popi5mm"
         if popi.is_dir():
-            cases["popi-inhale-to-exhale"] = lambda: popi_case(popi, "10", "60")
-            cases["popi-exhale-to-inhale"] = lambda: popi_case(popi, "60", "10")
+            cases["popi-inhale-to-exhale"] = partial(popi_case, popi, "10", "60")
+            cases["popi-exhale-to-inhale"] = partial(popi_case, popi, "60", "10")
     for name, chosen in PHANTOMS.items():
         cases[name] = partial(phantom_case, name, **chosen)
     return cases
@@ -175,8 +175,8 @@ def count_tumor(
     tcr, volume_ml : float
         Target coverage ratio and volume of the warped tumor; no coverage of a tumor that is nowhere.
     """
-    assert pair.tumor is not None  # noqa: S101 - only cases with a tumor and a zone are counted
-    assert pair.zone is not None  # noqa: S101
+    if pair.tumor is None or pair.zone is None:
+        raise ValueError("only cases with a tumor and a zone are counted")
     grid = _counting_grid(pair.fixed.geometry, near, TARGET_MARGIN_MM + ROOM_MM)
     tumor = np.concatenate([_share(pair.tumor, points + displacement(points)) for points in _slabs(grid)])
     if not (tumor >= SURFACE_LEVEL).any():
