@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
-from tests.support.house import DISPLAY_DECISION, decisions_on_words
+from tests.support.house import DISPLAY_DECISION, decisions_on_words, python_files, shown
 
 READ_ON_PURPOSE = {
     "engine/manifest/model.py": "a manifest's words for people have to agree with its flag",
@@ -31,3 +34,14 @@ def test_nothing_decides_on_a_display_string() -> None:
 )
 def test_a_decision_on_a_display_string_is_seen(line: str) -> None:
     assert DISPLAY_DECISION.search(line)
+
+
+def test_tests_share_through_support_alone() -> None:
+    """A test module that another one imports cannot be moved, split or read by itself."""
+    crossing = re.compile(r"from tests\.(?!support\b|golden\b)\S+ import|import tests\.(?!support\b)")
+    importers = [
+        shown(path)
+        for path in python_files("tests")
+        if path != Path(__file__) and crossing.search(path.read_text(encoding="utf-8"))
+    ]
+    assert importers == []

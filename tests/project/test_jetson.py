@@ -18,7 +18,7 @@ from packaging.utils import canonicalize_name, parse_wheel_filename
 
 from benchmarks.gpu.device import gpu_kernel_modules, is_launched
 from deploy.aarch64_wheels import LOCKS, NEWEST_GLIBC, OLDEST_GLIBC, WHEELS
-from tests.engine.kernels.test_kernels_gpu import KERNELS, has_nvvm, volume
+from tests.support.kernels.gpu_signatures import KERNELS, has_nvvm, volume
 
 ROOT = Path(__file__).parents[2]
 ORIN = (8, 7)

@@ -19,8 +19,8 @@ from service.app import App, build_app
 from service.artifact_names import ARTIFACT_NAMES, ASSESSMENT_JSON
 from service.cases.requests import CaseRequest
 from service.cases.series import SeriesRole
-from tests.support.in_process_door import InProcessDoor
-from tests.support.stub_engine import REFUSED_HU, StubCase, StubPipeline, make_case, settings_for
+from tests.support.in_process_door import InProcessDoor, give_case
+from tests.support.stub_engine import REFUSED_HU, StubPipeline, make_case, settings_for
 
 ROOT = Path(__file__).parents[2]
 
@@ -38,18 +38,9 @@ def door(app: App) -> InProcessDoor:
     return InProcessDoor(app)
 
 
-def given(door: InProcessDoor, sent: StubCase) -> str:
-    case = door.open_case(CaseRequest(str(uuid.uuid4())))
-    planning = door.give_ct(case, sent.planning, SeriesRole.PLANNING_CT)
-    door.give_mask(case, sent.tumor, SeriesRole.TUMOR_MASK, planning)
-    verification = door.give_ct(case, sent.verification, SeriesRole.VERIFICATION_CT)
-    door.give_mask(case, sent.zone, SeriesRole.ABLATION_ZONE_MASK, verification)
-    return case
-
-
 def test_a_procedure_from_planning_to_artifacts(door: InProcessDoor) -> None:
     sent = make_case(seed=1)
-    case = given(door, sent)
+    case = give_case(door, sent)
     assert not door.app.cases.summary(case).prepared
     prepared = door.prepare(case)
     assert prepared.warnings == ("prepared by a stub",)
@@ -82,7 +73,7 @@ def test_a_refusal_carries_no_number(door: InProcessDoor) -> None:
     sent = make_case(seed=3)
     voxels = sent.verification.voxels_hu.copy()
     voxels[0, 0, 0] = REFUSED_HU
-    case = given(door, replace(sent, verification=CtVolume(voxels, sent.verification.geometry)))
+    case = give_case(door, replace(sent, verification=CtVolume(voxels, sent.verification.geometry)))
     final = door.assess(case).final
     assert final is not None
     assert final.refusal_code == "no_zone"
@@ -117,13 +108,13 @@ from pathlib import Path
 import service.pipeline.engine
 from service.app import build_app
 from service.cases.requests import CaseRequest
-from tests.service.test_in_process_door import InProcessDoor, given
+from tests.support.in_process_door import InProcessDoor, give_case
 from tests.support.stub_engine import StubPipeline, make_case, settings_for
 
 app = build_app(settings_for(Path({str(tmp_path)!r})), StubPipeline())
 app.open()
 door = InProcessDoor(app)
-assert door.assess(given(door, make_case(seed=1))).final is not None
+assert door.assess(give_case(door, make_case(seed=1))).final is not None
 app.close(5.0)
 loaded = {{name.partition(".")[0] for name in sys.modules}} & {{"grpc", "grpc_status", "coldspot", "google"}}
 raise SystemExit(f"loaded: {{sorted(loaded)}}" if loaded else 0)

@@ -5,6 +5,7 @@ It shows how little a door has to do: turn what it is given into a header and by
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -19,6 +20,7 @@ from service.cases.requests import AssessRequest, CaseRequest, PrepareRequest
 from service.cases.series import ReceivedSeries, SeriesHeader, SeriesRole, VoxelContent
 from service.jobs.worker import StageEvent
 from service.record.report import AssessmentReport
+from tests.support.stub_engine import StubCase
 
 CHUNK_BYTES = 1000
 
@@ -79,3 +81,13 @@ class InProcessDoor:
 def _chunks(content: bytes) -> Iterator[memoryview]:
     for start in range(0, len(content), CHUNK_BYTES):
         yield memoryview(content)[start : start + CHUNK_BYTES]
+
+
+def give_case(door: InProcessDoor, sent: StubCase) -> str:
+    """Open a case and give it everything that a procedure sends."""
+    case = door.open_case(CaseRequest(str(uuid.uuid4())))
+    planning = door.give_ct(case, sent.planning, SeriesRole.PLANNING_CT)
+    door.give_mask(case, sent.tumor, SeriesRole.TUMOR_MASK, planning)
+    verification = door.give_ct(case, sent.verification, SeriesRole.VERIFICATION_CT)
+    door.give_mask(case, sent.zone, SeriesRole.ABLATION_ZONE_MASK, verification)
+    return case

@@ -5,11 +5,11 @@ from __future__ import annotations
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
-from numba import boolean, config, cuda, float32, float64, int16, int32, int64, types, uint8, uint32, uint64
+from numba import config, cuda
 
+from tests.support.kernels.gpu_signatures import KERNELS, has_nvvm
 from tests.support.simulator import run_in_the_simulator
 
 TESTS = Path(__file__).parent
@@ -19,85 +19,6 @@ TESTS = Path(__file__).parent
 def test_gpu_twins_pass_the_kernel_tests_in_the_simulator() -> None:
     files = (str(TESTS / f"test_{subject}.py") for subject in ("distance", "kernels", "resampling"))
     run_in_the_simulator(*files, passed=29)
-
-
-def volume(kind: Any, dimensions: int = 3) -> Any:
-    return types.Array(kind, dimensions, "C")
-
-
-MAPS = (volume(float64, 2), volume(float32, 4), float64, boolean, float64, float64)
-NODES = volume(float64, 4)
-KERNELS = {
-    "distance._nearest_marked_along_x": (volume(uint8), float32, float32, volume(float32)),
-    "distance._envelope": (volume(float32), int64, float32, float32, volume(float32)),
-    "distance._nearest_crossing": (volume(float32), float32, int64, float32, float32, volume(float32)),
-    "distance._keep_less": (volume(float32), volume(float32)),
-    "distance._root": (volume(float32), int64, int64, int64, float32, volume(float32)),
-    "distance._signed_root": (
-        volume(float32),
-        volume(float32),
-        float32,
-        int64,
-        int64,
-        int64,
-        float32,
-        volume(float32),
-    ),
-    "components._own_root": (volume(uint8), volume(int32, 1)),
-    "components._join_neighbors": (volume(uint8), volume(int32, 2), volume(int32, 1)),
-    "components._to_root": (volume(int32, 1),),
-    "coverage._count": (
-        volume(float32, 1),
-        volume(uint8, 1),
-        volume(uint8, 1),
-        volume(float32, 1),
-        volume(uint32, 1),
-        volume(float32, 1),
-    ),
-    "power_sums._add": (volume(int16, 1), volume(uint64, 1)),
-    "resampling._convert": (volume(int16), volume(float32)),
-    "resampling._prefilter_lines": (volume(float32), int64),
-    "resampling._nearest": (volume(int16), *MAPS, volume(int16)),
-    "resampling._linear": (volume(int16), *MAPS, volume(int16)),
-    "resampling._cubic": (volume(float32), *MAPS, volume(int16)),
-    "self_similarity._square_differences": (volume(float32), *(int64,) * 6, volume(float32)),
-    "self_similarity._box_sum": (volume(float32), int64, int64, volume(float32)),
-    "self_similarity._encode": (
-        volume(float32, 4),
-        volume(int64, 2),
-        volume(float32, 1),
-        float32,
-        volume(uint64),
-    ),
-    "matching._moment_terms": (volume(float32), volume(float32), volume(uint8), NODES),
-    "matching._equation_terms": (
-        volume(float32),
-        volume(float32),
-        volume(uint8),
-        NODES,
-        float64,
-        float64,
-        float64,
-        NODES,
-    ),
-    "matching._gather": (NODES, volume(int64, 2), float64, NODES),
-    "bending._bend": (NODES, NODES),
-    "bending._begin": (NODES, NODES, NODES, NODES, NODES, NODES, volume(float64, 1)),
-    "bending._turn": (NODES, NODES, volume(float64, 1), float64, int64),
-    "bending._multiply": (NODES, NODES, NODES, volume(float64, 1), float64, int64, volume(float64, 1)),
-    "bending._advance": (
-        NODES,
-        NODES,
-        NODES,
-        NODES,
-        NODES,
-        NODES,
-        volume(float64, 1),
-        float64,
-        int64,
-        volume(float64, 1),
-    ),
-}
 
 
 @pytest.mark.parametrize("capability", [(8, 7), (9, 0)], ids=["orin", "hopper"])
@@ -113,11 +34,3 @@ def test_gpu_kernels_compile_to_ptx(capability: tuple[int, int], monkeypatch: py
         kernel = getattr(import_module(f"engine.kernels.gpu.{module}"), function)
         ptx, _ = cuda.compile_ptx(kernel.py_func, signature, cc=capability)
         assert f".target sm_{capability[0]}{capability[1]}" in ptx, name
-
-
-def has_nvvm() -> bool:
-    try:
-        import_module("numba.cuda.cudadrv.nvvm").NVVM()
-    except Exception:  # noqa: BLE001 - whatever is missing, the toolkit is not there
-        return False
-    return True

@@ -11,7 +11,7 @@ import pytest
 from engine.geometry import RigidTransform
 from engine.registration.alignment import DeformableRegistration, RigidAlignment, Translation
 from engine.registration.coarse_to_fine import leaves_time_to_refine
-from tests.engine.registration.test_registration_limits import GOOD
+from tests.support.registration_quality import GOOD
 
 POSE: tuple[Any, Any, Any, Any] = (RigidTransform.identity(), 0.9, np.diag([1.0, 4.0, 4.0]), 2.0)
 NOTHING: Any = None

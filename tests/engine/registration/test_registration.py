@@ -19,7 +19,7 @@ from engine.registration.lesion_alignment import align_rigidly, refine, translat
 from engine.registration.planning_features import planning_features
 from engine.registration.register import RegisteredPair, register
 from engine.volume import CtVolume, LabelMask
-from tests.engine.registration.test_registration_limits import GOOD
+from tests.support.registration_quality import GOOD
 from tests.support.spheres import ball, positions
 from tests.support.textures import Mapping, bump, scan, texture_hu, unmoved
 

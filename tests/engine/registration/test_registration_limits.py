@@ -7,26 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from engine.findings import RegistrationQuality
 from engine.refusal import RefusalCode, RefusedError
 from engine.registration import acceptance as trust
 from engine.registration.acceptance import require_trustworthy
 from engine.registration.translation import masked_correlation
-
-GOOD = RegistrationQuality(
-    similarity=0.98,
-    residual_mm=0.2,
-    descriptor_residual=0.1,
-    inverse_consistency_mm=0.6,
-    min_jacobian=0.7,
-    max_jacobian=1.3,
-    folding_share=0.0,
-    evidence_share=0.95,
-    mismatched_share=0.02,
-    sliding_mm=0.1,
-    new_air_ml=0.0,
-    contraction=0.03,
-)
+from tests.support.registration_quality import GOOD
 
 
 @pytest.mark.parametrize(

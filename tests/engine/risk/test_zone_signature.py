@@ -27,7 +27,7 @@ from engine.stages import Stage
 from service.commands.terminal import summary_table
 from service.record.report import assessment_report
 from service.wire.report import assessment_json, assessment_message
-from tests.engine.assessment.test_assessment import prepared, verification
+from tests.support.ablated_chest import prepared, verification
 from tests.support.radiomics_zones import NO_EXTRACTOR, made_zone
 
 pytest.importorskip("radiomics", reason=NO_EXTRACTOR)

@@ -20,7 +20,7 @@ from service.pipeline.bundles import installed_bundles
 from service.pipeline.protocol import ServedModel
 from service.pipeline.segmenters import InstalledSegmenter
 from service.record.provenance import backend_in_words
-from tests.service.rpc.test_service_without_masks import install
+from tests.support.installed_models import install
 
 SECONDS = (
     BackendTiming(InferenceBackend.ONNXRUNTIME, "onnxruntime 1 (CPU)", 0.25, 0.0, ""),

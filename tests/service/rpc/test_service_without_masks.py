@@ -17,7 +17,7 @@ import service.commands.cli
 from engine.errors import ClientCancelledError, InvalidRequestError, SelfTestError
 from engine.files.image_file import write_volume
 from engine.geometry import Vector3, VolumeGeometry
-from engine.manifest import MODEL_FILE, SegmentationSection
+from engine.manifest import MODEL_FILE
 from engine.selftest.segmenter import require_segmenters
 from engine.stages import SilentListener, StageListener
 from engine.volume import CtVolume, LabelMask
@@ -28,38 +28,10 @@ from service.pipeline.engine import EnginePipeline
 from service.pipeline.segmenters import InstalledSegmenter, find_segmenter, interruptible
 from service.server import running_server
 from service.settings import Settings
-from tests.engine.assessment.test_assess_without_masks import OTHER, TUMOR, planning, verification
-from tests.support.segmentation_models import SECTION, threshold_network, write_bundle_folder
+from tests.support.chest_without_masks import OTHER, TUMOR, planning, verification
+from tests.support.installed_models import install
 from tests.support.stub_engine import StubPipeline, make_case, settings_for
 from tests.support.stub_segmenter import StubSegmenter, model, section
-
-PLAIN = {
-    **SECTION,
-    "spacing_mm": [1.6, 1.4, 1.4],
-    "patch_shape": [40, 40, 40],
-    "step_share": 1.0,
-    "channels": [{"name": "CT", "scheme": "none"}],
-    "crop_to_nonzero": False,
-}
-LABELS = {"tumor": {"background": 0, "tumor": 1}, "ablation_zone": {"background": 0, "zone": 1}}
-
-
-def install(models_dir: Path, name: str, purpose: str, version: str = "1.0.0", *, demo: bool = True) -> Path:
-    """A bundle whose network marks what is denser than 200 HU."""
-    described: dict[str, Any] = {**PLAIN, "purpose": purpose, "labels": LABELS[purpose]}
-    network = threshold_network(SegmentationSection.model_validate_json(json.dumps(described)), 200.0)
-    tensor = {"dtype": "float32", "shape": ["batch", 1, 40, 40, 40]}
-    return write_bundle_folder(
-        models_dir / name / version,
-        {MODEL_FILE: network},
-        id=name,
-        version=version,
-        demo=demo,
-        fitted_on="phantoms (demo model)" if demo else "patients of a site",
-        segmentation=described,
-        inputs=[{"name": "image", **tensor}],
-        outputs=[{"name": "logits", **tensor, "shape": ["batch", 2, 40, 40, 40]}],
-    )
 
 
 @pytest.fixture
