@@ -1,9 +1,8 @@
 """Asks the package index for what a Jetson would install: ``python deploy/aarch64_wheels.py``.
 
-Writes ``aarch64-wheels.txt`` beside this file: the wheel of every locked package for Python 3.12 on aarch64 with the
-glibc of JetPack 7. Nothing is downloaded that pip does not need to know, and nothing is installed.
+Writes ``aarch64-wheels.txt`` next to this file: the wheel of every locked package for Python 3.12 on aarch64 with the
+glibc of JetPack 7. Nothing is downloaded but what pip needs to resolve, and nothing is installed.
 """
-# ruff: noqa: INP001 - a script beside its files, not a module of a package
 
 from __future__ import annotations
 
@@ -49,9 +48,9 @@ def wheels_of(lock: str) -> list[str]:
         command += ["--implementation", "cp", "--python-version", "3.12", "--requirement", str(ROOT / lock)]
         for platform in platforms():
             command += ["--platform", platform]
-        subprocess.run(command, check=True)  # noqa: S603 - pip itself
-        found = json.loads(report.read_text(encoding="utf-8"))["install"]
-    return [one["download_info"]["url"].rsplit("/", 1)[1] for one in found]
+        subprocess.run(command, check=True)
+        packages = json.loads(report.read_text(encoding="utf-8"))["install"]
+    return [package["download_info"]["url"].rsplit("/", 1)[1] for package in packages]
 
 
 if __name__ == "__main__":

@@ -1,10 +1,9 @@
-"""Does what a Dockerfile says without a Docker engine: ``python deploy/rehearse.py Dockerfile.x86 --folder X``.
+"""Carries out a Dockerfile without a Docker engine: ``python deploy/rehearse.py Dockerfile.x86 --folder X``.
 
 The build stage runs in a folder that stands for the image's root, the service starts from it with the runtime
 stage's environment as another user who may write only the volume, and the image's own health check says when it is
 ready. What cannot be done this way is printed, not passed over.
 """
-# ruff: noqa: INP001, T201 - a script beside its files, not a module of a package; printing is what it does
 
 from __future__ import annotations
 
@@ -55,13 +54,13 @@ def instructions(text: str) -> list[Instruction]:
     """Split a Dockerfile into its instructions."""
     lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
     joined = "\n".join(lines).replace("\\\n", " ")
-    found, stage = [], ""
+    image, stage = [], ""
     for line in filter(str.strip, joined.splitlines()):
         name, arguments = line.strip().split(maxsplit=1)
         if name == "FROM":
             stage = arguments.split(" AS ")[1].strip()
-        found.append(Instruction(name, re.sub(r"\s+", " ", arguments), stage))
-    return found
+        image.append(Instruction(name, re.sub(r"\s+", " ", arguments), stage))
+    return image
 
 
 def environment_of(image: list[Instruction]) -> dict[str, str]:
@@ -120,16 +119,16 @@ def build(image: list[Instruction], folder: Path, python: str, done: Rehearsal) 
         target = source / path.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target)
-    for one in image:
-        if one.name != "RUN":
+    for instruction in image:
+        if instruction.name != "RUN":
             continue
-        for step in one.arguments.split(" && "):
+        for step in instruction.arguments.split(" && "):
             here = os.uname().machine == "aarch64" or "jetson.txt" not in step
-            if one.stage != "build" or NEEDS_AN_ENGINE.match(step) or not here:
-                done.not_run.append(f"{one.stage}: {step}")
+            if instruction.stage != "build" or NEEDS_AN_ENGINE.match(step) or not here:
+                done.not_run.append(f"{instruction.stage}: {step}")
                 continue
             command = re.sub(r"^python3\b", python, in_folder(step, folder))
-            subprocess.run(["/bin/bash", "-c", command], cwd=source, check=True)  # noqa: S603 - our own Dockerfile
+            subprocess.run(["/bin/bash", "-c", command], cwd=source, check=True)
             done.steps.append(step)
 
 
@@ -139,7 +138,7 @@ def in_folder(text: str, folder: Path) -> str:
 
 
 def prepare_runtime(folder: Path, done: Rehearsal) -> None:
-    """Make the volume, and take the right to write from everything else."""
+    """Create the volume, and the folders that the service may write to."""
     for name in ("models", "tmp"):
         (folder / name).mkdir(exist_ok=True)
     volume = folder / "var/lib/coldspot"
@@ -152,8 +151,8 @@ def prepare_runtime(folder: Path, done: Rehearsal) -> None:
 
 
 def start_once(image: list[Instruction], folder: Path, environment: dict[str, str], done: Rehearsal) -> None:
-    """Start the service, wait for the health check, ask what it has, and stop it."""
-    (health,) = [one.arguments for one in image if one.name == "HEALTHCHECK"]
+    """Start the service, wait for the health check, ask for its models, and stop it."""
+    (health,) = [instruction.arguments for instruction in image if instruction.name == "HEALTHCHECK"]
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
@@ -166,7 +165,7 @@ def start_once(image: list[Instruction], folder: Path, environment: dict[str, st
     owner = OWNER if os.geteuid() == 0 else None
     began = time.time()
     with (folder / "log").open("ab") as log:
-        running = subprocess.Popen(  # noqa: S603 - our own command
+        running = subprocess.Popen(
             [str(folder / "opt/coldspot/bin/coldspot"), "serve"],
             env=environment,
             cwd=folder / "tmp",
@@ -180,13 +179,13 @@ def start_once(image: list[Instruction], folder: Path, environment: dict[str, st
         check = [*json.loads(health[health.index("[") :]), "--server", f"127.0.0.1:{port}"]
         wait_until_healthy(running, check, environment)
         done.serving_after_s.append(round(time.time() - began, 1))
-        told = subprocess.run(  # noqa: S603 - likewise
+        info = subprocess.run(
             [str(folder / "opt/coldspot/bin/coldspot"), "info", "--server", f"127.0.0.1:{port}", "--json"],
             env=environment,
             check=True,
             capture_output=True,
         )
-        done.models = json.loads(told.stdout)["models"]
+        done.models = json.loads(info.stdout)["models"]
     finally:
         running.terminate()
         done.exit_codes.append(running.wait(60))
@@ -196,9 +195,9 @@ def start_once(image: list[Instruction], folder: Path, environment: dict[str, st
 def wait_until_healthy(
     running: subprocess.Popen[bytes], check: list[str], environment: dict[str, str]
 ) -> None:
-    """Ask the image's health check until it agrees."""
+    """Repeat the image's health check until it succeeds."""
     began = time.monotonic()
-    while subprocess.run(check, env=environment, check=False, capture_output=True).returncode != 0:  # noqa: S603 - likewise
+    while subprocess.run(check, env=environment, check=False, capture_output=True).returncode != 0:
         if running.poll() is not None or time.monotonic() - began > PATIENCE_S:
             raise RuntimeError(f"the service did not get ready (exit code {running.poll()}); see its log")
         time.sleep(1.0)
@@ -212,7 +211,7 @@ def written_since(began: float, folder: Path) -> list[str]:
         for path in folder.rglob("*")
         if path.is_file()
         and path.stat().st_mtime > began
-        and not any(path.is_relative_to(one) for one in allowed)
+        and not any(path.is_relative_to(place) for place in allowed)
     ]
 
 
@@ -221,5 +220,6 @@ if __name__ == "__main__":
     parser.add_argument("dockerfile")
     parser.add_argument("--folder", type=Path, required=True, help="empty; stands for the image's root")
     parser.add_argument("--python", default="", help="for the environment, in place of the image's")
-    given = parser.parse_args()
-    print(json.dumps(vars(rehearse(given.dockerfile, given.folder.resolve(), given.python)), indent=1))
+    arguments = parser.parse_args()
+    outcome = rehearse(arguments.dockerfile, arguments.folder.resolve(), arguments.python)
+    print(json.dumps(vars(outcome), indent=1))

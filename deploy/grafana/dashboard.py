@@ -1,5 +1,4 @@
-"""Writes ``coldspot.json`` beside this file: ``python deploy/grafana/dashboard.py``."""
-# ruff: noqa: INP001 - a script beside its file, not a module of a package
+"""Writes ``coldspot.json`` next to this file: ``python deploy/grafana/dashboard.py``."""
 
 from __future__ import annotations
 
