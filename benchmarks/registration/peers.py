@@ -1,4 +1,4 @@
-"""The registration methods beside Coldspot's, each from files' voxels to a displacement field in LPS mm.
+"""The registration methods that Coldspot's is compared with, each from files' voxels to a displacement field in LPS mm.
 
 Every one starts from a rigid alignment, as it would in practice: the headers of the scans do not align them.
 """
@@ -143,20 +143,18 @@ def demons(pair: Pair) -> DisplacementField:
     grid, start = pair.grid, rigid_start(pair)
     fixed = sitk_image(_on_grid(pair.fixed, grid, RigidTransform.identity()), grid)
     moving = sitk_image(_on_grid(pair.moving, grid, start), grid)
-    field: sitk.Image | None = None
+    initial: tuple[sitk.Image, ...] = ()
     for shrink, iterations in DEMONS_SCHEDULE:
-        ours, theirs = (_shrunk(image, shrink) for image in (fixed, moving))
+        small_fixed, small_moving = (_shrunk(image, shrink) for image in (fixed, moving))
         method = sitk.FastSymmetricForcesDemonsRegistrationFilter()
         method.SetNumberOfIterations(iterations)
         method.SetSmoothDisplacementField(True)
         method.SetStandardDeviations(1.5)
-        if field is None:
-            field = method.Execute(ours, theirs)
-        else:
-            field = method.Execute(
-                ours, theirs, sitk.Resample(field, ours, sitk.Transform(), sitk.sitkLinear)
-            )
-    assert field is not None  # noqa: S101 - the schedule is not empty
+        resampled = (
+            sitk.Resample(field, small_fixed, sitk.Transform(), sitk.sitkLinear) for field in initial
+        )
+        initial = (method.Execute(small_fixed, small_moving, *resampled),)
+    (field,) = initial
     shift_mm = sitk.GetArrayFromImage(sitk.Resample(field, fixed, sitk.Transform(), sitk.sitkLinear))
     return _composed(grid, start, shift_mm)
 

@@ -102,17 +102,17 @@ def paired_ratios(
     }
 
 
-def table(found: dict[str, Any]) -> str:
+def table(record: dict[str, Any]) -> str:
     """Return the results as Markdown."""
-    lines = [f"# Registration benchmark\n\n{found['machine']}, Python {found['python']}, "]
-    lines.append(f"{found['threads']} threads.\n\n")
-    for name, method in found["methods"].items():
+    lines = [f"# Registration benchmark\n\n{record['machine']}, Python {record['python']}, "]
+    lines.append(f"{record['threads']} threads.\n\n")
+    for name, method in record["methods"].items():
         lines.append(f"- {name} {method['version']}: {method['settings']}\n")
     lines.append(f"\n| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|\n")
-    order = list(found["methods"])
-    ranked = sorted(found["results"], key=lambda row: (_group(row["case"]), order.index(row["method"])))
+    order = list(record["methods"])
+    ranked = sorted(record["results"], key=lambda row: (_group(row["case"]), order.index(row["method"])))
     lines.extend(_line(row) for row in ranked)
-    ratios = paired_ratios(found["results"])
+    ratios = paired_ratios(record["results"])
     if ratios:
         listed = ", ".join(f"{case} {ratio:.1f}" for case, ratio in sorted(ratios.items()))
         lines.append(
@@ -123,13 +123,13 @@ def table(found: dict[str, Any]) -> str:
     return "".join(lines)
 
 
-def draw(found: dict[str, Any], path: Path) -> None:
+def draw(record: dict[str, Any], path: Path) -> None:
     """Draw error against time, one panel for landmarks and one for the tumor; whole lungs hollow."""
     figure, panels = plt.subplots(1, 2, figsize=(11.5, 5.0), constrained_layout=True)
     for axes, (score, label) in zip(panels, PANELS, strict=True):
-        for name in found["methods"]:
+        for name in record["methods"]:
             color, marker = STYLES.get(name, ("0.3", "x"))
-            points = list(_points(found["results"], name, score))
+            points = list(_points(record["results"], name, score))
             axes.scatter(
                 [seconds for _, seconds, _ in points],
                 [error_mm for _, _, error_mm in points],
@@ -139,11 +139,11 @@ def draw(found: dict[str, Any], path: Path) -> None:
                 s=42,
                 alpha=0.85,
             )
-        _lay_out(axes, label, found["threads"])
+        _lay_out(axes, label, record["threads"])
         values = [
             (seconds, error_mm)
-            for name in found["methods"]
-            for _, seconds, error_mm in _points(found["results"], name, score)
+            for name in record["methods"]
+            for _, seconds, error_mm in _points(record["results"], name, score)
         ]
         axes.set_xlim(_limits([LESION_TARGET_S, *(seconds for seconds, _ in values)]))
         axes.set_ylim(_limits([0.2, 2.0, *(error_mm for _, error_mm in values)]))
@@ -157,7 +157,7 @@ def draw(found: dict[str, Any], path: Path) -> None:
         fontsize=8,
         color="0.4",
     )
-    figure.legend(handles=_keys(found), loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    figure.legend(handles=_keys(record), loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     figure.suptitle(
         "Registration: one point a case and method (hollow: whole lungs); lower left is better", fontsize=11
     )
@@ -180,13 +180,13 @@ def _lay_out(axes: Axes, label: str, threads: int) -> None:
         axis.set_minor_locator(NullLocator())
 
 
-def _keys(found: dict[str, Any]) -> list[Line2D]:
+def _keys(record: dict[str, Any]) -> list[Line2D]:
     """One entry a method, also of one that has no point."""
     keys = []
-    for name, method in found["methods"].items():
+    for name, method in record["methods"].items():
         color, marker = STYLES.get(name, ("0.3", "x"))
         label = f"{name} {method['version']}"
-        if not any(row["method"] == name and "seconds" in row for row in found["results"]):
+        if not any(row["method"] == name and "seconds" in row for row in record["results"]):
             label += " (no figure)"
         keys.append(Line2D([], [], color=color, marker=marker, linestyle="", label=label))
     return keys
@@ -253,11 +253,11 @@ def _number(score: dict[str, Any], name: str, form: str) -> str:
 
 def _medians(scores: list[dict[str, Any]]) -> dict[str, float | None]:
     """Median of every score over the runs of one method."""
-    found = {}
+    medians = {}
     for name in scores[0]:
         values = [score[name] for score in scores if score.get(name) is not None]
-        found[name] = statistics.median(values) if values else None
-    return found
+        medians[name] = statistics.median(values) if values else None
+    return medians
 
 
 def _group(case: str) -> tuple[int, str]:

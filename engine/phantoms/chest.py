@@ -78,7 +78,7 @@ def chest_of_ct(ct: CtVolume, lesion_lps_mm: Float64Array) -> Chest:
     ct : CtVolume
         Upright: axes along LPS.
     lesion_lps_mm : ndarray, (3,)
-        A point in or beside that lung; it decides which side is lateral.
+        A point in or next to that lung; it decides which side is lateral.
 
     Raises
     ------

@@ -71,7 +71,7 @@ def collapse_lung(
         All lung with its vessels and lesions, on the grid of ``ct``.
     lesion_lps_mm : ndarray, (3,)
     gap_mm : float
-        Depth of the air beside the lesion.
+        Depth of the air next to the lesion.
     masks : tuple of LabelMask
         On the grid of ``ct``: zone, core, tumor, moved with the lung.
     seed : int

@@ -37,7 +37,7 @@ TOLERANCE: Final = 1e-2
 
 _PRIOR_HOLES: Final = 4.0
 _PRIOR_INFLATION: Final = 20.0
-"""What a few holes say is weighed against this many holes with the inflation usual over many patients."""
+"""A few holes are weighed against this many holes with the inflation usual over many patients."""
 
 
 @dataclass(frozen=True, eq=False)

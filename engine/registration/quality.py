@@ -27,7 +27,7 @@ _BEYOND_PULL_MM: Final = 14.0
 """Farther from the zone than this nothing is drawn in by it: what shrinks or swells there is breathing."""
 
 _WEAK_PRIOR: Final = 0.1
-"""What the images still ask for is read with this share of the stiffness."""
+"""The displacement that the images still ask for is found with this share of the stiffness."""
 
 AIR_HU: Final = -955.0
 _DENSER_HU: Final = 70.0
@@ -223,7 +223,7 @@ def _inverse_consistency_mm(
         kernels=kernels,
     )
     known = np.isfinite(hu)
-    # What the zone hides there is left out here at the place that the translation says; its halo is wide enough.
+    # Where the zone hides tissue there, it is left out here, as far as the translation tells; its halo is wide enough.
     evidence = read_only(known & level.evidence)
     fixed = ComparisonRegion(np.where(known, hu, np.float32(-1000.0)), known, in_moving)
     back = deform(

@@ -1,4 +1,4 @@
-"""What a lesion is found by: a coarse picture of its surroundings, and the vessels in its lung."""
+"""The pattern by which a lesion is found: a coarse picture of its surroundings, and the vessels in its lung."""
 
 from __future__ import annotations
 

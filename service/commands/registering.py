@@ -74,7 +74,7 @@ def register_files(request: RegistrationRequest, progress: TextProgress) -> dict
     ----------
     request : RegistrationRequest
     progress : callable
-        Is told what is being done.
+        Called with a word on what is being done.
 
     Returns
     -------
