@@ -16,7 +16,7 @@ from engine.kernels.backend import KernelBackend, select
 
 
 @dataclass(frozen=True, eq=False)
-class CoverageCounts:
+class _CoverageCounts:
     """Voxels by band of distance to the tumor, and how near the tumor coverage fails.
 
     Parameters
@@ -58,7 +58,7 @@ def count_coverage(
     band_edges_mm: Sequence[float],
     *,
     kernels: KernelBackend = KernelBackend.CPU,
-) -> CoverageCounts:
+) -> _CoverageCounts:
     """Count voxels by distance band, coverage and assessability in one pass.
 
     Parameters
@@ -75,7 +75,7 @@ def count_coverage(
 
     Returns
     -------
-    CoverageCounts
+    _CoverageCounts
 
     Raises
     ------
@@ -99,9 +99,9 @@ def count_coverage(
 
 def _tabulated(
     edges: Float32Array, counts: Int64Array, nearest: float, nearest_counted: float
-) -> CoverageCounts:
+) -> _CoverageCounts:
     """Coverage counts from a histogram of (band, counted, covered) and the least uncovered distances."""
-    return CoverageCounts(
+    return _CoverageCounts(
         band_edges_mm=edges.astype(np.float64),
         voxels=counts.sum(axis=(1, 2)),
         covered=counts[:, :, 1].sum(axis=1),

@@ -111,15 +111,15 @@ def _nearest_slices(
     out: npt.NDArray[Any],
 ) -> None:
     _, height, width = out.shape
-    base, position = np.empty(3, dtype=np.float64), np.empty((3, width), dtype=np.float64)
+    base, place = np.empty(3, dtype=np.float64), np.empty((3, width), dtype=np.float64)
     for z in range(z_first, z_last):
         for y in range(height):
             out[z, y, :] = fill
             if field.size:
-                coordinates(m, z, y, field, fm, base, position)
+                coordinates(m, z, y, field, fm, base, place)
                 for x in range(width):
-                    if is_inside(position, x, size):
-                        out[z, y, x] = _nearest(voxels, position[0, x], position[1, x], position[2, x])
+                    if is_inside(place, x, size):
+                        out[z, y, x] = _nearest(voxels, place[0, x], place[1, x], place[2, x])
             else:
                 row_start(m, z, y, base)
                 first, last = span_inside(base, m, size, width)
@@ -152,7 +152,7 @@ def _linear_slices(
     out: npt.NDArray[Any],
 ) -> None:
     _, height, width = out.shape
-    base, position = np.empty(3, dtype=np.float64), np.empty((3, width), dtype=np.float64)
+    base, place = np.empty(3, dtype=np.float64), np.empty((3, width), dtype=np.float64)
     row, line = np.empty(width, dtype=np.float32), np.empty(voxels.shape[2], dtype=np.float32)
     lower, upper = np.empty(width, dtype=np.uint32), np.empty(width, dtype=np.uint32)
     shares, sampled = np.empty(width, dtype=np.float32), (np.nan, 0, 0)
@@ -161,8 +161,8 @@ def _linear_slices(
         for y in range(height):
             row[:] = fill
             if field.size:
-                coordinates(m, z, y, field, fm, base, position)
-                _linear_displaced(voxels, position, size, row)
+                coordinates(m, z, y, field, fm, base, place)
+                _linear_displaced(voxels, place, size, row)
             else:
                 row_start(m, z, y, base)
                 first, last = span_inside(base, m, size, width)
@@ -278,17 +278,17 @@ def _linear_unclamped(
 
 @njit(nogil=True, cache=True)
 def _linear_displaced(
-    voxels: npt.NDArray[Any], position: Float64Array, size: Int64Array, row: Float32Array
+    voxels: npt.NDArray[Any], place: Float64Array, size: Int64Array, row: Float32Array
 ) -> None:
     """Sample a row whose positions follow no line."""
     flat, width = voxels.reshape(-1), np.uint64(voxels.shape[2])
     plane = np.uint64(voxels.shape[1] * voxels.shape[2])
     last_z, last_y, last_x = size[0] - 1.0, size[1] - 1.0, size[2] - 1.0
     for x in range(row.size):
-        pz, py, px = position[0, x], position[1, x], position[2, x]
+        pz, py, px = place[0, x], place[1, x], place[2, x]
         if 0.0 <= pz < last_z and 0.0 <= py < last_y and 0.0 <= px < last_x:
             row[x] = _linear_unclamped(flat, plane, width, pz, py, px)
-        elif is_inside(position, x, size):
+        elif is_inside(place, x, size):
             row[x] = _linear_clamped(voxels, pz, py, px)
 
 
@@ -308,35 +308,31 @@ def _cubic_slices(
 ) -> None:
     """Cubic samples of coefficients that begin at ``start`` of an input of ``size``."""
     _, height, width = out.shape
-    base, position = np.empty(3, dtype=np.float64), np.empty((3, width), dtype=np.float64)
+    base, place = np.empty(3, dtype=np.float64), np.empty((3, width), dtype=np.float64)
     row = np.empty(width, dtype=np.float32)
     weights, taps = np.empty((3, 4), dtype=np.float32), np.empty((3, 4), dtype=np.int64)
     flat, z_start, y_start, x_start = spline.reshape(-1), start[0] + 1, start[1] + 1, start[2] + 1
     last_z, last_y, last_x = spline.shape[0] - 3, spline.shape[1] - 3, spline.shape[2] - 3
     for z in range(z_first, z_last):
         for y in range(height):
-            coordinates(m, z, y, field, fm, base, position)
+            coordinates(m, z, y, field, fm, base, place)
             row[:] = fill
             for x in range(width):
-                if not is_inside(position, x, size):
+                if not is_inside(place, x, size):
                     continue
-                iz, iy, ix = (
-                    math.floor(position[0, x]),
-                    math.floor(position[1, x]),
-                    math.floor(position[2, x]),
-                )
+                iz, iy, ix = math.floor(place[0, x]), math.floor(place[1, x]), math.floor(place[2, x])
                 kz, ky, kx = iz - z_start, iy - y_start, ix - x_start
                 if 0 <= kz < last_z and 0 <= ky < last_y and 0 <= kx < last_x:
                     shares = (
-                        np.float32(position[0, x] - iz),
-                        np.float32(position[1, x] - iy),
-                        np.float32(position[2, x] - ix),
+                        np.float32(place[0, x] - iz),
+                        np.float32(place[1, x] - iy),
+                        np.float32(place[2, x] - ix),
                     )
                     corner = (kz * spline.shape[1] + ky) * spline.shape[2] + kx
                     row[x] = _cubic_unmirrored(flat, corner, spline.shape, shares)
                 else:
                     for axis in range(3):
-                        _taps(position, x, axis, size, start, weights, taps)
+                        _taps(place, x, axis, size, start, weights, taps)
                     row[x] = _cubic(spline, weights, taps)
             _store_row(row, rounding, out, z, y)
 
@@ -375,7 +371,7 @@ def _cubic_unmirrored(
 
 @njit(nogil=True, cache=True)
 def _taps(
-    position: Float64Array,
+    place: Float64Array,
     x: int,
     axis: int,
     size: Int64Array,
@@ -384,8 +380,8 @@ def _taps(
     taps: Int64Array,
 ) -> None:
     """Find the four coefficients along one axis that a sample needs, and their weights."""
-    low = math.floor(position[axis, x])
-    w0, w1, w2, w3 = cubic_weights(position[axis, x] - low)
+    low = math.floor(place[axis, x])
+    w0, w1, w2, w3 = cubic_weights(place[axis, x] - low)
     weights[axis, 0], weights[axis, 1], weights[axis, 2], weights[axis, 3] = w0, w1, w2, w3
     for k in range(4):
         taps[axis, k] = mirrored(low - 1 + k, size[axis]) - start[axis]
