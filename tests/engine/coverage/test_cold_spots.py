@@ -80,3 +80,47 @@ def test_the_pleura_is_measured_from_the_deepest_point() -> None:
     )
     (spot,) = find_cold_spots(field, uncovered_in_lung(field))
     assert spot.distance_to_pleura_mm == pytest.approx(spot.deepest_lps_mm[0] + 15.5, abs=0.6)
+
+
+def test_eight_measurement_voxels_are_listed_and_seven_are_not() -> None:
+    field = shifted_zone()
+    uncovered = np.zeros(field.geometry.shape_zyx, dtype=np.bool_)
+    uncovered[5:7, 5:7, 5:7] = True
+    (spot,) = find_cold_spots(field, uncovered)
+    assert spot.volume_ml == pytest.approx(0.001)
+    uncovered[5, 5, 5] = False
+    assert find_cold_spots(field, uncovered) == ()
+
+
+def test_the_deepest_point_of_each_spot_is_its_own() -> None:
+    field = shifted_zone()
+    uncovered = np.zeros(field.geometry.shape_zyx, dtype=np.bool_)
+    uncovered[4:14, 20:24, 20:24] = True
+    uncovered[6:9, 30:36, 6:12] = True
+    for spot, part in zip(
+        find_cold_spots(field, uncovered), ((slice(4, 14), 20, 20), (slice(6, 9), 30, 6)), strict=True
+    ):
+        z, y, x = part
+        width = 4 if y == 20 else 6
+        box = (z, slice(y, y + width), slice(x, x + width))
+        depth = field.distance_to_zone_mm[box]
+        assert spot.deepest_mm == depth.max()
+        start = np.array([z.start, y, x])
+        index = np.unravel_index(int(depth.argmax()), depth.shape) + start
+        assert spot.deepest_lps_mm == pytest.approx(field.geometry.to_lps(index))
+        middle = start + (np.array(depth.shape) - 1) / 2
+        assert spot.centroid_lps_mm == pytest.approx(field.geometry.to_lps(middle))
+
+
+@pytest.mark.parametrize(
+    ("offset", "words"),
+    [
+        ((0.99, 0.0, 0.0), "central"),
+        ((0.0, -1.0, 0.0), "anterior"),
+        ((3.7, 10 * np.sqrt(1 - 0.37**2), 0.0), "posterior"),
+        ((3.9, 10 * np.sqrt(1 - 0.39**2), 0.0), "left posterior"),
+        ((-3.9, 0.0, 10 * np.sqrt(1 - 0.39**2)), "right superior"),
+    ],
+)
+def test_an_axis_is_named_from_its_share_on(offset: tuple[float, float, float], words: str) -> None:
+    assert direction_in_words(np.array(offset)) == words

@@ -67,3 +67,76 @@ def test_the_border_and_the_room_around() -> None:
         at_edge = voxels.copy()
         at_edge[index] = True
         assert touches_border(LabelMask(at_edge, grid))
+
+
+COARSE = VolumeGeometry((12, 12, 12), (10.0, 10.0, 10.0))
+"""A voxel is a milliliter."""
+
+
+def parts(*starts_and_lengths: tuple[int, int]) -> LabelMask:
+    """Rows of voxels along x, each in a slice of its own."""
+    voxels = np.zeros(COARSE.shape_zyx, dtype=np.bool_)
+    for z, length in starts_and_lengths:
+        voxels[z, 5, 1 : 1 + length] = True
+    return LabelMask(voxels, COARSE, "tumor of a reader")
+
+
+def test_a_satellite_counts_from_a_tenth_of_the_largest_part_on() -> None:
+    (warning,) = choose_lesion(parts((2, 10), (6, 1)), None)[1]
+    assert warning == (
+        "the tumor mask has 2 separate parts (10.00 mL, 1.00 mL), measured as one lesion; "
+        "give a target point to choose one"
+    )
+    assert choose_lesion(parts((2, 11), (6, 1)), None)[1] == ()
+
+
+def test_the_part_at_the_target_keeps_name_and_grid() -> None:
+    chosen, warnings = choose_lesion(parts((2, 10), (6, 3)), (10.0, 50.0, 63.0))
+    assert np.array_equal(chosen.voxels, parts((6, 3)).voxels)
+    assert (chosen.name, chosen.geometry) == ("tumor of a reader", COARSE)
+    assert warnings == ("of 2 parts of the tumor mask the one at the target was measured",)
+
+
+def test_a_target_belongs_to_the_mask_up_to_two_centimeters() -> None:
+    mask = parts((2, 10))
+    assert choose_lesion(mask, (50.0, 50.0, 40.0)) == (mask, ())
+    with pytest.raises(InvalidRequestError) as caught:
+        choose_lesion(mask, (50.0, 50.0, 41.0))
+    assert str(caught.value).startswith(
+        "the target point lies 21 mm from the tumor mask (at most 20 mm); check that it is in LPS mm"
+    )
+
+
+def test_a_lesion_is_described_in_the_planning_frame() -> None:
+    lesion = describe_lesion(parts((2, 10)), SUPPLIED)
+    assert lesion.volume_ml == pytest.approx(10.0)
+    assert lesion.centroid_lps_mm == pytest.approx((55.0, 50.0, 20.0))
+    assert lesion.verification_centroid_lps_mm is None
+    assert lesion.origin == SUPPLIED
+    assert lesion.longest_diameter_mm == pytest.approx(np.sqrt(100.0**2 + 2 * 10.0**2))
+
+
+@pytest.mark.parametrize("index", [(0, 5, 5), (11, 5, 5), (5, 0, 5), (5, 11, 5), (5, 5, 0), (5, 5, 11)])
+def test_every_face_of_the_grid_is_a_border(index: tuple[int, int, int]) -> None:
+    def marked(place: tuple[int, ...]) -> LabelMask:
+        voxels = np.zeros(COARSE.shape_zyx, dtype=np.bool_)
+        voxels[5, 5, 5] = voxels[place] = True
+        return LabelMask(voxels, COARSE)
+
+    assert touches_border(marked(index))
+    assert not touches_border(marked(tuple(min(max(i, 1), 10) for i in index)))
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_the_grown_box_has_to_lie_within_on_every_side(axis: int) -> None:
+    """A voxel two from the border of a grid with unlike spacings: what fits along one axis decides."""
+    spacing = (4.0, 3.0, 2.0)
+    grid = VolumeGeometry((21, 21, 21), spacing)
+    for side in (2, 18):
+        voxels = np.zeros(grid.shape_zyx, dtype=np.bool_)
+        index = [10, 10, 10]
+        index[axis] = side
+        voxels[tuple(index)] = True
+        room = 2.0 * spacing[axis]
+        assert grown_box_inside(LabelMask(voxels, grid), room, grid)
+        assert not grown_box_inside(LabelMask(voxels, grid), room + 0.01, grid)
