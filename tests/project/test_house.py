@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import house
 from tests.support.house import DISPLAY_DECISION, decisions_on_words, python_files, shown
+
+MAX_FILES_OF_A_FOLDER = 22
+MAX_FILE_LINES = 400
+MAX_CLASS_LINES = 200
+MAX_SUPPRESSIONS = 60
 
 READ_ON_PURPOSE = {
     "engine/manifest/model.py": "a manifest's words for people have to agree with its flag",
@@ -45,3 +51,36 @@ def test_tests_share_through_support_alone() -> None:
         if path != Path(__file__) and crossing.search(path.read_text(encoding="utf-8"))
     ]
     assert importers == []
+
+
+def test_no_folder_is_a_corridor() -> None:
+    assert {name: n for name, n in house.folder_widths().items() if n > MAX_FILES_OF_A_FOLDER} == {}
+
+
+def test_files_and_classes_are_short() -> None:
+    assert {name: n for name, n in house.file_lengths().items() if n > MAX_FILE_LINES} == {}
+    assert {name: n for name, n in house.class_lengths().items() if n > MAX_CLASS_LINES} == {}
+
+
+def test_suppressions_are_few_and_each_has_its_reason() -> None:
+    listed = list(house.suppressions())
+    assert len(listed) <= MAX_SUPPRESSIONS
+    assert [where for where, comment in listed if not house.has_reason(comment)] == []
+
+
+def test_a_public_name_is_used_outside_its_module() -> None:
+    assert house.names_used_nowhere_else() == []
+
+
+def test_imports_run_in_no_circle() -> None:
+    assert house.circles(house.imports()) == []
+    assert house.circles(house.room_arrows()) == []
+
+
+def test_messages_are_known_to_the_wire_and_its_two_ends_alone() -> None:
+    rooms = {
+        shown(path).split("/")[1]
+        for path in python_files("service")
+        if "coldspot.v1" in path.read_text(encoding="utf-8")
+    }
+    assert rooms == {"wire", "rpc", "client"}
