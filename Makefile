@@ -47,12 +47,12 @@ test: $(VENV)/.dev ## every test but the long ones and those that need a GPU
 
 coverage: $(VENV)/.dev ## the same tests, with the branches of engine and service that they reach: fails below the floors
 	@$(BIN)/python -m pytest -m "not acceptance and not gpu" --cov --cov-report= $(PYTEST)
-	@$(BIN)/python -m tests.support.coverage_floors
+	@$(BIN)/python -m tests.support.gates.coverage_floors
 
 mutants: $(VENV)/.mutants ## break what decides on coverage and refusals, line by line: do the tests notice? (about an hour)
 	@rm -rf mutants
 	@PATH="$(abspath $(BIN)):$$PATH" PYTHONPATH=proto/gen mutmut run --max-children $(CHILDREN)
-	@$(BIN)/python -m tests.support.mutation_score
+	@$(BIN)/python -m tests.support.gates.mutation_score
 
 acceptance: $(VENV)/.dev ## the long proofs
 	@$(BIN)/python -m pytest -m "acceptance and not gpu" $(PYTEST)
@@ -64,13 +64,13 @@ check: $(VENV)/.dev ## lint, format, types, import contracts, spelling, generate
 	@$(BIN)/lint-imports
 	@$(BIN)/codespell
 	@$(BIN)/python -m pytest -q -p no:cacheprovider tests/project/test_proto.py tests/project/test_images.py
-	@$(BIN)/python -m tests.support.every_python
+	@$(BIN)/python -m tests.support.gates.every_python
 	@if command -v buf >/dev/null; then cd proto && buf lint; else echo "buf is not installed: buf lint not run"; fi
 	@export PATH="$(abspath $(BIN)):$$PATH"; if command -v hadolint >/dev/null; then hadolint Dockerfile.x86 Dockerfile.jetson; \
 	  else echo "hadolint is not installed ($(HADOLINT)): not run"; fi
 
 pythons: ## an environment for each supported Python on this machine, for `make check` (.venv-py311 to .venv-py313)
-	@$(PYTHON) -m tests.support.every_python --interpreters | while IFS='=' read -r version python; do \
+	@$(PYTHON) -m tests.support.gates.every_python --interpreters | while IFS='=' read -r version python; do \
 	  $(MAKE) --no-print-directory setup VENV=.venv-py$$(echo $$version | tr -d .) PYTHON=$$python || exit 1; done
 
 format: $(VENV)/.dev ## let ruff format and repair what it can

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import every_python
-from tests.support.coverage_floors import FLOORS, Share, below, shares
-from tests.support.mutation_score import verdicts
+from tests.support.gates import every_python
+from tests.support.gates.coverage_floors import FLOORS, Share, below, shares
+from tests.support.gates.mutation_score import verdicts
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -1,4 +1,4 @@
-"""What the layout promises of every file: measured by :mod:`tests.support.house`."""
+"""What the layout promises of every file: measured by :mod:`tests.support.gates.house`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import house
-from tests.support.house import DISPLAY_DECISION, decisions_on_words, python_files, shown
+from tests.support.gates import house
+from tests.support.gates.house import DISPLAY_DECISION, decisions_on_words, python_files, shown
 
 MAX_FILES_OF_A_FOLDER = 22
 MAX_FILE_LINES = 400

@@ -12,7 +12,7 @@ from export.cohort.case_job import CaseJob, CohortSettings
 from export.cohort.cohort_run import run_cohort
 from export.cohort.runners import SerialRunner
 from export.cohort.table import read_cohort_table
-from tests.support.cohort_cases import stand_in, write_cohort
+from tests.support.cohorts.cohort_cases import stand_in, write_cohort
 
 pytest.importorskip("ray", reason="ray is not installed: make setup-export")
 

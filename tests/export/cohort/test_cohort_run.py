@@ -19,7 +19,7 @@ from export.cohort.case_result import CaseResult, read_result, result_path, writ
 from export.cohort.cohort_run import run_cohort
 from export.cohort.runners import PoolRunner, SerialRunner
 from export.cohort.table import CohortCase, read_cohort_table
-from tests.support.cohort_cases import PAUSE_VARIABLE, stand_in, write_cohort
+from tests.support.cohorts.cohort_cases import PAUSE_VARIABLE, stand_in, write_cohort
 
 ROOT = Path(__file__).parents[3]
 
@@ -174,7 +174,7 @@ from pathlib import Path
 from export.cohort.cohort_run import run_cohort
 from export.cohort.runners import PoolRunner
 from export.cohort.table import read_cohort_table
-from tests.support.cohort_cases import stand_in
+from tests.support.cohorts.cohort_cases import stand_in
 if __name__ == "__main__":
     cases = read_cohort_table(Path(sys.argv[1])).cases
     run_cohort(cases, Path(sys.argv[2]), PoolRunner(2), stand_in)

@@ -26,7 +26,7 @@ from export.cohort.table import read_cohort_table
 from export.cohort.usable import in_words, sort_out
 from export.commands import cohort as cohort_cli
 from export.commands.cli import app
-from tests.support.cohort_cases import NAMES, PAUSE_VARIABLE, stand_in, write_cohort
+from tests.support.cohorts.cohort_cases import NAMES, PAUSE_VARIABLE, stand_in, write_cohort
 
 pytest.importorskip("torch", reason="torch is not installed: make setup-export")
 fitting = pytest.importorskip("export.cohort.fitting", reason="no workshop: make setup-export")
@@ -95,7 +95,7 @@ from pathlib import Path
 from export.cohort.cohort_run import run_cohort
 from export.cohort.runners import SerialRunner
 from export.cohort.table import read_cohort_table
-from tests.support.cohort_cases import stand_in
+from tests.support.cohorts.cohort_cases import stand_in
 run_cohort(read_cohort_table(Path(sys.argv[1])).cases, Path(sys.argv[2]), SerialRunner(), stand_in)
 """
 

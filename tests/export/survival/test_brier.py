@@ -10,7 +10,7 @@ import pytest
 from engine.errors import EstimationError, InvalidRequestError
 from export.survival.brier import brier_scores, evaluation_months, integrated_brier
 from export.survival.kaplan_meier import kaplan_meier
-from tests.support.survival_cohorts import Cohort, draw_cohort
+from tests.support.cohorts.survival_cohorts import Cohort, draw_cohort
 
 ORACLE = "the oracles of the survival statistics: make setup-export"
 

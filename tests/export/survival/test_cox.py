@@ -21,7 +21,7 @@ from export.survival.partial_likelihood import (
     risk_sets,
 )
 from export.survival.proportional_hazards import proportional_hazards_test
-from tests.support.survival_cohorts import Cohort, draw_cohort
+from tests.support.cohorts.survival_cohorts import Cohort, draw_cohort
 
 ORACLE = "the oracles of the survival statistics: make setup-export"
 COHORTS = {

@@ -12,7 +12,7 @@ from export.survival.competing_risks import aalen_johansen
 from export.survival.groups import compare_categorical, compare_continuous, group_labels
 from export.survival.kaplan_meier import kaplan_meier, number_at_risk
 from export.survival.log_rank import log_rank
-from tests.support.survival_cohorts import draw_cohort
+from tests.support.cohorts.survival_cohorts import draw_cohort
 
 ORACLE = "the oracles of the survival statistics: make setup-export"
 

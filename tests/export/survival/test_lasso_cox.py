@@ -24,7 +24,7 @@ from export.survival.partial_likelihood import (
 )
 from export.survival.redundancy import prepare
 from export.survival.signature import fit_signature
-from tests.support.survival_cohorts import Cohort, draw_cohort
+from tests.support.cohorts.survival_cohorts import Cohort, draw_cohort
 
 ORACLE = "the oracles of the survival statistics: make setup-export"
 WIDE = draw_cohort(120, (0.8, -0.7, 0.5, *[0.0] * 197), seed=1)

@@ -14,7 +14,7 @@ from export.survival.breslow import breslow_cumulative_hazard, survival_curves
 from export.survival.calibration import calibration_curve
 from export.survival.calibration_slope import calibration_slope
 from export.survival.concordance import concordance_index, concordance_interval
-from tests.support.survival_cohorts import draw_cohort
+from tests.support.cohorts.survival_cohorts import draw_cohort
 
 ORACLE = "the oracles of the survival statistics: make setup-export"
 

@@ -21,8 +21,8 @@ from export.survival_report.figures.sheet import draw_figures
 from export.survival_report.group_comparison import compare_groups
 from export.survival_report.page import render_page
 from export.survival_report.radscore_signature import report_signature
-from tests.support.fit_reports import Page, full_report, smallest_report
-from tests.support.reported_models import NAMES, cohorts, covariate
+from tests.support.cohorts.fit_reports import Page, full_report, smallest_report
+from tests.support.cohorts.reported_models import NAMES, cohorts, covariate
 
 
 def cox_cohort(**changes: Any) -> CoxCohort:

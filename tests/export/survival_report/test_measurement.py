@@ -21,8 +21,8 @@ from export.survival_report.digits import rounded
 from export.survival_report.figures.round_times import round_times
 from export.survival_report.fit_report import parse_fit_report
 from export.survival_report.risk_groups import group_by_risk, risk_cut_offs
-from tests.support.fit_reports import figures, full_report
-from tests.support.reported_models import cohorts, covariate, table, truth
+from tests.support.cohorts.fit_reports import figures, full_report
+from tests.support.cohorts.reported_models import cohorts, covariate, table, truth
 
 
 def test_the_report_measures_a_model_that_is_the_truth() -> None:

@@ -14,7 +14,7 @@ from export.survival_report.figures import drawing
 from export.survival_report.figures.sheet import draw_figures
 from export.survival_report.fit_report import Setting
 from export.survival_report.page import render_page, write_report
-from tests.support.fit_reports import Page, figures, full_report, smallest_report
+from tests.support.cohorts.fit_reports import Page, figures, full_report, smallest_report
 
 EVERY_FIGURE = {
     "kaplan-meier",

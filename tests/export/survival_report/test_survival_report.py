@@ -19,8 +19,8 @@ from export.survival_report.contributions import Explained
 from export.survival_report.digits import rounded
 from export.survival_report.figures.sheet import draw_figures
 from export.survival_report.fit_report import parse_fit_report, read_fit_report
-from tests.support.fit_reports import full_report, smallest_report
-from tests.support.reported_models import cohorts, covariate, log_risk, table, true_model
+from tests.support.cohorts.fit_reports import full_report, smallest_report
+from tests.support.cohorts.reported_models import cohorts, covariate, log_risk, table, true_model
 
 
 def test_a_report_comes_back_from_its_json_and_is_alike_each_time() -> None:

@@ -1,7 +1,7 @@
 # ruff: noqa: T201 - a report for the terminal
 """Measures of the tree that the layout promises: folders, lengths, suppressions, names, circles.
 
-``python -m tests.support.house`` prints where the tree stands.
+``python -m tests.support.gates.house`` prints where the tree stands.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PRODUCT = ("engine", "service", "export")
 CODE = (*PRODUCT, "benchmarks", "deploy", "requirements", "tests")
 SUPPRESSION = re.compile(

@@ -15,7 +15,7 @@ from export.survival_report.figures import drawing
 from export.survival_report.figures.sheet import draw_figures
 from export.survival_report.fit_report import FitReport
 from export.survival_report.radscore_signature import report_signature
-from tests.support.reported_models import cohorts, table, true_model, truth
+from tests.support.cohorts.reported_models import cohorts, table, true_model, truth
 
 
 @cache

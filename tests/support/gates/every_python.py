@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SUPPORTED = ((3, 11), (3, 12), (3, 13))
 SOURCES = ("engine", "service", "export", "benchmarks", "tests", "deploy", "requirements")
 _STAMP = ".dev"

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-MUTANTS = Path(__file__).parents[2] / "mutants"
+MUTANTS = Path(__file__).parents[3] / "mutants"
 FLOOR = 0.85
 """Share of the mutants that has to be noticed; docs/mutants.md says what may survive and why."""
 
