@@ -19,7 +19,7 @@ def of(**values: Any) -> CtVolume:
 
 
 def test_different_patients_are_refused_without_naming_them() -> None:
-    with pytest.raises(PatientMismatchError) as caught:
+    with pytest.raises(PatientMismatchError, match="check that both are of this patient") as caught:
         check_same_patient(of(patient_id="ALICE"), of(patient_id="BOB"))
     assert "ALICE" not in str(caught.value)
 
