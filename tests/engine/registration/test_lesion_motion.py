@@ -190,7 +190,7 @@ def test_without_holes_the_inflation_is_the_usual_one(monkeypatch: pytest.Monkey
     found = deformation(still, noise_mm=NOISE_MM)
     monkeypatch.setattr(lesion_motion, "STIFFNESS_FACTORS", (1.0,))
     learned = predict(found)
-    monkeypatch.setattr(lesion_motion, "HOLES", 0)
+    monkeypatch.setattr(lesion_motion, "_MAX_HOLES", 0)
     assumed = predict(found)
     require_covariance(assumed)
     assert assumed.hole_error_mm == 0.0
