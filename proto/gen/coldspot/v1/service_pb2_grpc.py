@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ColdspotServiceStub:
-    """Coldspot beside the scanner: planning CT first, verification CT later, coverage back in seconds.
+    """Coldspot beside the scanner: the planning CT comes first, the verification CT later, and coverage back in seconds.
     Research software, not a medical device.
 
     A case is opened once (OpenCase), receives its series (UploadSeries), is prepared while there is
@@ -88,7 +88,7 @@ class ColdspotServiceStub:
 
 
 class ColdspotServiceServicer:
-    """Coldspot beside the scanner: planning CT first, verification CT later, coverage back in seconds.
+    """Coldspot beside the scanner: the planning CT comes first, the verification CT later, and coverage back in seconds.
     Research software, not a medical device.
 
     A case is opened once (OpenCase), receives its series (UploadSeries), is prepared while there is
@@ -127,35 +127,35 @@ class ColdspotServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetCase(self, request, context):
-        """What is stored of a case.
+        """Returns what is stored for a case.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetAssessment(self, request, context):
-        """A stored final assessment.
+        """Returns a stored final assessment.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def FetchArtifact(self, request, context):
-        """One file of a stored assessment: masks, margin map, sheet.
+        """Streams one file of a stored assessment: a mask, the margin map, the sheet.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteCase(self, request, context):
-        """Removes a case and all that only it uses.
+        """Removes a case and everything that no other case uses.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetServerInfo(self, request, context):
-        """Version, device, models, limits.
+        """Returns version, device, models and limits.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -218,7 +218,7 @@ def add_ColdspotServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ColdspotService:
-    """Coldspot beside the scanner: planning CT first, verification CT later, coverage back in seconds.
+    """Coldspot beside the scanner: the planning CT comes first, the verification CT later, and coverage back in seconds.
     Research software, not a medical device.
 
     A case is opened once (OpenCase), receives its series (UploadSeries), is prepared while there is
