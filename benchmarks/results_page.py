@@ -116,10 +116,10 @@ def draw(records: dict[str, Row], to: Path) -> bool:
     peers = list(dict.fromkeys(peer for _, measurement in rows[::-1] for peer in measurement.ratios))
     figure, axis = plt.subplots(figsize=(10.0, 1.6 + ROW_INCHES * len(rows)))
     for number, peer in enumerate(peers):
-        there = [y for y, (_, measurement) in enumerate(rows) if peer in measurement.ratios]
+        positions = [y for y, (_, measurement) in enumerate(rows) if peer in measurement.ratios]
         axis.scatter(
-            [rows[y][1].ratios[peer] for y in there],
-            there,
+            [rows[y][1].ratios[peer] for y in positions],
+            positions,
             s=26,
             color=COLORS[number % len(COLORS)],
             marker="osD^vP*X"[number // len(COLORS) % 8],

@@ -135,13 +135,13 @@ def _pose_error(case: PhantomProcedure, planning_from_verification: RigidTransfo
     }
 
 
-def run(wanted: list[CaseDescription], keep: Path | None, jobs: int) -> Iterator[Row]:
+def run(descriptions: list[CaseDescription], keep: Path | None, jobs: int) -> Iterator[Row]:
     """Assess cases; in ``jobs`` processes, in the order in which they finish."""
     if jobs <= 1:
-        yield from (assess_case(description, keep) for description in wanted)
+        yield from (assess_case(description, keep) for description in descriptions)
         return
     with multiprocessing.get_context("spawn").Pool(jobs) as pool:
-        yield from pool.imap_unordered(partial(assess_case, keep=keep), wanted)
+        yield from pool.imap_unordered(partial(assess_case, keep=keep), descriptions)
 
 
 def _options() -> argparse.Namespace:
@@ -164,9 +164,9 @@ def main() -> None:
     real = real_material() is not None
     if not real:
         print("COLDSPOT_DATA is not set or holds no CT: every case is a phantom")
-    wanted = [describe_case(options.seed, number, real=real) for number in numbers]
+    descriptions = [describe_case(options.seed, number, real=real) for number in numbers]
     if options.make_only:
-        for description in wanted:
+        for description in descriptions:
             _, made_s = load_or_make(description, options.keep)
             print(
                 f"case {description.number}: {description.source}, {description.deformation}, made in {made_s:.1f} s",
@@ -177,7 +177,7 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     if options.fresh:
         results.unlink(missing_ok=True)
-    missing = _without(wanted, read_results(results), results)
+    missing = _without(descriptions, read_results(results), results)
     for row in run(missing, options.keep, options.jobs):
         append_result(results, row)
         print(_line(row), flush=True)
@@ -186,20 +186,20 @@ def main() -> None:
     print(write_report(read_results(results), options.out))
 
 
-def _without(wanted: list[CaseDescription], present: list[Row], results: Path) -> list[CaseDescription]:
+def _without(descriptions: list[CaseDescription], present: list[Row], results: Path) -> list[CaseDescription]:
     """The wanted cases that have no result yet."""
     known = {row["number"]: description_of(row["description"]) for row in present}
-    other = [
+    mismatched = [
         description.number
-        for description in wanted
+        for description in descriptions
         if known.get(description.number, description) != description
     ]
-    if other:
+    if mismatched:
         raise SystemExit(
-            f"{results} holds other cases (number {other[0]}: another seed, or with or without real CT); "
+            f"{results} holds other cases (number {mismatched[0]}: another seed, or with or without real CT); "
             "choose another --out, or --fresh"
         )
-    return [description for description in wanted if description.number not in known]
+    return [description for description in descriptions if description.number not in known]
 
 
 def _line(row: Row) -> str:

@@ -275,12 +275,12 @@ def _extractor(features: Sequence[str]) -> Any:
         voxelArrayShift=settings.voxel_array_shift,
         additionalInfo=False,
     )
-    wanted: dict[str, list[str]] = {}
+    names_by_class: dict[str, list[str]] = {}
     for name in features:
         _, feature_class, feature = name.split("_")
-        wanted.setdefault(feature_class, []).append(feature)
+        names_by_class.setdefault(feature_class, []).append(feature)
     extractor.disableAllFeatures()
-    extractor.enableFeaturesByName(**wanted)
+    extractor.enableFeaturesByName(**names_by_class)
     if any(name.startswith("wavelet") for name in features):
         extractor.enableImageTypeByName("Wavelet")
     return extractor
@@ -310,7 +310,9 @@ def _around(mask: LabelMask, room_mm: float) -> tuple[slice, slice, slice]:
     """Box of a mask with room on all sides, by NumPy."""
     slices = []
     for axis, (size, step) in enumerate(zip(mask.voxels.shape, mask.geometry.spacing_zyx_mm, strict=True)):
-        marked = np.flatnonzero(mask.voxels.any(axis=tuple(other for other in range(3) if other != axis)))
-        room = int(np.ceil(room_mm / step))
-        slices.append(slice(max(0, int(marked[0]) - room), min(size, int(marked[-1]) + 1 + room)))
+        occupied = np.flatnonzero(mask.voxels.any(axis=tuple(other for other in range(3) if other != axis)))
+        room_voxels = int(np.ceil(room_mm / step))
+        slices.append(
+            slice(max(0, int(occupied[0]) - room_voxels), min(size, int(occupied[-1]) + 1 + room_voxels))
+        )
     return slices[0], slices[1], slices[2]

@@ -60,8 +60,8 @@ def together(runs: list[Row]) -> Row:
 
 def spread(values: Iterable[float]) -> dict[str, float]:
     """Median, least and greatest."""
-    listed = list(values)
-    return {"median": statistics.median(listed), "least": min(listed), "greatest": max(listed)}
+    numbers = list(values)
+    return {"median": statistics.median(numbers), "least": min(numbers), "greatest": max(numbers)}
 
 
 def _ratios(rows: dict[str, Row]) -> Row:

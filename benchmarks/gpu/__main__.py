@@ -1,9 +1,9 @@
-"""All that a GPU can show, in one command of at most eight minutes: ``python -m benchmarks.gpu``.
+"""All measurements that need a GPU, in one command of at most eight minutes: ``python -m benchmarks.gpu``.
 
-Every GPU twin is first held against its CPU twin; what differs is not timed. Then: copy bandwidth, each kernel
+Every GPU twin is first compared with its CPU twin; one that differs is not timed. Then: copy bandwidth, each kernel
 beside it and beside CuPy, cuCIM and torch where they are installed, latency per patch of TensorRT, TensorRT-RTX and
-ONNX Runtime CUDA, and the whole assessment. The receipt goes to ``benchmarks/results/gpu`` and names the device.
-Exit codes: 0 all that ran agreed, 1 something did not, 2 there is no GPU here.
+ONNX Runtime CUDA, and one whole assessment. The receipt goes to ``benchmarks/results/gpu`` and names the device.
+Exit codes: 0 everything that ran agreed, 1 something did not, 2 this machine has no GPU.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ MINUTES: Final = 8.0
 REPEATS: Final = 11
 EDGE: Final = 256
 SUITE_SHARE: Final = 0.4
-"""Of the time, at most, for the tests of the GPU twins."""
+"""At most this share of the time is for the tests of the GPU twins."""
 
 LIBRARIES: Final = (
     "numpy",
@@ -56,22 +56,22 @@ LIBRARIES: Final = (
 NO_GPU, DIFFERS = 2, 1
 
 Row = dict[str, Any]
-Tell = Callable[[str], None]
+Announce = Callable[[str], None]
 
 
 class Clock:
-    """How much of the time is left."""
+    """Countdown from the time that was given to the benchmark."""
 
     def __init__(self, minutes: float) -> None:
         self._total_s, self._began = 60.0 * minutes, time.monotonic()
 
     def left_s(self) -> float:
-        """Seconds until everything has to be written."""
+        """Seconds until the receipt has to be written; negative when the time is over."""
         return self._total_s - (time.monotonic() - self._began)
 
 
 def run_suite(limit_s: float) -> Row:
-    """Run the tests of the GPU twins where a GPU answers them: those with ``gpu`` as their backend."""
+    """Run those tests of the GPU twins that run on a GPU: the ones with ``gpu`` as their backend."""
     files = sorted(
         str(path.relative_to(ROOT))
         for path in (ROOT / "tests" / "engine" / "kernels").glob("test_*.py")
@@ -92,9 +92,9 @@ def run_suite(limit_s: float) -> Row:
         run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=limit_s)
     except subprocess.TimeoutExpired:
         return {"passed": False, "said": f"not through after {limit_s:.0f} s"}
-    last = (run.stdout.strip().splitlines() or [run.stderr.strip()])[-1]
-    passed = re.search(r"(\d+) passed", last)
-    return {"passed": run.returncode == 0 and passed is not None, "said": last}
+    last_line = (run.stdout.strip().splitlines() or [run.stderr.strip()])[-1]
+    passed = re.search(r"(\d+) passed", last_line)
+    return {"passed": run.returncode == 0 and passed is not None, "said": last_line}
 
 
 def measure_kernel(device: Device, case: KernelCase, copy_gb_s: float, repeats: int = REPEATS) -> Row:
@@ -112,7 +112,7 @@ def measure_kernel(device: Device, case: KernelCase, copy_gb_s: float, repeats: 
     totals = [sum(launch.ms for launch in run) for run in runs]
     kernels_ms = statistics.median(totals)
     host = device.host_ms(lambda: case.run(kernels=KernelBackend.GPU), repeats)
-    floor_ms = case.bytes_least / copy_gb_s / 1e6
+    floor_ms = case.min_bytes / copy_gb_s / 1e6
     row |= {
         "kernels_ms": kernels_ms,
         "kernels_ms_spread": [min(totals), max(totals)],
@@ -126,7 +126,7 @@ def measure_kernel(device: Device, case: KernelCase, copy_gb_s: float, repeats: 
 
 
 def launch_rows(runs: list[list[Launch]], copy_gb_s: float) -> list[Row]:
-    """Sum up the launches of each kernel; bytes count every array once, so the share is a lower bound."""
+    """Sum up the launches of each kernel, ms and GB/s; an array counts once, so that the share is a lower bound."""
     times: dict[str, list[float]] = defaultdict(list)
     sizes: dict[str, int] = {}
     for run in runs:
@@ -137,15 +137,15 @@ def launch_rows(runs: list[list[Launch]], copy_gb_s: float) -> list[Row]:
             times[kernel].append(sum(launch.ms for launch in launches))
             sizes[kernel] = sum(launch.bytes for launch in launches)
     rows = []
-    for kernel, found in times.items():
-        ms = statistics.median(found)
+    for kernel, milliseconds in times.items():
+        ms = statistics.median(milliseconds)
         gb_s = sizes[kernel] / 1e6 / ms if ms else 0.0
         rows.append({"kernel": kernel, "ms": ms, "gb_s": gb_s, "share_of_copy": gb_s / copy_gb_s})
     return rows
 
 
 def measure_peer(device: Device, name: str, make: Callable[..., Any], own_ms: float) -> Row:
-    """Time a peer whose data lie on the device; what keeps it from running is told."""
+    """Time a peer whose data lie on the device (ms); ``not_run`` has the reason if it cannot run."""
     if not installed(name):
         return {"not_run": "not installed"}
     try:
@@ -158,14 +158,14 @@ def measure_peer(device: Device, name: str, make: Callable[..., Any], own_ms: fl
 def measure(
     device: Device,
     clock: Clock,
-    tell: Tell,
+    announce: Announce,
     *,
     suite: Callable[[float], Row],
     cases: Iterable[KernelCase],
     networks: Callable[[], Iterable[Row]],
-    whole: Callable[[], Row],
+    assessment: Callable[[], Row],
 ) -> Row:
-    """Run everything there is time for; the rest is listed as not measured.
+    """Run everything that the time allows; the rest is listed as not measured.
 
     Returns
     -------
@@ -173,7 +173,7 @@ def measure(
         The receipt.
     """
     receipt: Row = {"device": device.describe(), "kernels": [], "sessions": [], "not_measured": []}
-    tell("tests of the GPU twins")
+    announce("tests of the GPU twins")
     receipt["parity_suite"] = suite(SUITE_SHARE * clock.left_s())
     receipt["copy_gb_s"] = device.copy_bandwidths_gb_s()
     copy_gb_s = receipt["copy_gb_s"]["device_to_device"]
@@ -181,20 +181,20 @@ def measure(
         if clock.left_s() <= 0.0:
             receipt["not_measured"].append(f"{case.name}: out of time")
             continue
-        tell(case.name)
+        announce(case.name)
         try:
             receipt["kernels"].append(measure_kernel(device, case, copy_gb_s))
         except ColdspotError as error:
             receipt["not_measured"].append(f"{case.name}: {error}")
     for row in networks() if clock.left_s() > 0.0 else ():
-        tell(f"{row['model']}, {row['backend']}")
+        announce(f"{row['model']}, {row['backend']}")
         if "not_run" in row:
             receipt["not_measured"].append(f"{row['model']}, {row['backend']}: {row['not_run']}")
         else:
             receipt["sessions"].append(row)
-    tell("assessment")
+    announce("assessment")
     try:
-        receipt["end_to_end"] = whole() if clock.left_s() > 0.0 else None
+        receipt["end_to_end"] = assessment() if clock.left_s() > 0.0 else None
     except ColdspotError as error:
         receipt["end_to_end"] = None
         receipt["not_measured"].append(f"assessment: {error}")
@@ -212,14 +212,14 @@ def agreed(receipt: Row) -> bool:
 
 
 def identity() -> Row:
-    """What ran, for the record."""
-    found = {}
+    """Versions of the program, its libraries and Python, for the receipt."""
+    versions = {}
     for name in LIBRARIES:
         try:
-            found[name] = importlib.metadata.version(name)
+            versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    told = subprocess.run(
+    git = subprocess.run(
         ["git", "describe", "--always", "--dirty", "--abbrev=40"],  # noqa: S607 - whichever git is here
         cwd=ROOT,
         capture_output=True,
@@ -228,16 +228,16 @@ def identity() -> Row:
     )
     return {
         "coldspot": __version__,
-        "commit": told.stdout.strip() or "unknown: no git checkout",
+        "commit": git.stdout.strip() or "unknown: no git checkout",
         "written": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
         "machine": platform.machine(),
-        "versions": found,
+        "versions": versions,
     }
 
 
 def write_receipt(receipt: Row, folder: Path) -> Path:
-    """Write the receipt under the day and the device's name."""
+    """Write the receipt into a file named by day and device; returns its path."""
     folder.mkdir(parents=True, exist_ok=True)
     name = re.sub(r"[^a-z0-9]+", "-", str(receipt["device"]["name"]).lower()).strip("-")
     path = folder / f"{receipt['written'][:10]}-{name}.json"
@@ -246,7 +246,7 @@ def write_receipt(receipt: Row, folder: Path) -> Path:
 
 
 def table(receipt: Row) -> str:
-    """Return the kernels for a person: least and most of the copy bandwidth among the launches."""
+    """Return the receipt as text: per kernel ms, and the smallest and largest share of the copy bandwidth."""
     lines = [f"{receipt['device']['name']}, copy {receipt['copy_gb_s']['device_to_device']:.0f} GB/s"]
     for row in receipt["kernels"]:
         if not row["passed"]:
@@ -268,21 +268,22 @@ def table(receipt: Row) -> str:
     if receipt["end_to_end"]:
         lines.append(f"assessment: {receipt['end_to_end'].get('median_ms', float('nan')):.0f} ms")
         lines += traffic_line(receipt["end_to_end"].get("traffic"))
-    return "\n".join([*lines, *(f"not measured: {what}" for what in receipt["not_measured"])])
+    return "\n".join([*lines, *(f"not measured: {reason}" for reason in receipt["not_measured"])])
 
 
 def traffic_line(traffic: Row | None) -> list[str]:
-    """What one assessment copied, where that was counted."""
+    """One line on what an assessment copied, MB; no line where that was not counted."""
     if traffic is None:
         return []
-    up, down, spared = (
+    uploaded_mb, downloaded_mb, spared_mb = (
         traffic[name] / 1e6 for name in ("uploaded_bytes", "downloaded_bytes", "spared_bytes")
     )
-    said = (
-        f"  copied up {traffic['uploads']} arrays ({up:.1f} MB), down {traffic['downloads']} ({down:.1f} MB), "
-        f"there already {traffic['spared_uploads']} ({spared:.1f} MB); {traffic['waits']} waits"
+    line = (
+        f"  copied up {traffic['uploads']} arrays ({uploaded_mb:.1f} MB), "
+        f"down {traffic['downloads']} ({downloaded_mb:.1f} MB), "
+        f"there already {traffic['spared_uploads']} ({spared_mb:.1f} MB); {traffic['waits']} waits"
     )
-    return [said]
+    return [line]
 
 
 def main(arguments: list[str] | None = None, open_device: Callable[[], Device] = NumbaDevice) -> int:
@@ -296,7 +297,7 @@ def main(arguments: list[str] | None = None, open_device: Callable[[], Device] =
     parser.add_argument(
         "--model", type=Path, action="append", help="bundle to time; by default the demo models"
     )
-    asked = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
         device = open_device()
     except (BackendError, ImportError) as error:
@@ -304,21 +305,23 @@ def main(arguments: list[str] | None = None, open_device: Callable[[], Device] =
         return NO_GPU
     from benchmarks.gpu.sessions import end_to_end, sessions
 
-    demo = [ROOT / "models" / name / "1.0.0" for name in ("tumor-demo", "zone-demo")]
-    with tempfile.TemporaryDirectory() as plans:
+    demo_bundles = [ROOT / "models" / name / "1.0.0" for name in ("tumor-demo", "zone-demo")]
+    with tempfile.TemporaryDirectory() as plan_folder:
         receipt = identity() | measure(
             device,
-            Clock(asked.minutes),
-            lambda what: print(what, file=sys.stderr, flush=True),
+            Clock(options.minutes),
+            lambda message: print(message, file=sys.stderr, flush=True),
             suite=run_suite,
-            cases=kernel_cases(asked.edge),
+            cases=kernel_cases(options.edge),
             networks=lambda: (
-                row for one in asked.model or demo for row in sessions(one, Path(plans) / "engines")
+                row
+                for bundle in options.model or demo_bundles
+                for row in sessions(bundle, Path(plan_folder) / "engines")
             ),
-            whole=lambda: end_to_end(KernelBackend.GPU),
+            assessment=lambda: end_to_end(KernelBackend.GPU),
         )
     print(table(receipt))
-    print(write_receipt(receipt, asked.out))
+    print(write_receipt(receipt, options.out))
     return 0 if agreed(receipt) else DIFFERS
 
 

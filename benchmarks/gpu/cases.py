@@ -27,7 +27,7 @@ EDGES_MM: Final = (0.0, 5.0, 10.0)
 DRAWS: Final = 1000
 
 Peer = Callable[[Callable[[Any], Any]], Callable[[], Any]]
-"""Takes what puts an array on the device, and returns the call to time."""
+"""Takes a function that copies an array to the device; returns the call to time."""
 
 
 @dataclass(frozen=True)
@@ -41,16 +41,16 @@ class KernelCase:
         With ``kernels=KernelBackend.GPU`` or ``CPU``.
     tolerance : float
         Largest difference from the CPU twin, in the result's own unit.
-    bytes_least : int
-        What has to be read and written once.
+    min_bytes : int
+        That a kernel has to read and write, each once.
     peers : dict of str to callable
-        By the module that has to be there.
+        By the module that has to be installed.
     """
 
     name: str
     run: Callable[..., Any]
     tolerance: float
-    bytes_least: int
+    min_bytes: int
     peers: dict[str, Peer] = field(default_factory=dict)
 
 
@@ -74,8 +74,8 @@ def kernel_cases(edge: int) -> Iterator[KernelCase]:
     yield KernelCase("power sums", partial(power_sums, hu), 0.0, hu.nbytes)
     yield from resampling_cases(edge)
     for name, mask in (("few", tumor), ("many", ~counted)):
-        found = partial(find_components, mask, SPACING_ZYX_MM)
-        yield KernelCase(f"components, {name}", found, 1e-6, 5 * voxels, label_peers(mask))
+        components = partial(find_components, mask, SPACING_ZYX_MM)
+        yield KernelCase(f"components, {name}", components, 1e-6, 5 * voxels, label_peers(mask))
     yield from registration_cases(edge // 2)
     yield pose_draws_case(edge)
 
@@ -97,7 +97,7 @@ def resampling_cases(edge: int) -> Iterator[KernelCase]:
 
 
 def registration_cases(edge: int) -> Iterator[KernelCase]:
-    """Yield what the registration computes."""
+    """Yield the kernels of the registration."""
     rng = np.random.default_rng(6)
     fixed, warped = (smooth(rng, edge) for _ in range(2))
     voxels, known = edge**3, np.ones((edge,) * 3, dtype=bool)
@@ -116,7 +116,7 @@ def registration_cases(edge: int) -> Iterator[KernelCase]:
 
 
 def pose_draws_case(edge: int) -> KernelCase:
-    """Thousand poses of a tumor's surface in a zone's distance."""
+    """A thousand poses of a tumor's surface in the distance map of a zone."""
     rng = np.random.default_rng(8)
     zone = ball(edge, 0.22).astype(np.float32)
     points = np.argwhere(np.abs(ball(edge, 0.18)) < 0.5)[:20000] * 1.0
@@ -149,28 +149,28 @@ def distance_peers(mask: Any) -> dict[str, Peer]:
 
 
 def affine_peers(voxels: Any, index_map: Any, order: int) -> dict[str, Peer]:
-    """Return resampling by the same map of CuPy, and where it is linear of torch."""
+    """Return CuPy's resampling by the same map, and torch's where the order is linear."""
 
     def cupy(put: Callable[[Any], Any]) -> Callable[[], Any]:
         ndimage = import_module("cupyx.scipy.ndimage")
-        given = put(voxels.astype(np.float32))
+        image = put(voxels.astype(np.float32))
         matrix, offset = put(index_map[:, :3]), put(index_map[:, 3])
-        return partial(ndimage.affine_transform, given, matrix, offset, order=order, mode="mirror")
+        return partial(ndimage.affine_transform, image, matrix, offset, order=order, mode="mirror")
 
     def torch(_put: Callable[[Any], Any]) -> Callable[[], Any]:
         library = import_module("torch")
-        given = library.from_numpy(voxels.astype(np.float32))[None, None].cuda()
+        image = library.from_numpy(voxels.astype(np.float32))[None, None].cuda()
         # the same amount of work; what the map is does not matter to its time
         theta = library.eye(3, 4)[None].cuda() * 0.9
         functional = library.nn.functional
-        grid = functional.affine_grid(theta, list(given.shape), align_corners=True)
-        return partial(functional.grid_sample, given, grid, padding_mode="border", align_corners=True)
+        grid = functional.affine_grid(theta, list(image.shape), align_corners=True)
+        return partial(functional.grid_sample, image, grid, padding_mode="border", align_corners=True)
 
     return {"cupyx.scipy.ndimage": cupy, **({"torch": torch} if order == 1 else {})}
 
 
 def label_peers(mask: Any) -> dict[str, Peer]:
-    """Return labeling by CuPy."""
+    """Return CuPy's labeling of connected components."""
 
     def cupy(put: Callable[[Any], Any]) -> Callable[[], Any]:
         ndimage = import_module("cupyx.scipy.ndimage")
@@ -180,7 +180,7 @@ def label_peers(mask: Any) -> dict[str, Peer]:
 
 
 def installed(module: str) -> bool:
-    """Whether a peer is there."""
+    """Whether a peer is installed."""
     return importlib.util.find_spec(module.split(".", maxsplit=1)[0]) is not None
 
 
@@ -199,25 +199,25 @@ def smooth(rng: np.random.Generator, edge: int) -> Any:
     return (noise * 40.0 - 800.0).astype(np.float32)
 
 
-def largest_difference(found: Any, expected: Any) -> float:
-    """Return the largest difference of two results of one kind, whatever they are made of; NaN is infinite."""
-    if is_dataclass(found):
-        parts = [(getattr(found, name), getattr(expected, name)) for name in found.__dataclass_fields__]
-    elif isinstance(found, (tuple, list)):
-        parts = list(zip(found, expected, strict=True))
+def largest_difference(actual: Any, expected: Any) -> float:
+    """Return the largest difference of two arrays, or tuples or dataclasses of arrays; NaN counts as infinite."""
+    if is_dataclass(actual):
+        parts = [(getattr(actual, name), getattr(expected, name)) for name in actual.__dataclass_fields__]
+    elif isinstance(actual, (tuple, list)):
+        parts = list(zip(actual, expected, strict=True))
     else:
-        return _difference(np.asarray(found), np.asarray(expected))
+        return _difference(np.asarray(actual), np.asarray(expected))
     return max((largest_difference(*pair) for pair in parts), default=0.0)
 
 
-def _difference(found: Any, expected: Any) -> float:
-    if found.shape != expected.shape or found.dtype.kind not in "fiub":
-        return 0.0 if np.array_equal(found, expected) else float("inf")
-    if found.dtype.kind != "f":
-        if found.dtype.kind == "b" or found.dtype == np.uint64:  # marks and codes: how many differ
-            return float(np.count_nonzero(found != expected))
-        return float(np.abs(found.astype(np.int64) - expected.astype(np.int64)).max(initial=0))
-    same = (found == expected) | (np.isnan(found) & np.isnan(expected))
+def _difference(actual: Any, expected: Any) -> float:
+    if actual.shape != expected.shape or actual.dtype.kind not in "fiub":
+        return 0.0 if np.array_equal(actual, expected) else float("inf")
+    if actual.dtype.kind != "f":
+        if actual.dtype.kind == "b" or actual.dtype == np.uint64:  # marks and codes: how many differ
+            return float(np.count_nonzero(actual != expected))
+        return float(np.abs(actual.astype(np.int64) - expected.astype(np.int64)).max(initial=0))
+    same = (actual == expected) | (np.isnan(actual) & np.isnan(expected))
     with np.errstate(invalid="ignore"):  # of infinities
-        worst = np.abs(np.where(same, 0.0, found.astype(np.float64) - expected))
+        worst = np.abs(np.where(same, 0.0, actual.astype(np.float64) - expected))
     return float(np.nan_to_num(worst, nan=np.inf).max(initial=0.0))

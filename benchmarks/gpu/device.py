@@ -1,4 +1,4 @@
-"""What the GPU benchmark asks of a device: events, pinned copies, and kernels seen one by one."""
+"""What the GPU benchmark needs of a device: events, pinned copies, and the time of every single kernel."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Call = Callable[[], Any]
 
 @dataclass(frozen=True)
 class Launch:
-    """One kernel of a call: its time, and its arrays' bytes, each counted once."""
+    """One kernel launch: its time, and the bytes of its arrays, each counted once."""
 
     kernel: str
     ms: float
@@ -31,25 +31,25 @@ class Launch:
 
 
 class Device(Protocol):
-    """A device that times what it does; a test has one that only pretends."""
+    """A device that times what it does; tests use a fake one."""
 
     def describe(self) -> dict[str, Any]:
         """Name, driver and the like, for the receipt."""
 
     def copy_bandwidths_gb_s(self) -> dict[str, float]:
-        """Bytes read plus written on the device, and over the bus from pinned and pageable memory."""
+        """GB/s: read plus written on the device, and over the bus from pinned and pageable memory."""
 
     def between_events_ms(self, call: Call, repeats: int) -> list[float]:
-        """Time of a call whose work stays on the device, as a peer's."""
+        """Milliseconds of each of several calls whose work stays on the device, such as a peer's."""
 
     def launches(self, call: Call) -> list[Launch]:
-        """Every kernel of one call."""
+        """Every kernel launch of one call, in order."""
 
     def host_ms(self, call: Call, repeats: int) -> list[float]:
-        """Time of a call as its caller sees it."""
+        """Milliseconds of each of several calls, transfers included."""
 
     def resident(self, array: Any) -> Any:
-        """An array on the device, as its libraries take it, for peers."""
+        """Copy an array to the device, in the type that peers take."""
 
 
 def gpu_kernel_modules() -> list[Any]:
@@ -60,12 +60,12 @@ def gpu_kernel_modules() -> list[Any]:
     return [import_module(f"engine.kernels.gpu.{name}") for name in names]
 
 
-def is_launched(thing: Any) -> bool:
-    """Whether it is a kernel, and no function that kernels call."""
-    options = getattr(thing, "targetoptions", None)
+def is_launched(candidate: Any) -> bool:
+    """Whether it is a kernel, rather than a function that kernels call."""
+    options = getattr(candidate, "targetoptions", None)
     if options is not None:  # of Numba
         return not options.get("device", False)
-    return hasattr(thing, "_device") and not thing._device  # noqa: SLF001 - of its simulator
+    return hasattr(candidate, "_device") and not candidate._device  # noqa: SLF001 - of its simulator
 
 
 class NumbaDevice:
@@ -74,7 +74,7 @@ class NumbaDevice:
     Raises
     ------
     BackendError
-        If no device answers, or only the simulator does.
+        If there is no device, or only the simulator.
     """
 
     def __init__(self, *, rehearse: bool = False) -> None:
@@ -116,90 +116,90 @@ class NumbaDevice:
         pinned = self._cuda.pinned_array(count, np.uint8)
         pinned[:] = np.random.default_rng(0).integers(0, 255, count, np.uint8)
         pageable = pinned.copy()
-        there, other = self._cuda.to_device(pinned), self._cuda.device_array(count, np.uint8)
-        ways: dict[str, tuple[Call, int]] = {
-            "device_to_device": (lambda: other.copy_to_device(there), 2 * count),
-            "pinned_to_device": (lambda: there.copy_to_device(pinned), count),
-            "device_to_pinned": (lambda: there.copy_to_host(pinned), count),
-            "pageable_to_device": (lambda: there.copy_to_device(pageable), count),
+        on_device, target = self._cuda.to_device(pinned), self._cuda.device_array(count, np.uint8)
+        copies: dict[str, tuple[Call, int]] = {
+            "device_to_device": (lambda: target.copy_to_device(on_device), 2 * count),
+            "pinned_to_device": (lambda: on_device.copy_to_device(pinned), count),
+            "device_to_pinned": (lambda: on_device.copy_to_host(pinned), count),
+            "pageable_to_device": (lambda: on_device.copy_to_device(pageable), count),
         }
         return {
             name: size / 1e6 / max(statistics.median(self.between_events_ms(call, 9)), 1e-9)
-            for name, (call, size) in ways.items()
+            for name, (call, size) in copies.items()
         }
 
     def between_events_ms(self, call: Call, repeats: int) -> list[float]:
         call()
-        found = []
+        times_ms = []
         for _ in range(repeats):
-            first, last = self._cuda.event(), self._cuda.event()
-            first.record()
+            begin, end = self._cuda.event(), self._cuda.event()
+            begin.record()
             call()
-            last.record()
-            last.synchronize()
-            found.append(self._elapsed(first, last))
-        return found
+            end.record()
+            end.synchronize()
+            times_ms.append(self._elapsed(begin, end))
+        return times_ms
 
     def launches(self, call: Call) -> list[Launch]:
-        seen: list[tuple[str, Any, Any, int]] = []
+        events: list[tuple[str, Any, Any, int]] = []
         call()
-        with self._kernels_seen(seen):
+        with self._kernels_timed(events):
             call()
         self._cuda.synchronize()
-        return [Launch(name, self._elapsed(first, last), size) for name, first, last, size in seen]
+        return [Launch(name, self._elapsed(begin, end), size) for name, begin, end, size in events]
 
     def host_ms(self, call: Call, repeats: int) -> list[float]:
         call()
-        found = []
+        times_ms = []
         for _ in range(repeats):
             self._cuda.synchronize()
             began = time.perf_counter()
             call()
             self._cuda.synchronize()
-            found.append(1e3 * (time.perf_counter() - began))
-        return found
+            times_ms.append(1e3 * (time.perf_counter() - began))
+        return times_ms
 
     def resident(self, array: Any) -> Any:
         return import_module("cupy").asarray(array)
 
-    def _elapsed(self, first: Any, last: Any) -> float:
-        return float(first.elapsed_time(last))
+    def _elapsed(self, begin: Any, end: Any) -> float:
+        return float(begin.elapsed_time(end))
 
     @contextmanager
-    def _kernels_seen(self, seen: list[tuple[str, Any, Any, int]]) -> Iterator[None]:
-        """Note every launch; the modules get their kernels back."""
+    def _kernels_timed(self, events: list[tuple[str, Any, Any, int]]) -> Iterator[None]:
+        """Append (name, begin, end, bytes) of every launch to ``events``; the modules get their kernels back."""
         replaced = []
         for module in gpu_kernel_modules():
-            for name, thing in list(vars(module).items()):
-                if is_launched(thing) and getattr(thing, "__module__", module.__name__) == module.__name__:
-                    replaced.append((module, name, thing))
+            for name, kernel in list(vars(module).items()):
+                if is_launched(kernel) and getattr(kernel, "__module__", module.__name__) == module.__name__:
+                    replaced.append((module, name, kernel))
                     setattr(
                         module,
                         name,
-                        _Seen(thing, f"{module.__name__.split('.')[-1]}.{name}", seen, self._cuda),
+                        _TimedKernel(kernel, f"{module.__name__.split('.')[-1]}.{name}", events, self._cuda),
                     )
         try:
             yield
         finally:
-            for module, name, thing in replaced:
-                setattr(module, name, thing)
+            for module, name, kernel in replaced:
+                setattr(module, name, kernel)
 
 
-class _Seen:
-    """A kernel that notes two events around each of its launches."""
+class _TimedKernel:
+    """A kernel that records an event before and after each of its launches."""
 
-    def __init__(self, kernel: Any, name: str, seen: list[tuple[str, Any, Any, int]], cuda: Any) -> None:
-        self._kernel, self._name, self._seen, self._cuda = kernel, name, seen, cuda
+    def __init__(self, kernel: Any, name: str, events: list[tuple[str, Any, Any, int]], cuda: Any) -> None:
+        self._kernel, self._name, self._events, self._cuda = kernel, name, events, cuda
 
     def __getitem__(self, launch: Any) -> Callable[..., None]:
         configured, stream = self._kernel[launch], launch[2]
 
         def launched(*arguments: Any) -> None:
-            first, last = self._cuda.event(), self._cuda.event()
-            first.record(stream)
+            begin, end = self._cuda.event(), self._cuda.event()
+            begin.record(stream)
             configured(*arguments)
-            last.record(stream)
-            size = sum(int(one.nbytes) for one in arguments if getattr(one, "ndim", 0))
-            self._seen.append((self._name, first, last, size))
+            end.record(stream)
+            size = sum(int(argument.nbytes) for argument in arguments if getattr(argument, "ndim", 0))
+            self._events.append((self._name, begin, end, size))
 
         return launched

@@ -1,4 +1,4 @@
-"""What the GPU benchmark asks of networks and of the whole assessment."""
+"""What the GPU benchmark measures of networks and of the whole assessment."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ TCR_TOLERANCE: Final = 1e-3
 def sessions(bundle: Path, plan_folder: Path) -> Iterator[dict[str, Any]]:
     """Yield latency per patch of a bundle's network, for every backend that needs a device.
 
-    The times hold what a caller waits for: the patch goes to the device and the logits come back.
+    The times include what a caller waits for: the copy of the patch to the device, and of the logits back.
     """
     loaded = load_bundle(bundle)
     model, spec = loaded.variant("fp32")[0], loaded.manifest.inputs[0]
     shape = [1 if isinstance(size, str) else size for size in spec.shape]
-    given = {spec.name: np.random.default_rng(0).standard_normal(shape).astype(spec.dtype)}
+    inputs = {spec.name: np.random.default_rng(0).standard_normal(shape).astype(spec.dtype)}
     with open_session(model, REFERENCE) as session:
-        expected = session.run(given)
+        expected = session.run(inputs)
     name = f"{loaded.manifest.id} {loaded.manifest.version}"
     for backend in NEEDS_A_DEVICE:
         began = time.perf_counter()
         try:
             with open_session(model, backend, plan_folder=plan_folder) as session:
                 ready_s = time.perf_counter() - began
-                found = session.run(given)
-                worst, largest = difference(found, expected)
+                outputs = session.run(inputs)
+                worst, largest = difference(outputs, expected)
                 row = {
                     "model": name,
                     "patch": shape,
@@ -52,17 +52,22 @@ def sessions(bundle: Path, plan_folder: Path) -> Iterator[dict[str, Any]]:
                     "passed": bool(worst <= TOLERANCES["fp32"] * max(1.0, largest)),
                 }
                 if row["passed"]:
-                    row |= spread([one * 1e3 for one in repeated(lambda: session.run(given))])
+                    row |= spread([duration_s * 1e3 for duration_s in repeated(lambda: session.run(inputs))])
                 yield row
         except ColdspotError as error:
             yield {"model": name, "backend": backend, "not_run": str(error)}
 
 
-def difference(found: dict[str, Any], expected: dict[str, Any]) -> tuple[float, float]:
-    """Return the largest difference of any output, and the largest output."""
-    pairs = [(np.asarray(found[name], dtype=np.float64), values) for name, values in expected.items()]
-    worst = max(float(np.abs(one - other).max()) for one, other in pairs)
-    return worst, max(float(np.abs(other).max()) for _, other in pairs)
+def difference(actual: dict[str, Any], expected: dict[str, Any]) -> tuple[float, float]:
+    """Return the largest absolute difference of any output, and the largest magnitude that is expected."""
+    pairs = [
+        (np.asarray(actual[name], dtype=np.float64), expected_array)
+        for name, expected_array in expected.items()
+    ]
+    worst = max(
+        float(np.abs(actual_values - expected_values).max()) for actual_values, expected_values in pairs
+    )
+    return worst, max(float(np.abs(expected_values).max()) for _, expected_values in pairs)
 
 
 def repeated(call: Any) -> list[float]:
@@ -77,7 +82,7 @@ def repeated(call: Any) -> list[float]:
 
 
 def spread(values_ms: list[float]) -> dict[str, float]:
-    """Return median, tenth and ninetieth percentile."""
+    """Return median, tenth and ninetieth percentile, in milliseconds."""
     return {
         "median_ms": statistics.median(values_ms),
         "p10_ms": float(np.percentile(values_ms, 10)),
@@ -87,14 +92,14 @@ def spread(values_ms: list[float]) -> dict[str, float]:
 
 
 def end_to_end(kernels: KernelBackend, repeats: int = 7) -> dict[str, Any]:
-    """Time one assessment of a phantom with supplied masks, and hold its coverage against the CPU's.
+    """Time one assessment of a phantom with supplied masks, and compare its coverage with the CPU's.
 
-    The row has what the last assessment copied to the device and back, and what it did not have to.
+    ``traffic`` is what the last assessment copied to the device and back, and what it did not need to copy.
 
     Raises
     ------
     ColdspotError
-        If a stage cannot run there.
+        If a stage cannot run on that backend.
     """
     phantom = make_procedure(0, kind="miss", minimal_margin_mm=1.0)
 
@@ -102,19 +107,19 @@ def end_to_end(kernels: KernelBackend, repeats: int = 7) -> dict[str, Any]:
         settings = AssessmentSettings(kernels=kernels)
         prepared = prepare_planning(phantom.planning, phantom.tumor, settings=settings)
         began = time.perf_counter()
-        with resident(settings.kernels) as held:
-            found = assess_ablation(
+        with resident(settings.kernels) as device_arrays:
+            assessment = assess_ablation(
                 prepared, phantom.verification, phantom.zone, core=phantom.core, settings=settings
             )
-        traffic = None if held is None else asdict(held.traffic)
-        return found, time.perf_counter() - began, traffic
+        traffic = None if device_arrays is None else asdict(device_arrays.traffic)
+        return assessment, time.perf_counter() - began, traffic
 
     expected, *_ = assess(KernelBackend.CPU)
     assess(kernels)
     runs = [assess(kernels) for _ in range(repeats)]
-    tcr, true = runs[-1][0].coverage.tcr, expected.coverage.tcr
-    if tcr is None or true is None or not abs(tcr - true) <= TCR_TOLERANCE:
-        return {"passed": False, "tcr": tcr, "tcr_cpu": true}
+    tcr, tcr_cpu = runs[-1][0].coverage.tcr, expected.coverage.tcr
+    if tcr is None or tcr_cpu is None or not abs(tcr - tcr_cpu) <= TCR_TOLERANCE:
+        return {"passed": False, "tcr": tcr, "tcr_cpu": tcr_cpu}
     stages = {
         stage: statistics.median(run.timings_s[stage] for run, *_ in runs) for stage in runs[0][0].timings_s
     }

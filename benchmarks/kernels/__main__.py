@@ -97,8 +97,8 @@ def resampling_rows(edge: int) -> Iterator[Row]:
     voxels = np.random.default_rng(2).integers(-1000, 400, (edge,) * 3, dtype=np.int16)
     image = itk.GetImageFromArray(voxels)
     offset = [8.0, 8.0, 8.0]
-    scaled, turned = np.diag([0.8, 0.9, 0.9]), np.array([[0.8, 0.1, 0], [-0.1, 0.9, 0.1], [0, -0.1, 0.9]])
-    for name, matrix in (("scaled", scaled), ("turned", turned)):
+    scaled, rotated = np.diag([0.8, 0.9, 0.9]), np.array([[0.8, 0.1, 0], [-0.1, 0.9, 0.1], [0, -0.1, 0.9]])
+    for name, matrix in (("scaled", scaled), ("turned", rotated)):
         transform = itk.AffineTransform(matrix[::-1, ::-1].ravel().tolist(), offset)
         own = partial(resample, voxels, np.column_stack([matrix, offset]), voxels.shape)
         affine = partial(ndimage.affine_transform, voxels, matrix, offset[0], mode="mirror")
@@ -115,18 +115,18 @@ def resampling_rows(edge: int) -> Iterator[Row]:
     field = np.random.default_rng(3).uniform(-2, 2, (*(-(-edge // 8) + 1,) * 3, 3)).astype(np.float32)
     fields = itk.GetImageFromArray(field[..., ::-1].astype(np.float64), isVector=True)
     fields.SetSpacing(offset)
-    moved = itk.DisplacementFieldTransform(fields)
+    transform_of_field = itk.DisplacementFieldTransform(fields)
     displaced = partial(resample, voxels, np.eye(4), voxels.shape, displacement=field)
     yield row(
         "resample int16, displaced, order 1",
         f"{edge}^3",
         partial(displaced, displacement_map=np.diag([1 / 8, 1 / 8, 1 / 8, 1.0])),
-        {"SimpleITK": partial(itk.Resample, image, image, moved, itk.sitkLinear)},
+        {"SimpleITK": partial(itk.Resample, image, image, transform_of_field, itk.sitkLinear)},
     )
 
 
 def _resize(voxels: Any, order: int) -> Call | None:
-    """scikit-image's way to the same number of voxels."""
+    """scikit-image's resampling to the same number of voxels; None if it is not installed."""
     if not is_installed("scikit-image"):
         return None
     resize = importlib.import_module("skimage.transform").resize
@@ -217,10 +217,10 @@ def main() -> None:
         print("kernel, voxels, coldspot ms [least, greatest], others ms (times coldspot)")
     report["rows"] = []
     for name in arguments.only or groups:
-        for found in groups[name]():
-            report["rows"].append(found)
+        for measured in groups[name]():
+            report["rows"].append(measured)
             if not arguments.json:
-                print(as_text(found), flush=True)
+                print(as_text(measured), flush=True)
     if arguments.json:
         print(json.dumps(report))
 

@@ -34,13 +34,13 @@ def ball(
 
 
 def tumor_of(shape: tuple[int, int, int], radius_mm: float = TUMOR_RADIUS_MM) -> npt.NDArray[np.bool_]:
-    """A tumor at the same place of a chest of any size."""
+    """Mask of a tumor, at the same relative position in a chest of any size."""
     z, y, x = (c * n / m for c, n, m in zip(TUMOR_INDEX_ZYX, shape, SHAPE_ZYX, strict=True))
     return ball(shape, (z, y, x), radius_mm)
 
 
 def chest_resampling_rows(floors: dict[str, float]) -> Iterator[Row]:
-    """To 1 mm, as the planning CT is."""
+    """Time resampling to 1 mm, which is what happens to the planning CT."""
     from engine.kernels.resampling import resample
 
     voxels = np.random.default_rng(2).integers(-1000, 400, SHAPE_ZYX, dtype=np.int16)

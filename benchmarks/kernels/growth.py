@@ -34,7 +34,7 @@ LABELS: Final = {"size": "voxels, millions", "slices": "slices of 512 x 512", "t
 
 
 def points(curve: str) -> Iterator[Row]:
-    """Every kernel at every point of a curve."""
+    """Time every kernel at every point of a curve."""
     if curve == "tumor":
         for radius in TUMOR_RADII_MM:
             yield from _distance_points(curve, 2 * radius, WHOLE, radius)
@@ -77,7 +77,7 @@ def _point(curve: str, position: float, kernel: str, call: Call) -> Row:
 
 
 def _peak_mb(call: Call) -> float:
-    """Most memory that a call holds, MB; NumPy tells tracemalloc of its arrays."""
+    """Peak memory of a call, MB; NumPy reports its arrays to tracemalloc."""
     tracemalloc.start()
     call()
     peak = tracemalloc.get_traced_memory()[1]
@@ -86,7 +86,7 @@ def _peak_mb(call: Call) -> float:
 
 
 def draw(report: Row, to: Path) -> None:
-    """Time above, memory below, one column per curve."""
+    """Draw time above and memory below, one column per curve."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -96,18 +96,20 @@ def draw(report: Row, to: Path) -> None:
     figure, axes = plt.subplots(2, len(curves), figsize=(3.6 * len(curves), 5.6), squeeze=False, sharey="row")
     for column, curve in zip(axes.T, curves, strict=True):
         for kernel in dict.fromkeys(p["kernel"] for p in report["points"]):
-            found = [p for p in report["points"] if (p["curve"], p["kernel"]) == (curve, kernel)]
+            at_curve = [p for p in report["points"] if (p["curve"], p["kernel"]) == (curve, kernel)]
             for axis, value in zip(column, ("ms", "peak_mb"), strict=True):
-                if found:
-                    axis.plot([p["at"] for p in found], [p[value] for p in found], marker=".", label=kernel)
+                if at_curve:
+                    axis.plot(
+                        [p["at"] for p in at_curve], [p[value] for p in at_curve], marker=".", label=kernel
+                    )
         for axis in column:
             axis.set_yscale("log")
             axis.grid(visible=True, alpha=0.3)
         column[1].set_xlabel(LABELS[curve])
     axes[0, 0].set_ylabel("time, ms")
     axes[1, 0].set_ylabel("peak memory, MB")
-    named = axes[0, 0].get_legend_handles_labels()
-    figure.legend(*named, loc="lower center", ncols=len(named[0]), fontsize="small", frameon=False)
+    legend = axes[0, 0].get_legend_handles_labels()
+    figure.legend(*legend, loc="lower center", ncols=len(legend[0]), fontsize="small", frameon=False)
     figure.suptitle(
         f"{report['machine']['processor']}, {report['machine']['threads']} threads", fontsize="small"
     )
@@ -127,16 +129,17 @@ def main() -> None:
     pin(arguments.threads)
     report: Row = {"machine": machine(arguments.threads), "points": []}
     if not arguments.json:
-        found = report["machine"]
-        print(f"{found['processor']}, {found['threads']} threads, load {found['load_before']:.1f}")
+        host = report["machine"]
+        print(f"{host['processor']}, {host['threads']} threads, load {host['load_before']:.1f}")
         print("curve, at, kernel, ms [least, greatest], peak MB")
     for curve in arguments.only:
-        for p in points(curve):
-            report["points"].append(p)
+        for point in points(curve):
+            report["points"].append(point)
             if not arguments.json:
-                spread = f"[{p['least_ms']:.1f}, {p['greatest_ms']:.1f}]"
+                spread = f"[{point['least_ms']:.1f}, {point['greatest_ms']:.1f}]"
                 print(
-                    f"{curve:7} {p['position']:7.1f} {p['kernel']:20} {p['ms']:8.1f} {spread:18} {p['peak_mb']:7.1f}",
+                    f"{curve:7} {point['at']:7.1f} {point['kernel']:20} {point['ms']:8.1f} {spread:18} "
+                    f"{point['peak_mb']:7.1f}",
                     flush=True,
                 )
     if arguments.plot:

@@ -1,4 +1,4 @@
-"""Time contestants in turns, measure what memory can do, and name the machine."""
+"""Time contestants in turns, measure the bandwidth of the memory, and describe the machine."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ def is_installed(distribution: str) -> bool:
 def row(
     kernel: str, size: str, own: Call, others: dict[str, Call | None], floor_ms: float | None = None
 ) -> Row:
-    """Time ours and the others in turns; a peer that is None is not installed."""
-    there = {"coldspot": own, **{name: call for name, call in others.items() if call is not None}}
-    times = _in_turns(there)
-    medians = {name: statistics.median(found) for name, found in times.items()}
+    """Time Coldspot and the others in turns, in ms; a peer that is None is not installed."""
+    contestants = {"coldspot": own, **{name: call for name, call in others.items() if call is not None}}
+    times = _in_turns(contestants)
+    medians = {name: statistics.median(milliseconds) for name, milliseconds in times.items()}
     own_ms = medians.pop("coldspot")
     return {
         "kernel": kernel,
@@ -57,8 +57,8 @@ def row(
         "coldspot_ms": own_ms,
         "others_ms": medians,
         "ratios": {name: ms / own_ms for name, ms in medians.items()},
-        "spread_ms": {name: [min(found), max(found)] for name, found in times.items()},
-        "runs": {name: len(found) for name, found in times.items()},
+        "spread_ms": {name: [min(milliseconds), max(milliseconds)] for name, milliseconds in times.items()},
+        "runs": {name: len(milliseconds) for name, milliseconds in times.items()},
         "not_installed": [name for name, call in others.items() if call is None],
         "floor_ms": floor_ms,
         "times_floor": None if floor_ms is None else own_ms / floor_ms,
@@ -71,9 +71,9 @@ def _in_turns(calls: dict[str, Call]) -> dict[str, list[float]]:
     rounds = {name: _rounds(ms / 1000) for name, ms in first.items() if name != "coldspot"}
     rounds["coldspot"] = REPEATS
     times: dict[str, list[float]] = {name: [first[name]] if rounds[name] == 0 else [] for name in calls}
-    for turn in range(REPEATS):
+    for round_number in range(REPEATS):
         for name, call in calls.items():
-            if turn < rounds[name]:
+            if round_number < rounds[name]:
                 times[name].append(_once(call))
     return times
 
@@ -111,7 +111,7 @@ def _all(pool: ThreadPoolExecutor, parts: list[slice], task: Callable[[slice], o
 
 
 def machine(threads: int) -> Row:
-    """What ran, for the record."""
+    """Processor, load and versions of the libraries, for the record."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
@@ -130,18 +130,22 @@ def machine(threads: int) -> Row:
 
 
 def pin(threads: int) -> None:
-    """Let this process run on so many cores only, and tell the kernels."""
+    """Restrict this process and the threads of its kernels to so many cores."""
     os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:threads]))
     os.environ["NUMBA_NUM_THREADS"] = str(threads)  # read when the first kernel is imported
 
 
-def as_text(found: Row) -> str:
-    """One line of the table."""
-    low, high = found["spread_ms"]["coldspot"]
-    others = "  ".join(f"{k} {ms:.1f} (x{found['ratios'][k]:.1f})" for k, ms in found["others_ms"].items())
-    missing = "".join(f"  {name}: not installed" for name in found["not_installed"])
-    floor = (
-        "" if found["floor_ms"] is None else f"  floor {found['floor_ms']:.1f} (x{found['times_floor']:.1f})"
+def as_text(measured: Row) -> str:
+    """One line of the table, times in ms."""
+    low, high = measured["spread_ms"]["coldspot"]
+    others = "  ".join(
+        f"{k} {ms:.1f} (x{measured['ratios'][k]:.1f})" for k, ms in measured["others_ms"].items()
     )
-    own = f"{found['coldspot_ms']:9.1f} [{low:.1f}, {high:.1f}]"
-    return f"{found['kernel']:36} {found['size']:>11} {own:28} {others}{floor}{missing}"
+    missing = "".join(f"  {name}: not installed" for name in measured["not_installed"])
+    floor = (
+        ""
+        if measured["floor_ms"] is None
+        else f"  floor {measured['floor_ms']:.1f} (x{measured['times_floor']:.1f})"
+    )
+    own = f"{measured['coldspot_ms']:9.1f} [{low:.1f}, {high:.1f}]"
+    return f"{measured['kernel']:36} {measured['size']:>11} {own:28} {others}{floor}{missing}"

@@ -83,25 +83,27 @@ def as_itk(ct: CtVolume, zone: LabelMask) -> tuple[Any, Any]:
 def run(options: argparse.Namespace) -> dict[str, Any]:
     ct, zone = chest_with_zone()
     settings = RadiomicsSettings()
-    eleven, named = timed(
+    signature_row, signature_features = timed(
         "Coldspot, a signature of 11",
         lambda: extract_features(ct, zone, settings, SIGNATURE_FEATURES),
         options.repeats,
     )
-    all_features, everything = timed(
+    all_row, all_features = timed(
         "Coldspot, all", lambda: extract_features(ct, zone, settings), max(1, options.repeats // 3)
     )
-    eleven["worst_relative_difference_to_all"] = max(
-        relative_differences(named, {name: everything[name] for name in named}).values()
+    signature_row["worst_relative_difference_to_all"] = max(
+        relative_differences(
+            signature_features, {name: all_features[name] for name in signature_features}
+        ).values()
     )
-    rows = [eleven, all_features]
+    rows = [signature_row, all_row]
     if options.library:
         image, mask = as_itk(ct, zone)
-        library, reference = timed(EXTRACTOR, lambda: library_features(image, mask, settings), 1)
-        all_features["worst_relative_difference_to_library"] = max(
-            relative_differences(everything, reference).values()
+        library_row, library_values = timed(EXTRACTOR, lambda: library_features(image, mask, settings), 1)
+        all_row["worst_relative_difference_to_library"] = max(
+            relative_differences(all_features, library_values).values()
         )
-        rows.append(library)
+        rows.append(library_row)
     return {
         "machine": platform.processor() or platform.machine(),
         "cores": os.cpu_count(),

@@ -38,7 +38,7 @@ PAIRED: Final = (OURS, "elastix")
 
 
 @dataclass(frozen=True)
-class Found:
+class Registration:
     """What a method returned, and what it says of itself."""
 
     field: DisplacementField
@@ -54,18 +54,18 @@ class Method:
     name: str
     version: str | None
     settings: str
-    register: Callable[[Pair], Found]
+    register: Callable[[Pair], Registration]
     load: Callable[[], object] = lambda: None
     """Imports what it needs, before the clock starts."""
 
 
-def coldspot(pair: Pair) -> Found:
+def coldspot(pair: Pair) -> Registration:
     """Coldspot's own registration, as ``coldspot register`` calls it."""
     from engine.registration.register import register
 
     registered = register(pair.fixed, pair.moving, fixed_zone=pair.zone, moving_tumor=pair.tumor)
     alignment = registered.alignment
-    return Found(
+    return Registration(
         registered.field, alignment.planning_from_verification, alignment.uncertainty_mm, alignment.method
     )
 
@@ -79,8 +79,8 @@ def methods() -> list[Method]:
     return [Method(OURS, __version__, "defaults, zone and tumor given where there are any", coldspot), *peers]
 
 
-def _by_peer(register: Callable[[Pair], DisplacementField], pair: Pair) -> Found:
-    return Found(register(pair))
+def _by_peer(register: Callable[[Pair], DisplacementField], pair: Pair) -> Registration:
+    return Registration(register(pair))
 
 
 def measure(method: Method, case: Case) -> dict[str, Any]:
@@ -96,7 +96,7 @@ def measure(method: Method, case: Case) -> dict[str, Any]:
     method.load()
     started, processor = time.perf_counter(), time.process_time()
     try:
-        found = method.register(case.pair)
+        registration = method.register(case.pair)
     except RefusedError as refused:
         return line | {"refusal": {"code": str(refused.refusal.code), "reason": refused.refusal.reason}}
     except Exception as error:  # noqa: BLE001 - a peer that fails is a row of the table, not the end of the run
@@ -105,17 +105,17 @@ def measure(method: Method, case: Case) -> dict[str, Any]:
     return line | {
         "seconds": time.perf_counter() - started,
         "processor_s": time.process_time() - processor,
-        "says": {"method": found.method, "uncertainty_mm": found.uncertainty_mm},
-        "scores": scores(case, found.field, found.moving_from_fixed),
+        "says": {"method": registration.method, "uncertainty_mm": registration.uncertainty_mm},
+        "scores": scores(case, registration.field, registration.moving_from_fixed),
     }
 
 
 def planned(chosen: list[Method], repeats: int, paired_repeats: int) -> Iterator[tuple[int, Method]]:
     """Which method runs when: those that are compared in pairs take turns."""
-    for turn in range(max(repeats, paired_repeats)):
+    for repeat in range(max(repeats, paired_repeats)):
         for method in chosen:
-            if turn < (paired_repeats if method.name in PAIRED else repeats):
-                yield turn, method
+            if repeat < (paired_repeats if method.name in PAIRED else repeats):
+                yield repeat, method
 
 
 def run(
@@ -130,9 +130,9 @@ def run(
     done = [(line["case"], line["method"]) for line in read_runs(runs_file) if "error" not in line]
     for name, make in cases.items():
         missing = [
-            (turn, method)
-            for turn, method in planned(chosen, repeats, paired_repeats)
-            if method.version is not None and turn >= done.count((name, method.name))
+            (repeat, method)
+            for repeat, method in planned(chosen, repeats, paired_repeats)
+            if method.version is not None and repeat >= done.count((name, method.name))
         ]
         if not missing:
             continue
@@ -163,8 +163,8 @@ def read_runs(runs_file: Path) -> list[dict[str, Any]]:
 
 def forget(runs_file: Path, names: list[str]) -> None:
     """Drop the lines of some methods, and a line that was cut off."""
-    kept = [line for line in read_runs(runs_file) if line["method"] not in names]
-    runs_file.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+    remaining = [line for line in read_runs(runs_file) if line["method"] not in names]
+    runs_file.write_text("".join(json.dumps(line) + "\n" for line in remaining), encoding="utf-8")
 
 
 def write_results(folder: Path, runs: list[dict[str, Any]], known: list[Method]) -> None:
@@ -177,16 +177,16 @@ def write_results(folder: Path, runs: list[dict[str, Any]], known: list[Method])
         }
         for method in known
     }
-    found = {
+    report = {
         "machine": f"{_processor()}, {len(os.sched_getaffinity(0))} cores",
         "python": platform.python_version(),
         "threads": THREADS,
         "methods": described,
         "results": summary(runs),
     }
-    (folder / "registration.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    (folder / "registration.md").write_text(table(found), encoding="utf-8")
-    draw(found, folder / "registration.png")
+    (folder / "registration.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    (folder / "registration.md").write_text(table(report), encoding="utf-8")
+    draw(report, folder / "registration.png")
 
 
 def _processor() -> str:
@@ -206,7 +206,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="*", help="all where left out")
     parser.add_argument("--redo", nargs="*", default=[], metavar="METHOD", help="forget its runs first")
     parser.add_argument("--results", type=Path, default=RESULTS)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     known = methods()
     for method in known:
         print(f"{method.name}: {method.version or 'not installed'}")
@@ -214,17 +214,17 @@ def main() -> None:
     if not data:
         print("COLDSPOT_DATA is not set: no real CT, phantoms only")
     cases = all_cases(Path(data) if data else None)
-    runs_file = asked.results / "registration.jsonl"
-    forget(runs_file, asked.redo)
+    runs_file = options.results / "registration.jsonl"
+    forget(runs_file, options.redo)
     run(
-        {name: make for name, make in cases.items() if not asked.cases or name in asked.cases},
-        [method for method in known if not asked.methods or method.name in asked.methods],
+        {name: make for name, make in cases.items() if not options.cases or name in options.cases},
+        [method for method in known if not options.methods or method.name in options.methods],
         runs_file,
-        repeats=asked.repeats,
-        paired_repeats=asked.paired_repeats,
+        repeats=options.repeats,
+        paired_repeats=options.paired_repeats,
     )
-    write_results(asked.results, read_runs(runs_file), known)
-    print(asked.results / "registration.md")
+    write_results(options.results, read_runs(runs_file), known)
+    print(options.results / "registration.md")
 
 
 if __name__ == "__main__":

@@ -94,8 +94,8 @@ def elastix(pair: Pair, iterations: int = 150) -> DisplacementField:
         transform.SetParameter(number, "Index", ["0", "0", "0"])
         transform.SetParameter(number, "Direction", [str(v) for v in np.eye(3).ravel()])
     with tempfile.TemporaryDirectory() as folder:  # it writes the field to a file as well, wherever it runs
-        found = itk.transformix_deformation_field(moving, transform, output_directory=folder)
-    return DisplacementField(np.asarray(itk.array_from_image(found), dtype=np.float32), grid)
+        field = itk.transformix_deformation_field(moving, transform, output_directory=folder)
+    return DisplacementField(np.asarray(itk.array_from_image(field), dtype=np.float32), grid)
 
 
 def elastix_transform(itk: Any, fixed: Any, moving: Any, mask: Any = None, iterations: int = 150) -> Any:
@@ -181,11 +181,11 @@ def rigid_start(pair: Pair) -> RigidTransform:
         ),
         inPlace=False,
     )
-    found = method.Execute(fixed, moving)
+    transform = method.Execute(fixed, moving)
     matrix = np.eye(4)
-    matrix[:3, 3] = found.TransformPoint((0.0, 0.0, 0.0))
+    matrix[:3, 3] = transform.TransformPoint((0.0, 0.0, 0.0))
     for axis, unit in enumerate(np.eye(3)):
-        matrix[:3, axis] = np.array(found.TransformPoint(unit.tolist())) - matrix[:3, 3]
+        matrix[:3, axis] = np.array(transform.TransformPoint(unit.tolist())) - matrix[:3, 3]
     return RigidTransform(matrix)
 
 

@@ -57,11 +57,11 @@ def read_set(name: str) -> tuple[SurvivalTable, SurvivalTable]:
     return train, test
 
 
-def _table(part: Any) -> SurvivalTable:
-    covariates = np.asarray(part["x"], dtype=np.float64)
+def _table(group: Any) -> SurvivalTable:
+    covariates = np.asarray(group["x"], dtype=np.float64)
     names = tuple(f"x{number}" for number in range(covariates.shape[1]))
     return SurvivalTable(
-        names, covariates, np.asarray(part["t"], dtype=np.float64), np.asarray(part["e"]) > 0
+        names, covariates, np.asarray(group["t"], dtype=np.float64), np.asarray(group["e"]) > 0
     )
 
 
@@ -97,18 +97,18 @@ def table_of(rows: list[Row]) -> str:
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for name in FILES:
-        own = [row for row in rows if row["set"] == name]
-        if not own:
+        rows_of_set = [row for row in rows if row["set"] == name]
+        if not rows_of_set:
             continue
-        reached = [row["test_c_index"] for row in own]
-        chosen = sorted({row["chosen"] for row in own})
+        c_indices = [row["test_c_index"] for row in rows_of_set]
+        chosen = sorted({row["chosen"] for row in rows_of_set})
         train, test = read_set(name)
-        spread = statistics.stdev(reached) if len(reached) > 1 else float("nan")
+        spread = statistics.stdev(c_indices) if len(c_indices) > 1 else float("nan")
         lines.append(
-            f"| {name} | {train.cases} / {test.cases} | {statistics.mean(reached):.4f} ({spread:.4f}; "
-            f"{min(reached):.4f} to {max(reached):.4f}) | {len(own)} | {PUBLISHED[name]:.4f} "
-            f"| {NEEDED.get(name, float('nan')):.4f} | {own[0]['cox_c_index']:.4f} "
-            f"| {statistics.mean(row['cpu_s'] for row in own):.0f} | {'; '.join(chosen)} |"
+            f"| {name} | {train.cases} / {test.cases} | {statistics.mean(c_indices):.4f} ({spread:.4f}; "
+            f"{min(c_indices):.4f} to {max(c_indices):.4f}) | {len(rows_of_set)} | {PUBLISHED[name]:.4f} "
+            f"| {NEEDED.get(name, float('nan')):.4f} | {rows_of_set[0]['cox_c_index']:.4f} "
+            f"| {statistics.mean(row['cpu_s'] for row in rows_of_set):.0f} | {'; '.join(chosen)} |"
         )
     return "\n".join(lines)
 
@@ -122,16 +122,16 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--results", type=Path, default=ROOT / "survival-benchmark.jsonl")
     parser.add_argument("--table", action="store_true", help="only print what is there")
-    chosen = parser.parse_args()
+    options = parser.parse_args()
     rows = []
-    if chosen.results.exists():
-        rows = [json.loads(line) for line in chosen.results.read_text().splitlines()]
+    if options.results.exists():
+        rows = [json.loads(line) for line in options.results.read_text().splitlines()]
     done = {(row["set"], row["seed"]) for row in rows}
-    for seed in range(0 if chosen.table else chosen.seeds):
-        for name in chosen.sets:
+    for seed in range(0 if options.table else options.seeds):
+        for name in options.sets:
             if (name, seed) not in done:
                 rows.append(measure(name, seed))
-                with chosen.results.open("a") as file:
+                with options.results.open("a") as file:
                     file.write(json.dumps(rows[-1]) + "\n")
     print(table_of(rows))
 

@@ -68,7 +68,7 @@ def measured(*cases: KernelCase, minutes: float = 1.0, **changes: Any) -> dict[s
         "suite": lambda _limit_s: {"passed": True, "said": "9 passed"},
         "cases": cases,
         "networks": lambda: [{"model": "m", "backend": "tensorrt", "passed": True, "median_ms": 3.0}],
-        "whole": lambda: {"passed": True, "median_ms": 400.0},
+        "assessment": lambda: {"passed": True, "median_ms": 400.0},
     }
     clock = gpu.Clock(minutes)
     return gpu.measure(PretendedDevice(), clock, lambda _what: None, **{**chosen, **changes})
@@ -136,7 +136,7 @@ def test_backends_and_kernels_that_cannot_run_are_listed() -> None:
         replace(case(), run=refused),
         case(),
         networks=lambda: [{"model": "m", "backend": "tensorrt", "not_run": "no libnvinfer"}],
-        whole=whole,
+        assessment=whole,
     )
     assert len(receipt["kernels"]) == 1
     assert receipt["not_measured"] == [
@@ -147,13 +147,13 @@ def test_backends_and_kernels_that_cannot_run_are_listed() -> None:
     assert gpu.agreed(receipt)
 
 
-@pytest.mark.parametrize("part", ["suite", "networks", "whole"])
+@pytest.mark.parametrize("part", ["suite", "networks", "assessment"])
 def test_one_difference_anywhere_is_a_failure(part: str) -> None:
     assert gpu.agreed(measured(case()))
     wrong: dict[str, Any] = {
         "suite": lambda _limit_s: {"passed": False, "said": "1 failed"},
         "networks": lambda: [{"model": "m", "backend": "tensorrt", "passed": False}],
-        "whole": lambda: {"passed": False},
+        "assessment": lambda: {"passed": False},
     }
     receipt = measured(case(), **{part: wrong[part]})
     assert not gpu.agreed(receipt)
@@ -173,7 +173,7 @@ def test_the_receipt_says_what_an_assessment_copied(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(gpu_sessions, "make_procedure", lambda *_, **__: phantom)
     monkeypatch.setattr(gpu_sessions, "prepare_planning", lambda *_, **__: None)
     monkeypatch.setattr(gpu_sessions, "assess_ablation", lambda *_, **__: found)
-    receipt = measured(case(), whole=lambda: gpu_sessions.end_to_end(KernelBackend.GPU, repeats=1))
+    receipt = measured(case(), assessment=lambda: gpu_sessions.end_to_end(KernelBackend.GPU, repeats=1))
     assert receipt["end_to_end"]["traffic"]["spared_uploads"] == 9
     assert "copied up 3 arrays (2.0 MB)" in gpu.table(receipt)
     json.dumps(receipt, allow_nan=False)
@@ -219,7 +219,7 @@ def test_the_cases_run_and_agree_with_themselves() -> None:
     names = []
     for one in all_cases():
         names.append(one.name)
-        assert one.bytes_least > 0
+        assert one.min_bytes > 0
         assert (
             largest_difference(one.run(kernels=KernelBackend.CPU), one.run(kernels=KernelBackend.CPU)) == 0.0
         )

@@ -13,8 +13,8 @@ import pytest
 
 from benchmarks.registration import __main__ as registration
 from benchmarks.registration.__main__ import (
-    Found,
     Method,
+    Registration,
     forget,
     measure,
     planned,
@@ -85,14 +85,14 @@ def test_a_tumor_that_is_nowhere_is_not_covered(case: Case) -> None:
 
 
 def by(shift: Float64Array) -> Any:
-    return lambda _pair: Found(field(shift))
+    return lambda _pair: Registration(field(shift))
 
 
-def refuses(_pair: Pair) -> Found:
+def refuses(_pair: Pair) -> Registration:
     raise RefusedError(RefusalCode.WRONG_SIDE, "mirrored")
 
 
-def breaks(_pair: Pair) -> Found:
+def breaks(_pair: Pair) -> Registration:
     raise RuntimeError("no memory")
 
 
