@@ -168,13 +168,13 @@ def _segmentation_lines(section: SegmentationSection) -> list[str]:
 def _normalization(section: SegmentationSection) -> list[str]:
     """Table of channels, and the orders of resampling."""
     resampling = section.resampling
-    apart = {None: "if spacings differ by more than 3 times", True: "always", False: "never"}
-    first = "normalized, then resampled" if section.framework == "nnunet_v2" else "resampled, then normalized"
+    separately = {None: "if spacings differ by more than 3 times", True: "always", False: "never"}
+    order = "normalized, then resampled" if section.framework == "nnunet_v2" else "resampled, then normalized"
     cropped = "cropped to what is not 0, " if section.crop_to_nonzero else ""
     return [
         "## Preparation of the image",
         "",
-        f"The CT is {cropped}{first}.",
+        f"The CT is {cropped}{order}.",
         "",
         "| Channel | Normalization | Window | Mean | SD |",
         "|---|---|---|---|---|",
@@ -183,7 +183,7 @@ def _normalization(section: SegmentationSection) -> list[str]:
         (
             f"Resampling ({resampling.method}): image order {resampling.data_order}, logits order "
             f"{resampling.logits_order}; the coarse axis apart (order {resampling.data_order_z} and "
-            f"{resampling.logits_order_z}) {apart[resampling.separate_z]}."
+            f"{resampling.logits_order_z}) {separately[resampling.separate_z]}."
         ),
         "",
     ]
@@ -219,7 +219,7 @@ def _tensors(manifest: ModelManifest) -> list[str]:
         "",
         "| Tensor | Name | Type | Shape |",
         "|---|---|---|---|",
-        *(f"| {way} | {spec.name} | {spec.dtype} | {_by(spec.shape)} |" for way, spec in rows),
+        *(f"| {direction} | {spec.name} | {spec.dtype} | {_by(spec.shape)} |" for direction, spec in rows),
         "",
     ]
 

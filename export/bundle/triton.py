@@ -23,10 +23,10 @@ MODEL: Final = "model.onnx"
 _CONFIG: Final = "config.pbtxt"
 README: Final = "README.md"
 
-_LARGEST_BATCH: Final = {"segmentation": 8, "features": 8, "survival": 1024}
+_MAX_BATCH: Final = {"segmentation": 8, "features": 8, "survival": 1024}
 """Patches are large and rows of covariates small."""
 
-_LONGEST_QUEUE: Final = 16
+_MAX_QUEUE: Final = 16
 """Requests that may wait; more are refused at once, as the appliance does."""
 
 _TYPES: Final = {
@@ -89,7 +89,7 @@ def export_triton(bundle: Path, out: Path) -> Path:
     version = _version(loaded.manifest.version)
     manifest = loaded.manifest.model_dump_json(indent=1).encode()
     configs = {
-        name: render_config(name, read_interface(content), _LARGEST_BATCH[loaded.manifest.kind])
+        name: render_config(name, read_interface(content), _MAX_BATCH[loaded.manifest.kind])
         for name, content in networks
     }
     for name, config in configs.items():
@@ -100,7 +100,7 @@ def export_triton(bundle: Path, out: Path) -> Path:
     return out
 
 
-def render_config(name: str, interface: OnnxInterface, largest_batch: int) -> str:
+def render_config(name: str, interface: OnnxInterface, max_batch: int) -> str:
     """Return a ``config.pbtxt`` (protobuf text of ``inference.ModelConfig``).
 
     Parameters
@@ -108,7 +108,7 @@ def render_config(name: str, interface: OnnxInterface, largest_batch: int) -> st
     name : str
         Of the model, which is also its folder's.
     interface : OnnxInterface
-    largest_batch : int
+    max_batch : int
         Used where the first axis of every input and output is free; else the server does not batch.
     """
     specs = (*interface.inputs, *interface.outputs)
@@ -117,7 +117,7 @@ def render_config(name: str, interface: OnnxInterface, largest_batch: int) -> st
         f"name: {_quoted(name)}",
         'backend: "onnxruntime"',
         f'default_model_filename: "{MODEL}"',
-        f"max_batch_size: {largest_batch if batched else 0}",
+        f"max_batch_size: {max_batch if batched else 0}",
         *_tensors("input", interface.inputs, batched),
         *_tensors("output", interface.outputs, batched),
         "version_policy { latest { num_versions: 1 } }",
@@ -126,7 +126,7 @@ def render_config(name: str, interface: OnnxInterface, largest_batch: int) -> st
     if batched:
         lines += [
             "dynamic_batching {",
-            f"  default_queue_policy {{ timeout_action: REJECT max_queue_size: {_LONGEST_QUEUE} }}",
+            f"  default_queue_policy {{ timeout_action: REJECT max_queue_size: {_MAX_QUEUE} }}",
             "}",
         ]
     return "\n".join(lines) + "\n"
@@ -175,9 +175,9 @@ def _require_room(folder: Path, version: str, config: str) -> None:
 def _write_version(folder: Path, version: str, config: str, contents: dict[str, bytes]) -> None:
     """Write one version folder, moved into place whole: a server may be looking."""
     new = not folder.exists()
-    place = folder.parent if new else folder
-    place.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=place) as unfinished:
+    base = folder.parent if new else folder
+    base.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=base) as unfinished:
         complete = Path(unfinished) / folder.name
         (complete / version).mkdir(parents=True)
         for name, content in contents.items():

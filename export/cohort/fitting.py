@@ -190,7 +190,7 @@ def _write(
     settings: CohortSettings,
 ) -> Path:
     simulated = cohorts.table.simulated
-    used = stage.used_by(fitted.names)
+    is_used = stage.used_by(fitted.names)
     command = f"coldspot-export fit-ltp {cohorts.table.name}, seed {fitted.seed}"
     return export_survival(
         fitted,
@@ -209,8 +209,8 @@ def _write(
             licence=names.licence,
             assumptions=ASSUMPTIONS if simulated else (),
         ),
-        signature=stage.section if used else None,
-        uses_signature_features=used and stage.use == "features",
+        signature=stage.section if is_used else None,
+        uses_signature_features=is_used and stage.use == "features",
         ltp_rule=LtpRule(target_margin_mm=settings.assessment.target_margin_mm),
         competing_event=_DEATH_WITHOUT_LTP,
         files={FIT_REPORT_FILE: report.to_json().encode()},

@@ -61,38 +61,38 @@ class PoolRunner:
 
     def run(self, work: CaseWork, jobs: Sequence[CaseJob]) -> Iterator[CaseResult]:
         """Yield results as they come; cases that were at work when a process died are tried again, alone."""
-        left, suspects = list(jobs), list[CaseJob]()
-        while left:
-            at_work = yield from self._until_broken(work, left, self.processes)
-            suspects += at_work
+        remaining, suspects = list(jobs), list[CaseJob]()
+        while remaining:
+            interrupted = yield from self._until_broken(work, remaining, self.processes)
+            suspects += interrupted
         for suspect in suspects:
-            for lost in (yield from self._until_broken(work, [suspect], 1)):
-                yield lost_case(lost, LOST)
+            for job in (yield from self._until_broken(work, [suspect], 1)):
+                yield lost_case(job, LOST)
 
     def _until_broken(
-        self, work: CaseWork, left: list[CaseJob], processes: int
+        self, work: CaseWork, jobs: list[CaseJob], processes: int
     ) -> Generator[CaseResult, None, list[CaseJob]]:
         """Take jobs off the front and yield their results; return those that a dead process took along."""
-        at_work: dict[Future[CaseResult], CaseJob] = {}
+        running: dict[Future[CaseResult], CaseJob] = {}
         pool = ProcessPoolExecutor(
-            min(processes, len(left)),
+            min(processes, len(jobs)),
             multiprocessing.get_context("spawn"),  # threads of the libraries do not survive a fork
             start_worker,
             (self.threads,),
         )
         try:
-            while left or at_work:
+            while jobs or running:
                 # No more than can be at work: whatever is submitted when a process dies is under suspicion.
-                while left and len(at_work) < processes:
-                    submitted = pool.submit(work, left[0])
-                    at_work[submitted] = left.pop(0)
-                done, _ = wait(at_work, return_when=FIRST_COMPLETED)
+                while jobs and len(running) < processes:
+                    submitted = pool.submit(work, jobs[0])
+                    running[submitted] = jobs.pop(0)
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
                     result = future.result()
-                    del at_work[future]
+                    del running[future]
                     yield result
         except BrokenProcessPool:
             pass
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
-        return list(at_work.values())
+        return list(running.values())

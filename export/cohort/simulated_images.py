@@ -164,10 +164,10 @@ def _row(case: SimulatedCase) -> dict[str, object]:
 
 def _write_table(path: Path, rows: Iterable[Mapping[str, object]]) -> Path:
     """Write rows of the same columns as CSV, whole or not at all."""
-    every, text = list(rows), io.StringIO()
-    writer = csv.DictWriter(text, list(every[0]), lineterminator="\n")
+    listed, text = list(rows), io.StringIO()
+    writer = csv.DictWriter(text, list(listed[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(every)
+    writer.writerows(listed)
     unfinished = path.with_name(f".{path.name}")
     unfinished.write_text(text.getvalue(), encoding="utf-8")
     unfinished.replace(path)

@@ -27,7 +27,7 @@ TRUE_LOG_RISK: Final = "true_log_risk"
 """Column of a simulated table that no table of patients can have."""
 
 _DIAMETER_RANGE_MM: Final = (8.0, 32.0)
-_LONGEST_MONTHS: Final = 120.0
+_MAX_MONTHS: Final = 120.0
 _CALIBRATION_CASES: Final = 100_000
 
 
@@ -178,7 +178,7 @@ def _ends_of_follow_up(rng: np.random.Generator, cases: int) -> Float64Array:
     ends_months = rng.lognormal(
         math.log(published.FOLLOW_UP_MEDIAN_MONTHS), published.FOLLOW_UP_LOG_SD, cases
     )
-    return np.minimum(ends_months, _LONGEST_MONTHS)
+    return np.minimum(ends_months, _MAX_MONTHS)
 
 
 def _apportioned(cases: int, shares: Sequence[int]) -> Int64Array:

@@ -245,8 +245,8 @@ def _case(folder: Path, line: int, row: Mapping[str, str]) -> tuple[CohortCase |
 
 def _in_words(fault: Mapping[str, object], row: Mapping[str, str]) -> str:
     """One fault of a line: the value, and what was expected."""
-    place = fault["loc"]
-    name = str(place[0]) if isinstance(place, tuple) and place else ""
+    location = fault["loc"]
+    name = str(location[0]) if isinstance(location, tuple) and location else ""
     if not name:
         return str(fault["msg"]).removeprefix("Value error, ")
     if name not in row:

@@ -23,7 +23,7 @@ MALE: Final = 1.0
 _PROGRESSION: Final = 1
 _DEATH: Final = 2
 
-_TOO_MANY_LEFT_OUT: Final = 0.5
+_MAX_LEFT_OUT_SHARE: Final = 0.5
 """If more are left out, those that remain say little of the cohort, whatever their number."""
 
 
@@ -101,7 +101,7 @@ def require_enough(
     EstimationError
     """
     cases, events = len(train.cases), int(train.progressed.sum())
-    if cases >= min_cases and events >= min_events and cases >= (1.0 - _TOO_MANY_LEFT_OUT) * total:
+    if cases >= min_cases and events >= min_events and cases >= (1.0 - _MAX_LEFT_OUT_SHARE) * total:
         return
     raise EstimationError(
         f"of {total} training cases {cases} with {events} progressions can be used; a model needs {min_cases} cases, "

@@ -79,7 +79,7 @@ def fit_ltp(
         from export.cohort.model_names import ModelNames
 
         with progress_shown() as progress:
-            made = fit(
+            fitted = fit(
                 cohort,
                 out,
                 work=work,
@@ -90,7 +90,7 @@ def fit_ltp(
                 names=ModelNames(model_id, model_version, licence),
                 on_progress=progress,
             )
-        print_fit(made, as_json=json_output)
+        print_fit(fitted, as_json=json_output)
 
 
 def fit_survival(
@@ -113,8 +113,10 @@ def fit_survival(
 
         names = ModelNames(model_id, model_version, licence)
         with progress_shown() as progress:
-            made = fit_table(table, time, event, out, test=test, seed=seed, names=names, on_progress=progress)
-        print_fit(made, as_json=json_output)
+            fitted = fit_table(
+                table, time, event, out, test=test, seed=seed, names=names, on_progress=progress
+            )
+        print_fit(fitted, as_json=json_output)
 
 
 def report(
@@ -148,8 +150,8 @@ def simulate_cohort(
         from export.cohort.simulated_images import simulate_cohort_folder
 
         with progress_shown() as progress:
-            made = simulate_cohort_folder(out, cases, seed=seed, on_progress=in_steps(progress))
-        print_made([made], as_json=json_output)
+            table = simulate_cohort_folder(out, cases, seed=seed, on_progress=in_steps(progress))
+        print_made([table], as_json=json_output)
 
 
 def runner_of(processes: int, ray: str | None) -> CohortRunner:

@@ -50,7 +50,7 @@ def engine(
         from export.bundle.tensorrt_plan import build_engines
 
         with progress_shown() as progress:
-            made = build_engines(
+            plans = build_engines(
                 bundle,
                 target,
                 precision.value,
@@ -58,7 +58,7 @@ def engine(
                 flavor=backend.value if backend else None,
                 on_progress=in_steps(progress),
             )
-        print_made(made, as_json=json_output)
+        print_made(plans, as_json=json_output)
 
 
 def parity(
@@ -77,7 +77,7 @@ def parity(
         from export.bundle_parity.measurement import measure_bundle
 
         with progress_shown() as progress:
-            measured = measure_bundle(
+            bundle_parity = measure_bundle(
                 bundle,
                 backends=backend or (),
                 precisions=[choice.value for choice in precision or ()],
@@ -87,13 +87,13 @@ def parity(
                 on_progress=progress,
             )
         if json_output:
-            reports = [report.model_dump(mode="json") for report in measured.reports]
-            print_json({"passed": measured.passed, "reports": reports, "not_run": measured.not_run})
+            reports = [report.model_dump(mode="json") for report in bundle_parity.reports]
+            print_json({"passed": bundle_parity.passed, "reports": reports, "not_run": bundle_parity.not_run})
         else:
-            print_parity(measured.reports)
-            for name, reason in measured.not_run.items():
+            print_parity(bundle_parity.reports)
+            for name, reason in bundle_parity.not_run.items():
                 typer.echo(f"not run: {name}: {reason}")
-        if not measured.passed:
+        if not bundle_parity.passed:
             raise SystemExit(exit_code_of(ParityError))
 
 

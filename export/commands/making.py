@@ -187,15 +187,15 @@ def train_demo(
         from export.demo_segmenters import TASKS
         from export.demo_segmenters import train_demo as train
 
-        wanted = {choice.value for choice in which or _DemoStructure}
-        made = train(
+        structures = {choice.value for choice in which or _DemoStructure}
+        bundles = train(
             out,
             work=work,
-            which=[name for name in TASKS if name in wanted],
+            which=[name for name in TASKS if name in structures],
             real_ct=real_ct,
             on_progress=in_steps(progress),
         )
-        print_made(made, as_json=json_output)
+        print_made(bundles, as_json=json_output)
 
 
 def _parse_labels(pairs: list[str]) -> dict[int, str]:

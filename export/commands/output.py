@@ -51,11 +51,11 @@ def export_errors_shown(*, as_json: bool) -> Iterator[None]:
 
 def print_made(paths: Iterable[Any], *, as_json: bool) -> None:
     """Print what was written, one path a line."""
-    made = [str(path) for path in paths]
+    listed = [str(path) for path in paths]
     if as_json:
-        print_json({"written": made})
+        print_json({"written": listed})
     else:
-        typer.echo("\n".join(made))
+        typer.echo("\n".join(listed))
 
 
 def print_fit(fit: _Fit, *, as_json: bool) -> None:

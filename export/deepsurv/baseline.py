@@ -59,14 +59,14 @@ def choose_horizons(
     ordered = np.sort(months)
     longest = float(ordered[-MIN_AT_RISK]) if ordered.size >= MIN_AT_RISK else 0.0
     if requested is None:
-        wanted = sorted({_rounded_down(share * longest) for share in _HORIZON_SHARES if longest > 0})
+        candidates = sorted({_rounded_down(share * longest) for share in _HORIZON_SHARES if longest > 0})
     else:
-        wanted = sorted(set(requested))
-    enough = tuple(h for h in wanted if h > 0 and number_at_risk(months, [h])[0] >= MIN_AT_RISK)
+        candidates = sorted(set(requested))
+    enough = tuple(h for h in candidates if h > 0 and number_at_risk(months, [h])[0] >= MIN_AT_RISK)
     if not enough:
-        asked = "" if requested is None else f" of {', '.join(f'{h:g}' for h in requested)}"
+        of_requested = "" if requested is None else f" of {', '.join(f'{h:g}' for h in requested)}"
         raise EstimationError(
-            f"no horizon{asked} has {MIN_AT_RISK} cases at risk (so many were followed for {longest:g}): "
+            f"no horizon{of_requested} has {MIN_AT_RISK} cases at risk (so many were followed for {longest:g}): "
             "follow up longer, or ask for an earlier one"
         )
     return enough

@@ -92,17 +92,17 @@ def _cases_by_fold(event: BoolArray, folds: Int64Array, settings: FitSettings, s
     shape = (settings.folds * settings.members_per_fold, event.size)
     training, held_out, weights = np.zeros(shape), np.zeros(shape), np.zeros(shape)
     for fold in range(settings.folds):
-        rest = np.flatnonzero(folds != fold)
-        own = draw_member_cases(
-            event[rest],
+        others = np.flatnonzero(folds != fold)
+        drawn = draw_member_cases(
+            event[others],
             settings.members_per_fold,
-            min(settings.folds, int(event[rest].sum())),
+            min(settings.folds, int(event[others].sum())),
             bayesian_bootstrap=settings.bayesian_bootstrap,
             rng=np.random.default_rng([seed, fold]),
         )
         members = slice(fold * settings.members_per_fold, (fold + 1) * settings.members_per_fold)
-        training[members, rest], held_out[members, rest] = own.training, own.held_out
-        weights[members, rest] = own.weights
+        training[members, others], held_out[members, others] = drawn.training, drawn.held_out
+        weights[members, others] = drawn.weights
     return MemberCases(training, held_out, weights)
 
 

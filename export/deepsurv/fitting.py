@@ -55,10 +55,10 @@ def fit_survival(
     """
     settings = settings or FitSettings()
     require_enough(table)
-    asked = settings.horizons
-    if asked is None and settings.purpose == "ltp":
-        asked = LTP_HORIZONS
-    horizons = choose_horizons(table.months, asked)
+    requested = settings.horizons
+    if requested is None and settings.purpose == "ltp":
+        requested = LTP_HORIZONS
+    horizons = choose_horizons(table.months, requested)
     standardization = fit_standardization(table)
     used = table.with_covariates(standardization.names)
     test = None if test is None else test.with_covariates(standardization.names)

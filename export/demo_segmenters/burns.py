@@ -17,7 +17,7 @@ from engine.phantoms.thorax import PAINTED_LUNG_HU
 Depth = Callable[[Float64Array], Float64Array]
 """Positions (N, 3) to millimeters below a surface, negative outside."""
 
-_BRIGHTEST_HU: Final = 60.0
+_MAX_HU: Final = 60.0
 """Burnt tissue is no brighter, whatever lay there."""
 
 _ROUGH_MM: Final = 0.5
@@ -62,7 +62,7 @@ class Burn:
         burnt = self.rim_hu + inward * (self.core_hu - self.rim_hu)
         burnt += mottle * self.mottle_hu * (0.5 + 0.5 * inward)
         mixed = burnt + self.shines_through * (before - PAINTED_LUNG_HU)
-        return np.maximum(mixed, np.minimum(before - self.darkens_hu, _BRIGHTEST_HU))
+        return np.maximum(mixed, np.minimum(before - self.darkens_hu, _MAX_HU))
 
 
 def draw_burn(
@@ -114,14 +114,14 @@ def _shell(
 
 def _ellipsoids(rng: np.random.Generator, place: Float64Array, radius_mm: float) -> tuple[Depth, float]:
     """One ellipsoid or two that overlap, off the tumor's center."""
-    turn = Rotation.random(random_state=rng).as_matrix()
+    rotation = Rotation.random(random_state=rng).as_matrix()
     count = 1 if rng.random() < 0.65 else 2
     off = rng.normal(size=3)
     off *= rng.uniform(0.0, 0.9 * radius_mm + 3.0) / np.linalg.norm(off)
     centers, radii = [], []
     for k in range(count):
         along = (k - 0.5 * (count - 1)) * rng.uniform(8.0, 16.0)
-        centers.append(place + off + along * turn[0])
+        centers.append(place + off + along * rotation[0])
         radii.append(
             rng.uniform(8.0, 26.0 if count == 1 else 17.0)
             * np.array([1.0, rng.uniform(0.75, 1.0), rng.uniform(0.7, 1.0)])
@@ -132,7 +132,7 @@ def _ellipsoids(rng: np.random.Generator, place: Float64Array, radius_mm: float)
         for center, axes in zip(centers, radii, strict=True):
             offset = points - center
             away = np.linalg.norm(offset, axis=-1)
-            level = np.linalg.norm((offset @ turn.T) / axes, axis=-1)
+            level = np.linalg.norm((offset @ rotation.T) / axes, axis=-1)
             # The way to the surface along the ray: exact on a ball, close on these.
             inside = away * (1.0 / np.maximum(level, 1e-6) - 1.0)
             np.maximum(deepest, np.where(level < 1e-3, axes.min(), inside), out=deepest)

@@ -47,11 +47,11 @@ def read_real_chests(folder: Path | None, task: TaskName) -> list[Chest]:
     """
     if folder is None:
         return []
-    wanted = [folder / name for name, tasks in REAL_CHESTS.items() if task in tasks]
-    missing = [str(path) for path in wanted if not path.is_file()]
+    files = [folder / name for name, tasks in REAL_CHESTS.items() if task in tasks]
+    missing = [str(path) for path in files if not path.is_file()]
     if missing:
         raise InvalidRequestError(f"no such CT: {', '.join(missing)}; leave the folder out for phantoms only")
-    cts = [read_ct_image(path) for path in wanted]
+    cts = [read_ct_image(path) for path in files]
     return [chest_of_ct(ct, ct.geometry.corners_lps_mm().mean(axis=0)) for ct in cts]
 
 

@@ -73,12 +73,12 @@ def draw_scene(rng: np.random.Generator, task: DemoTask, real: list[Chest]) -> P
         _paint_burn(rng, hu, fine, burn, place)
     if rng.random() < _NEEDLE_SHARE[task.name]:
         add_needle(rng, hu, fine, place)
-    together = int(rng.integers(2, 6)) if rng.random() < _THICK_SHARE else 1
-    image, on = scanned(rng, hu, fine, together)
+    slices_together = int(rng.integers(2, 6)) if rng.random() < _THICK_SHARE else 1
+    image, scan_geometry = scanned(rng, hu, fine, slices_together)
     low = middle - 0.5 * (EDGE - 1) * task.spacing_mm
     x, y, z = (float(v) for v in low)
     grid = VolumeGeometry((EDGE,) * 3, (task.spacing_mm,) * 3, origin_lps_mm=(x, y, z))
-    return Patch(_resampled(image, on, grid), _labels(task, grid, tumors, burn, place))
+    return Patch(_resampled(image, scan_geometry, grid), _labels(task, grid, tumors, burn, place))
 
 
 def _draw_tumors(rng: np.random.Generator, chest: Chest, place: Float64Array) -> list[PaintedTumor]:
@@ -88,10 +88,10 @@ def _draw_tumors(rng: np.random.Generator, chest: Chest, place: Float64Array) ->
     tumors = [draw_tumor(rng, place, part_solid=rng.random() < _PART_SOLID_SHARE)]
     if rng.random() < _SEVERAL_SHARE:
         for _ in range(int(rng.integers(1, 3))):
-            other = place + rng.uniform(-40.0, 40.0, 3)
-            apart = float(np.linalg.norm(other - place)) > 22.0
-            if apart and float(chest.lung_depth_mm(other[None])[0]) > 3.0:
-                tumors.append(draw_tumor(rng, other, part_solid=rng.random() < _PART_SOLID_SHARE))
+            center = place + rng.uniform(-40.0, 40.0, 3)
+            is_apart = float(np.linalg.norm(center - place)) > 22.0
+            if is_apart and float(chest.lung_depth_mm(center[None])[0]) > 3.0:
+                tumors.append(draw_tumor(rng, center, part_solid=rng.random() < _PART_SOLID_SHARE))
     return tumors
 
 

@@ -158,13 +158,13 @@ def dice_and_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.
     Dice is taken of the zone and of its core, not of the rim between them: Dice of a thin shell is best
     where the shell is too thick.
     """
-    share = logits.softmax(dim=1)
-    marked = torch.nn.functional.one_hot(labels, logits.shape[1]).movedim(-1, 1).to(share.dtype)
+    probability = logits.softmax(dim=1)
+    one_hot = torch.nn.functional.one_hot(labels, logits.shape[1]).movedim(-1, 1).to(probability.dtype)
     # From the last label back: the sum over k and all labels above is the structure that k begins.
-    share, marked = (tensor[:, 1:].flip(1).cumsum(1) for tensor in (share, marked))
-    over = (0, 2, 3, 4)
-    common, both = (share * marked).sum(over), (share + marked).sum(over)
-    dice = ((2.0 * common + _SMOOTH_VOXELS) / (both + _SMOOTH_VOXELS)).mean()
+    probability, one_hot = (tensor[:, 1:].flip(1).cumsum(1) for tensor in (probability, one_hot))
+    axes = (0, 2, 3, 4)
+    overlap, sum_of_sizes = (probability * one_hot).sum(axes), (probability + one_hot).sum(axes)
+    dice = ((2.0 * overlap + _SMOOTH_VOXELS) / (sum_of_sizes + _SMOOTH_VOXELS)).mean()
     return torch.nn.functional.cross_entropy(logits, labels) + 1.0 - dice
 
 

@@ -74,8 +74,8 @@ class _Writer:
         for index in range(self.plan.depth):
             tokens = self._block(f"blocks.{index}", tokens)
         # Every token is normalized alone, so the others are left out before, not after.
-        first = self._op("Gather", [tokens, self._index("first_token", [0])], "class_token", axis=1)
-        flat = self._op("Flatten", [first], "class_token.flat", axis=1)
+        class_token = self._op("Gather", [tokens, self._index("first_token", [0])], "class_token", axis=1)
+        flat = self._op("Flatten", [class_token], "class_token.flat", axis=1)
         self._norm("norm", flat, FEATURES)
         return self.written
 
@@ -89,11 +89,11 @@ class _Writer:
         shape = self._index("patch_embed.shape", [0, plan.width, -1])
         rows = self._op("Reshape", [embedded, shape], "patch_embed.rows")
         patches = self._op("Transpose", [rows], "patch_embed", perm=[0, 2, 1])
-        place = _array(self.network.pos_embed)
-        self.constants["patch_places"] = place[:, 1:]
+        positions = _array(self.network.pos_embed)
+        self.constants["patch_places"] = positions[:, 1:]
         placed = self._op("Add", [patches, "patch_places"], "patch_embed.placed")
         # The class token must be repeated for each case; its own place is zero.
-        self.constants["class_token.weight"] = self.weights["cls_token"] + place[:, :1]
+        self.constants["class_token.weight"] = self.weights["cls_token"] + positions[:, :1]
         cases = self._op("Shape", [PATCH], "cases", start=0, end=1)
         ones = self._index("one_token", [1, plan.width])
         repeats = self._op("Concat", [cases, ones], "class_token.shape", axis=0)

@@ -100,10 +100,10 @@ def position_embedding(grid: int, width: int) -> torch.Tensor:
     torch.Tensor, (1, grid³ + 1, width)
         Patches in array order (z, y, x).
     """
-    part = width // 6
-    frequency = _TEMPERATURE ** -(torch.arange(part, dtype=torch.float32) / part)
-    places = torch.cartesian_prod(*[torch.arange(grid, dtype=torch.float32)] * 3)
-    angles = places[:, :, None] * frequency
+    sixth = width // 6
+    frequency = _TEMPERATURE ** -(torch.arange(sixth, dtype=torch.float32) / sixth)
+    positions = torch.cartesian_prod(*[torch.arange(grid, dtype=torch.float32)] * 3)
+    angles = positions[:, :, None] * frequency
     waves = torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1)
     return torch.cat([torch.zeros(1, width), waves])[None]
 

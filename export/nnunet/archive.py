@@ -66,10 +66,10 @@ def _unpack(archive: Path, into: Path) -> None:
         with zipfile.ZipFile(archive) as source:
             members = source.infolist()
             _require_harmless(archive, members)
-            room = MAX_UNPACKED_BYTES
+            bytes_left = MAX_UNPACKED_BYTES
             for member in members:
                 if _is_needed(member):
-                    room -= _write(source, member, into, room)
+                    bytes_left -= _write(source, member, into, bytes_left)
     except OSError as error:
         raise UnreadableFileError(
             f"{archive} cannot be read ({error.strerror}); give a folder or a zip"
@@ -100,7 +100,7 @@ def _is_needed(member: zipfile.ZipInfo) -> bool:
     return not member.is_dir() and (name in _KEPT_NAMES or name.endswith(_KEPT_ENDINGS))
 
 
-def _write(source: zipfile.ZipFile, member: zipfile.ZipInfo, into: Path, room: int) -> int:
+def _write(source: zipfile.ZipFile, member: zipfile.ZipInfo, into: Path, max_bytes: int) -> int:
     """Unpack one file; what it really holds is counted, not what its header says."""
     target = into / PurePosixPath(member.filename)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -108,7 +108,7 @@ def _write(source: zipfile.ZipFile, member: zipfile.ZipInfo, into: Path, room: i
     with source.open(member) as packed, target.open("wb") as unpacked:
         while block := packed.read(_BLOCK):
             written += len(block)
-            if written > room:
+            if written > max_bytes:
                 raise ValueError(f"it unpacks to more than {MAX_UNPACKED_BYTES / 2**30:g} GiB")
             unpacked.write(block)
     return written

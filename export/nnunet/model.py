@@ -108,8 +108,8 @@ def segmentation_section(where: str, **parts: Any) -> SegmentationSection:
         return SegmentationSection(**parts)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise SourceModelError(f"{where} cannot be exported: {place or 'plans'}: {first['msg']}") from error
+        field = ".".join(str(part) for part in first["loc"])
+        raise SourceModelError(f"{where} cannot be exported: {field or 'plans'}: {first['msg']}") from error
 
 
 def required(mapping: Any, key: Any, where: str) -> Any:

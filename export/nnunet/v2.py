@@ -63,8 +63,8 @@ def read_v2_folder(
     chosen = fold_checkpoints(folder, folds, f"fold_*/{checkpoint}")
     checkpoints = {fold: read_torch_checkpoint(path) for fold, path in chosen.items()}
     common = _common(checkpoints, configuration, folder)
-    named = common["configuration"]
-    settings = _resolved(plans, named, folder)
+    name = common["configuration"]
+    settings = _resolved(plans, name, folder)
     section = _section(plans, settings, dataset, common["mirror_axes"], str(folder))
     plan = _network_plan(settings, len(section.channels), section.output_count, str(folder / PLANS))
     networks = tuple(
@@ -76,7 +76,7 @@ def read_v2_folder(
         networks=networks,
         folds=tuple(chosen),
         name=str(plans.get("dataset_name", folder.parent.name)),
-        configuration=named,
+        configuration=name,
         trainer=common["trainer"],
         assumptions=_assumptions(plans, common["trainer"]),
     )
@@ -98,10 +98,10 @@ def _common(checkpoints: Mapping[str, Any], configuration: str | None, folder: P
         where = f"{folder.name}/fold_{fold}"
         axes = content.get("inference_allowed_mirroring_axes") if isinstance(content, Mapping) else None
         init = required(content, "init_args", where)
-        named = str(required(init, "configuration", where))
+        name = str(required(init, "configuration", where))
         trainer = str(required(content, "trainer_name", where))
         descriptions.append(
-            {"configuration": named, "trainer": trainer, "mirror_axes": tuple(int(a) for a in axes or ())}
+            {"configuration": name, "trainer": trainer, "mirror_axes": tuple(int(a) for a in axes or ())}
         )
     if any(other != descriptions[0] for other in descriptions):
         raise SourceModelError(

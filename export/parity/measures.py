@@ -31,13 +31,13 @@ def cosine_distances(expected: AnyArray, actual: AnyArray) -> npt.NDArray[np.flo
     """
     reference = expected.reshape(len(expected), -1).astype(np.float64)
     candidate = actual.reshape(len(actual), -1).astype(np.float64)
-    lengths = np.linalg.norm(reference, axis=1), np.linalg.norm(candidate, axis=1)
-    product = lengths[0] * lengths[1]
+    norms = np.linalg.norm(reference, axis=1), np.linalg.norm(candidate, axis=1)
+    product = norms[0] * norms[1]
     # Half the squared distance of unit vectors: 1 - cos would lose half the digits to cancellation.
     with np.errstate(invalid="ignore", divide="ignore"):
-        apart = reference / lengths[0][:, None] - candidate / lengths[1][:, None]
-    distance = 0.5 * np.square(apart).sum(axis=1)
-    both_zero = (lengths[0] == 0) & (lengths[1] == 0)
+        difference = reference / norms[0][:, None] - candidate / norms[1][:, None]
+    distance = 0.5 * np.square(difference).sum(axis=1)
+    both_zero = (norms[0] == 0) & (norms[1] == 0)
     return np.asarray(np.where(product > 0, distance, np.where(both_zero, 0.0, 1.0)))
 
 

@@ -194,9 +194,9 @@ def _performance(fitted: FittedSurvival, fitted_on: str) -> tuple[PerformanceFig
     ]
     test = fitted.test
     if test is not None and test.event.any():
-        reached = concordance_index(test.months, test.event, fitted.log_risk(test.covariates))
+        c_index = concordance_index(test.months, test.event, fitted.log_risk(test.covariates))
         where = f"{test.cases} test cases that took no part in the fit"
-        figures.append(PerformanceFigure(name="C-index", value=reached, measured_on=where))
+        figures.append(PerformanceFigure(name="C-index", value=c_index, measured_on=where))
     return tuple(figures)
 
 

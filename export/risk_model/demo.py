@@ -81,10 +81,10 @@ def _performance(fitted: FittedSurvival) -> tuple[PerformanceFigure, ...]:
     test = simulate_cohort(TEST_CASES, TEST_SEED)
     predicted = fitted.log_risk(test.covariates)
     where = f"{TEST_CASES} fresh cases of the {SIMULATED_COHORT} (seed {TEST_SEED})"
-    reached = concordance_index(test.months, test.progressed, predicted)
+    c_index = concordance_index(test.months, test.progressed, predicted)
     ceiling = concordance_index(test.months, test.progressed, test.true_log_risk)
     return (
-        PerformanceFigure(name="C-index", value=reached, measured_on=where),
+        PerformanceFigure(name="C-index", value=c_index, measured_on=where),
         PerformanceFigure(name="C-index of the true log-risk (ceiling)", value=ceiling, measured_on=where),
         *_hazard_ratios(fitted),
     )

@@ -116,8 +116,8 @@ def _weights(times: Float64Array, ended: BoolArray, known: BoolArray, horizons: 
     until = probability[np.searchsorted(distinct, times, side="left")]
     beyond = probability[np.searchsorted(distinct, horizons, side="right")]
     # No division by 0: who is at risk at a time was not censored before it.
-    seen = np.where(known, 1.0 / np.where(ended, until, 1.0)[:, None], 0.0)
-    return np.where(times[:, None] > horizons, 1.0 / beyond, seen)
+    weights = np.where(known, 1.0 / np.where(ended, until, 1.0)[:, None], 0.0)
+    return np.where(times[:, None] > horizons, 1.0 / beyond, weights)
 
 
 def _censoring_curve(months: Float64Array, ended: BoolArray) -> tuple[Float64Array, Float64Array]:
@@ -127,8 +127,8 @@ def _censoring_curve(months: Float64Array, ended: BoolArray) -> tuple[Float64Arr
     the risk set before the others are lost.
     """
     distinct, step = np.unique(months, return_inverse=True)
-    lost = np.bincount(step[~ended], minlength=distinct.size)
+    censored = np.bincount(step[~ended], minlength=distinct.size)
     dying = np.bincount(step[ended], minlength=distinct.size)
     at_risk = months.size - np.searchsorted(np.sort(months), distinct, side="left") - dying
-    share = np.divide(lost, at_risk, out=np.zeros(distinct.size), where=at_risk > 0)
+    share = np.divide(censored, at_risk, out=np.zeros(distinct.size), where=at_risk > 0)
     return distinct, np.cumprod(1.0 - share)

@@ -48,8 +48,9 @@ class KaplanMeier:
 
     def median(self) -> float:
         """First time at which at most half survive, months; infinite if more than half do to the end."""
-        reached = np.flatnonzero(self.survival <= 0.5 + _ROUNDING)  # a half that rounding left above a half
-        return float(self.months[reached[0]]) if reached.size else float("inf")
+        # With room for a half that rounding left above one half.
+        at_most_half = np.flatnonzero(self.survival <= 0.5 + _ROUNDING)
+        return float(self.months[at_most_half[0]]) if at_most_half.size else float("inf")
 
     def _steps(self, months: npt.ArrayLike) -> Int64Array:
         horizons = np.asarray(months, dtype=np.float64)

@@ -150,25 +150,25 @@ def _step_towards(
     """
     cases, width = log_risk.size, start.size
     objective = penalty * _absolute_sum(start) - value / cases
-    trial, reached, moved = np.empty(cases), value, 0.0
+    trial, new_value, largest_change = np.empty(cases), value, 0.0
     for _ in range(_HALVINGS):
-        moved = 0.0
+        largest_change = 0.0
         for case in range(cases):
             trial[case] = log_risk[case]
         for row in range(width):
             step = target[row] - start[row]
-            moved = max(moved, abs(step))
+            largest_change = max(largest_change, abs(step))
             if step != 0.0:
                 for case in range(cases):
                     trial[case] += step * columns[row, case]
-        reached = likelihood(trial, sets, relative, denominator)
-        if penalty * _absolute_sum(target) - reached / cases <= objective + 1e-12 * (1.0 + abs(objective)):
+        new_value = likelihood(trial, sets, relative, denominator)
+        if penalty * _absolute_sum(target) - new_value / cases <= objective + 1e-12 * (1.0 + abs(objective)):
             break
         for row in range(width):
             target[row] = 0.5 * (start[row] + target[row])
     for case in range(cases):
         log_risk[case] = trial[case]
-    return reached, moved
+    return new_value, largest_change
 
 
 @compiled

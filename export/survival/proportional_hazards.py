@@ -66,12 +66,14 @@ def proportional_hazards_test(
         raise EstimationError("all events happened at one time: a drift over time cannot be seen")
     cohort = cohort_frame((x - fit.means) / x.std(axis=0), times, events)
     residuals = fit.fitter.compute_residuals(cohort, "scaled_schoenfeld")
-    alone = proportional_hazard_test(fit.fitter, cohort, time_transform="km", precomputed_residuals=residuals)
+    single = proportional_hazard_test(
+        fit.fitter, cohort, time_transform="km", precomputed_residuals=residuals
+    )
     drift = 1.0 - kaplan_meier(times, events).at(times[residuals.index])
     statistic = _global_statistic(fit, residuals.to_numpy(), drift - drift.mean())
     return _ProportionalHazards(
-        statistics=np.atleast_1d(alone.test_statistic),
-        p_values=np.atleast_1d(alone.p_value),
+        statistics=np.atleast_1d(single.test_statistic),
+        p_values=np.atleast_1d(single.p_value),
         global_statistic=statistic,
         global_p_value=float(chi2.sf(statistic, fit.coefficients.size)),
     )

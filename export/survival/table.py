@@ -173,7 +173,7 @@ def _numbers(
 ) -> tuple[Float64Array, list[str]]:
     """Numbers of one column, and what is wrong with it."""
     values = np.full(len(lines), np.nan)
-    missing, other = [], []
+    missing, not_numeric = [], []
     for case, (line, row) in enumerate(lines):
         text = row[column].strip()
         value = _number(text)
@@ -182,13 +182,13 @@ def _numbers(
         elif text.lower() in {"", "na", "n/a", "nan", "null", "none"}:
             missing.append(line)
         else:
-            other.append((line, text))
+            not_numeric.append((line, text))
     faults = []
     if missing:
         faults.append(f"{name} is missing in {_lines(missing)}: complete or remove them")
-    if other:
+    if not_numeric:
         faults.append(
-            f"{name} is no number in {_lines([line for line, _ in other])} ({other[0][1]!r}): "
+            f"{name} is no number in {_lines([line for line, _ in not_numeric])} ({not_numeric[0][1]!r}): "
             "code it in numbers or leave the column out"
         )
     return values, faults
@@ -222,10 +222,10 @@ def _follow_up_faults(
 
 def _lines(lines: Iterable[int]) -> str:
     """Name lines of the file, not more than a reader wants."""
-    every = list(lines)
-    named = ", ".join(map(str, every[:_LISTED_LINES]))
-    more = f" and {len(every) - _LISTED_LINES} more" if len(every) > _LISTED_LINES else ""
-    return f"line{'' if len(every) == 1 else 's'} {named}{more}"
+    numbers = list(lines)
+    listed = ", ".join(map(str, numbers[:_LISTED_LINES]))
+    more = f" and {len(numbers) - _LISTED_LINES} more" if len(numbers) > _LISTED_LINES else ""
+    return f"line{'' if len(numbers) == 1 else 's'} {listed}{more}"
 
 
 def _joined(faults: Sequence[str]) -> str:

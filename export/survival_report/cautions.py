@@ -13,7 +13,7 @@ _EVENTS_PER_COVARIATE: Final = 10
 """Fewer, and coefficients are unstable (Peduzzi et al. 1995, J Clin Epidemiol 48:1503)."""
 _SLOPE_TOO_SURE: Final = 0.8
 _SLOPE_TOO_TIMID: Final = 1.25
-_FEW_EVENTS: Final = 100
+_MIN_TEST_EVENTS: Final = 100
 """A validation needs about as many events (Collins et al. 2016, Stat Med 35:214)."""
 _UNSTABLE_SHARE: Final = 0.5
 _RECALIBRATED: Final = {
@@ -86,8 +86,8 @@ def _of_an_evaluation(item: Evaluation) -> Iterator[str]:
         )
         was = "was" if item.role == "out_of_fold" else "is"
         yield f"{item.title}: calibration slope {slope:.2f}; the model {was} too {fault}{_RECALIBRATED[item.role]}."
-    if item.events < _FEW_EVENTS and item.role == "test":
-        yield f"{item.title}: {item.events} events; a validation with fewer than {_FEW_EVENTS} is imprecise."
+    if item.events < _MIN_TEST_EVENTS and item.role == "test":
+        yield f"{item.title}: {item.events} events; a validation with fewer than {_MIN_TEST_EVENTS} is imprecise."
 
 
 def _of_the_cox_model(report: FitReport) -> Iterator[str]:

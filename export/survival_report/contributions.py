@@ -71,21 +71,21 @@ def report_contributions(
         cases = np.sort(rng.choice(cases, _MAX_CASES, replace=False))
     drawn = covariates[cases]
     months, event = follow_up[0][cases], follow_up[1][cases]
-    as_they_are = explain(drawn)
+    observed = explain(drawn)
     contributions = []
     for column, (name, unit, coding) in enumerate(zip(names, units, codings, strict=True)):
-        signal = as_they_are.effective_signal[:, column]
+        signal = observed.effective_signal[:, column]
         contributions.append(
             Contribution(
                 covariate=name,
                 unit=unit,
-                attention=_quantiles(as_they_are.attention[:, column]),
+                attention=_quantiles(observed.attention[:, column]),
                 signal=_quantiles(signal),
                 mean_absolute_signal=rounded(np.abs(signal).mean()),
                 permutation_c_index_loss=_permutation_loss(
-                    drawn, column, explain, as_they_are.log_risk, (months, event), rng
+                    drawn, column, explain, observed.log_risk, (months, event), rng
                 ),
-                dependence=_dependence(drawn, column, coding, explain, float(as_they_are.log_risk.mean())),
+                dependence=_dependence(drawn, column, coding, explain, float(observed.log_risk.mean())),
             )
         )
     return ContributionReport(cohort=cohort, cases=int(cases.size), covariates=tuple(contributions))
@@ -101,14 +101,14 @@ def _permutation_loss(
 ) -> float | None:
     """Mean loss of C-index when one covariate is shuffled over the cases."""
     try:
-        whole = concordance_index(*follow_up, log_risk)
+        unshuffled = concordance_index(*follow_up, log_risk)
     except EstimationError:
         return None
     losses = []
     for _ in range(_PERMUTATIONS):
         shuffled = covariates.copy()
         shuffled[:, column] = rng.permutation(shuffled[:, column])
-        losses.append(whole - concordance_index(*follow_up, explain(shuffled).log_risk))
+        losses.append(unshuffled - concordance_index(*follow_up, explain(shuffled).log_risk))
     return rounded(float(np.mean(losses)))
 
 
@@ -119,7 +119,7 @@ def _dependence(
     values = np.unique(covariates[:, column])
     if values.size > _DEPENDENCE_VALUES:
         values = np.unique(np.quantile(covariates[:, column], np.linspace(0.025, 0.975, _DEPENDENCE_VALUES)))
-    words = {code: meaning for meaning, code in coding.items()}
+    meanings = {code: meaning for meaning, code in coding.items()}
     points = []
     for value in map(float, values):
         same = covariates.copy()
@@ -127,7 +127,9 @@ def _dependence(
         shift = float(explain(same).log_risk.mean()) - mean_log_risk
         points.append(
             DependencePoint(
-                value=rounded(value), label=words.get(value, f"{value:.4g}"), log_hazard_ratio=rounded(shift)
+                value=rounded(value),
+                label=meanings.get(value, f"{value:.4g}"),
+                log_hazard_ratio=rounded(shift),
             )
         )
     return tuple(points)

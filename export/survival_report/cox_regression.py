@@ -92,31 +92,31 @@ def report_cox(cohort: CoxCohort) -> tuple[CoxReport | None, CoxFit | None]:
     refused: list[str] = []
     try:
         tables = cox_tables(*arguments)
-        alone, together, fit = tables.univariable, tables.multivariable, tables.fit
+        univariable, multivariable, fit = tables.univariable, tables.multivariable, tables.fit
         refused = [f"{covariate.name}: {covariate.reason}" for covariate in tables.refused]
     except EstimationError as error:
         # Together they cannot be fitted; each alone perhaps can.
-        alone, together, fit = _each_alone(cohort), (), None
+        univariable, multivariable, fit = _each_alone(cohort), (), None
         refused = [str(error)]
-    if not alone:
+    if not univariable:
         return None, None
-    whole = fit if fit is not None and len(together) == len(cohort.names) else None
+    complete_fit = fit if fit is not None and len(multivariable) == len(cohort.names) else None
     contrasts = {
         name: _contrast(unit, coding)
         for name, unit, coding in zip(cohort.names, cohort.units, cohort.codings, strict=True)
     }
-    tests, everything = _proportional(cohort, fit, [row.name for row in together])
+    tests, global_p_value = _proportional(cohort, fit, [row.name for row in multivariable])
     report = CoxReport(
         cases=cohort.months.size,
         events=int(cohort.event.sum()),
         ties="efron",
-        univariable=tuple(_ratio(row, contrasts[row.name]) for row in alone),
-        multivariable=tuple(_ratio(row, contrasts[row.name]) for row in together),
+        univariable=tuple(_ratio(row, contrasts[row.name]) for row in univariable),
+        multivariable=tuple(_ratio(row, contrasts[row.name]) for row in multivariable),
         not_estimable=tuple(refused),
         proportional_hazards=tests,
-        proportional_hazards_global_p=everything,
+        proportional_hazards_global_p=global_p_value,
     )
-    return report, whole
+    return report, complete_fit
 
 
 def out_of_fold_log_risk(cohort: CoxCohort, seed: int) -> Float64Array | None:

@@ -80,9 +80,9 @@ def _counted(
     comparison = compare_categorical(name, values, labels)
     totals = np.array(comparison.counts).sum(axis=0)
     p_value = None if comparison.p_value is None else rounded(comparison.p_value)
-    shown = list(zip(comparison.categories, comparison.counts, strict=True))
-    if len(shown) == 2:
-        shown = [row for row in shown if row[0] == highest]
+    rows = list(zip(comparison.categories, comparison.counts, strict=True))
+    if len(rows) == 2:
+        rows = [row for row in rows if row[0] == highest]
     return [
         GroupComparisonRow(
             variable=f"{name}: {category}",
@@ -92,5 +92,5 @@ def _counted(
             test=comparison.test,
             p_value=p_value,
         )
-        for category, counts in shown
+        for category, counts in rows
     ]

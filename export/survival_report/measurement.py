@@ -103,7 +103,7 @@ def evaluate(
         If no pair of cases can be compared.
     """
     follow_up = (prediction.months, prediction.event)
-    pictured = prediction.role != "apparent"
+    is_pictured = prediction.role != "apparent"
     ranked = concordance_interval(*follow_up, prediction.log_risk, seed=seed)
     slope = _slope(prediction)
     return Evaluation(
@@ -117,10 +117,10 @@ def evaluate(
         ceiling_c_index=_concordance(prediction, prediction.true_log_risk),
         calibration_slope=None if slope is None else slope[0],
         calibration_slope_interval_95=None if slope is None else slope[1],
-        brier=_brier(prediction, training) if pictured else None,
-        calibration=_calibration(prediction, horizons_months) if pictured else (),
+        brier=_brier(prediction, training) if is_pictured else None,
+        calibration=_calibration(prediction, horizons_months) if is_pictured else (),
         risk_groups=(
-            group_by_risk(*follow_up, prediction.log_risk, cut_offs, cut_offs_from) if pictured else None
+            group_by_risk(*follow_up, prediction.log_risk, cut_offs, cut_offs_from) if is_pictured else None
         ),
     )
 

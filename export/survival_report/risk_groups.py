@@ -98,10 +98,10 @@ def _kept_steps(curve: KaplanMeier, until: float) -> npt.NDArray[np.int64]:
     falls = np.flatnonzero(curve.events[: last + 1] > 0)
     if falls.size > MAX_STEPS:
         falls = falls[np.unique(np.linspace(0, falls.size - 1, MAX_STEPS).round().astype(np.int64))]
-    kept = np.unique(np.concatenate([[0], falls, [last]]))
+    steps = np.unique(np.concatenate([[0], falls, [last]]))
     # Rounding to six digits may join two times of a very long follow-up: the later one stands.
-    written = np.array([rounded(month) for month in curve.months[kept]])
-    return np.asarray(kept[np.append(np.diff(written) > 0, True)], dtype=np.int64)
+    rounded_months = np.array([rounded(month) for month in curve.months[steps]])
+    return np.asarray(steps[np.append(np.diff(rounded_months) > 0, True)], dtype=np.int64)
 
 
 def watched_until(months: Float64Array) -> float:

@@ -125,14 +125,14 @@ def comparison_table(comparison: GroupComparison) -> Table:
 
 def cox_table(cox: CoxReport) -> Table:
     """Univariable and multivariable hazard ratios, with the test of proportional hazards."""
-    together = {row.covariate: row for row in cox.multivariable}
+    multivariable = {row.covariate: row for row in cox.multivariable}
     tests = {row.covariate: row for row in cox.proportional_hazards}
     names = list(dict.fromkeys(row.covariate for row in (*cox.univariable, *cox.multivariable)))
-    alone = {row.covariate: row for row in cox.univariable}
+    univariable = {row.covariate: row for row in cox.univariable}
     body = []
     for name in names:
-        cells = [name, (together.get(name) or alone[name]).contrast]
-        for row in (alone.get(name), together.get(name)):
+        cells = [name, (multivariable.get(name) or univariable[name]).contrast]
+        for row in (univariable.get(name), multivariable.get(name)):
             cells += (
                 [NONE, NONE]
                 if row is None

@@ -20,7 +20,7 @@ from export.survival_report.figures.drawing import (
 )
 from export.survival_report.regression import CoxReport, HazardRatio, Nomogram, NomogramTick
 
-_WIDEST_RATIO: Final = 50.0
+_MAX_RATIO: Final = 50.0
 """Hazard ratios beyond this, either way, end in an arrow."""
 _LABEL_POINTS: Final = 1.25
 """Width of one character of a tick's label, in points of a nomogram 100 points wide."""
@@ -40,15 +40,15 @@ def draw_forest(cox: CoxReport) -> Figure:
             _draw_ratio(axes, univariable[name], place + 0.17, QUIET, "o")
     _dress_forest(axes, names, {**univariable, **multivariable})
     ends = [end for row in (*cox.univariable, *cox.multivariable) for end in row.interval_95]
-    low = max(min([*ends, 0.5]) / 1.25, 1 / _WIDEST_RATIO)
-    high = min(max([*ends, 2.0]) * 1.25, _WIDEST_RATIO)
+    low = max(min([*ends, 0.5]) / 1.25, 1 / _MAX_RATIO)
+    high = min(max([*ends, 2.0]) * 1.25, _MAX_RATIO)
     axes.set_xlim(low, high)
     return figure
 
 
 def _draw_ratio(axes: Axes, row: HazardRatio, y: float, color: str, marker: str) -> None:
-    low, high = (min(max(end, 1 / _WIDEST_RATIO), _WIDEST_RATIO) for end in row.interval_95)
-    middle = min(max(row.hazard_ratio, 1 / _WIDEST_RATIO), _WIDEST_RATIO)
+    low, high = (min(max(end, 1 / _MAX_RATIO), _MAX_RATIO) for end in row.interval_95)
+    middle = min(max(row.hazard_ratio, 1 / _MAX_RATIO), _MAX_RATIO)
     axes.plot([low, high], [y, y], color=color, linewidth=1.5, solid_capstyle="butt")
     axes.plot(
         middle, y, marker, color=color, markersize=5.5, markerfacecolor=color if marker == "s" else "white"
