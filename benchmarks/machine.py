@@ -47,7 +47,7 @@ def machine(packages: Iterable[str] = PACKAGES) -> dict[str, Any]:
     Parameters
     ----------
     packages : iterable of str
-        Distributions whose versions matter; one that is not there is said to be so.
+        Distributions whose versions matter; one that is not installed is recorded as such.
 
     Returns
     -------

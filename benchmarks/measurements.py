@@ -11,7 +11,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Measurement:
-    """One thing that was timed.
+    """One timed subject of a benchmark, with Coldspot's time and its peers'.
 
     Parameters
     ----------
@@ -22,7 +22,7 @@ class Measurement:
     peers_s : dict of str to float
         Medians of others by name.
     not_installed : tuple of str
-        Peers that were not there.
+        Peers that were not installed.
     note : str
         Printed next to the time: an error, a share.
     """
@@ -42,7 +42,7 @@ class Measurement:
 
 
 def measurements(benchmark: str, report: Row) -> list[Measurement]:
-    """All that a benchmark's report holds; nothing for a benchmark that is not known here."""
+    """The measurements in a benchmark's report; none for a benchmark that this module does not know."""
     read = READERS.get(benchmark)
     return [] if read is None else list(read(report))
 

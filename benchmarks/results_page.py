@@ -89,7 +89,7 @@ def put_between(text: str, content: str) -> str:
     Raises
     ------
     ValueError
-        If the markers are not there once each, in order.
+        If the markers do not occur once each, in order.
     """
     if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
         raise ValueError(f"needs the lines {BEGIN} and {END}, once each and in this order")

@@ -171,7 +171,7 @@ def run_all(names: Iterable[str], *, quick: bool) -> dict[str, str]:
 
 
 def main() -> int:
-    """Run what is asked for."""
+    """Run the benchmarks of the command line, then write the page."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

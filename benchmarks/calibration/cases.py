@@ -314,7 +314,7 @@ def load_case(folder: Path) -> tuple[CaseDescription, PhantomProcedure]:
 
 
 def description_of(content: dict[str, Any]) -> CaseDescription:
-    """A description from its JSON."""
+    """Rebuild a description from its JSON."""
     for name in ("planning_spacing_zyx_mm", "verification_spacing_zyx_mm"):
         content = {**content, name: tuple(content[name])}
     return CaseDescription(**content)

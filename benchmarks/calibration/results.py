@@ -16,7 +16,7 @@ TARGET_MM: Final = 5.0
 
 
 def read_results(path: Path) -> list[Row]:
-    """The results so far; a last line that was cut off is dropped, one case counts once (the last)."""
+    """Read the results so far; a last line that was cut off is dropped, one case counts once (the last)."""
     rows: dict[int, Row] = {}
     if path.is_file():
         for line in path.read_text(encoding="utf-8").splitlines():

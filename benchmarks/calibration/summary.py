@@ -124,7 +124,7 @@ def _stratum(name: str, value: str, rows: list[Row]) -> Row:
 
 
 def acceptance(cases: Cases) -> list[Acceptance]:
-    """The study's demands, each with its figure."""
+    """The study's requirements, each with the figure that was measured."""
     answered = cases.answered
     if not answered:
         return [Acceptance("cases are answered", f"none of {len(cases.rows)}", passed=False)]

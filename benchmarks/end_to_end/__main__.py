@@ -6,7 +6,7 @@ Both sides do beforehand whatever needs only the planning CT. A standard nnU-Net
 zone on 128 mm; its output is replaced by the supplied mask for what follows. Coldspot is called in this process, where
 the clock starts with the voxels in memory, as for the chain; and through its service on loopback, where it starts with
 the last byte of the upload. All in turns, in one process. ``--runs`` keeps every run in a file and goes on from it.
-Without COLDSPOT_DATA there is the phantom alone. Needs ``make setup-bench``; a tool that is not there is named.
+Without COLDSPOT_DATA there is the phantom alone. Needs ``make setup-bench``; a tool that is not installed is named.
 """
 
 from __future__ import annotations

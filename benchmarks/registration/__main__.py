@@ -39,7 +39,7 @@ PAIRED: Final = (OURS, "elastix")
 
 @dataclass(frozen=True)
 class Registration:
-    """What a method returned, and what it says of itself."""
+    """Result of one method: its field, and its own account of uncertainty and method."""
 
     field: DisplacementField
     moving_from_fixed: RigidTransform | None = None

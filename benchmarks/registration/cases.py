@@ -130,7 +130,7 @@ def phantom_case(name: str, **chosen: Any) -> Case:
 
 
 def scores(case: Case, field: DisplacementField, moving_from_fixed: RigidTransform | None = None) -> Score:
-    """Everything that is measured of one field; ``moving_from_fixed`` is the rigid motion of Coldspot's tumor."""
+    """Scores of one field, lengths in mm; ``moving_from_fixed`` is the rigid motion of Coldspot's tumor."""
     score: Score = {"folding_share": float((field.jacobian_determinant() <= 0).mean())}
     if case.landmarks is not None:
         landmarks = score_landmarks(field, case.landmarks)

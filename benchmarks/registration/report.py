@@ -181,7 +181,7 @@ def _lay_out(axes: Axes, label: str, threads: int) -> None:
 
 
 def _keys(record: dict[str, Any]) -> list[Line2D]:
-    """One entry a method, also of one that has no point."""
+    """Legend entries, one per method, also for one without a point."""
     keys = []
     for name, method in record["methods"].items():
         color, marker = STYLES.get(name, ("0.3", "x"))

@@ -58,7 +58,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Task:
-    """What one process gets: a model, a CT, perhaps a region of it."""
+    """Input of one process: a model, a CT, perhaps a region of it."""
 
     contender: str
     folder: Path

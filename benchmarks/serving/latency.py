@@ -46,7 +46,7 @@ class OpenedCase:
 
 
 def measure_starts(*, quick: bool) -> dict[str, Any]:
-    """From the start of the process to SERVING: later starts of an appliance, its first, and without any cache.
+    """Seconds from the start of the process to SERVING: later starts of an appliance, its first, and without any cache.
 
     A first start measures the backends, which later ones know; with an empty cache every kernel is compiled too.
     """
@@ -106,7 +106,7 @@ def measure_clients(*, quick: bool) -> list[dict[str, Any]]:
 def open_case(
     client: ColdspotClient, phantom: PhantomProcedure, *, masks_supplied: bool = True
 ) -> OpenedCase:
-    """Upload and prepare; without masks the models have to draw."""
+    """Upload the scans and prepare the planning side; without masks the models segment."""
     target = None if masks_supplied else _middle(phantom.tumor)
     case = client.open_case(sex="m", fibrinogen_g_per_l=3.1, target_lps_mm=target)
     planning = client.upload_ct(case, phantom.planning, "planning")
@@ -139,7 +139,7 @@ def _segmented(client: ColdspotClient, phantom: PhantomProcedure) -> dict[str, f
 
 
 def _clients(running: Running, phantom: PhantomProcedure, count: int) -> dict[str, Any]:
-    """This many clients at once, each with its own case."""
+    """Figures of this many clients at once, each with its own case."""
 
     def work(_number: int) -> list[float]:
         with ColdspotClient(running.address, patience_s=PATIENCE_S) as client:

@@ -34,11 +34,11 @@ class Running:
     to_serving_s: float
 
     def memory_high_water_mb(self) -> float:
-        """Most memory the process ever had (VmHWM), MB."""
+        """Peak memory of the process (VmHWM), MB."""
         return self._status_mb("VmHWM")
 
     def memory_mb(self) -> float:
-        """Memory the process has now (VmRSS), MB."""
+        """Current memory of the process (VmRSS), MB."""
         return self._status_mb("VmRSS")
 
     def _status_mb(self, name: str) -> float:

@@ -121,7 +121,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", choices=list(FILES), default=list(FILES))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--results", type=Path, default=ROOT / "survival-benchmark.jsonl")
-    parser.add_argument("--table", action="store_true", help="only print what is there")
+    parser.add_argument("--table", action="store_true", help="only print the results so far")
     options = parser.parse_args()
     rows = []
     if options.results.exists():

@@ -12,7 +12,7 @@ from engine.runtime.onnx_interface import read_interface
 
 
 def describe_bundle(folder: Path) -> dict[str, Any]:
-    """Check a bundle as the bedside does and describe it.
+    """Check a bundle as the engine does and describe it.
 
     Parameters
     ----------

@@ -49,7 +49,7 @@ def build_engines(
     batch : BatchRange, optional
         Batch sizes one engine serves.
     on_progress : callable, optional
-        Called with a phase's name, steps done, and steps in all.
+        Called with a phase's name, the steps done and the steps in all.
 
     Returns
     -------
@@ -63,9 +63,9 @@ def build_engines(
     EngineBuildError
         If the library refuses a network or the target: TensorRT-RTX has no sm_87, sm_90 and sm_100.
     EnginePlanError
-        If an engine is there already and fails its check.
+        If an engine exists already and fails its check.
     BackendError
-        If the library or the device is not there.
+        If the library or the device is missing.
     """
     chosen: Flavor = flavor or ("tensorrt" if target == CURRENT else "tensorrt-rtx")
     if chosen == "tensorrt" and target != CURRENT:

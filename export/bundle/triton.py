@@ -66,7 +66,7 @@ def export_triton(bundle: Path, out: Path) -> Path:
     bundle : Path
         Folder ``models/<id>/<version>``; every file is checked against its hash first.
     out : Path
-        The model repository; made if it is not there. Other models, and other versions of this one, stay.
+        The model repository; made if it does not exist. Other models, and other versions of this one, stay.
 
     Returns
     -------
@@ -78,7 +78,7 @@ def export_triton(bundle: Path, out: Path) -> Path:
     ManifestError, BundleIntegrityError
         If the bundle must not be used.
     InvalidRequestError
-        If this version is there already, or another version of the model has other inputs or outputs.
+        If this version exists already, or another version of the model has other inputs or outputs.
     """
     loaded = load_bundle(bundle)
     networks = [
@@ -166,7 +166,7 @@ def _version(version: str) -> str:
 def _require_room(folder: Path, version: str, config: str) -> None:
     """Refuse to change what a server may be serving."""
     if (folder / version).exists():
-        raise InvalidRequestError(f"{folder / version} is there already; remove it, or export a new version")
+        raise InvalidRequestError(f"{folder / version} exists already; remove it, or export a new version")
     path = folder / _CONFIG
     if folder.exists() and (not path.is_file() or path.read_text(encoding="utf-8") != config):
         raise InvalidRequestError(f"{path} is not what this version needs; export into another folder")

@@ -53,7 +53,7 @@ def write_bundle_folder(
     Raises
     ------
     InvalidRequestError
-        If it is there already.
+        If it exists already.
     """
     require_free(folder)
     models = {MODEL_FILE: networks} if isinstance(networks, bytes) else dict(networks)
@@ -87,4 +87,4 @@ def require_free(folder: Path) -> None:
     InvalidRequestError
     """
     if folder.exists():
-        raise InvalidRequestError(f"{folder} is there already; give a new version, or remove it yourself")
+        raise InvalidRequestError(f"{folder} exists already; give a new version, or remove it yourself")

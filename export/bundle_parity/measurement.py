@@ -59,7 +59,7 @@ class _BundleParity:
 
     @property
     def passed(self) -> bool:
-        """Whether all that was compared agrees."""
+        """Whether every comparison passed."""
         return all(report.passed for report in self.reports)
 
 
@@ -88,7 +88,7 @@ def measure_bundle(
     ----------
     folder : Path
     backends : sequence of str, optional
-        By default all that are available here; one that is named and is not there is an error.
+        By default all that are available here; one that is named and not available is an error.
     precisions : sequence of {"fp32", "fp16_mixed", "int8"}, optional
         By default all variants of the bundle.
     images : sequence of Path, optional
@@ -108,7 +108,7 @@ def measure_bundle(
     NonFiniteOutputError, BlankOutputError, ParityError
         If a network gives what is no answer at all.
     BackendError
-        If a backend that was named is not there, or there is none to compare with.
+        If a backend that was named is not available, or there is none to compare with.
     """
     bundle = load_bundle(folder)
     inputs, measured_on = _inputs(bundle.manifest, images, lesions)
@@ -161,7 +161,7 @@ def _compared(
     inputs: Inputs,
     measured_on: str,
 ) -> ParityReport:
-    """Report on one network on one backend."""
+    """Compare one network on one backend with its reference."""
     networks = bundle.variant(task.precision)
     member = f", member {task.member + 1}" if len(networks) > 1 else ""
     with ExitStack() as stack:
@@ -180,7 +180,7 @@ def _compared(
 
 
 def _references(bundle: Bundle, source: Path | None) -> list[_OpenReference]:
-    """What opens the reference, for each member."""
+    """Functions that open the reference, one for each member."""
     if source is None:
         return [_OpenReference(content) for content in bundle.variant("fp32")]
     from export.bundle_parity.source_sessions import source_sessions  # noqa: PLC0415 - needs torch
@@ -221,7 +221,7 @@ def _tolerance(manifest: ModelManifest, precision: Precision) -> float:
 def _inputs(
     manifest: ModelManifest, images: Sequence[Path], lesions: Sequence[tuple[Path, Path]]
 ) -> tuple[Inputs, str]:
-    """Network inputs as at the bedside, and their description."""
+    """Network inputs prepared as the engine does, and a description of them."""
     if manifest.segmentation is not None:
         patches = sample_patches(manifest.segmentation, images)
         return patches.inputs, patches.measured_on

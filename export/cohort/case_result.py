@@ -19,10 +19,10 @@ CHUNK_BYTES: Final = 1 << 22
 
 
 class Digest(Protocol):
-    """What takes bytes to hash."""
+    """A hash under construction, as of :mod:`hashlib`."""
 
     def update(self, data: bytes, /) -> None:
-        """Take more bytes."""
+        """Hash more bytes."""
 
 
 _Outcome = Literal["measured", "refused", "failed"]
@@ -87,7 +87,7 @@ def result_key(contents: Mapping[str, str], settings: Mapping[str, object]) -> s
 
 
 def content_hash(path: Path) -> str:
-    """SHA-256 of a file, or of a folder's files with their names; or that it cannot be read, and why."""
+    """SHA-256 of a file, or of a folder's files with their names; or the reason why it cannot be read."""
     digest = hashlib.sha256()
     try:
         if not path.is_dir():

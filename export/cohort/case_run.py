@@ -1,4 +1,4 @@
-"""One case of a cohort, from files to a result: assessed as at the bedside, then the radiomics of its zone."""
+"""One case of a cohort, from files to a result: assessed as the service would, then the radiomics of its zone."""
 
 from __future__ import annotations
 

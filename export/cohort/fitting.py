@@ -54,7 +54,7 @@ class LtpPlan:
 
 @dataclass(frozen=True, eq=False)
 class _LtpFit:
-    """What came out: the bundle's folder, its report, the signature's features, and who took no part."""
+    """Result of a fit: the bundle's folder, its report, the signature's features, and who took no part."""
 
     bundle: Path
     report: FitReport

@@ -29,7 +29,7 @@ class RadscoreStage:
     offered : int
         Features that every training case had.
     section : SignatureSection, optional
-        As the bedside uses it; none where the signature is empty.
+        As the engine uses it; None where the signature is empty.
     use : {'radscore', 'features'}
     """
 
@@ -47,7 +47,7 @@ class RadscoreStage:
         return train.table([RADSCORE], self.fit.out_of_fold_radscore[:, None])
 
     def table(self, cases: UsableCases) -> SurvivalTable:
-        """Covariates of other cases, as the bedside computes them."""
+        """Covariates of other cases, as the engine computes them."""
         if self.section is None:
             return cases.table()
         if self.use == "features":
@@ -70,7 +70,7 @@ class RadscoreStage:
         return usable, tuple(lacking)
 
     def used_by(self, covariates: Sequence[str]) -> bool:
-        """Whether a model of these covariates needs the signature at the bedside."""
+        """Whether a model of these covariates needs the signature when it is used."""
         if self.section is None:
             return False
         return RADSCORE in covariates or set(self.fit.names) <= set(covariates)
@@ -100,7 +100,7 @@ def fit_radscore_stage(
     seed, repeats : int
         See :func:`export.survival.signature.fit_signature`.
     on_progress : callable, optional
-        Called with the number of fits done and in all.
+        Called with the number of fits done, and their total.
     """
     names = complete_features(train)
     fit = fit_signature(

@@ -53,7 +53,7 @@ def simulate_cohort_folder(
     size_mm : float
         Edge of both scans of each case.
     on_progress : callable, optional
-        Called with a phase, the number of cases done and in all.
+        Called with a phase, the number of cases done, and their total.
 
     Returns
     -------
@@ -99,7 +99,7 @@ def phantom_of(case: SimulatedCase, seed: Sequence[int], size_mm: float) -> Phan
 
 
 def _keep_images(folder: Path, case: SimulatedCase, seed: Sequence[int], size_mm: float) -> None:
-    """Write the images of a case unless they are there; the folder appears whole or not at all."""
+    """Write the images of a case unless they exist; the folder appears whole or not at all."""
     if folder.exists():
         return
     unfinished = folder.with_name(f".{folder.name}")

@@ -57,7 +57,7 @@ class CaseImages(BaseModel):
 
     @property
     def target_lps_mm(self) -> Vector3 | None:
-        """The place in the tumor, if one is given."""
+        """The place in the tumor, if the table gives one."""
         x, y, z = self.target_x_mm, self.target_y_mm, self.target_z_mm
         return None if x is None or y is None or z is None else (x, y, z)
 

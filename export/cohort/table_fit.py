@@ -26,7 +26,7 @@ _COMPETING_EVENT: Final = "the competing event"
 
 @dataclass(frozen=True, eq=False)
 class _TableFit:
-    """What came out: the bundle's folder and its report."""
+    """Result of a fit: the bundle's folder and its report."""
 
     bundle: Path
     report: FitReport

@@ -17,7 +17,7 @@ from export.survival.table import SurvivalTable
 
 COMPLETE_COVERAGE: Final = "complete_coverage"
 _CLINICAL: Final = ("sex", "fibrinogen_g_per_l", COMPLETE_COVERAGE)
-"""Covariates of every model of local tumor progression, as the bedside names them; male and complete are 1."""
+"""Covariates of every model of local tumor progression, as the engine names them; male and complete are 1."""
 
 MALE: Final = 1.0
 _PROGRESSION: Final = 1
@@ -110,7 +110,7 @@ def require_enough(
 
 
 def in_words(left_out: Sequence[LeftOut]) -> str:
-    """How many cases were left out, and why."""
+    """One sentence: how many cases were left out, and why."""
     if not left_out:
         return "No case was left out."
     counts = Counter(item.reason.split(":")[0] for item in left_out)

@@ -98,7 +98,7 @@ def parity(
 
 
 def inspect(bundle: BundleFolder, json_output: AsJson = False) -> None:
-    """Check a bundle as the bedside does, and print its card, files and checks."""
+    """Check a bundle as the engine does, and print its card, files and checks."""
     with export_errors_shown(as_json=json_output):
         from engine.manifest import MODEL_CARD_FILE, ParityReport
         from export.bundle.inspection import describe_bundle
@@ -120,7 +120,7 @@ def inspect(bundle: BundleFolder, json_output: AsJson = False) -> None:
 
 def triton(
     bundle: BundleFolder,
-    out: Annotated[Path, typer.Option("--out", help="Model repository; made if it is not there.")],
+    out: Annotated[Path, typer.Option("--out", help="Model repository; made if it does not exist.")],
     json_output: AsJson = False,
 ) -> None:
     """Write a Triton Inference Server model repository, for sites that outgrow one box."""

@@ -37,7 +37,7 @@ class _ExportPrecision(StrEnum):
 
 
 class _Purpose(StrEnum):
-    """What the labels of a segmentation model are at the bedside."""
+    """What the labels of a segmentation model stand for in an assessment."""
 
     TUMOR = "tumor"
     ABLATION_ZONE = "ablation_zone"
@@ -74,7 +74,9 @@ def nnunet(
     out: NewBundle,
     licence: Licence = _LICENCE_UNKNOWN,
     provenance: _Provenance = "",
-    purpose: Annotated[_Purpose, typer.Option(help="What the labels are at the bedside.")] = _Purpose.OTHER,
+    purpose: Annotated[
+        _Purpose, typer.Option(help="What the labels stand for in an assessment.")
+    ] = _Purpose.OTHER,
     label: Annotated[
         list[str] | None, typer.Option(help="Name of a label, as 1=zone.", metavar="NUMBER=NAME")
     ] = None,
@@ -131,7 +133,7 @@ def fm_lct(
     model_version: Version = "1.0.0",
     json_output: AsJson = False,
 ) -> None:
-    """Export FM-LCT: 768 features of a lesion; refused unless every weight of the encoder is there."""
+    """Export FM-LCT: 768 features of a lesion; refused unless the checkpoint has every weight of the encoder."""
     with export_errors_shown(as_json=json_output):
         from export.fm_lct.bundle import LICENCE, export_fm_lct
 

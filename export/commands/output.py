@@ -19,7 +19,7 @@ from engine.progress import CountProgress, ShareProgress
 
 
 class _Fit(Protocol):
-    """What a fit found."""
+    """What the commands print of a fit."""
 
     @property
     def bundle(self) -> Path:
@@ -34,7 +34,7 @@ class _Fit(Protocol):
 
 @contextmanager
 def export_errors_shown(*, as_json: bool) -> Iterator[None]:
-    """Turn an error into a message and an exit code; a library that is missing is a :class:`BackendError`.
+    """Turn an error into a message and an exit code; a missing library becomes a :class:`BackendError`.
 
     Raises
     ------

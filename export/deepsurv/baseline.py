@@ -43,7 +43,7 @@ class Recalibration:
 def choose_horizons(
     months: Float64Array, requested: tuple[int | float, ...] | None
 ) -> tuple[int | float, ...]:
-    """Times at which a risk may be said: 15 cases or more are under observation.
+    """Horizons in months at which a risk may be stated: 15 cases or more are under observation.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def choose_horizons(
 
 
 def recalibrate(table: SurvivalTable, out_of_fold_log_risk: Float64Array) -> Recalibration:
-    """Slope by which the log-risk (case,) is to be stretched so that it is neither too sure nor too timid."""
+    """Slope by which the log-risk (case,) is multiplied so that it is neither overconfident nor too timid."""
     try:
         slope = calibration_slope(table.months, table.event, out_of_fold_log_risk)
     except EstimationError:
@@ -95,7 +95,7 @@ def member_baselines(
 ) -> Float64Array:
     """Breslow's cumulative hazard (member, time) of out-of-fold log-risks (case, k), each with its weights.
 
-    Member m takes the log-risks of the k-th of every fold, m modulo k: of single members, as the bedside
+    Member m takes the log-risks of the k-th of every fold, m modulo k: of single members, as the engine
     averages their risks.
     """
     columns = log_risk.shape[1]

@@ -57,7 +57,7 @@ class FitSettings:
 
 
 def ltp_settings(horizons_months: tuple[int, ...] | None = None) -> FitSettings:
-    """Settings for a model of local tumor progression, whose band over the members the bedside shows.
+    """Settings for a model of local tumor progression, whose band over the members the service shows.
 
     Parameters
     ----------

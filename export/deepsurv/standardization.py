@@ -41,7 +41,7 @@ class Standardization:
     left_out: tuple[str, ...] = ()
 
     def standardized(self, covariates: npt.ArrayLike) -> npt.NDArray[np.float32]:
-        """Standardized covariates (case, covariate), as the bedside computes them."""
+        """Standardized covariates (case, covariate), as the engine computes them."""
         clamped = np.clip(np.asarray(covariates, dtype=np.float64), self.low, self.high)
         return ((clamped - self.mean) / self.sd).astype(np.float32)
 

@@ -57,7 +57,7 @@ class Burn:
     darkens_hu: float
 
     def hu(self, depth_mm: Float64Array, before: Float64Array, mottle: Float64Array) -> Float64Array:
-        """HU of positions at a depth, where there was other tissue before."""
+        """HU of positions at a depth (mm) inside the burn; ``before`` is the tissue's own HU."""
         inward = np.clip((depth_mm - self.rim_mm) / self.edge_mm + 0.5, 0.0, 1.0)
         burnt = self.rim_hu + inward * (self.core_hu - self.rim_hu)
         burnt += mottle * self.mottle_hu * (0.5 + 0.5 * inward)
@@ -72,7 +72,7 @@ def draw_burn(
     radius_mm: float,
     lung_depth: Depth,
 ) -> Burn:
-    """Draw a zone around a tumor; a third of them do not follow its shape."""
+    """Draw a zone around a tumor; the shape of more than half does not follow the tumor's."""
     if rng.random() < 0.45:
         surface, reach = _shell(rng, place, tumor_distance_mm, radius_mm)
     else:

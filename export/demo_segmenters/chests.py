@@ -43,7 +43,7 @@ def read_real_chests(folder: Path | None, task: TaskName) -> list[Chest]:
     Raises
     ------
     InvalidRequestError
-        A folder is given and one of them is not there.
+        A folder is given and one of them is missing from it.
     """
     if folder is None:
         return []

@@ -1,4 +1,4 @@
-"""How well a demo segmenter does on cases it was not trained on, found as the bedside finds them."""
+"""How well a demo segmenter does on cases it was not trained on, found as the engine finds them."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def evaluate(
     folder : Path
         Holds ``ablation-cases/<case>/``.
     on_progress : callable, optional
-        Called with the number of cases done and in all.
+        Called with the number of cases done, and their total.
 
     Returns
     -------
@@ -101,7 +101,7 @@ def figures(task: TaskName, agreements: tuple[CaseAgreement, ...]) -> tuple[Perf
 
 
 def failures(task: TaskName, agreements: tuple[CaseAgreement, ...]) -> tuple[str, ...]:
-    """What a reader of the model card has to know: cases below :data:`MIN_DICE`, in words."""
+    """Warnings for the model card: cases below :data:`MIN_DICE`, in words."""
     return tuple(
         f"failed on {agreement.case}: {agreement.refusal or _in_words(agreement)}"
         for agreement in agreements

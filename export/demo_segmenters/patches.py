@@ -13,7 +13,7 @@ from export.demo_segmenters.tasks import DemoTask
 
 
 def keep_patch(task: DemoTask, seed: int, number: int, real: list[Chest], folder: Path) -> Path:
-    """Draw one scene and keep it, unless it is there already.
+    """Draw one scene and keep it, unless it exists already.
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ def keep_patch(task: DemoTask, seed: int, number: int, real: list[Chest], folder
     real : list of Chest
         Real chests to paint into in addition to the procedural ones; other chests, other files.
     folder : Path
-        Made if it is not there.
+        Made if it does not exist.
 
     Returns
     -------

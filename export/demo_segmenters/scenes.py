@@ -82,7 +82,7 @@ def draw_scene(rng: np.random.Generator, task: DemoTask, real: list[Chest]) -> P
 
 
 def _draw_tumors(rng: np.random.Generator, chest: Chest, place: Float64Array) -> list[PaintedTumor]:
-    """None, one, or several of which the first lies at the place."""
+    """Draw no tumor, one, or several; the first lies at ``place``."""
     if rng.random() < _NO_LESION_SHARE:
         return []
     tumors = [draw_tumor(rng, place, part_solid=rng.random() < _PART_SOLID_SHARE)]
@@ -166,7 +166,7 @@ def _labels(
 def _resampled(
     image: npt.NDArray[Any], geometry: VolumeGeometry, grid: VolumeGeometry
 ) -> npt.NDArray[np.int16]:
-    """Linear, as the bedside does; across thick slices the nearest, by nnU-Net's rule."""
+    """Resample to the network's grid: linear, but the nearest across thick slices, by nnU-Net's rule."""
     if geometry.spacing_zyx_mm[0] > 3.0 * geometry.spacing_zyx_mm[2]:
         z = grid.to_lps(np.stack([np.arange(EDGE), np.zeros(EDGE), np.zeros(EDGE)], axis=-1))
         slices = np.clip(np.rint(geometry.to_index(z)[:, 0]), 0, len(image) - 1).astype(int)

@@ -18,7 +18,7 @@ SD_HU: Final = 400.0
 
 FEATURES: Final = (12, 24, 48, 96)
 PATCH: Final = 64
-"""Voxels along each axis at the bedside; training patches are smaller."""
+"""Voxels along each axis in use; training patches are smaller."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class DemoTask:
 
     @property
     def section(self) -> SegmentationSection:
-        """How it is run at the bedside."""
+        """Preprocessing, labels and patch size with which the engine runs it."""
         return SegmentationSection(
             framework="nnunet_v2",
             purpose="ablation_zone" if self.name == "zone" else "tumor",

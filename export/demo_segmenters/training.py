@@ -70,7 +70,7 @@ def train_demo(
         alone and nothing is evaluated.
     plan : TrainingPlan, optional
     on_progress : callable, optional
-        Called with a phase, the number of steps done and in all.
+        Called with a phase, the number of steps done, and their total.
 
     Returns
     -------
@@ -80,7 +80,7 @@ def train_demo(
     Raises
     ------
     InvalidRequestError
-        If a real CT is not there.
+        If a real CT is missing.
     ParityError, PrecisionOverflowError
         If the exported network does not agree with the trained one.
     """
@@ -202,7 +202,7 @@ def _keep(path: Path, done: int, network: torch.nn.Module, optimizer: Any, sched
 
 
 def _resume(path: Path, network: torch.nn.Module, optimizer: Any, schedule: Any) -> int:
-    """Steps that were done already, with everything as it was after them."""
+    """Load a checkpoint into the three; returns the number of steps done, 0 without a checkpoint."""
     if not path.is_file():
         return 0
     state = read_torch_checkpoint(path)

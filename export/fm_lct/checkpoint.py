@@ -123,7 +123,7 @@ def _require_positions(
 
 
 def _require_weight(name: str, weight: torch.Tensor, expected: torch.Tensor, path: Path) -> None:
-    """Shape, type and finite values of one weight."""
+    """Refuse a weight of another shape, of another type, or with values that are not finite."""
     if weight.shape != expected.shape:
         raise SourceModelError(
             f"{path}: {name} has the shape {tuple(weight.shape)}, FM-LCT's is {tuple(expected.shape)}; "

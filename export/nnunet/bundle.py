@@ -51,7 +51,7 @@ def read_model_folder(
     checkpoint : str, optional
         By default ``checkpoint_final.pth`` (``model_final_checkpoint.model``).
     purpose : str, optional
-        What the labels are at the bedside.
+        What the labels stand for in an assessment.
     label_names : mapping of int to str, optional
         Names in place of those of the data set (version 1 has none of its own).
     orientation : str, optional
@@ -144,7 +144,7 @@ def export_nnunet(
     ParityError
         If a variant does not give what the PyTorch network gives.
     InvalidRequestError
-        If the folder is there already.
+        If the folder exists already.
     """
     require_free(out)
     model = read_model_folder(

@@ -118,7 +118,7 @@ def required(mapping: Any, key: Any, where: str) -> Any:
     Raises
     ------
     SourceModelError
-        If it is not there.
+        If it is missing.
     """
     if not isinstance(mapping, Mapping) or key not in mapping:
         raise SourceModelError(f"{where} has no entry {key!r}; it is not complete, or not of nnU-Net")
@@ -139,7 +139,7 @@ def fold_checkpoints(folder: Path, folds: Sequence[int | str] | None, pattern: s
     Raises
     ------
     SourceModelError
-        If there is none, or one that was asked for is not there.
+        If there is none, or one that was asked for is missing.
     """
     trained = {path.parent.name.removeprefix("fold_"): path for path in sorted(folder.glob(pattern))}
     numbered = [fold for fold in trained if fold != "all"]
@@ -165,14 +165,14 @@ def triples(values: Any, where: str) -> tuple[tuple[int, int, int], ...]:
     try:
         rows = tuple(tuple(int(n) for n in row) for row in values)
     except TypeError as error:
-        raise SourceModelError(f"{where} does not list one size by axis for each stage") from error
+        raise SourceModelError(f"{where} does not list one size per axis for each stage") from error
     if any(len(row) != 3 for row in rows):
         raise SourceModelError(f"{where} is not three-dimensional; only 3D configurations are exported")
     return tuple((z, y, x) for z, y, x in rows)
 
 
 def _merged(state: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Weights under one name each."""
+    """Weights by canonical name, each once."""
     weights: dict[str, Any] = {}
     for key, weight in state.items():
         name = _canonical(str(key))
@@ -186,7 +186,7 @@ def _merged(state: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def _canonical(key: str) -> str:
-    """The name without wrappers and second paths."""
+    """The name under which nnU-Net v2 defines a weight: without wrappers and second paths."""
     stripped = True
     while stripped:
         stripped = False

@@ -135,15 +135,15 @@ def _network(plan: GenericUNetPlan, path: Path) -> GenericUNet:
 def _section(
     plans: Any, settings: Any, labels: dict[str, int], trainer: str, where: str
 ) -> SegmentationSection:
-    """Everything between a CT and its labels."""
+    """The manifest's section: everything between a CT and its labels."""
     if _OTHER_NETWORK.search(trainer):
         raise SourceModelError(
             f"{where}: {trainer} does not train the network of its plans; only trainers of the plain U-Net "
-            "with labels are known here"
+            "with labels are supported"
         )
     preprocessor = plans.get("preprocessor_name")
     if preprocessor not in _PREPROCESSORS:
-        raise SourceModelError(f"{where} was preprocessed by {preprocessor}, which is not known here")
+        raise SourceModelError(f"{where} was preprocessed by {preprocessor}, which is not supported")
     if len(required(settings, "patch_size", where)) != 3:
         raise SourceModelError(f"{where} is a 2D network; only 3D ones are exported")
     return segmentation_section(
@@ -188,7 +188,7 @@ def _channels(plans: Any, where: str) -> tuple[Channel, ...]:
     for index in range(count):
         scheme = _SCHEMES.get(required(schemes, index, where))
         if scheme is None:
-            raise SourceModelError(f"{where}: the normalization {schemes[index]} is not known here")
+            raise SourceModelError(f"{where}: the normalization {schemes[index]} is not supported")
         window: dict[str, float] = {}
         if scheme == "ct":
             properties = required(plans.get("dataset_properties"), "intensityproperties", where)

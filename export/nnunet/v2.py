@@ -105,7 +105,7 @@ def _common(checkpoints: Mapping[str, Any], configuration: str | None, folder: P
         )
     if any(other != descriptions[0] for other in descriptions):
         raise SourceModelError(
-            f"the folds of {folder} were trained differently: {descriptions}; export them apart"
+            f"the folds of {folder} were trained differently: {descriptions}; export them separately"
         )
     if configuration is not None and configuration != descriptions[0]["configuration"]:
         raise SourceModelError(
@@ -129,7 +129,7 @@ def _resolved(plans: Any, name: str, folder: Path, seen: tuple[str, ...] = ()) -
 def _section(
     plans: Any, settings: dict[str, Any], dataset: Any, mirror_axes: tuple[int, ...], where: str
 ) -> SegmentationSection:
-    """Everything between a CT and its labels."""
+    """The manifest's section: everything between a CT and its labels."""
     _refuse_unsupported(plans, settings, where)
     labels, regions, order = _labels(dataset, where)
     return segmentation_section(
@@ -211,7 +211,7 @@ def _channels(plans: Any, settings: dict[str, Any], dataset: Any, where: str) ->
         zip((names[key] for key in sorted(names, key=int)), schemes, masked, strict=True)
     ):
         if scheme not in _SCHEMES:
-            raise SourceModelError(f"{where}: channel {name} uses {scheme}, which is not known here")
+            raise SourceModelError(f"{where}: channel {name} uses {scheme}, which is not supported")
         window: dict[str, float] = {}
         if _SCHEMES[scheme] == "ct":
             intensities = required(intensity, str(index), f"{where}, intensity properties")
@@ -228,16 +228,16 @@ def _resampling(settings: dict[str, Any], where: str) -> Resampling:
     default = "resample_data_or_seg_to_shape"
     names = {settings.get(f"resampling_fn_{subject}", default) for subject in ("data", "probabilities")}
     if len(names) != 1 or not names <= set(_RESAMPLING):
-        raise SourceModelError(f"{where} resamples by {', '.join(sorted(map(str, names)))}; not known here")
+        raise SourceModelError(f"{where} resamples by {', '.join(sorted(map(str, names)))}; not supported")
     image = settings.get("resampling_fn_data_kwargs", {})
     logits = settings.get("resampling_fn_probabilities_kwargs", {})
     apart = {image.get("force_separate_z"), logits.get("force_separate_z")}
     if len(apart) != 1:
-        raise SourceModelError(f"{where}: force_separate_z differs between image and logits; not known here")
+        raise SourceModelError(f"{where}: force_separate_z differs between image and logits; not supported")
     if _RESAMPLING[names.pop()] == "torch":
         extra = {**image, **logits}.keys() - {"is_seg", "force_separate_z", "memefficient_seg_resampling"}
         if extra:
-            raise SourceModelError(f"{where}: resampling options {sorted(extra)} are not known here")
+            raise SourceModelError(f"{where}: resampling options {sorted(extra)} are not supported")
         return Resampling(separate_z=apart.pop(), method="torch")
     return Resampling(
         data_order=image.get("order", 3),

@@ -69,7 +69,7 @@ class HalfGraph:
         return list(first_user.items())
 
     def half_weights(self) -> Iterator[tuple[str, onnx.NodeProto]]:
-        """Weights that would be FP16, each with a node that takes it."""
+        """Weights that would be FP16 (name, node), each with the first node that takes it."""
         seen = set()
         for node in self.half_nodes:
             for name in self._floats(node.input):

@@ -63,7 +63,7 @@ def network_to_onnx(
     Raises
     ------
     SourceModelError
-        If the network has a layer that is not known here, a patch that does not fit it, or more than
+        If the network has a layer that is not supported, a patch that does not fit it, or more than
         2 GB of weights.
     """
     writer = _GraphWriter(network)
@@ -187,7 +187,7 @@ def _convolution(module: Any) -> _Attributes:
 def _normalization(module: Any) -> _Attributes:
     """Attributes of an instance normalization with weights and without running statistics."""
     if module.track_running_stats or not module.affine:
-        raise SourceModelError(f"{module} uses running statistics or has no weights; not known here")
+        raise SourceModelError(f"{module} uses running statistics or has no weights; neither is supported")
     return "InstanceNormalization", {"epsilon": module.eps}
 
 

@@ -2,7 +2,7 @@
 
 An FP16 engine that overflows does not fail: it turns activations into infinity, normalization turns
 those into NaN, and the mask is empty (nnU-Net issue 2874: an all-black output). So the range of every
-tensor that would be FP16 is measured in FP32 first, on inputs as they come at the bedside.
+tensor that would be FP16 is measured in FP32 first, on inputs such as the engine makes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Lesion patches as a feature network gets them at the bedside, to measure with.
+"""Lesion patches as a feature network gets them from the engine, as inputs of measurements.
 
 Real CT where there is any: the lesions passed in, else those below the folder that ``COLDSPOT_DATA``
 names, else simulated chests; every reported figure names which.

@@ -1,4 +1,4 @@
-"""Patches as a segmentation network gets them at the bedside, to measure with.
+"""Patches as a segmentation network gets them from the engine, as inputs of measurements.
 
 Real CT where there is any: the files passed in, else those below the folder that ``COLDSPOT_DATA``
 names, else a rendered phantom of a chest; every reported figure names which.

@@ -1,4 +1,4 @@
-"""A PyTorch network behind the protocol of the bedside's sessions, as the reference of a comparison."""
+"""A PyTorch network behind the protocol of the engine's sessions, as the reference of a comparison."""
 
 from __future__ import annotations
 

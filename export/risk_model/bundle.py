@@ -1,4 +1,4 @@
-"""A fitted survival model as a bundle that the bedside runs."""
+"""A fitted survival model as a bundle that the engine runs."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ def _performance(fitted: FittedSurvival, fitted_on: str) -> tuple[PerformanceFig
 
 
 def _parity(fitted: FittedSurvival, model_bytes: bytes) -> Parity:
-    """Compare the graph with PyTorch and keep a few cases for the bedside to repeat."""
+    """Compare the graph with PyTorch and keep a few cases for the engine to repeat."""
     difference, cases = largest_difference(fitted.weights, model_bytes)
     if difference > _PARITY_TOLERANCE:
         raise ParityError(

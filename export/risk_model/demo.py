@@ -42,7 +42,7 @@ def export_demo_risk(
     Raises
     ------
     InvalidRequestError
-        If the folder of this version is there already.
+        If the folder of this version exists already.
     """
     fitted = fit_survival(
         cohort_table(simulate_cohort(TRAINING_CASES, TRAINING_SEED)),

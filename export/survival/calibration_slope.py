@@ -28,7 +28,7 @@ _STEP_TOLERANCE = 1e-9
 
 @dataclass(frozen=True)
 class CalibrationSlope:
-    """By how much a log-risk has to be stretched: 1 is right, below 1 the model is too sure (overfitted)."""
+    """By how much a log-risk has to be stretched: 1 is right, below 1 the model is overconfident (overfitted)."""
 
     slope: float
     interval_95: tuple[float, float]

@@ -148,7 +148,7 @@ def cohort_frame(covariates: Float64Array, months: Float64Array, event: BoolArra
 
 
 def _maximize(cohort: pd.DataFrame, labels: Sequence[str]) -> CoxPHFitter:
-    """Fit by lifelines; what converges with none of the step sizes has no maximum."""
+    """Fit by lifelines; a fit that converges with none of the step sizes has no maximum, and is refused."""
     fitter = CoxPHFitter()
     direction = np.ones(len(labels))
     for step_size in _STEP_SIZES:

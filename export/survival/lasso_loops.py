@@ -144,9 +144,9 @@ def _step_towards(
     relative: Float64Array,
     denominator: Float64Array,
 ) -> tuple[float, float]:
-    """Go to the target, or so far towards it that the objective does not rise; the target moves along.
+    """Step to the target, halved until the objective does not rise; ``target`` becomes the point reached.
 
-    Returns the log-likelihood there and the largest change of a coefficient.
+    Returns the log-likelihood at that point and the largest change of a coefficient; fills ``log_risk``.
     """
     cases, width = log_risk.size, start.size
     objective = penalty * _absolute_sum(start) - value / cases

@@ -169,7 +169,7 @@ def _radscore(fit: LassoCoxFit, raw: Float64Array) -> Float64Array:
     prepared = fit.preparation
     weights = fit.coefficients[prepared.columns]
     score = np.zeros(raw.shape[0])
-    # Feature by feature, as the bedside adds them: a matrix product would depend on the library.
+    # Feature by feature, as the engine adds them: a matrix product would depend on the library.
     for place in np.flatnonzero(weights):
         z_score = (raw[:, prepared.columns[place]] - prepared.means[place]) / prepared.sds[place]
         score += weights[place] * z_score
@@ -209,4 +209,4 @@ def _described(
 
 
 def _silent(_done: int, _of: int) -> None:
-    """Say nothing."""
+    """Ignore the progress of a fit."""

@@ -89,7 +89,7 @@ class SurvivalTable:
         Raises
         ------
         InvalidRequestError
-            If one is not there.
+            If one is missing.
         """
         lacking = [name for name in names if name not in self.names]
         if lacking:
@@ -195,7 +195,7 @@ def _numbers(
 
 
 def _number(text: str) -> float | None:
-    """Number that a field says; none where it says none."""
+    """Number in a field; None where it is no number."""
     if text.lower() in _WORDS:
         return _WORDS[text.lower()]
     try:
@@ -207,7 +207,7 @@ def _number(text: str) -> float | None:
 def _follow_up_faults(
     times: Float64Array, codes: Float64Array, time: str, event: str, lines: Sequence[int]
 ) -> list[str]:
-    """What no follow-up can be."""
+    """Faults of the times and events, each in words."""
     numbers = np.array(lines)
     faults = []
     if (times < 0).any():
@@ -221,7 +221,7 @@ def _follow_up_faults(
 
 
 def _lines(lines: Iterable[int]) -> str:
-    """Name lines of the file, not more than a reader wants."""
+    """Numbers of lines in words, the first few of many."""
     numbers = list(lines)
     listed = ", ".join(map(str, numbers[:_LISTED_LINES]))
     more = f" and {len(numbers) - _LISTED_LINES} more" if len(numbers) > _LISTED_LINES else ""

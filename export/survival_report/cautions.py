@@ -26,7 +26,7 @@ RADSCORE: Final = "Radscore"
 
 
 def find_cautions(report: FitReport) -> tuple[str, ...]:
-    """Read the warnings off a report.
+    """Derive the warnings that a reader of the report needs.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def find_cautions(report: FitReport) -> tuple[str, ...]:
     Returns
     -------
     tuple of str
-        Sentences, the gravest first; none where nothing was found.
+        Sentences, the gravest first; empty where nothing was found.
     """
     return (
         *_of_the_cohort(report),

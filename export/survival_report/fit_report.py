@@ -19,7 +19,7 @@ FIT_REPORT_FILE = "fit_report.json"
 
 
 class CohortSummary(Section):
-    """Whom a model was fitted to or tested on, in numbers."""
+    """Size, events and follow-up of a cohort that a model was fitted to or tested on."""
 
     name: Text
     cases: Count
@@ -33,7 +33,7 @@ class CohortSummary(Section):
 
 
 class CovariateSummary(Section):
-    """One input of the model as the cohort has it."""
+    """One input of the model with its values in the cohort."""
 
     name: Text
     description: Text
@@ -53,7 +53,7 @@ class Setting(Section):
 
 
 class FitReport(Section):
-    """What was fitted to whom, how well it does, and what to mind.
+    """Cohorts, model, accuracy and warnings of one fit.
 
     Parameters
     ----------

@@ -37,7 +37,7 @@ SurvivalOfCases = Callable[[Float64Array], Float64Array]
 
 @dataclass(frozen=True, eq=False)
 class CohortPrediction:
-    """What a model says of the cases of one cohort, and what became of them.
+    """Predictions for the cases of one cohort, and their outcomes.
 
     Attributes
     ----------
@@ -81,7 +81,7 @@ def evaluate(
     training: SurvivalTable,
     seed: int = 0,
 ) -> Evaluation:
-    """Measure one cohort; of the fitted cases themselves the C-index alone, since pictures would flatter.
+    """Measure one cohort; of the fitted cases themselves the C-index alone, since figures of it would flatter.
 
     Parameters
     ----------

@@ -40,7 +40,7 @@ def write_report(report: FitReport, folder: Path) -> Path:
     ----------
     report : FitReport
     folder : Path
-        Made if it is not there; files of an earlier report in it are replaced. Not the folder of a
+        Made if it does not exist; files of an earlier report in it are replaced. Not the folder of a
         bundle, which holds only files that its manifest lists.
 
     Returns

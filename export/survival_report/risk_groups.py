@@ -23,7 +23,7 @@ _GROUP_NAMES: Final = {
 }
 _CASES_FOR_THREE_GROUPS: Final = 90
 MAX_STEPS: Final = 240
-"""A longer curve is thinned: a plot has no more room, and a report shall not list a large cohort's times."""
+"""A longer curve is thinned: a plot has no more room, and a report must not list every time of a large cohort."""
 
 
 def risk_cut_offs(log_risk: Float64Array) -> Float64Array:
@@ -93,7 +93,7 @@ def _step(
 
 
 def _kept_steps(curve: KaplanMeier, until: float) -> npt.NDArray[np.int64]:
-    """Times at which the curve falls, its begin and its end; thinned evenly if there are too many."""
+    """Times at which the curve falls, the first and the last one; thinned evenly if there are too many."""
     last = int(np.searchsorted(curve.months, until, side="right")) - 1
     falls = np.flatnonzero(curve.events[: last + 1] > 0)
     if falls.size > MAX_STEPS:

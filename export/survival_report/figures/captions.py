@@ -11,7 +11,7 @@ from export.survival_report.regression import CoxReport, Nomogram
 
 
 def brier_alternative(evaluations: Sequence[Evaluation]) -> str:
-    """Integrated scores of model and null model."""
+    """Text alternative of the Brier curves: integrated scores of model and null model."""
     sentences = [
         f"{item.title}: integrated Brier score {item.brier.integrated:.3f}, null model "
         f"{item.brier.null_integrated:.3f}"
@@ -22,7 +22,7 @@ def brier_alternative(evaluations: Sequence[Evaluation]) -> str:
 
 
 def calibration_alternative(evaluations: Sequence[Evaluation], time_unit: str) -> str:
-    """Predicted and observed risk of every group."""
+    """Text alternative of the calibration: predicted and observed risk of every group."""
     sentences = []
     for item in evaluations:
         for curve in item.calibration:
@@ -36,7 +36,7 @@ def calibration_alternative(evaluations: Sequence[Evaluation], time_unit: str) -
 
 
 def forest_alternative(cox: CoxReport) -> str:
-    """Hazard ratios of the multivariable model, or of the univariable ones where there is none."""
+    """Text alternative of the forest plot: hazard ratios, multivariable where there are some."""
     kind, rows = (
         ("Multivariable", cox.multivariable) if cox.multivariable else ("Univariable", cox.univariable)
     )
@@ -49,7 +49,7 @@ def forest_alternative(cox: CoxReport) -> str:
 
 
 def nomogram_alternative(nomogram: Nomogram) -> str:
-    """Points of the ends of every scale."""
+    """Text alternative of the nomogram: points at both ends of every scale."""
     scales = "; ".join(
         f"{scale.covariate}: "
         + ", ".join(f"{tick.label} {tick.points:.0f} points" for tick in (scale.ticks[0], scale.ticks[-1]))
@@ -59,7 +59,7 @@ def nomogram_alternative(nomogram: Nomogram) -> str:
 
 
 def contributions_alternative(report: ContributionReport) -> str:
-    """Median attention and mean absolute signal of every covariate."""
+    """Text alternative of the contributions: median attention and mean absolute signal of every covariate."""
     sentences = (
         f"{item.covariate}: median attention {item.attention.p50:.2f}, mean absolute signal "
         f"{item.mean_absolute_signal:.2f}"
@@ -69,7 +69,7 @@ def contributions_alternative(report: ContributionReport) -> str:
 
 
 def signature_alternative(signature: SignatureReport) -> str:
-    """Coefficients and stability of the chosen features."""
+    """Text alternative of the signature: coefficients and stability of the chosen features."""
     if not signature.chosen:
         return "The final fit chose no feature."
     sentences = (

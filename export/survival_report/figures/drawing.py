@@ -97,7 +97,7 @@ def finish(figure: Figure, name: str, caption: str, alternative: str, *, simulat
     """Write a figure as SVG and PNG without date or version; label it where the cases are simulated."""
     if simulated:
         _label_simulated(figure)
-    # Laid out once for both files: it takes most of the time, and one picture shall not differ from the other.
+    # Laid out once for both files: it takes most of the time, and the two pictures must not differ.
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     svg, png = BytesIO(), BytesIO()
@@ -108,7 +108,7 @@ def finish(figure: Figure, name: str, caption: str, alternative: str, *, simulat
 
 
 def _label_simulated(figure: Figure) -> None:
-    """Add a strip above everything else that says so."""
+    """Add a strip on top that says that the cases are simulated."""
     height = figure.get_figheight() + _LABEL_STRIP_IN
     figure.set_figheight(height)
     engine = figure.get_layout_engine()

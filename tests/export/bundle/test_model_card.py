@@ -167,7 +167,7 @@ def test_a_bundle_of_several_networks_is_written_alike_each_time(tmp_path: Path)
     for name in names:
         assert (one.folder / name).read_bytes() == (two.folder / name).read_bytes()
     assert load_bundle(two.folder).manifest == one.manifest
-    with pytest.raises(InvalidRequestError, match="is there already"):
+    with pytest.raises(InvalidRequestError, match="exists already"):
         write_bundle_folder(features(), networks, tmp_path / "two")
 
 

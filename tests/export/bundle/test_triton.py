@@ -197,7 +197,7 @@ class TestVersions:
         out = export_triton(BUNDLE, tmp_path / "repository")
         network = out / NAME / "1000000" / "model.onnx"
         network.write_bytes(b"being served")
-        with pytest.raises(InvalidRequestError, match="there already"):
+        with pytest.raises(InvalidRequestError, match="exists already"):
             export_triton(BUNDLE, out)
         assert network.read_bytes() == b"being served"
 

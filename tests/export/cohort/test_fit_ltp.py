@@ -136,7 +136,7 @@ def refuse(path: Path) -> Callable[[CaseJob], CaseResult]:
 
 
 def test_an_old_bundle_is_found_before_the_work(cohort: Path, tmp_path: Path) -> None:
-    with pytest.raises(InvalidRequestError, match="is there already"):
+    with pytest.raises(InvalidRequestError, match="exists already"):
         fitting.fit_ltp(cohort, tmp_path, measure=refuse(tmp_path))
 
 

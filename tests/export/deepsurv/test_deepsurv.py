@@ -192,7 +192,7 @@ def test_the_same_fit_gives_the_same_bytes(fitted: FittedSurvival, tmp_path: Pat
     for path in sorted(folders[0].iterdir()):
         assert path.read_bytes() == (folders[1] / path.name).read_bytes(), path.name
     assert "fit_report.json" in load_bundle(folders[0]).contents
-    with pytest.raises(InvalidRequestError, match="is there already"):
+    with pytest.raises(InvalidRequestError, match="exists already"):
         export_survival(fitted, folders[0], DESCRIBED)
 
 

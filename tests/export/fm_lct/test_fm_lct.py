@@ -301,7 +301,7 @@ def test_a_bundle_is_exported_measured_and_used(tmp_path: Path) -> None:
         coarse = half.features(*lesion())
     assert found.shape == (48,)
     np.testing.assert_allclose(found, coarse, atol=0.1)
-    with pytest.raises(InvalidRequestError, match="is there already"):
+    with pytest.raises(InvalidRequestError, match="exists already"):
         export_fm_lct(checkpoint, out, recipe="zscore_patch", plan=SMALL)
 
 

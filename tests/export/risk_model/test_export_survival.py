@@ -116,7 +116,7 @@ def test_a_written_bundle_loads_and_is_never_overwritten(tmp_path: Path) -> None
     written = write_bundle(shipped.manifest, shipped.model_bytes, tmp_path)
     assert written.manifest == shipped.manifest
     assert (written.folder / "manifest.json").read_bytes() == (DEMO / "manifest.json").read_bytes()
-    with pytest.raises(InvalidRequestError, match="is there already"):
+    with pytest.raises(InvalidRequestError, match="exists already"):
         write_bundle(shipped.manifest, shipped.model_bytes, tmp_path)
 
 
