@@ -46,9 +46,9 @@ def draw_member_cases(
     shape = (members, event.size)
     weights = rng.exponential(1.0, shape) if bayesian_bootstrap else np.ones(shape)
     held_out = np.zeros(shape)
-    parts = np.zeros(event.size, dtype=np.int64)
+    fold_of_case = np.zeros(event.size, dtype=np.int64)
     for member in range(members):
         if member % folds == 0:
-            parts = event_stratified_folds(event, folds, rng)
-        held_out[member] = parts == member % folds
+            fold_of_case = event_stratified_folds(event, folds, rng)
+        held_out[member] = fold_of_case == member % folds
     return MemberCases(weights * (1 - held_out), held_out, weights)

@@ -60,18 +60,18 @@ def weighted_risk_sets(
     before = torch.searchsorted(rising, rising) - 1
     event_weights = case_weights * events
     counted = (event_weights > 0).double()
-    died = _within(counted.cumsum(dim=1), last, before)
+    tied_events = _within(counted.cumsum(dim=1), last, before)
     ordinal = counted.cumsum(dim=1) - _up_to(counted.cumsum(dim=1), before)
-    several = died.clamp(min=1)
-    mean_weight = _within(event_weights.cumsum(dim=1), last, before) / several
+    divisor = tied_events.clamp(min=1)
+    mean_weight = _within(event_weights.cumsum(dim=1), last, before) / divisor
     return WeightedRiskSets(
         case_weights=case_weights,
         event_weights=event_weights,
         tied_weights=counted * mean_weight,
         last=last,
         before=before,
-        share=counted * (ordinal - 1) / several,
-        tied=bool((died * counted).max() > 1),
+        share=counted * (ordinal - 1) / divisor,
+        tied=bool((tied_events * counted).max() > 1),
     )
 
 
@@ -89,8 +89,8 @@ def log_partial_likelihood(log_risk: torch.Tensor, sets: WeightedRiskSets) -> to
     relative = sets.case_weights * (log_risk - largest).exp()
     at_risk = relative.cumsum(dim=1)[:, sets.last]
     if sets.tied:
-        dying = (relative * (sets.event_weights > 0)).cumsum(dim=1)
-        at_risk = at_risk - sets.share * _within(dying, sets.last, sets.before)
+        event_risk = (relative * (sets.event_weights > 0)).cumsum(dim=1)
+        at_risk = at_risk - sets.share * _within(event_risk, sets.last, sets.before)
     counted = sets.tied_weights > 0
     logarithm = at_risk.where(counted, torch.ones_like(at_risk)).clamp(min=1e-300).log()
     return (sets.event_weights * (log_risk - largest) - sets.tied_weights * logarithm).sum(dim=1)

@@ -67,17 +67,17 @@ class Burn:
 
 def draw_burn(
     rng: np.random.Generator,
-    place: Float64Array,
+    center_lps_mm: Float64Array,
     tumor_distance_mm: Depth,
     radius_mm: float,
     lung_depth: Depth,
 ) -> Burn:
     """Draw a zone around a tumor; the shape of more than half does not follow the tumor's."""
     if rng.random() < 0.45:
-        surface, reach = _shell(rng, place, tumor_distance_mm, radius_mm)
+        surface, reach = _shell(rng, center_lps_mm, tumor_distance_mm, radius_mm)
     else:
-        surface, reach = _ellipsoids(rng, place, radius_mm)
-    rough = _roughness(rng, place, reach + 4.0)
+        surface, reach = _ellipsoids(rng, center_lps_mm, radius_mm)
+    rough = _roughness(rng, center_lps_mm, reach + 4.0)
 
     def depth(points: Float64Array) -> Float64Array:
         uneven = surface(points) + rough(points)
@@ -98,7 +98,7 @@ def draw_burn(
 
 
 def _shell(
-    rng: np.random.Generator, place: Float64Array, tumor_distance_mm: Depth, radius_mm: float
+    rng: np.random.Generator, center_lps_mm: Float64Array, tumor_distance_mm: Depth, radius_mm: float
 ) -> tuple[Depth, float]:
     """A margin around the tumor that depends on the direction, as in the phantom procedures."""
     min_margin_mm = float(
@@ -107,21 +107,23 @@ def _shell(
     shape = random_ablation(rng, "half" if min_margin_mm < -6.0 else "miss", min_margin_mm)
 
     def depth(points: Float64Array) -> Float64Array:
-        return shape.depth_mm(tumor_distance_mm(points), points - place)
+        return shape.depth_mm(tumor_distance_mm(points), points - center_lps_mm)
 
     return depth, radius_mm + float(shape.ample_mm) + 4.0
 
 
-def _ellipsoids(rng: np.random.Generator, place: Float64Array, radius_mm: float) -> tuple[Depth, float]:
-    """One ellipsoid or two that overlap, off the tumor's center."""
+def _ellipsoids(
+    rng: np.random.Generator, center_lps_mm: Float64Array, radius_mm: float
+) -> tuple[Depth, float]:
+    """One ellipsoid or two that overlap, off the tumor's center: their depth, and their reach from it, in mm."""
     rotation = Rotation.random(random_state=rng).as_matrix()
     count = 1 if rng.random() < 0.65 else 2
-    off = rng.normal(size=3)
-    off *= rng.uniform(0.0, 0.9 * radius_mm + 3.0) / np.linalg.norm(off)
+    offset_of_zone = rng.normal(size=3)
+    offset_of_zone *= rng.uniform(0.0, 0.9 * radius_mm + 3.0) / np.linalg.norm(offset_of_zone)
     centers, radii = [], []
     for k in range(count):
-        along = (k - 0.5 * (count - 1)) * rng.uniform(8.0, 16.0)
-        centers.append(place + off + along * rotation[0])
+        shift_mm = (k - 0.5 * (count - 1)) * rng.uniform(8.0, 16.0)
+        centers.append(center_lps_mm + offset_of_zone + shift_mm * rotation[0])
         radii.append(
             rng.uniform(8.0, 26.0 if count == 1 else 17.0)
             * np.array([1.0, rng.uniform(0.75, 1.0), rng.uniform(0.7, 1.0)])
@@ -131,29 +133,30 @@ def _ellipsoids(rng: np.random.Generator, place: Float64Array, radius_mm: float)
         deepest = np.full(points.shape[:-1], -np.inf)
         for center, axes in zip(centers, radii, strict=True):
             offset = points - center
-            away = np.linalg.norm(offset, axis=-1)
+            distance = np.linalg.norm(offset, axis=-1)
             level = np.linalg.norm((offset @ rotation.T) / axes, axis=-1)
             # The way to the surface along the ray: exact on a ball, close on these.
-            inside = away * (1.0 / np.maximum(level, 1e-6) - 1.0)
+            inside = distance * (1.0 / np.maximum(level, 1e-6) - 1.0)
             np.maximum(deepest, np.where(level < 1e-3, axes.min(), inside), out=deepest)
         return deepest
 
     reach = max(
-        float(np.linalg.norm(c - place)) + float(axes.max()) for c, axes in zip(centers, radii, strict=True)
+        float(np.linalg.norm(c - center_lps_mm)) + float(axes.max())
+        for c, axes in zip(centers, radii, strict=True)
     )
     return depth, reach
 
 
-def _roughness(rng: np.random.Generator, place: Float64Array, half_mm: float) -> Depth:
-    """Smooth noise in millimeters on a lattice around the place."""
-    step = 2.0
-    count = int(np.ceil(2.0 * half_mm / step)) + 2
+def _roughness(rng: np.random.Generator, center_lps_mm: Float64Array, half_mm: float) -> Depth:
+    """Smooth noise in millimeters, from a lattice around a point."""
+    step_mm = 2.0
+    count = int(np.ceil(2.0 * half_mm / step_mm)) + 2
     noise = ndimage.gaussian_filter(rng.standard_normal((count,) * 3), rng.uniform(1.0, 2.5))
     noise *= rng.uniform(0.0, _ROUGH_MM) / noise.std()
-    low = place - half_mm
+    low = center_lps_mm - half_mm
 
     def depth_at(points: Float64Array) -> Float64Array:
-        index = ((points - low) / step).T
+        index = ((points - low) / step_mm).T
         return np.asarray(ndimage.map_coordinates(noise, index, order=1, mode="nearest"))
 
     return depth_at

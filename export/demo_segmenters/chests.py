@@ -69,5 +69,5 @@ def draw_chest(
         depth = (_AT_PLEURA_MM[0], _DEEP_MM[1])
         return chest, random_place(rng, chest.lung_depth_mm, chest.low_lps_mm, chest.high_lps_mm, depth)
     low, high = _RIGHT_LUNG_LPS_MM
-    place = random_place(rng, lung_depth_mm, low, high, depth)
-    return procedural_chest(rng, place, half_width_mm), place
+    center_lps_mm = random_place(rng, lung_depth_mm, low, high, depth)
+    return procedural_chest(rng, center_lps_mm, half_width_mm), center_lps_mm

@@ -42,10 +42,10 @@ class PaintedTumor:
         return before + inside * np.maximum(tissue - before, np.minimum(self.hu - before, 0.0))
 
 
-def draw_tumor(rng: np.random.Generator, place: Float64Array, *, part_solid: bool) -> PaintedTumor:
-    """Draw a tumor at a place, shaped like real nodules; some are larger than most nodules are."""
+def draw_tumor(rng: np.random.Generator, center_lps_mm: Float64Array, *, part_solid: bool) -> PaintedTumor:
+    """Draw a tumor at a point, shaped like real nodules; some are larger than most nodules are."""
     shape = random_tumor(
-        rng, place, volume_ml=float(rng.uniform(4.0, 22.0)) if rng.random() < _LARGE_SHARE else None
+        rng, center_lps_mm, volume_ml=float(rng.uniform(4.0, 22.0)) if rng.random() < _LARGE_SHARE else None
     )
     halo = float(rng.uniform(0.25, 0.9)) * float(shape.radii_mm.min()) if part_solid else 0.0
     return PaintedTumor(

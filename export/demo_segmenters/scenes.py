@@ -57,39 +57,39 @@ def draw_scene(rng: np.random.Generator, task: DemoTask, real: list[Chest]) -> P
         Real chests to paint into in addition to the procedural ones.
     """
     half_mm = 0.5 * EDGE * task.spacing_mm
-    chest, place = draw_chest(rng, real, half_mm + 4.0)
-    tumors = _draw_tumors(rng, chest, place)
-    main = draw_tumor(rng, place, part_solid=False) if not tumors else tumors[0]
+    chest, center_lps_mm = draw_chest(rng, real, half_mm + 4.0)
+    tumors = _draw_tumors(rng, chest, center_lps_mm)
+    main = draw_tumor(rng, center_lps_mm, part_solid=False) if not tumors else tumors[0]
     burn = None
     if task.name == "zone" and rng.random() >= _NO_BURN_SHARE:
         radius = float(np.cbrt(3000.0 * main.shape.volume_ml / (4.0 * np.pi)))
-        burn = draw_burn(rng, place, main.shape.signed_distance_mm, radius, chest.lung_depth_mm)
-    middle = place + rng.uniform(-_OFF_CENTER_MM, _OFF_CENTER_MM, 3)
+        burn = draw_burn(rng, center_lps_mm, main.shape.signed_distance_mm, radius, chest.lung_depth_mm)
+    middle = center_lps_mm + rng.uniform(-_OFF_CENTER_MM, _OFF_CENTER_MM, 3)
     fine = _fine_grid(rng, middle, half_mm + 3.0)
     hu = _tissue(rng, chest, fine)
     for tumor in tumors:
         _paint_tumor(hu, fine, tumor)
     if burn is not None:
-        _paint_burn(rng, hu, fine, burn, place)
+        _paint_burn(rng, hu, fine, burn, center_lps_mm)
     if rng.random() < _NEEDLE_SHARE[task.name]:
-        add_needle(rng, hu, fine, place)
+        add_needle(rng, hu, fine, center_lps_mm)
     slices_together = int(rng.integers(2, 6)) if rng.random() < _THICK_SHARE else 1
     image, scan_geometry = scanned(rng, hu, fine, slices_together)
     low = middle - 0.5 * (EDGE - 1) * task.spacing_mm
     x, y, z = (float(v) for v in low)
     grid = VolumeGeometry((EDGE,) * 3, (task.spacing_mm,) * 3, origin_lps_mm=(x, y, z))
-    return Patch(_resampled(image, scan_geometry, grid), _labels(task, grid, tumors, burn, place))
+    return Patch(_resampled(image, scan_geometry, grid), _labels(task, grid, tumors, burn, center_lps_mm))
 
 
-def _draw_tumors(rng: np.random.Generator, chest: Chest, place: Float64Array) -> list[PaintedTumor]:
-    """Draw no tumor, one, or several; the first lies at ``place``."""
+def _draw_tumors(rng: np.random.Generator, chest: Chest, center_lps_mm: Float64Array) -> list[PaintedTumor]:
+    """Draw no tumor, one, or several; the first lies at ``center_lps_mm``."""
     if rng.random() < _NO_LESION_SHARE:
         return []
-    tumors = [draw_tumor(rng, place, part_solid=rng.random() < _PART_SOLID_SHARE)]
+    tumors = [draw_tumor(rng, center_lps_mm, part_solid=rng.random() < _PART_SOLID_SHARE)]
     if rng.random() < _SEVERAL_SHARE:
         for _ in range(int(rng.integers(1, 3))):
-            center = place + rng.uniform(-40.0, 40.0, 3)
-            is_apart = float(np.linalg.norm(center - place)) > 22.0
+            center = center_lps_mm + rng.uniform(-40.0, 40.0, 3)
+            is_apart = float(np.linalg.norm(center - center_lps_mm)) > 22.0
             if is_apart and float(chest.lung_depth_mm(center[None])[0]) > 3.0:
                 tumors.append(draw_tumor(rng, center, part_solid=rng.random() < _PART_SOLID_SHARE))
     return tumors
@@ -127,9 +127,9 @@ def _paint_burn(
     hu: npt.NDArray[np.float32],
     grid: VolumeGeometry,
     burn: Burn,
-    place: Float64Array,
+    center_lps_mm: Float64Array,
 ) -> None:
-    near, points = voxels_within(grid, place, burn.reach_mm + 1.0)
+    near, points = voxels_within(grid, center_lps_mm, burn.reach_mm + 1.0)
     if not len(points):
         return
     grain = [burn.mottle_mm / s for s in grid.spacing_zyx_mm]
@@ -147,13 +147,13 @@ def _labels(
     grid: VolumeGeometry,
     tumors: list[PaintedTumor],
     burn: Burn | None,
-    place: Float64Array,
+    center_lps_mm: Float64Array,
 ) -> npt.NDArray[np.uint8]:
     """Labels on the network's own grid, from the surfaces and not from any mask."""
     labels = np.zeros(grid.shape_zyx, dtype=np.uint8)
     if task.name == "zone":
         if burn is not None:
-            near, points = voxels_within(grid, place, burn.reach_mm)
+            near, points = voxels_within(grid, center_lps_mm, burn.reach_mm)
             depth = burn.depth_mm(points)
             labels[near] = (depth >= 0.0).astype(np.uint8) + (depth >= burn.rim_mm)
         return labels

@@ -99,25 +99,25 @@ def evaluation_months(months: npt.ArrayLike, *, count: int = _EVALUATION_TIMES) 
         If the cohort is smaller than that, or all are lost at once.
     """
     times = finite_array(months, "months", dimensions=1)
-    until = np.sort(times)[-MIN_AT_RISK] if times.size >= MIN_AT_RISK else 0.0
-    if until == times.max():
-        until = times[times < until].max(initial=0.0)
-    if until <= 0:
+    last_month = np.sort(times)[-MIN_AT_RISK] if times.size >= MIN_AT_RISK else 0.0
+    if last_month == times.max():
+        last_month = times[times < last_month].max(initial=0.0)
+    if last_month <= 0:
         raise EstimationError(
             f"{times.size} cases: a Brier score needs {MIN_AT_RISK} under observation for some time"
         )
-    return np.linspace(0.0, until, count)
+    return np.linspace(0.0, last_month, count)
 
 
 def _weights(times: Float64Array, ended: BoolArray, known: BoolArray, horizons: Float64Array) -> Float64Array:
     """Weight (case, time) of each case: the inverse probability that it could be seen."""
     distinct, uncensored = _censoring_curve(times, ended)
     probability = np.concatenate([[1.0], uncensored])
-    until = probability[np.searchsorted(distinct, times, side="left")]
-    beyond = probability[np.searchsorted(distinct, horizons, side="right")]
+    uncensored_at_end = probability[np.searchsorted(distinct, times, side="left")]
+    uncensored_at_horizon = probability[np.searchsorted(distinct, horizons, side="right")]
     # No division by 0: who is at risk at a time was not censored before it.
-    weights = np.where(known, 1.0 / np.where(ended, until, 1.0)[:, None], 0.0)
-    return np.where(times[:, None] > horizons, 1.0 / beyond, weights)
+    weights = np.where(known, 1.0 / np.where(ended, uncensored_at_end, 1.0)[:, None], 0.0)
+    return np.where(times[:, None] > horizons, 1.0 / uncensored_at_horizon, weights)
 
 
 def _censoring_curve(months: Float64Array, ended: BoolArray) -> tuple[Float64Array, Float64Array]:
@@ -126,9 +126,9 @@ def _censoring_curve(months: Float64Array, ended: BoolArray) -> tuple[Float64Arr
     Kaplan–Meier with the roles exchanged: at a time where both happen, those with an event have left
     the risk set before the others are lost.
     """
-    distinct, step = np.unique(months, return_inverse=True)
-    censored = np.bincount(step[~ended], minlength=distinct.size)
-    dying = np.bincount(step[ended], minlength=distinct.size)
-    at_risk = months.size - np.searchsorted(np.sort(months), distinct, side="left") - dying
+    distinct, time_index = np.unique(months, return_inverse=True)
+    censored = np.bincount(time_index[~ended], minlength=distinct.size)
+    events = np.bincount(time_index[ended], minlength=distinct.size)
+    at_risk = months.size - np.searchsorted(np.sort(months), distinct, side="left") - events
     share = np.divide(censored, at_risk, out=np.zeros(distinct.size), where=at_risk > 0)
     return distinct, np.cumprod(1.0 - share)

@@ -47,14 +47,14 @@ def fit_path(
     inside, pull = np.zeros(features, dtype=np.bool_), np.zeros(features)
     _fit_inside(x, sets, inside, 0.0, coefficients, log_risk, residual)
     before = gradient(x, residual, pull)
-    for place in range(penalties.size):
-        penalty = penalties[place]
+    for index in range(penalties.size):
+        penalty = penalties[index]
         bound = 2.0 * penalty - max(before, penalty)
         for feature in range(features):
             inside[feature] = coefficients[feature] != 0.0 or abs(pull[feature]) >= bound
         joined = 1
         while joined > 0:
-            values[place] = _fit_inside(x, sets, inside, penalty, coefficients, log_risk, residual)
+            values[index] = _fit_inside(x, sets, inside, penalty, coefficients, log_risk, residual)
             gradient(x, residual, pull)
             joined = 0
             for feature in range(features):
@@ -63,10 +63,10 @@ def fit_path(
                     joined += 1
         active = 0
         for feature in range(features):
-            path[place, feature] = coefficients[feature]
+            path[index, feature] = coefficients[feature]
             active += coefficients[feature] != 0.0
         if active > most_active:
-            return path, values, place
+            return path, values, index
         before = penalty
     return path, values, penalties.size
 
@@ -299,8 +299,8 @@ def information(
 def _dot(left: Float64Array, right: Float64Array) -> float:
     """Sum of products."""
     total = 0.0
-    for place in range(left.size):
-        total += left[place] * right[place]
+    for index in range(left.size):
+        total += left[index] * right[index]
     return total
 
 
@@ -308,6 +308,6 @@ def _dot(left: Float64Array, right: Float64Array) -> float:
 def _absolute_sum(values: Float64Array) -> float:
     """Sum of absolute values."""
     total = 0.0
-    for place in range(values.size):
-        total += abs(values[place])
+    for index in range(values.size):
+        total += abs(values[index])
     return total

@@ -89,8 +89,8 @@ def _keep(correlation: Float64Array, order: Int64Array, limit: float) -> BoolArr
     kept = np.zeros(order.size, dtype=np.bool_)
     for candidate in order:
         repeats = False
-        for place in range(count):
-            if correlation[candidate, chosen[place]] > limit:
+        for index in range(count):
+            if correlation[candidate, chosen[index]] > limit:
                 repeats = True
                 break
         if not repeats:

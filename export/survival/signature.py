@@ -170,9 +170,9 @@ def _radscore(fit: LassoCoxFit, raw: Float64Array) -> Float64Array:
     weights = fit.coefficients[prepared.columns]
     score = np.zeros(raw.shape[0])
     # Feature by feature, as the engine adds them: a matrix product would depend on the library.
-    for place in np.flatnonzero(weights):
-        z_score = (raw[:, prepared.columns[place]] - prepared.means[place]) / prepared.sds[place]
-        score += weights[place] * z_score
+    for index in np.flatnonzero(weights):
+        z_score = (raw[:, prepared.columns[index]] - prepared.means[index]) / prepared.sds[index]
+        score += weights[index] * z_score
     return score
 
 
@@ -187,13 +187,13 @@ def _described(
     """Put the chosen features together with what the report shows."""
     prepared = final.preparation
     columns = list(map(int, np.flatnonzero(final.coefficients)))
-    places = np.searchsorted(prepared.columns, columns)
+    indices = np.searchsorted(prepared.columns, columns)
     low, high = np.percentile(raw[:, columns], _REFERENCE_PERCENTILES, axis=0)
     return SignatureFit(
         names=tuple(names[column] for column in columns),
         coefficients=final.coefficients[columns],
-        means=prepared.means[places],
-        sds=prepared.sds[places],
+        means=prepared.means[indices],
+        sds=prepared.sds[indices],
         reference_low=low,
         reference_high=high,
         intercept=0.0,

@@ -44,7 +44,7 @@ def compare_groups(
     columns = tuple(dict.fromkeys(map(str, labels)))
     if len(columns) < 2:
         return None
-    places = [group_labels(labels).index(column) for column in columns]
+    indices = [group_labels(labels).index(column) for column in columns]
     rows: list[GroupComparisonRow] = []
     for name, unit, coding, values in zip(names, units, codings, covariates.T, strict=True):
         try:
@@ -52,7 +52,7 @@ def compare_groups(
         except EstimationError:
             continue
         rows += (
-            row.model_copy(update={"values": tuple(row.values[place] for place in places)})
+            row.model_copy(update={"values": tuple(row.values[index] for index in indices)})
             for row in comparison
         )
     cases = tuple(int((labels == column).sum()) for column in columns)

@@ -85,8 +85,8 @@ def _calibrated_horizons(evaluations: Sequence[Evaluation]) -> list[float]:
     horizons = sorted({curve.horizon_months for item in evaluations for curve in item.calibration})
     if len(horizons) <= _MAX_HORIZONS:
         return horizons
-    places = np.linspace(0, len(horizons) - 1, _MAX_HORIZONS).round().astype(int)
-    return [horizons[place] for place in places]
+    indices = np.linspace(0, len(horizons) - 1, _MAX_HORIZONS).round().astype(int)
+    return [horizons[index] for index in indices]
 
 
 def _draw_calibration_curve(axes: Axes, curve: CalibrationReport | None) -> None:

@@ -21,12 +21,12 @@ def draw_contributions(report: ContributionReport) -> Figure:
     permuted = all(item.permutation_c_index_loss is not None for item in ordered)
     figure = new_figure(9.2, 1.25 + 0.42 * len(ordered))
     panels = figure.subplots(1, 3 if permuted else 2, sharey=True)
-    for place, item in enumerate(ordered):
-        _draw_spread(panels[0], place, item.attention)
-        _draw_spread(panels[1], place, item.signal)
+    for row, item in enumerate(ordered):
+        _draw_spread(panels[0], row, item.attention)
+        _draw_spread(panels[1], row, item.signal)
         if permuted:
             loss = item.permutation_c_index_loss or 0.0
-            panels[2].barh(place, loss, height=0.5, color=LIGHT_BLUE if loss >= 0 else WINE)
+            panels[2].barh(row, loss, height=0.5, color=LIGHT_BLUE if loss >= 0 else WINE)
     panels[0].axvline(1.0, color=QUIET, linewidth=0.9, linestyle=(0, (2, 1.2)))
     panels[0].set_title("attention coefficient")
     panels[0].set_xlabel("1: every covariate alike")

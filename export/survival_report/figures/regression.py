@@ -33,11 +33,11 @@ def draw_forest(cox: CoxReport) -> Figure:
     multivariable = {row.covariate: row for row in cox.multivariable}
     figure = new_figure(8.6, 1.35 + 0.56 * len(names))
     axes = figure.subplots()
-    for place, name in enumerate(names):
+    for position, name in enumerate(names):
         if name in multivariable:
-            _draw_ratio(axes, multivariable[name], place - 0.17, BLUE, "s")
+            _draw_ratio(axes, multivariable[name], position - 0.17, BLUE, "s")
         if name in univariable:
-            _draw_ratio(axes, univariable[name], place + 0.17, QUIET, "o")
+            _draw_ratio(axes, univariable[name], position + 0.17, QUIET, "o")
     _dress_forest(axes, names, {**univariable, **multivariable})
     ends = [end for row in (*cox.univariable, *cox.multivariable) for end in row.interval_95]
     low = max(min([*ends, 0.5]) / 1.25, 1 / _MAX_RATIO)
@@ -94,15 +94,15 @@ def draw_nomogram(nomogram: Nomogram, endpoint: str, time_unit: str) -> Figure:
         1.0,
         INK,
     )
-    for place, scale in enumerate(nomogram.scales, start=1):
-        _draw_scale(axes, place, scale.covariate, scale.ticks, 1.0, BLUE)
-    place = 1 + len(nomogram.scales)
+    for position, scale in enumerate(nomogram.scales, start=1):
+        _draw_scale(axes, position, scale.covariate, scale.ticks, 1.0, BLUE)
+    position = 1 + len(nomogram.scales)
     stretch = 100.0 / nomogram.total_points if nomogram.total_points else 1.0
-    _draw_scale(axes, place, "total points", _round_ticks(nomogram.total_points), stretch, INK, to=100.0)
+    _draw_scale(axes, position, "total points", _round_ticks(nomogram.total_points), stretch, INK, to=100.0)
     for below, horizon in enumerate(nomogram.horizons, start=1):
         name = f"{short_name(endpoint)} by {horizon.horizon_months:g} {time_unit}"
-        _draw_scale(axes, place + below, name, horizon.ticks, stretch, WINE)
-    axes.axhline(place - 0.42, color=QUIET, linewidth=0.6, linestyle=(0, (1, 3)))
+        _draw_scale(axes, position + below, name, horizon.ticks, stretch, WINE)
+    axes.axhline(position - 0.42, color=QUIET, linewidth=0.6, linestyle=(0, (1, 3)))
     axes.set_xlim(-2, 102)
     axes.set_ylim(rows - 0.3, -0.5)
     axes.set_yticks([])
@@ -122,22 +122,22 @@ def _draw_scale(
     to: float = 0.0,
 ) -> None:
     """One scale; ``to`` draws its line farther than its last tick."""
-    places = [tick.points * stretch for tick in ticks]
-    axes.plot([min(places), max(*places, to)], [y, y], color=color, linewidth=1.1)
+    positions = [tick.points * stretch for tick in ticks]
+    axes.plot([min(positions), max(*positions, to)], [y, y], color=color, linewidth=1.1)
     axes.annotate(
         name, (0, y), xycoords=("axes fraction", "data"), xytext=(-8, 0), textcoords="offset points",
         ha="right", va="center", color=color, annotation_clip=False,
     )  # fmt: skip
     taken = {"below": -1e9, "above": -1e9}
-    for place, tick in sorted(zip(places, ticks, strict=True), key=lambda pair: pair[0]):
-        axes.plot([place, place], [y - 0.09, y + 0.09], color=color, linewidth=0.9)
+    for position, tick in sorted(zip(positions, ticks, strict=True), key=lambda pair: pair[0]):
+        axes.plot([position, position], [y - 0.09, y + 0.09], color=color, linewidth=0.9)
         half = 0.5 * _LABEL_POINTS * len(tick.label) + 0.5
-        side = next((side for side, end in taken.items() if place - half > end), None)
+        side = next((side for side, end in taken.items() if position - half > end), None)
         if side is None:
             continue  # no room: the tick stands without a label
-        taken[side] = place + half
+        taken[side] = position + half
         axes.text(
-            place, y + (0.16 if side == "below" else -0.16), tick.label, ha="center",
+            position, y + (0.16 if side == "below" else -0.16), tick.label, ha="center",
             va="top" if side == "below" else "bottom", fontsize=8, color=color,
         )  # fmt: skip
 

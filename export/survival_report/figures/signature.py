@@ -30,13 +30,13 @@ def draw_signature(signature: SignatureReport) -> Figure:
     shown = signature.weights[:_MAX_FEATURES]
     figure = new_figure(8.8, 1.1 + 0.27 * len(shown))
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[1.5, 1.0])
-    for place, weight in enumerate(shown):
+    for row, weight in enumerate(shown):
         final = weight.coefficient != 0.0
-        left.barh(place, weight.coefficient, height=0.62, color=WINE if weight.coefficient > 0 else BLUE)
-        right.plot([0, weight.chosen_share], [place, place], color=LIGHT_BLUE if final else GRID, linewidth=3)
+        left.barh(row, weight.coefficient, height=0.62, color=WINE if weight.coefficient > 0 else BLUE)
+        right.plot([0, weight.chosen_share], [row, row], color=LIGHT_BLUE if final else GRID, linewidth=3)
         right.plot(
             weight.chosen_share,
-            place,
+            row,
             "o",
             color=BLUE,
             markersize=5,
@@ -65,9 +65,9 @@ def draw_signature(signature: SignatureReport) -> Figure:
 
 def draw_penalty_path(path: PenaltyPath) -> Figure:
     """Cross-validated deviance along the penalty; above it the coefficients, where they are kept."""
-    rows = 2 if path.coefficients else 1
-    figure = new_figure(8.0, 2.9 * rows + 0.3)
-    panels = figure.subplots(rows, 1, squeeze=False, sharex=True)[:, 0]
+    indices = 2 if path.coefficients else 1
+    figure = new_figure(8.0, 2.9 * indices + 0.3)
+    panels = figure.subplots(indices, 1, squeeze=False, sharex=True)[:, 0]
     if path.coefficients:
         _draw_coefficients(panels[0], path)
     _draw_deviance(panels[-1], path)
@@ -96,8 +96,8 @@ def _draw_deviance(axes: Axes, path: PenaltyPath) -> None:
     axes.plot([], [], color=QUIET, linestyle=(0, (2, 1.2)), label="λ of least deviance")
     axes.legend(loc="best", frameon=True, facecolor="white", edgecolor="none", framealpha=0.85)
     counts = axes.secondary_xaxis("top")
-    places = np.unique(np.linspace(0, len(penalties) - 1, 9).round().astype(int))
-    counts.set_xticks(penalties[places], [str(path.features_chosen[place]) for place in places])
+    indices = np.unique(np.linspace(0, len(penalties) - 1, 9).round().astype(int))
+    counts.set_xticks(penalties[indices], [str(path.features_chosen[index]) for index in indices])
     counts.minorticks_off()
     counts.set_xlabel("features with a coefficient", fontsize=8.5, color=QUIET)
 
@@ -106,11 +106,11 @@ def _draw_coefficients(axes: Axes, path: PenaltyPath) -> None:
     chosen = int(np.argmin(np.abs(np.log(np.array(path.penalties) / path.chosen_penalty))))
     ordered = sorted(path.coefficients.items(), key=lambda item: (-abs(item[1][chosen]), item[0]))
     colors = (BLUE, WINE, GOLD)
-    for place, (name, coefficients) in enumerate(ordered):
-        named = place < _MAX_NAMED_LINES and coefficients[chosen] != 0.0
+    for index, (name, coefficients) in enumerate(ordered):
+        named = index < _MAX_NAMED_LINES and coefficients[chosen] != 0.0
         axes.plot(
-            path.penalties, coefficients, color=colors[place % 3] if named else "#bbbbbb",
-            linestyle=("solid", (0, (5, 1.5)))[place // 3 % 2] if named else "solid",
+            path.penalties, coefficients, color=colors[index % 3] if named else "#bbbbbb",
+            linestyle=("solid", (0, (5, 1.5)))[index // 3 % 2] if named else "solid",
             linewidth=1.4 if named else 0.7, label=name if named else None, zorder=3 if named else 2,
         )  # fmt: skip
     axes.axhline(0.0, color=INK, linewidth=0.8)

@@ -45,8 +45,8 @@ def draw_risk_groups(evaluations: Sequence[Evaluation], endpoint: str, time_unit
     table_height = 0.26 + 0.24 * most
     figure = new_figure(4.5 * columns + (2.0 if columns == 1 else 0.6), (3.7 + 0.24 * most) * rows)
     grid = figure.add_gridspec(2 * rows, columns, height_ratios=[3.1, table_height] * rows)
-    for place, (item, groups) in enumerate(shown):
-        row, column = divmod(place, columns)
+    for position, (item, groups) in enumerate(shown):
+        row, column = divmod(position, columns)
         curves = figure.add_subplot(grid[2 * row, column])
         numbers = figure.add_subplot(grid[2 * row + 1, column], sharex=curves)
         _draw_curves(curves, groups)
@@ -75,15 +75,15 @@ def _draw_curves(axes: Axes, groups: RiskGroups) -> None:
 
 
 def _draw_numbers_at_risk(axes: Axes, groups: RiskGroups, time_unit: str, *, first: bool) -> None:
-    for place, group in enumerate(groups.groups):
+    for position, group in enumerate(groups.groups):
         color, _ = _GROUP_LOOKS.get(group.label, _OTHER_LOOK)
         for month, number in zip(groups.at_months, group.at_risk, strict=True):
             axes.text(
-                month, place, str(number), ha="center", va="center", fontsize=8.5,
+                month, position, str(number), ha="center", va="center", fontsize=8.5,
                 color=color, clip_on=False,
             )  # fmt: skip
         axes.annotate(
-            str(group.events), (1.0, place), xycoords=("axes fraction", "data"), xytext=(20, 0),
+            str(group.events), (1.0, position), xycoords=("axes fraction", "data"), xytext=(20, 0),
             textcoords="offset points", ha="center", va="center", fontsize=8.5, annotation_clip=False,
             color=color,
         )  # fmt: skip
