@@ -169,3 +169,17 @@ def test_a_blurred_model_is_less_sure() -> None:
     assert sds == sorted(sds)
     assert sds[0] < 1.1 * DEMO_SD_MM
     assert sds[2] > 2.5
+
+
+def test_what_lies_nearest_to_the_lesion_is_named_with_its_size_and_place() -> None:
+    large: Vector3 = (LESION[0] + 48.0, LESION[1], LESION[2])
+    small: Vector3 = (LESION[0], LESION[1] + 30.0, LESION[2])
+    reason = refused(placed((large, 12.0), (small, 6.0)))
+    found = re.search(
+        r"nearest part it found has (\S+) mL at LPS \((\S+), (\S+), (\S+)\) mm, (\d+) mm away", reason
+    )
+    assert found is not None
+    volume_ml, x, y, z, away_mm = map(float, found.groups())
+    assert volume_ml == pytest.approx(4 / 3 * np.pi * 0.6**3, rel=0.05)
+    assert (x, y, z) == pytest.approx(small, abs=1.0)
+    assert away_mm == pytest.approx(30.0 - 8.0 - 6.0, abs=2.5)  # from voxel center to voxel center
