@@ -72,8 +72,8 @@ def machine(packages: Iterable[str] = PACKAGES) -> dict[str, Any]:
 
 def machine_name() -> str:
     """Processor, vector instructions and cores, fit for a folder's name."""
-    words = re.findall(r"[a-z0-9]+", SAYS_NOTHING.sub(" ", processor()).lower())
-    return "-".join([*words, vectors(), str(cores()), "cores"])
+    parts = re.findall(r"[a-z0-9]+", SAYS_NOTHING.sub(" ", processor()).lower())
+    return "-".join([*parts, vectors(), str(cores()), "cores"])
 
 
 def processor() -> str:

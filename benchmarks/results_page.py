@@ -93,8 +93,8 @@ def put_between(text: str, content: str) -> str:
     """
     if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
         raise ValueError(f"needs the lines {BEGIN} and {END}, once each and in this order")
-    before, after = text[: text.index(BEGIN)], text[text.index(END) :]
-    return f"{before}{BEGIN}\n\n{content}\n\n{after}"
+    head, tail = text[: text.index(BEGIN)], text[text.index(END) :]
+    return f"{head}{BEGIN}\n\n{content}\n\n{tail}"
 
 
 def draw(records: dict[str, Row], to: Path) -> bool:

@@ -71,12 +71,12 @@ def assess_case(description: CaseDescription, keep: Path | None) -> Row:
     try:
         prepared = prepare_planning(case.planning, case.tumor, target_lps_mm=case.target_lps_mm)
         prepared_s = time.perf_counter() - started
-        answer = assess_ablation(prepared, case.verification, case.zone)
+        assessment = assess_ablation(prepared, case.verification, case.zone)
     except ColdspotError as error:
         return {**row, "error": f"{type(error).__name__}: {error}"}
-    row["measured"] = _measured_row(case, answer)
+    row["measured"] = _measured_row(case, assessment)
     row["timings_s"] = {
-        **answer.timings_s,
+        **assessment.timings_s,
         "made": made_s,
         "prepare": prepared_s,
         "assess": time.perf_counter() - started - prepared_s,
@@ -98,8 +98,8 @@ def _truth_row(case: PhantomProcedure) -> Row:
     }
 
 
-def _measured_row(case: PhantomProcedure, answer: AblationAssessment) -> Row:
-    coverage, margin, alignment = answer.coverage, answer.margin, answer.alignment
+def _measured_row(case: PhantomProcedure, assessment: AblationAssessment) -> Row:
+    coverage, margin, alignment = assessment.coverage, assessment.margin, assessment.alignment
     row: Row = {
         "tcr": coverage.tcr,
         "tcr_interval_90": coverage.tcr_interval_90,
@@ -115,8 +115,8 @@ def _measured_row(case: PhantomProcedure, answer: AblationAssessment) -> Row:
         "pose_error_lps_mm": None,
         "pose_error_mm": None,
         "rotation_error_deg": None,
-        "refusal": None if answer.refusal is None else asdict(answer.refusal),
-        "warnings": list(answer.warnings),
+        "refusal": None if assessment.refusal is None else asdict(assessment.refusal),
+        "warnings": list(assessment.warnings),
     }
     if alignment.planning_from_verification is not None:
         row |= _pose_error(case, alignment.planning_from_verification)

@@ -84,11 +84,11 @@ class _Watched:
         call = getattr(self._twin, function)
 
         def timed(*positional: Any, **named: Any) -> Any:
-            began = time.perf_counter()
+            started = time.perf_counter()
             result = call(*positional, **named)
-            seconds = time.perf_counter() - began
-            moved = sum(_bytes((*positional, *named.values()))) + sum(_bytes((result,)))
-            self._ledger.called(f"{self._name}.{function}", seconds, moved)
+            seconds = time.perf_counter() - started
+            moved_bytes = sum(_bytes((*positional, *named.values()))) + sum(_bytes((result,)))
+            self._ledger.called(f"{self._name}.{function}", seconds, moved_bytes)
             return result
 
         return timed
@@ -125,7 +125,7 @@ def assess(case: AblationCase, risk: SurvivalModel) -> Ledger:
     case, ledger = case.as_new(), Ledger()
     prepared = prepare_planning(case.planning, case.tumor)
     with watched(ledger):
-        answer = assess_ablation(
+        assessment = assess_ablation(
             prepared,
             case.verification,
             case.zone,
@@ -134,8 +134,8 @@ def assess(case: AblationCase, risk: SurvivalModel) -> Ledger:
             on_preliminary=lambda _answer: None,
             listener=ledger,
         )
-    if answer.refusal is not None:
-        raise SystemExit(f"{case.name} is refused: {answer.refusal.reason}")
+    if assessment.refusal is not None:
+        raise SystemExit(f"{case.name} is refused: {assessment.refusal.reason}")
     return ledger
 
 
@@ -186,9 +186,9 @@ def matrix_gflop_s() -> float:
     a, b = np.random.default_rng(0).standard_normal((2, MATRIX_EDGE, MATRIX_EDGE), dtype=np.float32)
     seconds = []
     for _ in range(5):
-        began = time.perf_counter()
+        started = time.perf_counter()
         a @ b
-        seconds.append(time.perf_counter() - began)
+        seconds.append(time.perf_counter() - started)
     return 2e-9 * MATRIX_EDGE**3 / min(seconds)
 
 

@@ -153,10 +153,10 @@ class NumbaDevice:
         times_ms = []
         for _ in range(repeats):
             self._cuda.synchronize()
-            began = time.perf_counter()
+            started = time.perf_counter()
             call()
             self._cuda.synchronize()
-            times_ms.append(1e3 * (time.perf_counter() - began))
+            times_ms.append(1e3 * (time.perf_counter() - started))
         return times_ms
 
     def resident(self, array: Any) -> Any:

@@ -37,10 +37,10 @@ def sessions(bundle: Path, plan_folder: Path) -> Iterator[dict[str, Any]]:
         expected = session.run(inputs)
     name = f"{loaded.manifest.id} {loaded.manifest.version}"
     for backend in NEEDS_A_DEVICE:
-        began = time.perf_counter()
+        started = time.perf_counter()
         try:
             with open_session(model, backend, plan_folder=plan_folder) as session:
-                ready_s = time.perf_counter() - began
+                ready_s = time.perf_counter() - started
                 outputs = session.run(inputs)
                 worst, largest = difference(outputs, expected)
                 row = {
@@ -75,9 +75,9 @@ def repeated(call: Any) -> list[float]:
     call()
     runs: list[float] = []
     while len(runs) < REPEATS and sum(runs) < MAX_S:
-        began = time.perf_counter()
+        started = time.perf_counter()
         call()
-        runs.append(time.perf_counter() - began)
+        runs.append(time.perf_counter() - started)
     return runs
 
 
@@ -106,13 +106,13 @@ def end_to_end(kernels: KernelBackend, repeats: int = 7) -> dict[str, Any]:
     def assess(kernels: KernelBackend) -> Any:
         settings = AssessmentSettings(kernels=kernels)
         prepared = prepare_planning(phantom.planning, phantom.tumor, settings=settings)
-        began = time.perf_counter()
+        started = time.perf_counter()
         with resident(settings.kernels) as device_arrays:
             assessment = assess_ablation(
                 prepared, phantom.verification, phantom.zone, core=phantom.core, settings=settings
             )
         traffic = None if device_arrays is None else asdict(device_arrays.traffic)
-        return assessment, time.perf_counter() - began, traffic
+        return assessment, time.perf_counter() - started, traffic
 
     expected, *_ = assess(KernelBackend.CPU)
     assess(kernels)

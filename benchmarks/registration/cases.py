@@ -190,8 +190,8 @@ def count_tumor(
 def measured_tcr(tumor: LabelMask, zone: LabelMask, moving_from_fixed: RigidTransform) -> float:
     """Target coverage ratio as an assessment measures it, from the rigid motion of the tumor."""
     laid_out = lay_out(StructureSurface(tumor), StructureSurface(zone), None, None, moving_from_fixed)
-    whole, _ = measure_coverage(laid_out, laid_out.zone, laid_out.distance_to_zone_mm)
-    return whole.tcr
+    coverage, _ = measure_coverage(laid_out, laid_out.zone, laid_out.distance_to_zone_mm)
+    return coverage.tcr
 
 
 def rigid_projection(fixed: Float64Array, moving: Float64Array) -> RigidTransform:

@@ -96,8 +96,8 @@ def paired_ratios(
     """How many times longer the peer took, case by case, from the medians of runs that took turns."""
     seconds = {(row["case"], row["method"]): row["seconds"] for row in results if "seconds" in row}
     return {
-        case: seconds[case, peer] / own
-        for (case, method), own in seconds.items()
+        case: seconds[case, peer] / own_seconds
+        for (case, method), own_seconds in seconds.items()
         if method == ours and (case, peer) in seconds
     }
 

@@ -121,9 +121,9 @@ def open_case(
 
 def _assess(client: ColdspotClient, case: OpenedCase, pictures: Path | None = None) -> Timed:
     """Time one assessment; then fetch its pictures, if there is a folder for them."""
-    began = time.perf_counter()
+    started = time.perf_counter()
     final = client.assess(case.case_id)
-    seen_s = time.perf_counter() - began
+    seen_s = time.perf_counter() - started
     if pictures is not None:
         client.fetch_artifact(final, "sheet.png", pictures)
     engine_s = sum(seconds for name, seconds in final.timings_s.items() if name not in OWN_STAGES)
@@ -133,9 +133,9 @@ def _assess(client: ColdspotClient, case: OpenedCase, pictures: Path | None = No
 def _segmented(client: ColdspotClient, phantom: PhantomProcedure) -> dict[str, float]:
     """Tumor and zone drawn by the installed models."""
     case = open_case(client, phantom, masks_supplied=False)
-    began = time.perf_counter()
+    started = time.perf_counter()
     final = client.assess(case.case_id)
-    return {"seen": time.perf_counter() - began, "segment_zone": final.timings_s.get("segment_zone", 0.0)}
+    return {"seen": time.perf_counter() - started, "segment_zone": final.timings_s.get("segment_zone", 0.0)}
 
 
 def _clients(running: Running, phantom: PhantomProcedure, count: int) -> dict[str, Any]:
@@ -146,14 +146,14 @@ def _clients(running: Running, phantom: PhantomProcedure, count: int) -> dict[st
             case = open_case(client, phantom)
             return [_assess(client, case).seen_s for _ in range(EACH)]
 
-    began = time.perf_counter()
+    started = time.perf_counter()
     with ThreadPoolExecutor(count) as pool:
         latencies_s = [seconds for times in pool.map(work, range(count)) for seconds in times]
     return {
         "clients": count,
         "median_s": statistics.median(latencies_s),
         "greatest_s": max(latencies_s),
-        "assessments_per_minute": 60 * len(latencies_s) / (time.perf_counter() - began),
+        "assessments_per_minute": 60 * len(latencies_s) / (time.perf_counter() - started),
         "memory_high_water_mb": running.memory_high_water_mb(),
     }
 

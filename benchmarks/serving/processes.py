@@ -55,13 +55,13 @@ def coldspot_service(state_dir: Path, **settings: str) -> Iterator[Running]:
     environment = {**os.environ, "COLDSPOT_STATE_DIR": str(state_dir), **settings}
     command = [str(Path(sys.executable).parent / "coldspot"), "serve", "--port", "0", "--metrics-port", "0"]
     with (state_dir.parent / f"{state_dir.name}.log").open("w", encoding="utf-8") as log:
-        began = time.perf_counter()
+        started = time.perf_counter()
         process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=log, text=True)
         with _ending(process):
             match = READY.search(_first_line(process))
             if match is None:
                 raise SystemExit(f"the service did not start; see {log.name}")
-            yield Running(f"127.0.0.1:{match.group(1)}", process.pid, time.perf_counter() - began)
+            yield Running(f"127.0.0.1:{match.group(1)}", process.pid, time.perf_counter() - started)
 
 
 @contextmanager

@@ -78,8 +78,8 @@ def measure_upload(runs: int, *, quick: bool) -> dict[str, Any]:
         contestants = {BARE: stream, WHOLE: upload, SENT: send, DIGEST: digest}
         times: dict[str, list[float]] = {name: [] for name in contestants}
         names = list(contestants)
-        for turn in range(runs + 1):
-            for name in (*names[turn % len(names) :], *names[: turn % len(names)]):
+        for round_number in range(runs + 1):
+            for name in (*names[round_number % len(names) :], *names[: round_number % len(names)]):
                 voxels[0, 0, 0] += 1  # other bytes than last time, so that they are stored anew
                 case = client.open_case()
                 times[name].append(contestants[name](case))
@@ -99,6 +99,6 @@ def measure_upload(runs: int, *, quick: bool) -> dict[str, Any]:
 
 
 def _seconds(call: Callable[[], object]) -> float:
-    began = time.perf_counter()
+    started = time.perf_counter()
     call()
-    return time.perf_counter() - began
+    return time.perf_counter() - started

@@ -115,11 +115,11 @@ def _survival_choices(section: SurvivalSection) -> list[str]:
     if section.competing is not None:
         lines.append(f"- Competing event: {section.competing.event}; risks are cumulative incidences")
     if section.calibration is not None:
-        measured = section.calibration
-        low, high = measured.slope_interval_95
+        calibration = section.calibration
+        low, high = calibration.slope_interval_95
         lines.append(
-            f"- Calibration slope out of fold ({measured.folds} folds): {measured.slope:.2f}, 95 % interval {low:.2f} "
-            f"to {high:.2f}; log-risks were multiplied by {measured.slope_applied:.2f}"
+            f"- Calibration slope out of fold ({calibration.folds} folds): {calibration.slope:.2f}, "
+            f"95 % interval {low:.2f} to {high:.2f}; log-risks were multiplied by {calibration.slope_applied:.2f}"
         )
     return lines
 

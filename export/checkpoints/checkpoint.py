@@ -52,8 +52,8 @@ def read_torch_checkpoint(path: Path) -> Any:
         with torch.serialization.safe_globals(allowed):
             return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        named = _GLOBAL.search(str(error))
-        fault = f"would import {named[1]} when loaded" if named else "holds more than weights"
+        forbidden = _GLOBAL.search(str(error))
+        fault = f"would import {forbidden[1]} when loaded" if forbidden else "holds more than weights"
         raise UntrustedPickleError(f"{path} {fault}; nothing was called. {_INSTRUCTION}") from error
     except UnreadableFileError as error:
         raise UnreadableFileError(f"{path}: {error}") from error

@@ -93,7 +93,7 @@ def content_hash(path: Path) -> str:
         if not path.is_dir():
             _feed(digest, path)
             return digest.hexdigest()
-        for file in sorted(found for found in path.rglob("*") if found.is_file()):
+        for file in sorted(entry for entry in path.rglob("*") if entry.is_file()):
             digest.update(f"{file.relative_to(path).as_posix()}\0{file.stat().st_size}\0".encode())
             _feed(digest, file)
     except OSError as error:

@@ -101,8 +101,8 @@ def member_baselines(
     columns = log_risk.shape[1]
     return np.array(
         [
-            _cumulative(table.months, table.event, log_risk[:, member % columns], times, own)
-            for member, own in enumerate(weights)
+            _cumulative(table.months, table.event, log_risk[:, member % columns], times, member_weights)
+            for member, member_weights in enumerate(weights)
         ]
     )
 

@@ -56,13 +56,13 @@ class Burn:
     shines_through: float
     darkens_hu: float
 
-    def hu(self, depth_mm: Float64Array, before: Float64Array, mottle: Float64Array) -> Float64Array:
+    def hu(self, depth_mm: Float64Array, tissue_hu: Float64Array, mottle: Float64Array) -> Float64Array:
         """HU of positions at a depth (mm) inside the burn; ``before`` is the tissue's own HU."""
         inward = np.clip((depth_mm - self.rim_mm) / self.edge_mm + 0.5, 0.0, 1.0)
         burnt = self.rim_hu + inward * (self.core_hu - self.rim_hu)
         burnt += mottle * self.mottle_hu * (0.5 + 0.5 * inward)
-        mixed = burnt + self.shines_through * (before - PAINTED_LUNG_HU)
-        return np.maximum(mixed, np.minimum(before - self.darkens_hu, _MAX_HU))
+        mixed = burnt + self.shines_through * (tissue_hu - PAINTED_LUNG_HU)
+        return np.maximum(mixed, np.minimum(tissue_hu - self.darkens_hu, _MAX_HU))
 
 
 def draw_burn(

@@ -33,13 +33,13 @@ class PaintedTumor:
     halo_hu: float
     edge_mm: float
 
-    def paint(self, before: Float64Array, distance_mm: Float64Array) -> Float64Array:
+    def paint(self, tissue_hu: Float64Array, distance_mm: Float64Array) -> Float64Array:
         """HU where the distance to its surface is known, negative inside."""
         solid = np.clip(0.5 - (distance_mm + self.halo_mm) / (2.0 * self.edge_mm), 0.0, 1.0)
         inside = np.clip(0.5 - distance_mm / (2.0 * self.edge_mm), 0.0, 1.0)
         tissue = self.halo_hu + solid * (self.hu - self.halo_hu) if self.halo_mm > 0.0 else self.hu
         # Ground glass lets vessels be seen.
-        return before + inside * np.maximum(tissue - before, np.minimum(self.hu - before, 0.0))
+        return tissue_hu + inside * np.maximum(tissue - tissue_hu, np.minimum(self.hu - tissue_hu, 0.0))
 
 
 def draw_tumor(rng: np.random.Generator, center_lps_mm: Float64Array, *, part_solid: bool) -> PaintedTumor:

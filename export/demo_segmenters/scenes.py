@@ -138,8 +138,8 @@ def _paint_burn(
     mottle = (noise / noise.std())[tuple(i - i.min() for i in near)]
     depth = burn.depth_mm(points)
     share = np.clip(0.5 + depth / 1.4, 0.0, 1.0)
-    before = hu[near].astype(np.float64)
-    hu[near] = before + share * (burn.hu(depth, before, mottle) - before)
+    tissue_hu = hu[near].astype(np.float64)
+    hu[near] = tissue_hu + share * (burn.hu(depth, tissue_hu, mottle) - tissue_hu)
 
 
 def _labels(

@@ -175,7 +175,7 @@ def _batch(
         augmented(patches[int(rng.integers(len(patches)))], rng, plan.patch) for _ in range(plan.batch)
     ]
     images = torch.from_numpy(np.stack([image for image, _ in samples]))[:, None]
-    labels = torch.from_numpy(np.stack([marked for _, marked in samples]))
+    labels = torch.from_numpy(np.stack([patch_labels for _, patch_labels in samples]))
     return images.contiguous(memory_format=torch.channels_last_3d), labels
 
 

@@ -83,8 +83,8 @@ def _encoder(state: Mapping[str, torch.Tensor], path: Path) -> dict[str, torch.T
     known = [prefix for prefix in PREFIXES if f"{prefix}patch_embed.proj.weight" in state]
     if len(known) != 1:
         reason = "several fit" if known else f"its names begin with {_list(_beginnings(state))}"
-        named = ", ".join(prefix for prefix in PREFIXES if prefix)
-        raise SourceModelError(f"{path} has no encoder under exactly one of {named}: {reason}")
+        known_prefixes = ", ".join(prefix for prefix in PREFIXES if prefix)
+        raise SourceModelError(f"{path} has no encoder under exactly one of {known_prefixes}: {reason}")
     (prefix,) = known
     stripped = {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
     return {

@@ -231,20 +231,20 @@ def _resampling(settings: dict[str, Any], where: str) -> Resampling:
         raise SourceModelError(f"{where} resamples by {', '.join(sorted(map(str, names)))}; not supported")
     image = settings.get("resampling_fn_data_kwargs", {})
     logits = settings.get("resampling_fn_probabilities_kwargs", {})
-    apart = {image.get("force_separate_z"), logits.get("force_separate_z")}
-    if len(apart) != 1:
+    separate_z = {image.get("force_separate_z"), logits.get("force_separate_z")}
+    if len(separate_z) != 1:
         raise SourceModelError(f"{where}: force_separate_z differs between image and logits; not supported")
     if _RESAMPLING[names.pop()] == "torch":
         extra = {**image, **logits}.keys() - {"is_seg", "force_separate_z", "memefficient_seg_resampling"}
         if extra:
             raise SourceModelError(f"{where}: resampling options {sorted(extra)} are not supported")
-        return Resampling(separate_z=apart.pop(), method="torch")
+        return Resampling(separate_z=separate_z.pop(), method="torch")
     return Resampling(
         data_order=image.get("order", 3),
         data_order_z=image.get("order_z", 0),
         logits_order=logits.get("order", 1),
         logits_order_z=logits.get("order_z", 0),
-        separate_z=apart.pop(),
+        separate_z=separate_z.pop(),
     )
 
 

@@ -162,10 +162,10 @@ class _Rewriter:
         written.input[:] = [self._as_half(name, node) if name in floats else name for name in node.input]
         outputs = set(self.graph.floats(node.output))
         # What leaves the graph, or is rounded on the way, is made under another name first.
-        apart = {name for name in outputs if self.emulate or name in self.graph.outputs}
-        written.output[:] = [f"{name}.unrounded" if name in apart else name for name in node.output]
+        renamed = {name for name in outputs if self.emulate or name in self.graph.outputs}
+        written.output[:] = [f"{name}.unrounded" if name in renamed else name for name in node.output]
         self.nodes.append(written)
-        for name in (name for name in node.output if name in apart):
+        for name in (name for name in node.output if name in renamed):
             if self.emulate:
                 self._round(f"{name}.unrounded", name)
             else:

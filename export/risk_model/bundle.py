@@ -232,13 +232,13 @@ def _competing(fitted: FittedSurvival, event: str) -> CompetingEvent | None:
 
 
 def _calibration(fitted: FittedSurvival) -> OutOfFoldCalibration | None:
-    measured = fitted.recalibration.measured
-    if measured is None:
+    slope = fitted.recalibration.measured
+    if slope is None:
         return None
     return OutOfFoldCalibration(
         folds=fitted.settings.folds,
-        slope=measured.slope,
-        slope_interval_95=measured.interval_95,
+        slope=slope.slope,
+        slope_interval_95=slope.interval_95,
         slope_applied=fitted.recalibration.applied,
         c_index=fitted.chosen.c_index,
     )

@@ -71,16 +71,21 @@ def calibration_slope(
 def _maximize(sets: RiskSets, standardized: Float64Array) -> tuple[float, float]:
     """Climb from 0 to the maximum by Newton's method: the coefficient of a covariate (case, 1), and the information."""
     coefficient = 0.0
-    here = derivatives(sets, standardized, np.zeros(standardized.shape[0]))
+    current = derivatives(sets, standardized, np.zeros(standardized.shape[0]))
     for _ in range(_MAX_STEPS):
-        spread = float(np.sqrt(here.information[0, 0]))
+        spread = float(np.sqrt(current.information[0, 0]))
         # In standard errors first; in another order the last bit would not be that of the bundles there are.
-        step = float(here.gradient[0]) / spread / (float(here.information[0, 0]) / (spread * spread)) / spread
-        step = _halved(sets, standardized[:, 0], coefficient, step, here.log_likelihood)
+        step = (
+            float(current.gradient[0])
+            / spread
+            / (float(current.information[0, 0]) / (spread * spread))
+            / spread
+        )
+        step = _halved(sets, standardized[:, 0], coefficient, step, current.log_likelihood)
         coefficient += step
-        here = derivatives(sets, standardized, standardized[:, 0] * coefficient)
+        current = derivatives(sets, standardized, standardized[:, 0] * coefficient)
         if np.abs(standardized * step).max() < _STEP_TOLERANCE:
-            return coefficient, float(here.information[0, 0])
+            return coefficient, float(current.information[0, 0])
     raise EstimationError("the slope of the log-risk does not come to rest")
 
 

@@ -103,14 +103,14 @@ def _incidence_variance(
     at_risk: Int64Array,
 ) -> Float64Array:
     """Variance (time,) of a cumulative incidence; sums over earlier times, expanded about its square."""
-    n, d, own = np.maximum(at_risk, 1).astype(float), dying.astype(float), of_cause.astype(float)
+    n, d, events_of_cause = np.maximum(at_risk, 1).astype(float), dying.astype(float), of_cause.astype(float)
     greenwood = np.divide(d, n * (n - d), out=np.zeros(n.size), where=n > d)
-    cross = before * own / n**2
+    cross = before * events_of_cause / n**2
     variance = (
         incidence**2 * np.cumsum(greenwood)
         - 2 * incidence * np.cumsum(incidence * greenwood)
         + np.cumsum(incidence**2 * greenwood)
-        + np.cumsum(before**2 * (n - own) * own / n**3)
+        + np.cumsum(before**2 * (n - events_of_cause) * events_of_cause / n**3)
         - 2 * (incidence * np.cumsum(cross) - np.cumsum(incidence * cross))
     )
     return np.asarray(np.maximum(variance, 0.0))

@@ -123,8 +123,8 @@ def _count_pairs(
     twice_concordant, comparable = np.zeros((2, counts.shape[0]))
     dying = np.flatnonzero(event)
     for block in np.array_split(dying, max(1, dying.size * months.size // _PAIRS_AT_ONCE)):
-        own = months[block, None]
-        is_comparable = (months > own) | ((months == own) & ~event)
+        case_months = months[block, None]
+        is_comparable = (months > case_months) | ((months == case_months) & ~event)
         points = 2.0 * (risk < risk[block, None]) + (risk == risk[block, None])
         comparable += np.einsum("re,re->r", counts[:, block], counts @ is_comparable.T.astype(np.float64))
         twice_concordant += np.einsum("re,re->r", counts[:, block], counts @ (points * is_comparable).T)

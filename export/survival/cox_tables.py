@@ -94,21 +94,21 @@ def cox_tables(
     x = checked_covariates(covariates, times.size)
     if not events.any():
         raise EstimationError("the cohort has no event: there is nothing to estimate a hazard from")
-    alone, refused, entering = [], [], []
+    univariable, refused, entering = [], [], []
     for index, name in enumerate(names):
         try:
             row = rows([name], fit_cox(x[:, [index]], times, events, names=[name]))[0]
         except EstimationError as error:
             refused.append(Refused(name, str(error)))
             continue
-        alone.append(row)
+        univariable.append(row)
         if row.p_value < enter_below_p or enter_below_p >= 1.0:
             entering.append(index)
     if not entering:
-        return _CoxTables(tuple(alone), (), tuple(refused), None)
+        return _CoxTables(tuple(univariable), (), tuple(refused), None)
     chosen = [names[index] for index in entering]
     together = fit_cox(x[:, entering], times, events, names=chosen)
-    return _CoxTables(tuple(alone), rows(chosen, together), tuple(refused), together)
+    return _CoxTables(tuple(univariable), rows(chosen, together), tuple(refused), together)
 
 
 def rows(names: Sequence[str], fit: CoxFit) -> tuple[CoxRow, ...]:

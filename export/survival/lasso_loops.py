@@ -121,12 +121,12 @@ def _fit_inside(
             target[row] = start[row]
             slope[row] = _dot(columns[row], residual) / cases
         _quadratic_minimum(curvature, slope, target, penalty)
-        value, moved = _step_towards(
+        value, largest_change = _step_towards(
             columns, sets, start, target, penalty, value, log_risk, relative, denominator
         )
         for row in range(width):
             coefficients[working[row]] = target[row]
-        if moved < _COEFFICIENT_TOLERANCE:
+        if largest_change < _COEFFICIENT_TOLERANCE:
             break
     _expected_events(sets, relative, denominator, expected, residual)
     return value
@@ -177,20 +177,20 @@ def _quadratic_minimum(
 ) -> None:
     """Move the solution to the minimum of ``-slope.d + d.curvature.d / 2 + penalty sum |start + d|``."""
     width = solution.size
-    rest = np.empty(width)
+    residual = np.empty(width)
     for row in range(width):
-        rest[row] = slope[row]
+        residual[row] = slope[row]
     for _ in range(_SWEEPS):
         largest = 0.0
         for row in range(width):
-            own = curvature[row, row] + RIDGE
-            reached = _soft_threshold(rest[row] + own * solution[row], penalty) / own
-            change = reached - solution[row]
+            diagonal = curvature[row, row] + RIDGE
+            minimum = _soft_threshold(residual[row] + diagonal * solution[row], penalty) / diagonal
+            change = minimum - solution[row]
             if change != 0.0:
-                solution[row] = reached
-                rest[row] -= RIDGE * change
+                solution[row] = minimum
+                residual[row] -= RIDGE * change
                 for other in range(width):
-                    rest[other] -= curvature[row, other] * change
+                    residual[other] -= curvature[row, other] * change
                 largest = max(largest, abs(change))
         if largest < _SWEEP_TOLERANCE:
             break

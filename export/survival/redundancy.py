@@ -67,11 +67,11 @@ def prepare(features: npt.ArrayLike, correlation_limit: float = CORRELATION_LIMI
         raise EstimationError(f"{x.shape[0]} cases: a correlation needs three or more")
     means, sds = x.mean(axis=0), x.std(axis=0)
     varying = np.flatnonzero(sds > FLAT * np.abs(x).max(axis=0, initial=0.0))
-    kept = varying
+    columns = varying
     if correlation_limit < 1.0 and varying.size:
         z = (x[:, varying] - means[varying]) / sds[varying]
-        kept = varying[_independent(np.abs(z.T @ z) / x.shape[0], correlation_limit)]
-    return Preparation(kept, means[kept], sds[kept])
+        columns = varying[_independent(np.abs(z.T @ z) / x.shape[0], correlation_limit)]
+    return Preparation(columns, means[columns], sds[columns])
 
 
 def _independent(correlation: Float64Array, limit: float) -> Int64Array:

@@ -99,9 +99,9 @@ def draw_nomogram(nomogram: Nomogram, endpoint: str, time_unit: str) -> Figure:
     position = 1 + len(nomogram.scales)
     stretch = 100.0 / nomogram.total_points if nomogram.total_points else 1.0
     _draw_scale(axes, position, "total points", _round_ticks(nomogram.total_points), stretch, INK, to=100.0)
-    for below, horizon in enumerate(nomogram.horizons, start=1):
+    for row, horizon in enumerate(nomogram.horizons, start=1):
         name = f"{short_name(endpoint)} by {horizon.horizon_months:g} {time_unit}"
-        _draw_scale(axes, position + below, name, horizon.ticks, stretch, WINE)
+        _draw_scale(axes, position + row, name, horizon.ticks, stretch, WINE)
     axes.axhline(position - 0.42, color=QUIET, linewidth=0.6, linestyle=(0, (1, 3)))
     axes.set_xlim(-2, 102)
     axes.set_ylim(rows - 0.3, -0.5)
