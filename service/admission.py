@@ -1,4 +1,4 @@
-"""How many calls the service takes on at once, decided before any of their content is read."""
+"""Limits how many calls the service accepts at once; decided before any of their content is read."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from engine.errors import CapacityError, ColdspotError, ServiceUnavailableError
 _MIN_RETRY_S = 0.5
 _MAX_RETRY_S = 60.0
 _SMOOTHING = 0.3
-"""Weight of the newest call in the moving average of how long a place is held."""
+"""Weight of the newest call in the moving average of how long a slot is held."""
 
 
-class Place:
+class Slot:
     """One admitted call; give it back by :meth:`release` or by leaving it as a context manager."""
 
     def __init__(self, admission: Admission) -> None:
@@ -39,7 +39,7 @@ class Place:
 
 
 class Admission:
-    """A bounded number of places, closed until the service is ready.
+    """A bounded number of slots, closed until the service is ready.
 
     Parameters
     ----------
@@ -61,16 +61,16 @@ class Admission:
         self._closed = None
 
     def close(self, reason: ColdspotError) -> None:
-        """Admit nothing more; every further call gets ``reason``."""
+        """Admit nothing more: from now on :meth:`admit` raises ``reason``."""
         self._closed = reason
 
-    def admit(self) -> Place:
-        """Take a place.
+    def admit(self) -> Slot:
+        """Take a slot.
 
         Raises
         ------
         CapacityError
-            If all places are taken; says when to try again.
+            If all slots are taken; says when to try again.
         ColdspotError
             If the service is closed: the error it was closed with.
         """
@@ -80,13 +80,13 @@ class Admission:
             if self._taken >= self.limit:
                 retry_after_s = min(max(self._typical_s, _MIN_RETRY_S), _MAX_RETRY_S)
                 raise CapacityError(
-                    f"all {self.limit} places are taken; try again in {retry_after_s:.1f} s", retry_after_s
+                    f"all {self.limit} slots are taken; try again in {retry_after_s:.1f} s", retry_after_s
                 )
             self._taken += 1
-        return Place(self)
+        return Slot(self)
 
     def give_back(self, held_s: float) -> None:
-        """Count a place as free after it was held for ``held_s`` seconds."""
+        """Count a slot as free after it was held for ``held_s`` seconds."""
         with self._lock:
             self._taken -= 1
             self._typical_s += _SMOOTHING * (held_s - self._typical_s)

@@ -1,6 +1,6 @@
 """The composition root of the service's core: every part is made here and handed to the others.
 
-No door is among them: a door (:mod:`service.rpc`) takes an :class:`App` and turns calls into its parts' methods.
+No transport is among them: a transport (today :mod:`service.rpc`) takes an :class:`App` and calls its parts.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class App:
-    """The parts of one running service that doors and its life cycle need."""
+    """The parts of one running service that a transport and the life cycle need."""
 
     settings: Settings
     pipeline: Pipeline

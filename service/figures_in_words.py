@@ -26,8 +26,8 @@ def alignment_line(
     return line
 
 
-def place(lps_mm: Sequence[float]) -> str:
-    """Return a position, LPS mm."""
+def position(lps_mm: Sequence[float]) -> str:
+    """Return a position in words, LPS mm."""
     return ", ".join(f"{value:.1f}" for value in lps_mm)
 
 

@@ -86,8 +86,8 @@ def get_logger() -> structlog.stdlib.BoundLogger:
     return logger
 
 
-def where(error: BaseException) -> dict[str, Any]:
-    """Return an exception's class and place, without its message."""
+def error_trace(error: BaseException) -> dict[str, Any]:
+    """Return an exception's class and its stack frames as fields of a log line, without its message."""
     frames = [
         f"{frame.filename.rsplit('/', 2)[-1]}:{frame.lineno}:{frame.name}"
         for frame in traceback.extract_tb(error.__traceback__)

@@ -71,7 +71,7 @@ class Metrics:
         )
 
     def describe(self, kernels: str, inference_backend: str) -> None:
-        """Record what computes the answers."""
+        """Record which kernels, backends and models compute the answers."""
         self._backend.labels(kernels, inference_backend).set(1)
 
     def add_model(self, identity: ModelIdentity) -> None:

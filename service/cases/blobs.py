@@ -18,7 +18,7 @@ from uuid import uuid4
 from engine.errors import ChecksumError, NotFoundError
 
 _LONG_BYTES: Final = 1 << 20
-"""A shorter chunk is not worth a second thread."""
+"""Length from which a chunk is hashed in a second thread."""
 
 _SHA256_NAME = re.compile(r"[0-9a-f]{64}")
 
@@ -136,13 +136,13 @@ class BlobStore:
         return writer.sha256
 
     def path(self, sha256: str) -> Path:
-        """Where the blob of this digest lies, or would lie."""
+        """Return the path of the blob with this digest, whether or not it exists."""
         if not _SHA256_NAME.fullmatch(sha256):
             raise NotFoundError("a blob is named by 64 hexadecimal digits")
         return self._blobs / sha256
 
     def read(self, sha256: str) -> bytes:
-        """Bytes of a blob, checked against its name.
+        """Return the bytes of a blob, checked against its name.
 
         Raises
         ------
@@ -161,7 +161,7 @@ class BlobStore:
         self.path(sha256).unlink(missing_ok=True)
 
     def names(self) -> set[str]:
-        """Digests of all blobs."""
+        """Return the digests of all blobs."""
         return {entry.name for entry in self._blobs.iterdir() if _SHA256_NAME.fullmatch(entry.name)}
 
 

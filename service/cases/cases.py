@@ -37,7 +37,7 @@ class Cases:
         return self.store.open_case(request.request_id, encode(replace(request, request_id="")))
 
     def summary(self, case_id: str) -> CaseSummary:
-        """Return what is stored of a case."""
+        """Return what is stored for a case."""
         series = self.store.series(case_id)
         last = self.store.prepared(case_id)
         return CaseSummary(

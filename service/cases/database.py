@@ -51,12 +51,12 @@ class Database:
             self._connection.execute("COMMIT")
 
     def row(self, query: str, values: tuple[object, ...] = ()) -> tuple[Any, ...] | None:
-        """Return the first row that a query gives, None without one."""
+        """Return the first row of a query, or None if it has no rows."""
         with self.lock:
             row: tuple[Any, ...] | None = self._connection.execute(query, values).fetchone()
             return row
 
     def rows(self, query: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
-        """Return all rows that a query gives."""
+        """Return all rows of a query."""
         with self.lock:
             return self._connection.execute(query, values).fetchall()

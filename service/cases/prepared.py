@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from service.cases.selection import PlanningKey
 
 _MAX_KEPT: Final = 4
-"""Others are prepared again when they are needed."""
+"""How many are kept; any other is prepared again when it is needed."""
 
 
 class PreparedShelf:

@@ -1,4 +1,4 @@
-"""What a door asks of the service: open a case, prepare its planning side, assess a verification CT."""
+"""What a transport asks of the service: open a case, prepare its planning side, assess a verification CT."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from engine.geometry import Vector3
 from service.cases.series import SeriesRecord
 
 _MAX_FIBRINOGEN_G_PER_L: Final = 50
-"""Nobody has as much; a figure beyond it was given in mg/dL."""
+"""Higher than any patient's; a larger figure was given in mg/dL."""
 
 _MAX_COORDINATE_MM: Final = 1e4
 
@@ -27,7 +27,7 @@ class CaseRequest:
     fibrinogen_g_per_l : float, optional
         Before the ablation.
     target_lps_mm : tuple of float, optional
-        The navigation system's point in the tumor, planning CT.
+        The navigation system's point in the tumor, in the planning CT.
     """
 
     request_id: str
@@ -58,7 +58,7 @@ class PrepareRequest:
     ----------
     case_id, planning_series_id, tumor_series_id : str
     target_lps_mm : tuple of float, optional
-        Point in the tumor, planning CT; without one that of the case holds.
+        Point in the tumor, in the planning CT; if it is absent, the target point of the case is used.
     """
 
     case_id: str
@@ -87,7 +87,7 @@ class AssessRequest:
 
 @dataclass(frozen=True)
 class CaseSummary:
-    """What is stored of a case.
+    """What is stored for a case.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
 """Which stored series a request means.
 
-A series can be named. Where it is not, the newest one of the case is meant, of masks the newest one
-drawn on that CT. Nothing that was uploaded is passed over in silence: a mask that names no CT has to
-be named by the request.
+A request can name a series. If it does not, the newest one of the case is used, and of the masks the newest one
+drawn on that CT. Nothing that was uploaded is silently passed over: a mask that names no CT has to
+be named in the request.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from service.cases.stored_form import decode_header
 
 
 class PlanningKey(NamedTuple):
-    """What a prepared planning side was made from; no tumor mask is an empty id."""
+    """What a prepared planning side was made from; the tumor's id is empty if there is no mask."""
 
     planning_series_id: str
     tumor_series_id: str
@@ -34,7 +34,7 @@ class PlanningSide:
     planning : SeriesRecord
     tumor : SeriesRecord or None
     newest_number : int
-        Of the newest planning CT or tumor mask in the case at that time.
+        Number of the newest planning CT or tumor mask that the case had at that time.
     target_lps_mm : tuple of float, optional
         Point in the tumor, planning CT.
     """
@@ -46,7 +46,7 @@ class PlanningSide:
 
     @property
     def key(self) -> PlanningKey:
-        """What distinguishes this planning side from others."""
+        """Key under which this planning side is kept once it is prepared."""
         tumor_series_id = self.tumor.series_id if self.tumor else ""
         return PlanningKey(self.planning.series_id, tumor_series_id, self.target_lps_mm)
 
@@ -66,7 +66,7 @@ def planning_side(
     tumor_id: str = "",
     target_lps_mm: Vector3 | None = None,
 ) -> PlanningSide:
-    """Return the planning CT and tumor mask a request means.
+    """Return the planning side that a request means: its planning CT, and the tumor mask if there is one.
 
     Raises
     ------
@@ -80,7 +80,7 @@ def planning_side(
 def verification_side(
     case: Sequence[SeriesRecord], verification_id: str, zone_id: str, core_id: str
 ) -> VerificationSide:
-    """Return the verification CT and its masks a request means.
+    """Return the verification side that a request means: its verification CT, and the masks that were sent.
 
     Raises
     ------
@@ -95,7 +95,7 @@ def verification_side(
 
 
 def newest_planning_number(case: Sequence[SeriesRecord]) -> int:
-    """Return the number of the newest planning CT or tumor mask, 0 without one."""
+    """Return the number of the newest planning CT or tumor mask, 0 if there is neither."""
     return max(
         (record.number for record in case if record.role in {SeriesRole.PLANNING_CT, SeriesRole.TUMOR_MASK}),
         default=0,

@@ -1,6 +1,6 @@
 """What a case is made of: its series, and what is known of each before its first byte is read.
 
-These types carry no transport. Every door (gRPC today) turns what it is sent into them.
+These types know no transport. Every transport (gRPC today) converts what it receives into them.
 """
 
 from __future__ import annotations
@@ -56,10 +56,10 @@ class VoxelContent:
     ----------
     geometry : VolumeGeometry
     patient_id, study_instance_uid, series_instance_uid : str
-        Of a CT, where its file names them.
+        For a CT, as far as its file names them.
     slice_thickness_mm : float, optional
     box : VoxelBox, optional
-        Of a mask: its bytes fill this part of the grid, all other voxels are 0. Without a box they fill the grid.
+        For a mask: its bytes fill this part of the grid, all other voxels are 0. Without a box they fill the grid.
     """
 
     geometry: VolumeGeometry
@@ -101,7 +101,7 @@ class DicomContent:
     instance_bytes : tuple of int
         Length of each instance, bytes.
     structure : str
-        Of a mask with several structures, which one: segment number of a SEG, ROI name of an RTSTRUCT.
+        For a mask with several structures, the one to use: segment number of a SEG, ROI name of an RTSTRUCT.
     """
 
     instance_bytes: tuple[int, ...]
@@ -110,7 +110,7 @@ class DicomContent:
 
 @dataclass(frozen=True)
 class SeriesHeader:
-    """What is announced of a series before its bytes.
+    """The announcement of a series, sent before its bytes.
 
     Parameters
     ----------
@@ -119,10 +119,10 @@ class SeriesHeader:
     total_bytes : int
         Number of bytes that follow.
     sha256 : str
-        Their digest, hexadecimal.
+        SHA-256 of those bytes, hexadecimal.
     content : VoxelContent or DicomContent
     reference_series_id : str
-        Of a mask: the stored CT it was drawn on; empty where that is not known.
+        For a mask: the id of the stored CT it was drawn on; empty if that is not known.
     """
 
     case_id: str

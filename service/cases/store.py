@@ -52,7 +52,7 @@ CREATE TABLE IF NOT EXISTS artifacts (
 class PreparedRecord:
     """What the last Prepare of a case used; ``newest_number`` was its newest planning-side series.
 
-    ``target`` is the target point as text, ``x y z``; empty without one.
+    ``target`` is the target point as text, ``x y z``; empty if there was none.
     """
 
     planning_series_id: str
@@ -122,7 +122,7 @@ class CaseStore:
         return str(known[0])
 
     def request_of(self, case_id: str) -> bytes:
-        """The serialized request that opened a case."""
+        """Return the serialized request that opened a case."""
         row = self._database.row(
             "SELECT request FROM cases WHERE case_id = ?", (_valid_id(case_id, "case_id"),)
         )
@@ -131,7 +131,7 @@ class CaseStore:
         return bytes(row[0])
 
     def require_case(self, case_id: str) -> None:
-        """Return if there is such a case.
+        """Raise unless the case exists.
 
         Raises
         ------
@@ -142,7 +142,7 @@ class CaseStore:
     def add_series(self, case_id: str, role: SeriesRole, header: bytes, writer: BlobWriter) -> str:
         """Store a flushed upload and return its series id; durable when this returns.
 
-        The same upload sent twice in a row (its answer got lost, say) is one series.
+        The same upload sent twice in a row (for example because its answer was lost) is stored as one series.
         """
         with self._database.transaction() as database:
             if database.execute("SELECT 1 FROM cases WHERE case_id = ?", (case_id,)).fetchone() is None:
@@ -163,7 +163,7 @@ class CaseStore:
             return series_id
 
     def series(self, case_id: str) -> list[SeriesRecord]:
-        """All series of a case, oldest first."""
+        """Return all series of a case, oldest first."""
         self.require_case(case_id)
         rows = self._database.rows(
             "SELECT number, series_id, role, header, sha256, stored_bytes FROM series "
@@ -184,7 +184,7 @@ class CaseStore:
             )
 
     def prepared(self, case_id: str) -> PreparedRecord | None:
-        """What the last Prepare of a case used."""
+        """Return what the last Prepare of a case used; None if there was none."""
         row = self._database.row(
             "SELECT planning_series_id, tumor_series_id, newest_number, target FROM prepared WHERE case_id = ?",
             (case_id,),
@@ -200,7 +200,7 @@ class CaseStore:
             )
 
     def assessment(self, case_id: str, assessment_id: str) -> bytes:
-        """A stored assessment, serialized."""
+        """Return a stored assessment in its serialized form."""
         self.require_case(case_id)
         row = self._database.row(
             "SELECT assessment FROM assessments WHERE case_id = ? AND assessment_id = ?",
@@ -211,7 +211,7 @@ class CaseStore:
         return bytes(row[0])
 
     def assessment_ids(self, case_id: str) -> list[str]:
-        """Assessments of a case, oldest first."""
+        """Return the ids of a case's assessments, oldest first."""
         self.require_case(case_id)
         rows = self._database.rows(
             "SELECT assessment_id FROM assessments WHERE case_id = ? ORDER BY number", (case_id,)
@@ -227,7 +227,7 @@ class CaseStore:
             )
 
     def artifact(self, case_id: str, assessment_id: str, name: str) -> Path | None:
-        """Where a file of an assessment lies, if it was stored."""
+        """Return the path of an assessment's file; None if it was not stored."""
         self.assessment(case_id, assessment_id)
         row = self._database.row(
             "SELECT sha256 FROM artifacts WHERE assessment_id = ? AND name = ?", (assessment_id, name)

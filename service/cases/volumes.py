@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class ImageReader(Protocol):
-    """Reads DICOM and lays masks on their CT."""
+    """Reads DICOM, and brings masks onto the grid of their CT."""
 
     def read_ct(self, instances: Sequence[bytes]) -> CtVolume:
         """Return the volume of a DICOM series in memory."""
@@ -37,7 +37,7 @@ class ImageReader(Protocol):
         """Return one structure of a DICOM SEG or RTSTRUCT on its CT."""
 
     def in_axis_order_of(self, ct: CtVolume, mask: LabelMask) -> LabelMask:
-        """Return a mask with its axes in the order of its CT's, if it has the same voxels in another order."""
+        """Return a mask with its axes in the order of its CT's axes, if both have the same voxels in another order."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Arrival:
 
 
 class VolumeShelf:
-    """Decoded series, the most recently used ones kept in memory.
+    """Keeps the most recently used series decoded in memory, and decodes the others from disk.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ class VolumeShelf:
             self._kept.pop(series_id, None)
 
     def ct(self, record: SeriesRecord) -> tuple[CtVolume, Arrival]:
-        """Return a stored CT and how it arrived."""
+        """Return a stored CT, and its :class:`Arrival`."""
         arrival = self._arrival(record, None)
         if not isinstance(arrival.volume, CtVolume):
             raise InvalidRequestError(f"the series {record.series_id} is a mask, not a CT")
@@ -103,7 +103,7 @@ class VolumeShelf:
         volume = self._arrival(record, ct).volume
         if not isinstance(volume, LabelMask):
             raise InvalidRequestError(f"the series {record.series_id} is a CT, not a mask")
-        return self._laid(volume, ct)
+        return self._on_grid_of(volume, ct)
 
     def decode(self, header: SeriesHeader, content: memoryview, ct: CtVolume | None) -> Arrival:
         """Decode the bytes of a series.
@@ -111,16 +111,16 @@ class VolumeShelf:
         Parameters
         ----------
         header : SeriesHeader
-            Checked.
+            One that was accepted when it was announced.
         content : memoryview
-            All its bytes.
+            All bytes of the series.
         ct : CtVolume or None
-            The CT a mask lies on; a mask in DICOM needs it.
+            The CT that a mask is drawn on; a DICOM mask cannot be read without it.
 
         Raises
         ------
         InputError
-            The reader's own, typed error.
+            What the reader raises.
         """
         started = time.perf_counter()
         if isinstance(header.content, VoxelContent):
@@ -128,7 +128,7 @@ class VolumeShelf:
         else:
             volume = self._from_dicom(header.role, header.content, content, ct)
         if isinstance(volume, LabelMask) and ct is not None:
-            volume = self._laid(volume, ct)
+            volume = self._on_grid_of(volume, ct)
         return Arrival(volume, time.perf_counter() - started)
 
     def _arrival(self, record: SeriesRecord, ct: CtVolume | None) -> Arrival:
@@ -156,7 +156,7 @@ class VolumeShelf:
             )
         return self._reader.read_mask(instances[0], ct, STRUCTURE_NAMES[role], described.structure)
 
-    def _laid(self, mask: LabelMask, ct: CtVolume) -> LabelMask:
+    def _on_grid_of(self, mask: LabelMask, ct: CtVolume) -> LabelMask:
         if not mask.geometry.same_grid(ct.geometry):
             mask = self._reader.in_axis_order_of(ct, mask)
         return mask.require_on(ct)

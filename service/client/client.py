@@ -119,7 +119,7 @@ class ColdspotClient:
         return str(self._connection.call("OpenCase", request).case_id)
 
     def upload_ct(self, case_id: str, ct: str | Path | CtVolume, role: str) -> SentSeries:
-        """Send a CT.
+        """Send a CT and return the stored series.
 
         Parameters
         ----------
@@ -141,7 +141,7 @@ class ColdspotClient:
         drawn_on: SentSeries,
         structure: str = "",
     ) -> SentSeries:
-        """Send a mask.
+        """Send a mask and return the stored series.
 
         Parameters
         ----------
@@ -167,10 +167,10 @@ class ColdspotClient:
         on_stage: StageListener | None = None,
         deadline_s: float = _WORK_DEADLINE_S,
     ) -> service_pb2.Prepared:
-        """Do everything that needs only the newest planning CT.
+        """Do everything that needs only the newest planning CT, and return what was found there.
 
-        A ``target_lps_mm`` given here holds instead of the case's: the place of one of the candidates that
-        a refusal has listed, say.
+        A ``target_lps_mm`` given here replaces the case's: for example the place of one of the candidates
+        that a refusal has listed.
         """
         prepared: service_pb2.Prepared | None = None
         request = service_pb2.PrepareRequest(case_id=case_id, target_lps_mm=point_message(target_lps_mm))
@@ -230,7 +230,7 @@ class ColdspotClient:
         return path
 
     def case(self, case_id: str) -> service_pb2.GetCaseResponse:
-        """Return what is stored of a case."""
+        """Return what is stored for a case."""
         request = service_pb2.GetCaseRequest(case_id=case_id)
         response: service_pb2.GetCaseResponse = self._connection.call("GetCase", request)
         return response

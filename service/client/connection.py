@@ -58,7 +58,7 @@ class Connection:
         self._channel.close()
 
     def call(self, method: str, request: Any) -> Any:
-        """Return the answer of a short call."""
+        """Make a short call and return its answer."""
         with _typed_errors():
             return getattr(self.service, method)(request, timeout=_CALL_DEADLINE_S)
 
@@ -84,7 +84,7 @@ class Connection:
             return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
     def patiently(self, call: Callable[[], Iterator[Answer]]) -> Iterator[Answer]:
-        """Yield what a call answers; while the service is full, wait as it asks and call again."""
+        """Yield the answers of a call; while the service is full, wait as long as it asks and call again."""
         give_up_at = time.monotonic() + self._patience_s
         while True:
             try:
@@ -100,7 +100,7 @@ class Connection:
 
 @contextmanager
 def _typed_errors() -> Iterator[None]:
-    """Raise what a failed call carries as the class that the service raised."""
+    """Raise the error of a failed call as the class that the service raised."""
     try:
         yield
     except grpc.RpcError as error:

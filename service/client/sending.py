@@ -65,12 +65,12 @@ def parts_of(header: service_pb2.UploadHeader, outgoing: Outgoing) -> Iterator[P
 
 
 def ct_content(ct: Path | CtVolume) -> Outgoing:
-    """Return a CT as it is sent.
+    """Return what is sent for a CT: the bytes and their description.
 
     Raises
     ------
     InputError
-        If nothing readable is there.
+        If the CT or mask cannot be read.
     """
     if isinstance(ct, Path):
         if _holds_dicom(ct):
@@ -90,12 +90,12 @@ def ct_content(ct: Path | CtVolume) -> Outgoing:
 
 
 def mask_content(mask: Path | LabelMask, name: str, structure: str = "") -> Outgoing:
-    """Return a mask as it is sent.
+    """Return what is sent for a mask: the bytes and their description.
 
     Raises
     ------
     InputError
-        If nothing readable is there.
+        If the CT or mask cannot be read.
     """
     if isinstance(mask, Path):
         if _holds_dicom(mask):
@@ -158,7 +158,7 @@ def _dicom_files(path: Path) -> list[Path]:
 
 
 def _is_instance(file: Path) -> bool:
-    """Whether a file is DICOM or must be taken for it: a damaged slice is not left out in silence."""
+    """Whether a file is DICOM or has to be treated as such, so that a damaged slice is not silently left out."""
     if file.name.upper() == "DICOMDIR":
         return False
     return file.suffix.lower() in DICOM_SUFFIXES or file.stat().st_size == 0 or _starts_as_dicom(file)

@@ -28,12 +28,12 @@ def run_assessment(
     Parameters
     ----------
     address : str or None
-        Of a running service; None starts one for this call.
+        Address of a running service; None starts one for this call.
     procedure : Procedure
     out : Path or None
         Folder for the files of the assessment; None writes none.
     make_pipeline : callable
-        What a service of its own measures with.
+        Makes the pipeline of a service started for this call.
     progress : callable
         Called with what is being done.
 

@@ -238,7 +238,7 @@ def segment(
 
 @app.command(epilog=_EXPLANATION)
 def info(server: _Address = None, json_output: _AsJson = False) -> None:
-    """Say what is installed here, or what a running service is."""
+    """Print what is installed here, or what a running service offers."""
     with _errors_shown(as_json=json_output):
         from service.commands.information import describe_here, describe_service, in_lines
         from service.settings import read_settings

@@ -1,4 +1,4 @@
-"""Places as they are written on the command line: LPS, in mm, separated by commas."""
+"""Positions as they are written on the command line: LPS, in mm, separated by commas."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``coldspot info``: what is installed here, or what a running service is."""
+"""``coldspot info``: what is installed here, or what a running service offers."""
 
 from __future__ import annotations
 

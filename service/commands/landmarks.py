@@ -16,7 +16,7 @@ from engine.registration.field import DisplacementField
 COLUMNS: Final = ("fixed_x", "fixed_y", "fixed_z", "moving_x", "moving_y", "moving_z")
 
 _OUTSIDE_VOXELS: Final = 1.0
-"""A landmark this far beyond the outermost voxel centers of the field says nothing of the field."""
+"""A landmark this far beyond the outermost voxel centers of the field says nothing about the field."""
 
 _MAX_COORDINATE_MM: Final = 1e5
 """No scanner is 100 m long: such a number is no position."""
@@ -130,7 +130,7 @@ def score_landmarks(field: DisplacementField, pairs: LandmarkPairs) -> LandmarkS
 
 
 def _numbers(row: list[str], line: int, name: str) -> list[float]:
-    """Six coordinates of one line."""
+    """Return the six coordinates of one line."""
     try:
         numbers = [float(cell) for cell in row]
     except ValueError:

@@ -1,4 +1,4 @@
-"""The service that a command talks to: a running one, or one on loopback that lives for this command."""
+"""The service that a command talks to: a running one, or one on loopback that is started for this command."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def connected(address: str | None, make_pipeline: Callable[[Settings], Pipeline]) -> Iterator[ColdspotClient]:
-    """Yield a client of the service at ``address``, or of one on loopback that lives for this call."""
+    """Yield a client of the service at ``address``; without an address, of one started on loopback for this call."""
     if address:
         with ColdspotClient(address) as client:
             yield client

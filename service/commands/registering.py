@@ -53,7 +53,7 @@ class RegistrationRequest:
     fixed_zone_structure, moving_tumor_structure : str
         Which one, if a file has several: label, segment number, ROI name.
     deadline_s : float, optional
-        Of the registration alone.
+        Limit for the registration alone.
     """
 
     fixed: Path
@@ -74,7 +74,7 @@ def register_files(request: RegistrationRequest, progress: TextProgress) -> dict
     ----------
     request : RegistrationRequest
     progress : callable
-        Called with a word on what is being done.
+        Called with what is being done.
 
     Returns
     -------

@@ -118,7 +118,7 @@ def _label(name: str) -> str:
 
 
 def _measure(name: str, value: float) -> str:
-    """A quality figure with the unit that its name ends in."""
+    """Return a quality figure with the unit that its name ends in."""
     if name.endswith("_mm"):
         return f"{number(value, 2)} mm"
     if name.endswith("_share"):

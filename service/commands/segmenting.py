@@ -21,7 +21,7 @@ from engine.segmentation import Box, Segmentation, Segmenter, open_segmenter
 from engine.volume import CtVolume
 from service.commands.coordinates import parse_numbers
 from service.commands.terminal import fact_table
-from service.figures_in_words import NOT_GIVEN, number, place
+from service.figures_in_words import NOT_GIVEN, number, position
 
 _PRECISIONS: Final[tuple[Precision, ...]] = get_args(Precision)
 _SUFFIXES: Final = (".nii.gz", ".nii")
@@ -139,7 +139,7 @@ def _facts(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield name, f"{number(label['volume_ml'], 2)} mL, {label['voxels']} voxels"
     region = report["region"]
     if region is not None:
-        low, high = place(region["low_lps_mm"]), place(region["high_lps_mm"])
+        low, high = position(region["low_lps_mm"]), position(region["high_lps_mm"])
         yield "Looked at", f"({low}) to ({high}), LPS mm; nowhere else"
     yield "Computed by", f"{report['backend']}, {report['precision']}, {report['patches']} patches"
     yield "Took", f"{number(report['duration_s'], 2)} s"

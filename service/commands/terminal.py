@@ -12,7 +12,7 @@ from rich.table import Table
 
 from engine import DISCLAIMER
 from engine.progress import TextProgress
-from service.figures_in_words import NOT_GIVEN, alignment_line, number, place, with_interval, yes_or_no
+from service.figures_in_words import NOT_GIVEN, alignment_line, number, position, with_interval, yes_or_no
 
 
 @contextmanager
@@ -76,7 +76,7 @@ def _volumes(regions: list[dict[str, Any]]) -> str:
 
 
 def _largest_at(regions: list[dict[str, Any]]) -> str:
-    return place(regions[0]["centroid_lps_mm"]) if regions else "none"
+    return position(regions[0]["centroid_lps_mm"]) if regions else "none"
 
 
 def _rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -84,7 +84,7 @@ def _rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "REFUSED", f"{report['refusal']['reason']} ({report['refusal']['code']})"
         for rank, candidate in enumerate(report["refusal"]["candidates"], 1):
             volume = number(candidate["volume_ml"], 2)
-            yield f"Candidate {rank}", f"{volume} mL at LPS ({place(candidate['place_lps_mm'])}) mm"
+            yield f"Candidate {rank}", f"{volume} mL at LPS ({position(candidate['place_lps_mm'])}) mm"
     coverage, margin = report["coverage"], report["margin"]
     yield from _contour_rows(report)
     mark = _drawn_mark(report["lesion"]["origin"], coverage["zone_origin"])
@@ -166,6 +166,6 @@ def _risk_rows(risk: dict[str, Any]) -> Iterator[tuple[str, str]]:
 def _region(region: dict[str, Any]) -> str:
     return (
         f"{number(region['volume_ml'], 2)} mL, {region['direction'] or NOT_GIVEN}, "
-        f"at LPS ({place(region['centroid_lps_mm'])}) mm, "
+        f"at LPS ({position(region['centroid_lps_mm'])}) mm, "
         f"{number(region['distance_to_pleura_mm'], 1)} mm to the pleura"
     )

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from service.settings import Settings
 
 _CHUNKS_AFTER_FAILURE: Final = 2
-"""Chunks still taken of an upload that has failed."""
+"""Number of chunks still read from an upload that has failed."""
 
 
 @dataclass(frozen=True)
 class Reception:
-    """Takes uploads in."""
+    """Receives uploads: checks, decodes and stores them."""
 
     settings: Settings
     store: CaseStore
@@ -65,7 +65,10 @@ class Reception:
         header: SeriesHeader,
         reference: CtVolume | None,
     ) -> tuple[str, Arrival | None]:
-        """Write and decode at the same time: the disk must not delay the verification CT."""
+        """Write and decode at the same time, so that the disk does not delay the verification CT.
+
+        Returns the series id, and the decoded series; None for a mask that is read only when its CT is known.
+        """
         with self.store.blobs.writer() as writer, ThreadPoolExecutor(max_workers=1) as disk:
             received = receive(chunks, header, writer, disk)
             flushed = disk.submit(writer.flush)
@@ -95,7 +98,7 @@ def _warnings(arrival: Arrival | None) -> tuple[str, ...]:
 
 
 def _let_finish(chunks: Iterator[bytes | memoryview]) -> None:
-    """Let a client that is about to finish do so.
+    """Read a little more of a failed upload, so that a client about to finish can do so.
 
     A call that ends while the client's last message is on its way can reach it as CANCELLED instead of the
     status that says what was wrong.

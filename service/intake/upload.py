@@ -30,24 +30,24 @@ _SHA256_DIGITS: Final = 64
 _RETRY_WHEN_DISK_IS_FULL_S: Final = 60.0
 
 PIECE_BYTES: Final = 4 << 20
-"""Hashed and written at once, while the next bytes arrive."""
+"""Size of a piece: it is hashed and written as a whole, while the next bytes arrive."""
 
 
 @dataclass(frozen=True)
 class Received:
-    """The bytes of an upload, and when the last of them came (monotonic clock)."""
+    """The bytes of an upload, and when the last of them came (time.monotonic)."""
 
     content: memoryview
     last_byte_at: float
 
 
 def check_header(header: SeriesHeader, settings: Settings) -> None:
-    """Refuse an upload that its header alone already rules out.
+    """Refuse an upload whose header alone shows that it cannot be accepted.
 
     Raises
     ------
     InvalidRequestError
-        If a field is left out, out of its range or contradicts another.
+        If a field is missing, is out of its range or contradicts another.
     InvalidGeometryError
         If the geometry describes no volume.
     """
@@ -113,16 +113,16 @@ def check_disk(folder: Path, header: SeriesHeader, settings: Settings) -> None:
 def receive(
     chunks: Iterator[bytes | memoryview], header: SeriesHeader, writer: BlobWriter, disk: Executor
 ) -> Received:
-    """Write the announced bytes as they arrive and return them.
+    """Write the announced bytes as they arrive; return them, and when the last one came.
 
     Parameters
     ----------
     chunks : iterator
-        What follows the header; an empty chunk stands for something that was no chunk.
+        The messages after the header; an empty chunk stands for a message that was no chunk.
     header : SeriesHeader
-        Checked.
+        A header that :func:`check_header` has accepted.
     writer : BlobWriter
-        Gets the bytes; not flushed yet when this returns.
+        Receives the bytes; not flushed yet when this returns.
     disk : Executor
         One thread, which hashes and writes while the next chunks arrive.
 

@@ -47,8 +47,8 @@ class AssessmentWork:
         self.metrics.began(time.monotonic() - job.submitted_at)
         listener = JobListener(job, self.metrics.stage_ended)
         case_id = request.case_id
-        planning_side = self.preparation.side_prepared(case_id)
-        prepared, timings_s = self.preparation.prepared_now(case_id, planning_side, listener)
+        planning_side = self.preparation.prepared_side(case_id)
+        prepared, timings_s = self.preparation.ensure_prepared(case_id, planning_side, listener)
 
         clock = StageClock(listener)
         with clock.stage(Stage.READ_VERIFICATION):

@@ -32,8 +32,8 @@ class Preparation:
     prepared: PreparedShelf
     pipeline: Pipeline
 
-    def side_meant(self, request: PrepareRequest) -> PlanningSide:
-        """Return the series and the target point that a request means.
+    def requested_side(self, request: PrepareRequest) -> PlanningSide:
+        """Return the planning side that a request asks to prepare: its series and its target point.
 
         Raises
         ------
@@ -44,13 +44,13 @@ class Preparation:
         target = request.target_lps_mm or self._target_of(request.case_id)
         return planning_side(series, request.planning_series_id, request.tumor_series_id, target)
 
-    def side_prepared(self, case_id: str) -> PlanningSide:
-        """Return what the last Prepare of a case used, or, without one, what it would use.
+    def prepared_side(self, case_id: str) -> PlanningSide:
+        """Return the planning side of a case's last Prepare; if there was none, the one that a Prepare now would use.
 
         Raises
         ------
         NotFoundError, PreconditionError, InvalidRequestError
-            A PreconditionError also if a newer planning series has arrived since that Prepare.
+            PreconditionError also if a newer planning series has arrived since that Prepare.
         """
         case = self.store.series(case_id)
         last = self.store.prepared(case_id)
@@ -79,10 +79,13 @@ class Preparation:
         )
         return prepared
 
-    def prepared_now(
+    def ensure_prepared(
         self, case_id: str, side: PlanningSide, listener: StageListener
     ) -> tuple[PlanningOutcome, dict[str, float]]:
-        """Return the prepared planning side and what preparing it now took; nothing if it was kept."""
+        """Return the prepared planning side, and the seconds of each stage that had to run for it.
+
+        While it is still in memory nothing runs, and there are no seconds.
+        """
         kept = self.prepared.get(side.key)
         if kept is not None:
             return kept, {}
@@ -90,7 +93,7 @@ class Preparation:
         return prepared, dict(prepared.timings_s)
 
     def _target_of(self, case_id: str) -> Vector3 | None:
-        """The target point that a case was opened with."""
+        """Return the target point that a case was opened with, if any."""
         return decode_request(self.store.request_of(case_id)).target_lps_mm
 
 

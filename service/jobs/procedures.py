@@ -14,7 +14,7 @@ from engine.errors import (
 )
 from service.cases.selection import verification_side
 from service.jobs.worker import Job, JobListener, Worker
-from service.logging import get_logger, where
+from service.logging import error_trace, get_logger
 
 if TYPE_CHECKING:
     from engine.assessment.planning import PlanningOutcome
@@ -33,12 +33,12 @@ _log = get_logger()
 
 
 class Procedures:
-    """The work that needs the device.
+    """Prepare and Assess as jobs in the queue of the one worker that owns the device.
 
     Parameters
     ----------
     store, preparation, assessment_work, admission, worker, metrics
-        The parts; made in :mod:`service.app`.
+        Parts of the service, made in :mod:`service.app`.
     """
 
     def __init__(
@@ -55,24 +55,24 @@ class Procedures:
         self._admission, self._worker, self._metrics = admission, worker, metrics
 
     def prepare(self, request: PrepareRequest, time_left_s: float | None) -> PrepareJob:
-        """Put the preparation of a planning CT into the line; its one event is the prepared planning side.
+        """Queue the preparation of a planning CT and return its job, whose one event is the prepared planning side.
 
         Raises
         ------
         ColdspotError
             If the request does not fit what is stored, or the service is full or closed.
         """
-        side = self._preparation.side_meant(request)
+        side = self._preparation.requested_side(request)
 
         def work(job: PrepareJob) -> None:
             listener = JobListener(job, self._metrics.stage_ended)
             job.emit(self._preparation.prepare(request.case_id, side, listener))
 
-        place = self._admission.admit()
-        return self._submitted(Job(work, time_left_s, lambda _: place.release()))
+        slot = self._admission.admit()
+        return self._submitted(Job(work, time_left_s, lambda _: slot.release()))
 
     def assess(self, request: AssessRequest, time_left_s: float | None) -> AssessJob:
-        """Put the assessment of a verification CT into the line; its events are the reports.
+        """Queue the assessment of a verification CT and return its job, whose events are the reports.
 
         Raises
         ------
@@ -85,10 +85,10 @@ class Procedures:
             request.zone_series_id,
             request.core_series_id,
         )
-        place = self._admission.admit()
+        slot = self._admission.admit()
 
         def end(error: BaseException | None) -> None:
-            place.release()
+            slot.release()
             if error is not None:
                 self._metrics.assessment_ended(_outcome_of(error))
 
@@ -97,7 +97,7 @@ class Procedures:
         )
 
     def cancel(self, job: PrepareJob | AssessJob, *, by_deadline: bool) -> None:
-        """Stop work that nobody waits for any more."""
+        """Stop a job that its client no longer waits for."""
         reason: InterruptedAssessmentError
         if by_deadline:
             reason = DeadlineExceededError("the deadline has passed; work was stopped between stages")
@@ -115,7 +115,7 @@ class Procedures:
 
 
 def _outcome_of(error: BaseException) -> str:
-    """Return how a failed assessment is counted."""
+    """Return the outcome under which the metrics count a failed assessment; log an error nobody foresaw."""
     if isinstance(error, ClientCancelledError):
         return "cancelled"
     if isinstance(error, DeadlineExceededError):
@@ -123,5 +123,5 @@ def _outcome_of(error: BaseException) -> str:
     if isinstance(error, InputError | StateError):
         return "rejected"
     if not isinstance(error, ColdspotError):
-        _log.error("assessment_failed", **where(error))
+        _log.error("assessment_failed", **error_trace(error))
     return "failed"

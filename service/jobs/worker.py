@@ -1,7 +1,7 @@
-"""One thread owns the device; everything that needs it waits in line here.
+"""One thread owns the device; everything that needs the device waits in a queue here.
 
 A :class:`Job` is what one call asked for. Its events can be read while it runs; it ends with a result
-or an error. A job whose client has gone leaves the line at once, or stops at its next stage.
+or an error. A job whose client has gone leaves the queue at once, or stops at its next stage.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ class Job(Generic[Event]):
     Parameters
     ----------
     work : callable
-        Gets this job, to emit events and to hear of cancellation.
+        Does the work; called with this job, to emit events and to learn of a cancellation.
     time_left_s : float, optional
-        Until the caller's deadline.
+        Seconds until the caller's deadline.
     on_end : callable, optional
         Called exactly once, however the job ends, with its error or None.
     """
@@ -63,7 +63,7 @@ class Job(Generic[Event]):
 
     @property
     def time_left_s(self) -> float | None:
-        """Until the caller's deadline, None without one; negative once it has passed."""
+        """Seconds until the caller's deadline, negative once it has passed; None if there is no deadline."""
         return None if self._deadline is None else self._deadline - time.monotonic()
 
     def emit(self, event: Event | StageEvent) -> None:
@@ -76,7 +76,7 @@ class Job(Generic[Event]):
             self._interruption = reason
 
     def require_wanted(self) -> None:
-        """Return if somebody still waits for this job.
+        """Raise unless somebody still waits for this job.
 
         Raises
         ------
@@ -132,7 +132,7 @@ class JobListener(Generic[Event]):
     ----------
     job : Job
     observe : callable, optional
-        Gets the stage and its duration in seconds.
+        Called with each finished stage and its duration in seconds.
     """
 
     def __init__(self, job: Job[Event], observe: Callable[[Stage, float], None] | None = None) -> None:
@@ -140,7 +140,7 @@ class JobListener(Generic[Event]):
         self._observe = observe
 
     def stage_started(self, stage: Stage) -> None:
-        """Stop the work if nobody waits for it, else announce the stage."""
+        """Stop the work if nobody waits for it; otherwise announce the stage."""
         self._job.require_wanted()
         self._job.emit(StageEvent(stage))
 
@@ -156,10 +156,10 @@ class JobListener(Generic[Event]):
 
 
 class Worker:
-    """A line of jobs and the one thread that does them, first come, first served."""
+    """A queue of jobs, and the one thread that runs them in the order in which they came."""
 
     def __init__(self) -> None:
-        self._line: deque[Job[Any]] = deque()
+        self._queue: deque[Job[Any]] = deque()
         self._changed = threading.Condition()
         self._running: Job[Any] | None = None
         self._stopping = False
@@ -168,11 +168,11 @@ class Worker:
 
     @property
     def depth(self) -> int:
-        """Jobs waiting, the running one not counted."""
-        return len(self._line)
+        """Number of waiting jobs; the running one is not counted."""
+        return len(self._queue)
 
     def submit(self, job: Job[Any]) -> None:
-        """Put a job into the line.
+        """Add a job to the queue.
 
         Raises
         ------
@@ -182,16 +182,16 @@ class Worker:
         with self._changed:
             if self._stopping:
                 raise ServiceUnavailableError("the service is shutting down; try another or wait")
-            self._line.append(job)
+            self._queue.append(job)
             self._changed.notify()
 
     def cancel(self, job: Job[Any], reason: InterruptedAssessmentError) -> None:
-        """Take a waiting job out of the line, or stop a running one at its next stage."""
+        """Take a waiting job out of the queue, or stop a running one at its next stage."""
         job.interrupt(reason)
         with self._changed:
-            waiting = job in self._line
+            waiting = job in self._queue
             if waiting:
-                self._line.remove(job)
+                self._queue.remove(job)
         if waiting:
             job.end(reason)
 
@@ -199,8 +199,8 @@ class Worker:
         """Finish what runs within ``grace_s`` seconds; interrupt the rest."""
         with self._changed:
             self._stopping = True
-            waiting, running = list(self._line), self._running
-            self._line.clear()
+            waiting, running = list(self._queue), self._running
+            self._queue.clear()
             self._changed.notify()
         for job in waiting:
             job.end(ServiceUnavailableError("the service is shutting down"))
@@ -213,9 +213,9 @@ class Worker:
         while True:
             with self._changed:
                 self._running = None
-                self._changed.wait_for(lambda: self._line or self._stopping)
-                if not self._line:
+                self._changed.wait_for(lambda: self._queue or self._stopping)
+                if not self._queue:
                     return
-                self._running = self._line.popleft()
+                self._running = self._queue.popleft()
                 job = self._running
             job.run()

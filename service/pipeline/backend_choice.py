@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from engine.segmentation import Segmenter
 
 CHOICES: Final = "choices"
-"""Folder below that of the engines."""
+"""Name of the folder, below that of the engines."""
 
 _log = get_logger()
 
@@ -39,7 +39,7 @@ class RecordedChoice:
     ----------
     backend : InferenceBackend
     timings : tuple of BackendTiming
-        Of every backend that was tried, those that were refused included.
+        One for every backend that was tried, including those that were refused.
     measured_at : str
         ISO 8601, UTC.
     """
@@ -120,7 +120,7 @@ def _read(record: Any, condition: dict[str, Any]) -> RecordedChoice:
 
 
 def _condition(model_sha256: str) -> dict[str, Any]:
-    """Return what a measurement holds for: where any of it changes, the measurement is repeated."""
+    """Return the conditions under which a measurement is valid: if any of them changes, it is repeated."""
     return {
         "model_sha256": model_sha256,
         "backends": [[status.name, status.available, status.version] for status in available_backends()],
@@ -131,7 +131,7 @@ def _condition(model_sha256: str) -> dict[str, Any]:
 
 
 def _runtime_digest() -> str:
-    """Digest of the modules that run networks: a version says nothing of what changed between two releases."""
+    """Return the digest of the modules that run networks: a version number misses changes between two releases."""
     digest = sha256()
     for module in sorted(Path(runtime.__path__[0]).glob("*.py")):
         digest.update(module.read_bytes())

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from service.settings import Settings
 
 NO_MODEL: Final = "none"
-"""As the name of a model: none is used, even if one is installed."""
+"""Given as the name of a model: none is used, even if one is installed."""
 
 
 @dataclass(frozen=True)

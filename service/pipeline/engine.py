@@ -79,7 +79,7 @@ class EnginePipeline:
         self._segmenters_tested = False
 
     def describe(self) -> PipelineDescription:
-        """Return what computes the answers."""
+        """Return which kernels, backends and models compute the answers."""
         models = [segmenter.describe() for segmenter in self.segmenters()]
         backend = "none"
         if self.risk_model is not None:
@@ -139,7 +139,7 @@ class EnginePipeline:
         return LabelMask(mask.voxels, mask.geometry, name)
 
     def in_axis_order_of(self, ct: CtVolume, mask: LabelMask) -> LabelMask:
-        """Return a mask with its axes in the order of its CT's, if it has the same voxels in another order."""
+        """Return a mask with its axes in the order of its CT's axes, if both have the same voxels in another order."""
         return in_axis_order_of(ct.geometry, mask)
 
     def prepare(
@@ -150,7 +150,7 @@ class EnginePipeline:
         target_lps_mm: Vector3 | None,
         listener: StageListener,
     ) -> PlanningOutcome:
-        """Do everything that needs only the planning CT."""
+        """Do everything that needs only the planning CT, and return the outcome."""
         return prepare_planning(
             planning,
             tumor,

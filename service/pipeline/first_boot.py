@@ -1,4 +1,4 @@
-"""The first start: engines built for this device, warmed up, and held against the reference, before SERVING.
+"""The first start: engines built for this device, warmed up, and compared with the reference, before SERVING.
 
 Nothing is served meanwhile: the health check says so, and the log says how far it is. A second start finds the
 engines of the first one, checks that they are the bytes that were built, and compares what runs on a GPU again.
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from service.settings import Settings
 
 _REPORT_EVERY_S: Final = 2.0
-"""A builder reports thousands of steps."""
+"""Seconds between two log lines of one build, for a builder reports thousands of steps."""
 
 _log = get_logger()
 
@@ -59,11 +59,11 @@ class BootingPipeline(EnginePipeline):
         Raises
         ------
         EnginePlanError
-            If an engine that is there must not be used; nothing is built over it.
+            If an existing engine must not be used; it is not overwritten.
         EngineBuildError, BackendError
             If the backend that the settings name cannot run a model.
         ParityError
-            If a network does not answer here as it has to.
+            If a network's answers here differ from the reference by more than the tolerance.
         """
         if not self.describe().models:
             _log.warning("no model is installed: masks have to be supplied, and there is no risk")
@@ -98,7 +98,7 @@ def ensure_plans(folder: Path, backend: str, plan_folder: Path) -> None:
     Raises
     ------
     EnginePlanError
-        If an engine that is there must not be used; nothing is built over it.
+        If an existing engine must not be used; it is not overwritten.
     EngineBuildError, BackendError
         If the backend is named and cannot be used. With ``auto`` that is logged, and another one is chosen.
     """
@@ -220,7 +220,7 @@ def _measured_by_choice(opened: Segmenter, choice: RecordedChoice | None) -> flo
 
 
 def _synthetic_ct(section: SegmentationSection) -> CtVolume:
-    """Lung with a ball of soft tissue, on the network's own grid."""
+    """Return lung with a ball of soft tissue, on the network's own grid."""
     z, y, x = (section.patch_shape[axis] for axis in section.transpose_backward)
     spacing_z, spacing_y, spacing_x = (section.spacing_mm[axis] for axis in section.transpose_backward)
     geometry = VolumeGeometry((z, y, x), (spacing_z, spacing_y, spacing_x))

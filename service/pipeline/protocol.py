@@ -32,9 +32,9 @@ class ServedModel:
     ----------
     identity : ModelIdentity
     backend : str
-        What runs it, where that is not what the pipeline names.
+        What runs it, if that differs from the backend of the pipeline.
     backend_chosen_by : str
-        The measurement that its backend was chosen by, in words.
+        The measurement by which its backend was chosen, in words.
     """
 
     identity: ModelIdentity
@@ -44,7 +44,7 @@ class ServedModel:
 
 @dataclass(frozen=True)
 class PipelineDescription:
-    """What computes the answers, for server info, metrics and the provenance of every result."""
+    """Kernels, backends and models in use: for server info, metrics and the provenance of every result."""
 
     kernels: str
     inference_backend: str
@@ -56,7 +56,7 @@ class Pipeline(ImageReader, Protocol):
     """Reads images, prepares the planning side and measures the verification side."""
 
     def describe(self) -> PipelineDescription:
-        """Return what computes the answers."""
+        """Return which kernels, backends and models compute the answers."""
 
     def warm_up(self) -> None:
         """Make the first assessment as fast as the second."""
@@ -77,7 +77,10 @@ class Pipeline(ImageReader, Protocol):
         target_lps_mm: Vector3 | None,
         listener: StageListener,
     ) -> PlanningOutcome:
-        """Do everything that needs only the planning CT; without a tumor mask, segment the tumor."""
+        """Do everything that needs only the planning CT, and return the outcome.
+
+        Without a tumor mask, segment the tumor.
+        """
 
     def assess(
         self,

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from service.settings import Settings
 
 ENGINES: Final = "engines"
-"""Folder below the state directory: compiled engines of the device's models."""
+"""Name of the folder, below the state directory, with the engines compiled for this device."""
 
 _AUTO: Final = "auto"
-"""As the name of a backend: the fastest one here."""
+"""Given as the name of a backend: the fastest one on this machine."""
 
 
 def find_segmenter(
@@ -82,7 +82,7 @@ class InstalledSegmenter:
         self._opened: Segmenter | None = None
 
     def describe(self) -> ServedModel:
-        """Return what it is, and what runs it."""
+        """Return the model's identity and what runs it."""
         backend = self._backend if self._opened is None else self._opened.backend
         chosen_by = "" if self.choice is None else self.choice.in_words()
         return ServedModel(self.identity, backend, chosen_by)

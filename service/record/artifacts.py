@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from engine.errors import NotFoundError, ServiceError
 from service.artifact_names import ASSESSMENT_JSON, check_artifact_name
-from service.logging import get_logger, where
+from service.logging import error_trace, get_logger
 from service.record.report import AssessmentReport
 
 if TYPE_CHECKING:
@@ -46,9 +46,9 @@ class ArtifactShelf:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="artifacts")
 
     def promise(self, assessment_id: str, assessment: AblationAssessment) -> Callable[[], None]:
-        """Promise the files of a stored assessment; call what is returned to begin to make them.
+        """Announce the files of a stored assessment and return the function that begins to make them.
 
-        A fetch waits from the promise on, so that nobody who has seen the answer comes too early.
+        From then on a fetch waits for the files, so that nobody who has seen the answer asks too early.
         """
         if assessment.maps is None:
             return lambda: None
@@ -71,7 +71,7 @@ class ArtifactShelf:
         return AssessmentReport.from_bytes(self._store.assessment(case_id, assessment_id))
 
     def read(self, case_id: str, assessment_id: str, name: str) -> Iterator[bytes]:
-        """Yield one file in chunks, waiting for it to be made.
+        """Wait for one file to be made, and return an iterator over its chunks.
 
         Raises
         ------
@@ -97,7 +97,7 @@ class ArtifactShelf:
         return _chunks(path)
 
     def close(self) -> None:
-        """Finish what was begun."""
+        """Finish the files that are being made, then end the thread."""
         self._thread.shutdown(wait=True)
 
     def _make(self, assessment_id: str, assessment: AblationAssessment, done: Future[None]) -> None:
@@ -109,7 +109,7 @@ class ArtifactShelf:
         except NotFoundError:
             _log.info("artifacts_of_deleted_assessment", assessment_id=assessment_id)
         except Exception as error:  # noqa: BLE001 - a picture that fails must not stop the thread; a fetch reports it
-            _log.error("artifacts_failed", assessment_id=assessment_id, **where(error))
+            _log.error("artifacts_failed", assessment_id=assessment_id, **error_trace(error))
         finally:
             with self._lock:
                 self._pending.pop(assessment_id, None)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from engine.risk.model import SurvivalRisk
 
 NO_QUALITY: Final = dict.fromkeys(field.name for field in fields(RegistrationQuality))
-"""Of an alignment whose quality was not measured."""
+"""The quality of an alignment that was not measured: every figure is null."""
 
 
 def coverage_figures(coverage: CoverageFinding) -> dict[str, Any]:
@@ -85,7 +85,7 @@ def region_figures(region: ColdSpot) -> dict[str, Any]:
 
 
 def alignment_figures(alignment: AlignmentFinding) -> dict[str, Any]:
-    """Return how the scans were aligned, and how well."""
+    """Return the figures of the alignment: how the scans were aligned, and how well."""
     pose = alignment.planning_from_verification
     return {
         "method": alignment.method or None,
@@ -125,7 +125,7 @@ def _origin(origin: ContourOrigin) -> dict[str, Any]:
 
 
 def risk_figures(risk: SurvivalRisk | None, radscore: Radscore | None) -> dict[str, Any]:
-    """Return the risk of local progression; without one its keys are there, empty."""
+    """Return the figures of the risk; every key is there, with empty values if there is no risk."""
     if risk is None:
         return {
             "months": [],

@@ -85,7 +85,7 @@ def provenance_of(
 
 
 def _described(identity: ModelIdentity | None, description: PipelineDescription) -> ServedModel | None:
-    """The model of an identity among those that are loaded."""
+    """Return the loaded model with this identity, if any."""
     if identity is None:
         return None
     same = (model for model in description.models if model.identity.name == identity.name)
@@ -93,18 +93,18 @@ def _described(identity: ModelIdentity | None, description: PipelineDescription)
 
 
 def _backends(general: str, drew: tuple[ServedModel | None, ...]) -> str:
-    """What ran the models: the risk's first, then what drew contours."""
+    """Return in words what ran the models: first the risk model, then those that drew contours."""
     others = (backend_in_words(model) for model in drew if model is not None)
     return "; ".join(dict.fromkeys((general, *others)))
 
 
 def backend_in_words(model: ServedModel) -> str:
-    """Return what runs a model, and what it was chosen by."""
+    """Return in words what runs a model, and the measurement that chose it."""
     chosen_by = f" ({model.backend_chosen_by})" if model.backend_chosen_by else ""
     return f"{model.identity.id}: {model.backend}{chosen_by}"
 
 
 def _registration(assessment: AblationAssessment, settings: str) -> str:
-    """Method and what it was set to; a refused assessment has no method."""
+    """Return the method and its settings; without settings if the assessment was refused."""
     method = assessment.alignment.method
     return f"{method}; {settings}" if settings and assessment.refusal is None else method

@@ -1,4 +1,4 @@
-"""An assessment as one JSON object: what every door returns, and the form in which it is stored.
+"""An assessment as one JSON object: what every transport returns, and the form in which it is stored.
 
 Intervals are ``[low, high]``, points ``[x, y, z]`` (LPS mm); every key is always there, null where nothing was
 measured. Two things are enforced, whatever the assessment holds: a preliminary one carries ranges only and
@@ -36,7 +36,7 @@ _NO_PROVENANCE: Final = dict.fromkeys(field.name for field in fields(Provenance)
 
 @dataclass(frozen=True)
 class AssessmentReport:
-    """A preliminary or final assessment as doors return it; a final one also as it is stored.
+    """A preliminary or final assessment as a transport returns it; a final one also as it is stored.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ class AssessmentReport:
 
     @classmethod
     def from_bytes(cls, stored: bytes) -> Self:
-        """Return the report of which ``stored`` is the stored form.
+        """Return the report that ``stored`` holds.
 
         Raises
         ------
@@ -101,7 +101,7 @@ def assessment_report(
     timings_s : mapping of str to float, optional
         Durations of stages to add to the assessment's own; of the same stage they replace it.
     provenance : Provenance, optional
-        Of a final assessment.
+        For a final assessment only.
     """
     content = {
         "phase": "preliminary" if assessment.preliminary else "final",

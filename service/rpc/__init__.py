@@ -1,1 +1,1 @@
-"""The gRPC door."""
+"""The gRPC transport: server, servicer and what watches over its calls."""

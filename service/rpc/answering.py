@@ -11,7 +11,7 @@ import grpc
 from grpc_status import rpc_status
 
 from engine.errors import ColdspotError, ServiceError
-from service.logging import get_logger, where
+from service.logging import error_trace, get_logger
 from service.wire.status import rich_status
 
 _log = get_logger()
@@ -19,10 +19,10 @@ _log = get_logger()
 
 @contextmanager
 def answering(context: grpc.ServicerContext, method: str) -> Iterator[None]:
-    """Turn whatever goes wrong inside into the status of the call.
+    """End the call with a status for whatever is raised inside.
 
-    An error nobody foresaw becomes INTERNAL with an incident id, under which the log has its class and
-    place; its message stays here.
+    An unforeseen error becomes INTERNAL with an incident id; the log has the error's class and place under this id.
+    Its message is neither logged nor sent.
     """
     began = time.monotonic()
     try:
@@ -38,7 +38,7 @@ def answering(context: grpc.ServicerContext, method: str) -> Iterator[None]:
             _log.info("client_gone", method=method, duration_s=time.monotonic() - began)
             raise
         incident = uuid.uuid4().hex[:12]
-        _log.error("internal_error", method=method, incident_id=incident, **where(error))
+        _log.error("internal_error", method=method, incident_id=incident, **error_trace(error))
         hidden = ServiceError(
             f"internal error {incident}: the log has its place under this id; try again, report it"
         )

@@ -1,4 +1,4 @@
-"""The gRPC face: one method for each call; convert, call, convert."""
+"""The gRPC servicer: each method converts its request, calls the core, and converts the answer."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class ColdspotServicer(service_pb2_grpc.ColdspotServiceServicer):
     def GetCase(
         self, request: service_pb2.GetCaseRequest, context: grpc.ServicerContext
     ) -> service_pb2.GetCaseResponse:
-        """Return what is stored of a case."""
+        """Return what is stored for a case."""
         with answering(context, "GetCase"):
             return case_message(self._app.cases.summary(request.case_id))
 

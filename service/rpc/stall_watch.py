@@ -1,4 +1,4 @@
-"""Drops uploads that stall: a client that went silent must not hold one of the few places."""
+"""Drops uploads that stall: a client that went silent must not hold one of the few slots."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the service's core answers, as messages."""
+"""Converts the answers of the service's core into messages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ROLES: Final[dict[SeriesRole, service_pb2.SeriesRole]] = {
 
 
 def stage_message(stage: Stage, duration_s: float | None) -> service_pb2.StageEvent:
-    """Return the beginning of a stage, or, with its duration, its end."""
+    """Return the event that a stage has started or, if its duration is given, that it has finished."""
     ended = duration_s is not None
     return service_pb2.StageEvent(
         stage=stage.value,
@@ -40,7 +40,7 @@ def upload_message(received: ReceivedSeries) -> service_pb2.UploadSeriesResponse
 
 
 def case_message(case: CaseSummary) -> service_pb2.GetCaseResponse:
-    """Return what is stored of a case."""
+    """Return what is stored for a case."""
     return service_pb2.GetCaseResponse(
         case_id=case.case_id,
         series=[

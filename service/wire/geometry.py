@@ -43,7 +43,7 @@ def geometry_message(geometry: VolumeGeometry) -> geometry_pb2.VolumeGeometry:
 
 
 def position_of(message: geometry_pb2.Point) -> Vector3:
-    """Return a position, LPS mm."""
+    """Return a position in words, LPS mm."""
     return (message.x, message.y, message.z)
 
 

@@ -23,11 +23,11 @@ _NULLED_AS_A_WHOLE: Final = frozenset(
         geometry_pb2.Point.DESCRIPTOR.full_name,
     }
 )
-"""Messages that are null when absent; any other is there with null leaves."""
+"""Message fields that become null when absent; any other becomes an object with null values."""
 
 
 def assessment_message(report: Mapping[str, Any]) -> assessment_pb2.Assessment:
-    """Return the message of a report.
+    """Return a report as a message.
 
     Parameters
     ----------
@@ -40,14 +40,14 @@ def assessment_message(report: Mapping[str, Any]) -> assessment_pb2.Assessment:
 
 
 def prepared_message(report: Mapping[str, Any]) -> service_pb2.Prepared:
-    """Return the message of what :func:`service.record.report.planning_report` gives."""
+    """Return the report of a planning side (:func:`service.record.report.planning_report`) as a message."""
     message = service_pb2.Prepared()
     _fill(message, report)
     return message
 
 
 def assessment_json(message: assessment_pb2.Assessment) -> dict[str, Any]:
-    """Return the report of which an assessment is the message.
+    """Return the report in an assessment message.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def _fill_message(message: Message, content: Any) -> None:
 
 
 def _is_empty(content: Any) -> bool:
-    """Whether there is nothing in it: null, an empty list, or an object of such leaves."""
+    """Whether the content is empty: null, an empty list, or an object of empty values only."""
     if isinstance(content, dict):
         return all(_is_empty(value) for value in content.values())
     return content is None or content == []

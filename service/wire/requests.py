@@ -1,4 +1,4 @@
-"""Messages of requests to what the service's core takes. A request that cannot be put so is refused here."""
+"""Converts request messages into the types of the service's core, and refuses those that cannot be converted."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def assess_request(message: service_pb2.AssessRequest) -> AssessRequest:
 
 
 def series_header(message: service_pb2.UploadHeader) -> SeriesHeader:
-    """Return what a message announces.
+    """Return the header of a series from its message.
 
     Raises
     ------

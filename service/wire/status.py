@@ -20,7 +20,7 @@ from engine.errors import ColdspotError, entry_for
 
 _DOMAIN: Final = "coldspot"
 MAX_MESSAGE_LENGTH: Final = 1500
-"""Characters of a message that travel: all details together must fit into 8 KiB of trailers."""
+"""Longest message that is sent, in characters: all details together must fit into 8 KiB of trailers."""
 
 _STATUS_CODES: Final[dict[type[ColdspotError], grpc.StatusCode]] = {
     errors.ColdspotError: grpc.StatusCode.INTERNAL,
@@ -64,7 +64,7 @@ def status_code_of(kind: type[ColdspotError]) -> grpc.StatusCode:
 
 
 def rich_status(error: ColdspotError) -> status_pb2.Status:
-    """Return an error as it travels."""
+    """Return the status that carries an error to the client, with its details."""
     code: int = status_code_of(type(error)).value[0]
     message = str(error)
     if len(message) > MAX_MESSAGE_LENGTH:

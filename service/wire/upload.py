@@ -26,19 +26,19 @@ _MAX_LENGTH_BYTES: Final = 5
 
 
 def encoded(part: Part) -> bytes:
-    """Return a part as it goes over the wire."""
+    """Return the bytes of a part as they are sent."""
     if isinstance(part, memoryview):
         return b"".join((_TAG, _varint(part.nbytes), part))
     return part.SerializeToString()
 
 
 def decoded(message: bytes) -> Part:
-    """Return the part that a message holds.
+    """Return the header or the chunk that an upload message holds.
 
     Raises
     ------
     google.protobuf.message.DecodeError
-        If it is no message of an upload.
+        If it is not an upload message.
     """
     if message[:1] == _TAG:
         length = 0
@@ -52,14 +52,14 @@ def decoded(message: bytes) -> Part:
 
 
 def chunk_of(part: Part) -> bytes | memoryview | None:
-    """Return the bytes of a chunk; None if the part is something else."""
+    """Return the bytes of a part that is a chunk; otherwise None."""
     if isinstance(part, memoryview):
         return part
     return part.chunk if part.WhichOneof("part") == "chunk" else None
 
 
 def header_of(part: Part | None) -> service_pb2.UploadHeader | None:
-    """Return the header that a part is; None if it is something else."""
+    """Return the header of a part that is one; otherwise None."""
     if isinstance(part, service_pb2.UploadSeriesRequest) and part.WhichOneof("part") == "header":
         return part.header
     return None

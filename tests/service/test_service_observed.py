@@ -13,7 +13,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from engine.errors import ColdspotError
 from service.client.client import ColdspotClient
-from service.logging import ALLOWED_KEYS, configure_logging, get_logger, where
+from service.logging import ALLOWED_KEYS, configure_logging, error_trace, get_logger
 from service.rpc.server import SERVICE_NAME
 from service.server import running_server
 from tests.support.stub_engine import PATIENT, StubPipeline, make_case, settings_for
@@ -92,7 +92,7 @@ def test_an_exception_is_logged_without_its_message(capfd: pytest.CaptureFixture
     configure_logging()
     with pytest.raises(ValueError, match=PATIENT[:7]) as caught:
         int(PATIENT)
-    get_logger().error("failed", **where(caught.value))
+    get_logger().error("failed", **error_trace(caught.value))
     (line,) = capfd.readouterr().err.splitlines()
     assert PATIENT not in line
     assert "test_service_observed.py" in line
