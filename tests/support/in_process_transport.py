@@ -1,6 +1,6 @@
-"""A second, minimal door to the service: calls in this process, without gRPC and without its messages.
+"""A second, minimal transport to the service: calls in this process, without gRPC and without its messages.
 
-It shows how little a door has to do: turn what it is given into a header and bytes, call the core, read the events.
+It shows how little a transport has to do: turn what it receives into a header and bytes, call the core, read events.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Assessed:
 
 
 @dataclass(frozen=True)
-class InProcessDoor:
+class InProcessTransport:
     """Calls on an open service."""
 
     app: App
@@ -83,11 +83,11 @@ def _chunks(content: bytes) -> Iterator[memoryview]:
         yield memoryview(content)[start : start + CHUNK_BYTES]
 
 
-def give_case(door: InProcessDoor, sent: StubCase) -> str:
+def give_case(transport: InProcessTransport, sent: StubCase) -> str:
     """Open a case and give it everything that a procedure sends."""
-    case = door.open_case(CaseRequest(str(uuid.uuid4())))
-    planning = door.give_ct(case, sent.planning, SeriesRole.PLANNING_CT)
-    door.give_mask(case, sent.tumor, SeriesRole.TUMOR_MASK, planning)
-    verification = door.give_ct(case, sent.verification, SeriesRole.VERIFICATION_CT)
-    door.give_mask(case, sent.zone, SeriesRole.ABLATION_ZONE_MASK, verification)
+    case = transport.open_case(CaseRequest(str(uuid.uuid4())))
+    planning = transport.give_ct(case, sent.planning, SeriesRole.PLANNING_CT)
+    transport.give_mask(case, sent.tumor, SeriesRole.TUMOR_MASK, planning)
+    verification = transport.give_ct(case, sent.verification, SeriesRole.VERIFICATION_CT)
+    transport.give_mask(case, sent.zone, SeriesRole.ABLATION_ZONE_MASK, verification)
     return case

@@ -1,4 +1,4 @@
-"""The service's core behind a second door: everything works without gRPC and without its messages."""
+"""The service's core behind a second transport: everything works without gRPC and without its messages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from service.app import App, build_app
 from service.artifact_names import ARTIFACT_NAMES, ASSESSMENT_JSON
 from service.cases.requests import CaseRequest
 from service.cases.series import SeriesRole
-from tests.support.in_process_door import InProcessDoor, give_case
+from tests.support.in_process_transport import InProcessTransport, give_case
 from tests.support.stub_engine import REFUSED_HU, StubPipeline, make_case, settings_for
 
 ROOT = Path(__file__).parents[2]
@@ -34,19 +34,19 @@ def app(tmp_path: Path) -> Iterator[App]:
 
 
 @pytest.fixture
-def door(app: App) -> InProcessDoor:
-    return InProcessDoor(app)
+def transport(app: App) -> InProcessTransport:
+    return InProcessTransport(app)
 
 
-def test_a_procedure_from_planning_to_artifacts(door: InProcessDoor) -> None:
+def test_a_procedure_from_planning_to_artifacts(transport: InProcessTransport) -> None:
     sent = make_case(seed=1)
-    case = give_case(door, sent)
-    assert not door.app.cases.summary(case).prepared
-    prepared = door.prepare(case)
+    case = give_case(transport, sent)
+    assert not transport.app.cases.summary(case).prepared
+    prepared = transport.prepare(case)
     assert prepared.warnings == ("prepared by a stub",)
-    assert door.app.cases.summary(case).prepared
+    assert transport.app.cases.summary(case).prepared
 
-    assessed = door.assess(case)
+    assessed = transport.assess(case)
     final = assessed.final
     assert final is not None
     assert Stage.COVERAGE in assessed.stages
@@ -57,48 +57,48 @@ def test_a_procedure_from_planning_to_artifacts(door: InProcessDoor) -> None:
     assert preliminary.content["coverage"]["tcr"] is None, "a preliminary answer gives ranges only"
 
     provenance = final.content["provenance"]
-    (assessment_id,) = door.app.cases.summary(case).assessment_ids
+    (assessment_id,) = transport.app.cases.summary(case).assessment_ids
     assert provenance["assessment_id"] == assessment_id
     for name in ARTIFACT_NAMES:
-        assert door.artifact(case, assessment_id, name)
-    assert json.loads(door.artifact(case, assessment_id, ASSESSMENT_JSON)) == final.content
-    assert door.app.artifacts.report(case, assessment_id) == final
+        assert transport.artifact(case, assessment_id, name)
+    assert json.loads(transport.artifact(case, assessment_id, ASSESSMENT_JSON)) == final.content
+    assert transport.app.artifacts.report(case, assessment_id) == final
 
-    door.app.cases.delete(case)
+    transport.app.cases.delete(case)
     with pytest.raises(NotFoundError):
-        door.assess(case)
+        transport.assess(case)
 
 
-def test_a_refusal_carries_no_number(door: InProcessDoor) -> None:
+def test_a_refusal_carries_no_number(transport: InProcessTransport) -> None:
     sent = make_case(seed=3)
     voxels = sent.verification.voxels_hu.copy()
     voxels[0, 0, 0] = REFUSED_HU
-    case = give_case(door, replace(sent, verification=CtVolume(voxels, sent.verification.geometry)))
-    final = door.assess(case).final
+    case = give_case(transport, replace(sent, verification=CtVolume(voxels, sent.verification.geometry)))
+    final = transport.assess(case).final
     assert final is not None
     assert final.refusal_code == "no_zone"
     assert final.content["coverage"]["tcr"] is final.content["margin"]["minimal_mm"] is None
-    (assessment_id,) = door.app.cases.summary(case).assessment_ids
+    (assessment_id,) = transport.app.cases.summary(case).assessment_ids
     with pytest.raises(NotFoundError, match="refused"):
-        door.artifact(case, assessment_id, "sheet.png")
-    assert door.artifact(case, assessment_id, ASSESSMENT_JSON)
+        transport.artifact(case, assessment_id, "sheet.png")
+    assert transport.artifact(case, assessment_id, ASSESSMENT_JSON)
 
 
-def test_what_does_not_fit_is_refused_with_the_same_errors(door: InProcessDoor) -> None:
+def test_what_does_not_fit_is_refused_with_the_same_errors(transport: InProcessTransport) -> None:
     sent, unknown = make_case(seed=4), str(uuid.uuid4())
     with pytest.raises(NotFoundError):
-        door.give_ct(unknown, sent.planning, SeriesRole.PLANNING_CT)
+        transport.give_ct(unknown, sent.planning, SeriesRole.PLANNING_CT)
     with pytest.raises(NotFoundError):
-        door.assess(unknown)
+        transport.assess(unknown)
     with pytest.raises(InvalidRequestError):
-        door.open_case(CaseRequest("once", fibrinogen_g_per_l=310.0))
-    case = door.open_case(CaseRequest("once"))
+        transport.open_case(CaseRequest("once", fibrinogen_g_per_l=310.0))
+    case = transport.open_case(CaseRequest("once"))
     with pytest.raises(PreconditionError, match="planning ct"):
-        door.prepare(case)
-    planning = door.give_ct(case, sent.planning, SeriesRole.PLANNING_CT)
+        transport.prepare(case)
+    planning = transport.give_ct(case, sent.planning, SeriesRole.PLANNING_CT)
     shifted = LabelMask(sent.tumor.voxels, replace(sent.tumor.geometry, origin_lps_mm=(5.0, 0.0, 0.0)))
     with pytest.raises(GridMismatchError):
-        door.give_mask(case, shifted, SeriesRole.TUMOR_MASK, planning)
+        transport.give_mask(case, shifted, SeriesRole.TUMOR_MASK, planning)
 
 
 def test_nothing_of_grpc_is_loaded(tmp_path: Path) -> None:
@@ -108,13 +108,13 @@ from pathlib import Path
 import service.pipeline.engine
 from service.app import build_app
 from service.cases.requests import CaseRequest
-from tests.support.in_process_door import InProcessDoor, give_case
+from tests.support.in_process_transport import InProcessTransport, give_case
 from tests.support.stub_engine import StubPipeline, make_case, settings_for
 
 app = build_app(settings_for(Path({str(tmp_path)!r})), StubPipeline())
 app.open()
-door = InProcessDoor(app)
-assert door.assess(give_case(door, make_case(seed=1))).final is not None
+transport = InProcessTransport(app)
+assert transport.assess(give_case(transport, make_case(seed=1))).final is not None
 app.close(5.0)
 loaded = {{name.partition(".")[0] for name in sys.modules}} & {{"grpc", "grpc_status", "coldspot", "google"}}
 raise SystemExit(f"loaded: {{sorted(loaded)}}" if loaded else 0)
