@@ -15,7 +15,7 @@ _SMOOTHING = 0.3
 """Weight of the newest call in the moving average of how long a slot is held."""
 
 
-class Slot:
+class _Slot:
     """One admitted call; give it back by :meth:`release` or by leaving it as a context manager."""
 
     def __init__(self, admission: Admission) -> None:
@@ -64,7 +64,7 @@ class Admission:
         """Admit nothing more: from now on :meth:`admit` raises ``reason``."""
         self._closed = reason
 
-    def admit(self) -> Slot:
+    def admit(self) -> _Slot:
         """Take a slot.
 
         Raises
@@ -83,7 +83,7 @@ class Admission:
                     f"all {self.limit} slots are taken; try again in {retry_after_s:.1f} s", retry_after_s
                 )
             self._taken += 1
-        return Slot(self)
+        return _Slot(self)
 
     def give_back(self, held_s: float) -> None:
         """Count a slot as free after it was held for ``held_s`` seconds."""

@@ -18,7 +18,7 @@ _UNFINISHED_PREFIX: Final = ".unfinished-"
 CHUNK_BYTES: Final = 1 << 22
 
 
-class Digest(Protocol):
+class _Digest(Protocol):
     """A hash under construction, as of :mod:`hashlib`."""
 
     def update(self, data: bytes, /) -> None:
@@ -136,7 +136,7 @@ def remove_unfinished(folder: Path) -> None:
             path.unlink()
 
 
-def _feed(digest: Digest, path: Path) -> None:
+def _feed(digest: _Digest, path: Path) -> None:
     with path.open("rb") as stream:
         while chunk := stream.read(CHUNK_BYTES):
             digest.update(chunk)
