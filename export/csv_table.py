@@ -17,7 +17,7 @@ def read_rows(path: Path, field: str) -> tuple[list[str], list[tuple[int, list[s
     ----------
     path : Path
     field : str
-        What a refusal names as the part of the request that is wrong.
+        Name of the wrong part of the request, for the error.
 
     Raises
     ------
@@ -40,5 +40,5 @@ def read_rows(path: Path, field: str) -> tuple[list[str], list[tuple[int, list[s
 def header_faults(header: Sequence[str], needed: Sequence[str]) -> Iterator[str]:
     """Say which columns are missing, duplicated or unnamed."""
     yield from (f"column {name} is missing" for name in needed if name not in header)
-    yield from (f"column {name} is there twice" for name, count in Counter(header).items() if count > 1)
+    yield from (f"column {name} occurs twice" for name, count in Counter(header).items() if count > 1)
     yield from (f"column {n} has no name" for n, name in enumerate(header, start=1) if not name)

@@ -49,7 +49,7 @@ APART_MM: Final = 22.0
 
 @dataclass(frozen=True)
 class CaseDescription:
-    """What was drawn for one case."""
+    """All random choices of one case."""
 
     number: int
     seed: int

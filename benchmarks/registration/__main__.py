@@ -3,7 +3,7 @@
     python -m benchmarks.registration [--repeats 1] [--paired-repeats 5] [--cases lidc-half …]
 
 The peers come with `make setup-bench`; one that is not installed is printed and drawn as such. Real CT is found
-through COLDSPOT_DATA. Every run is one line of the runs file, and what is there is not run again: a run that was
+through COLDSPOT_DATA. Every run is one line of the runs file, and a run in that file is not repeated: a run that was
 stopped goes on. --redo METHOD … forgets a method's lines. Coldspot and elastix take turns, so that their ratio
 compares like with like on a machine that others use too.
 """

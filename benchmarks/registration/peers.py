@@ -38,7 +38,7 @@ DEMONS_SCHEDULE: Final = ((4, 100), (2, 50), (1, 25))
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """What a method gets: fixed (after the ablation) and moving (planning) CT, and the zone to leave out."""
+    """Input of a method: fixed (after the ablation) and moving (planning) CT, and the zone to leave out."""
 
     fixed: CtVolume
     moving: CtVolume

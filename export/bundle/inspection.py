@@ -1,4 +1,4 @@
-"""What a bundle is and whether it is intact, without torch."""
+"""Description of a bundle, and whether it is intact, without torch."""
 
 from __future__ import annotations
 

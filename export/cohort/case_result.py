@@ -1,4 +1,4 @@
-"""What is kept of one case: one JSON file, written whole or not at all, that goes with its inputs."""
+"""The stored result of one case: one JSON file, written whole or not at all, that goes with its inputs."""
 
 from __future__ import annotations
 

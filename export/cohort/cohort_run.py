@@ -37,7 +37,7 @@ def run_cohort(
         settings and the versions of the software are the same.
     runner : CohortRunner
     work : callable
-        What is done with one case: :func:`export.cohort.case_run.run_case`.
+        Measures one case, usually :func:`export.cohort.case_run.run_case`.
     settings : CohortSettings, optional
     on_progress : callable, optional
 

@@ -113,7 +113,7 @@ def fit_ltp(
     plan : LtpPlan, optional
     names : ModelNames, optional
     measure : callable, optional
-        What is done with one case.
+        Measures one case.
     on_progress : callable, optional
 
     Returns

@@ -1,4 +1,4 @@
-"""What a fitted model is called, and under what terms it may be used."""
+"""Name, version and licence of a fitted model."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ class RayRunner:
 
 
 def _result_of(done: Any, job: CaseJob) -> CaseResult:
-    """What a task returned; None where its worker died."""
+    """Result of a task; None where its worker died."""
     try:
         result: CaseResult = ray.get(done)
     except RaySystemError as error:

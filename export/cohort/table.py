@@ -224,7 +224,9 @@ def _case(folder: Path, line: int, row: Mapping[str, str]) -> tuple[CohortCase |
     except ValidationError as error:
         return None, "", [f"{where}: {_in_words(item, known)}" for item in error.errors()]
     absolute = {name: (folder / path).resolve() for name, path in checked.paths.items()}
-    absent = [f"{where}: {name}: {path} is not there" for name, path in absolute.items() if not path.exists()]
+    absent = [
+        f"{where}: {name}: {path} does not exist" for name, path in absolute.items() if not path.exists()
+    ]
     if absent:
         return None, "", absent
     images = {name: getattr(checked, name) for name in CaseImages.model_fields} | absolute
@@ -260,7 +262,7 @@ def _repeated(cases: Sequence[CohortCase]) -> list[str]:
     for case in cases:
         lines.setdefault(case.case_id.lower(), []).append(str(case.line))
     return [
-        f"lines {', '.join(numbers)}: case_id {name} is there {len(numbers)} times"
+        f"lines {', '.join(numbers)}: case_id {name} occurs {len(numbers)} times"
         for name, numbers in lines.items()
         if len(numbers) > 1
     ]

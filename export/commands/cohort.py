@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from export.commands.options import EXIT_CODES, AsJson, Licence, NewBundle, Version
-from export.commands.output import export_errors_shown, in_steps, print_fit, print_made, progress_shown
+from export.commands.output import export_errors_shown, in_steps, print_fit, print_paths, progress_shown
 
 if TYPE_CHECKING:
     from export.cohort.runners import CohortRunner
@@ -135,7 +135,7 @@ def report(
 
         load_bundle(bundle)  # a report is of the very files that are served
         folder = out or _report_folder(bundle)
-        print_made([write_report(read_fit_report(bundle), folder)], as_json=json_output)
+        print_paths([write_report(read_fit_report(bundle), folder)], as_json=json_output)
 
 
 def simulate_cohort(
@@ -151,7 +151,7 @@ def simulate_cohort(
 
         with progress_shown() as progress:
             table = simulate_cohort_folder(out, cases, seed=seed, on_progress=in_steps(progress))
-        print_made([table], as_json=json_output)
+        print_paths([table], as_json=json_output)
 
 
 def runner_of(processes: int, ray: str | None) -> CohortRunner:

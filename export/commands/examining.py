@@ -11,7 +11,7 @@ import typer
 from engine.command_line import exit_code_of, print_json
 from engine.errors import ParityError
 from export.commands.options import EXIT_CODES, AsJson, BundleFolder, Images, Masks, paired_with_masks
-from export.commands.output import export_errors_shown, in_steps, print_made, print_parity, progress_shown
+from export.commands.output import export_errors_shown, in_steps, print_parity, print_paths, progress_shown
 
 
 class _Precision(StrEnum):
@@ -58,7 +58,7 @@ def engine(
                 flavor=backend.value if backend else None,
                 on_progress=in_steps(progress),
             )
-        print_made(plans, as_json=json_output)
+        print_paths(plans, as_json=json_output)
 
 
 def parity(
@@ -128,4 +128,4 @@ def triton(
         from export.bundle.triton import export_triton
 
         written = export_triton(bundle, out)
-        print_made([written] if isinstance(written, Path) else written, as_json=json_output)
+        print_paths([written] if isinstance(written, Path) else written, as_json=json_output)

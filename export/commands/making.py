@@ -18,7 +18,7 @@ from export.commands.options import (
     Version,
     paired_with_masks,
 )
-from export.commands.output import export_errors_shown, in_steps, print_made, progress_shown
+from export.commands.output import export_errors_shown, in_steps, print_paths, progress_shown
 
 
 class _Recipe(StrEnum):
@@ -45,7 +45,7 @@ class _Purpose(StrEnum):
 
 
 class _DemoStructure(StrEnum):
-    """What a demo segmenter finds."""
+    """Structure that a demo segmenter finds."""
 
     ZONE = "zone"
     TUMOR = "tumor"
@@ -111,7 +111,7 @@ def nnunet(
                 version=model_version,
                 on_progress=progress,
             )
-        print_made([written], as_json=json_output)
+        print_paths([written], as_json=json_output)
 
 
 def fm_lct(
@@ -151,7 +151,7 @@ def fm_lct(
                 version=model_version,
                 on_progress=progress,
             )
-        print_made([written], as_json=json_output)
+        print_paths([written], as_json=json_output)
 
 
 def deepsurv(
@@ -162,7 +162,7 @@ def deepsurv(
     with export_errors_shown(as_json=json_output):
         from export.risk_model.demo import export_demo_risk
 
-        print_made([export_demo_risk(out).folder], as_json=json_output)
+        print_paths([export_demo_risk(out).folder], as_json=json_output)
 
 
 def train_demo(
@@ -197,7 +197,7 @@ def train_demo(
             real_ct=real_ct,
             on_progress=in_steps(progress),
         )
-        print_made(bundles, as_json=json_output)
+        print_paths(bundles, as_json=json_output)
 
 
 def _parse_labels(pairs: list[str]) -> dict[int, str]:

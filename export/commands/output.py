@@ -49,7 +49,7 @@ def export_errors_shown(*, as_json: bool) -> Iterator[None]:
             ) from error
 
 
-def print_made(paths: Iterable[Any], *, as_json: bool) -> None:
+def print_paths(paths: Iterable[Any], *, as_json: bool) -> None:
     """Print what was written, one path a line."""
     listed = [str(path) for path in paths]
     if as_json:
@@ -64,7 +64,7 @@ def print_fit(fit: _Fit, *, as_json: bool) -> None:
         print_json(fit.described())
         return
     typer.echo("\n".join(fit.in_words()))
-    print_made([fit.bundle], as_json=False)
+    print_paths([fit.bundle], as_json=False)
 
 
 def print_parity(reports: Iterable[ParityReport]) -> None:

@@ -1,4 +1,4 @@
-"""What a fit may choose from, and what it asks of a cohort."""
+"""Settings of a fit, the candidates it chooses from, and the cohort size that it needs."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ _LISTED = 6
 
 @dataclass(frozen=True, eq=False)
 class NnunetModel:
-    """What a model folder holds, as far as inference needs it.
+    """A trained model, read from its folder, as far as inference needs it.
 
     Parameters
     ----------

@@ -66,7 +66,7 @@ class RiskModelDescription:
 
 @dataclass(frozen=True)
 class LtpRule:
-    """What an LTP model counts as complete coverage."""
+    """Rule by which an LTP model counts coverage as complete."""
 
     target_margin_mm: float = 5.0
     target_clipped_to_lung: bool = False

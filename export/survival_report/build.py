@@ -51,7 +51,7 @@ _THIRDS = {0: "nowhere", 1: "the middle", 2: "the thirds"}
 
 @dataclass(frozen=True, eq=False)
 class ReportedModel:
-    """What a report asks of a fitted model.
+    """A fitted model, as far as a report needs it.
 
     Attributes
     ----------

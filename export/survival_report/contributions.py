@@ -22,7 +22,7 @@ _PERMUTATIONS: Final = 5
 
 @dataclass(frozen=True, eq=False)
 class Explained:
-    """What a network gives for cases.
+    """Outputs of a network for some cases.
 
     Attributes
     ----------

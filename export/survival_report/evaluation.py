@@ -99,7 +99,7 @@ class CalibrationReport(Section):
 
 
 class Evaluation(Section):
-    """A model's figures on one cohort, with how the cohort stands to the fit."""
+    """A model's figures on one cohort, with the cohort's role in the fit."""
 
     cohort: Text
     role: Role
@@ -124,5 +124,5 @@ class Evaluation(Section):
 
     @property
     def role_words(self) -> str:
-        """How the cohort stands to the fit, as a reader is told."""
+        """The cohort's role in the fit, in words for the reader."""
         return _ROLE_WORDS[self.role]

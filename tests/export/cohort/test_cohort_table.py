@@ -74,7 +74,7 @@ def test_every_fault_is_said_with_its_line(tmp_path: Path) -> None:
         "event: '3' cannot be used",
         "line 4 (c3): neither zone nor zone_model is given",
         "line 5 (c4): planning:",
-        "lines 2, 6: case_id a1 is there 2 times",
+        "lines 2, 6: case_id a1 occurs 2 times",
         "line 7 (d5): months is missing",
         "line 8: 2 fields for 9 columns",
     ):
@@ -85,7 +85,7 @@ def test_every_fault_is_said_with_its_line(tmp_path: Path) -> None:
     ("header", "part"),
     [
         (HEADER.replace("months", "time"), "column months is missing"),
-        (f"{HEADER},sex", "column sex is there twice"),
+        (f"{HEADER},sex", "column sex occurs twice"),
         (f"{HEADER},", "column 10 has no name"),
         (f"{HEADER},centre", "column centre is not known: center?"),
         (f"{HEADER},tumour_label", "column tumour_label is not known: tumor_label?"),

@@ -68,7 +68,7 @@ def test_status_coded_1_and_2_is_not_guessed(tmp_path: Path) -> None:
     [
         ("age,t\n60,5\n", "column e is missing"),
         ("t,e\n5,1\n", "no covariate"),
-        ("a,a,t,e\n1,2,5,1\n", "column a is there twice"),
+        ("a,a,t,e\n1,2,5,1\n", "column a occurs twice"),
         (",a,t,e\n1,2,5,1\n", "column 1 has no name"),
         ("a,t,e\n1,5\n", "line 2 not the 3 fields"),
         ("a,t,e\n", "a line for every case"),
