@@ -9,7 +9,7 @@ import numpy as np
 from engine.arrays import BoolArray
 from engine.assessment.planning import ScanPair
 from engine.coverage.cold_spots import find_cold_spots
-from engine.coverage.figures import SURE_ENOUGH, find_coverage
+from engine.coverage.figures import MIN_PROBABILITY_COMPLETE, find_coverage
 from engine.coverage.grid import MeasurementField, lay_out
 from engine.coverage.interval import CoverageInterval, PoseUncertainty, coverage_interval
 from engine.coverage.ratio import measure_coverage, uncovered_in_lung
@@ -123,7 +123,7 @@ def may_be_called_complete(
     """
     if pair.prepared.lesion.origin.model is None and contour.origin.model is None:
         return True
-    return probability_complete >= SURE_ENOUGH and _cautiously_covered(pair, contour, alignment)
+    return probability_complete >= MIN_PROBABILITY_COMPLETE and _cautiously_covered(pair, contour, alignment)
 
 
 def _cautiously_covered(pair: ScanPair, contour: ZoneContour, alignment: DeformableRegistration) -> bool:

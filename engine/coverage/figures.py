@@ -12,7 +12,7 @@ from engine.coverage.interval import CoverageInterval
 from engine.coverage.ratio import margin_shares, measure_coverage, not_assessable_share
 from engine.findings import ContourOrigin, CoverageFinding, MarginFinding
 
-SURE_ENOUGH: Final = 0.9
+MIN_PROBABILITY_COMPLETE: Final = 0.9
 """A zone or tumor that a model drew is called completely covered from this probability on."""
 
 

@@ -119,8 +119,8 @@ def coverage_interval(
         shift += np.outer(rng.normal(0.0, share * distance_mm, draws), normal)
     turn = Rotation.from_rotvec(rng.normal(0.0, np.deg2rad(pose.rotation_sd_deg), (draws, 3))).as_matrix()
 
-    widest = target_margin_mm + float(np.abs(tumor_offset).max())
-    points, values = _target_points(field, widest)
+    max_distance_mm = target_margin_mm + float(np.abs(tumor_offset).max())
+    points, values = _target_points(field, max_distance_mm)
     drawn = evaluate_draws(
         _finite(field.distance_to_zone_mm),
         points,
@@ -131,7 +131,7 @@ def coverage_interval(
         zone_offset,
         kernels=field.kernels,
     )
-    margin = zone_offset - tumor_offset - drawn.greatest
+    margin = zone_offset - tumor_offset - drawn.max_on_surface
     complete = margin >= target_margin_mm
     tcr = np.where(complete, 1.0, drawn.covered / np.maximum(drawn.included, 1))
     return CoverageInterval(
@@ -141,11 +141,11 @@ def coverage_interval(
     )
 
 
-def _target_points(field: MeasurementField, widest_mm: float) -> tuple[Float64Array, Float64Array]:
+def _target_points(field: MeasurementField, max_distance_mm: float) -> tuple[Float64Array, Float64Array]:
     """Indices and tumor distances of target voxels, thinned to ``_POINT_SPACING_MM``."""
     step = max(1, round(_POINT_SPACING_MM / field.geometry.spacing_zyx_mm[0]))
     thinned = field.distance_to_tumor_mm[::step, ::step, ::step]
-    index = np.argwhere(thinned < widest_mm)
+    index = np.argwhere(thinned < max_distance_mm)
     return index.astype(np.float64) * step, thinned[tuple(index.T)].astype(np.float64)
 
 

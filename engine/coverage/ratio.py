@@ -85,14 +85,14 @@ def measure_coverage(
         counts.voxels[0],
         counts.covered[0],
         counts.nearest_uncovered_mm,
-        _farthest(field, distance_to_cover_mm, outside),
+        _max_missed_distance_mm(field, distance_to_cover_mm, outside),
         field.voxel_ml,
     )
     in_lung = _coverage(
         counts.counted[0],
         counts.covered_and_counted[0],
         counts.nearest_uncovered_counted_mm,
-        _farthest(field, distance_to_cover_mm, outside & field.assessable),
+        _max_missed_distance_mm(field, distance_to_cover_mm, outside & field.assessable),
         field.voxel_ml,
     )
     return whole, in_lung
@@ -119,7 +119,7 @@ def not_assessable_share(field: MeasurementField, target_margin_mm: float = TARG
     return float(np.count_nonzero(target & ~field.lung)) / float(np.count_nonzero(target))
 
 
-def _farthest(
+def _max_missed_distance_mm(
     field: MeasurementField, distance_to_cover_mm: Float32Array, outside: BoolArray
 ) -> float | None:
     """Distance to the cover of the tumor's farthest point outside it; None where no tumor voxel is outside."""

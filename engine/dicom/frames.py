@@ -23,7 +23,8 @@ _NOT_A_SLICE_STACK = frozenset({"LOCALIZER", "PERFUSION", "MIP", "MINIP", "PROJE
 """Image types (PS3.3 C.8.2.1.1.1) whose pixels are no HU of one thin plane."""
 
 _MAX_FRAMES = 20_000
-_FARTHEST_POSITION_MM = 1e5
+_MAX_POSITION_MM = 1e5
+"""No scanner reaches a position farther than this from the origin of its frame of reference."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +83,7 @@ def vector3(dataset: Dataset, keyword: str, where: str) -> tuple[float, float, f
         If it is absent, not finite or out of any scanner.
     """
     x, y, z = numbers(dataset, keyword, 3, where, InvalidGeometryError)
-    if max(abs(x), abs(y), abs(z)) > _FARTHEST_POSITION_MM:
+    if max(abs(x), abs(y), abs(z)) > _MAX_POSITION_MM:
         raise InvalidGeometryError(f"{keyword} of {where} is {(x, y, z)} mm, which no scanner reaches")
     return x, y, z
 

@@ -21,7 +21,8 @@ AIR_HU = -1024
 """What padding becomes: outside the reconstructed circle there is nothing to see."""
 
 _HU_TYPES = frozenset({"", "HU", "US"})
-_LOWEST_PLAUSIBLE_TISSUE_HU = -900
+_MIN_TISSUE_HU = -900
+"""Padding above this could be mistaken for tissue."""
 INT16 = np.iinfo(np.int16)
 
 
@@ -42,7 +43,7 @@ class HounsfieldRescale:
         """Whether the padding range stands for HU that tissue can have."""
         if self.padding is None:
             return False
-        return max(self.slope * p + self.intercept for p in self.padding) > _LOWEST_PLAUSIBLE_TISSUE_HU
+        return max(self.slope * p + self.intercept for p in self.padding) > _MIN_TISSUE_HU
 
     def to_hu(self, stored: npt.NDArray[Any], out: npt.NDArray[np.int16]) -> int:
         """Write the HU of stored values to ``out``; returns how many did not fit int16 and were clipped."""

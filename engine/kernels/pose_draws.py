@@ -23,13 +23,13 @@ class DrawnCoverage:
     included, covered : ndarray of int64, (draws,)
         Points whose value is below the draw's value limit, and those of them whose sampled field is at
         or below the draw's field limit.
-    greatest : ndarray of float64, (draws,)
+    max_on_surface : ndarray of float64, (draws,)
         Greatest sampled field over the surface points.
     """
 
     included: Int64Array
     covered: Int64Array
-    greatest: Float64Array
+    max_on_surface: Float64Array
 
 
 class _PoseDrawsTwin(Protocol):

@@ -19,10 +19,10 @@ _LEVELS = 6
 CODE_BITS = 12 * (_LEVELS - 1)
 """Bits of a code: 12 patch distances, each in as many bits as lie between its levels."""
 
-_GREATEST_HU = 1e6
+_MAX_ABS_HU = 1e6
 """Beyond any CT; keeps sums of squares far from what float32 cannot hold."""
 
-_LEAST_MEAN_HU2 = 1e-6
+_MIN_MEAN_HU2 = 1e-6
 """Squared differences below this are rounding of float32 HU, not tissue: all 12 count as equal."""
 
 # first the neighbors whose pairs step forward along their first axis, then those facing them
@@ -45,9 +45,9 @@ class _SelfSimilarityTwin(Protocol):
         radius: int,
         dilation: int,
         shares: Float32Array,
-        least_total: np.float32,
+        min_total: np.float32,
     ) -> npt.NDArray[np.uint64]:
-        """Code the patch distances that fall below ``shares`` of their sum, itself at least ``least_total``."""
+        """Code the patch distances that fall below ``shares`` of their sum, itself at least ``min_total``."""
 
 
 def self_similarity_codes(
@@ -84,15 +84,15 @@ def self_similarity_codes(
     """
     hu = require_volume(hu, "hu", np.float32)
     radius, dilation = _require_count(radius, "radius"), _require_count(dilation, "dilation")
-    if not (hu.min() >= -_GREATEST_HU and hu.max() <= _GREATEST_HU):  # false for NaN
+    if not (hu.min() >= -_MAX_ABS_HU and hu.max() <= _MAX_ABS_HU):  # false for NaN
         raise InvalidRequestError(
-            f"hu must be finite and within ±{_GREATEST_HU:g}; fill what was not scanned with air"
+            f"hu must be finite and within ±{_MAX_ABS_HU:g}; fill what was not scanned with air"
         )
     patch = (2 * radius + 1) ** 3
     shares = (_THRESHOLDS / len(PAIRS)).astype(np.float32)
-    least_total = np.float32(_LEAST_MEAN_HU2 * patch * len(PAIRS))
+    min_total = np.float32(_MIN_MEAN_HU2 * patch * len(PAIRS))
     twin: _SelfSimilarityTwin = select(kernels, "self_similarity")
-    return twin.encode(hu, PAIRS, radius, dilation, shares, least_total)
+    return twin.encode(hu, PAIRS, radius, dilation, shares, min_total)
 
 
 def _require_count(value: Any, name: str) -> int:

@@ -114,14 +114,14 @@ class FreeDeformation:
 
 
 def random_bumps(
-    rng: np.random.Generator, center: Float64Array, kind: DeformationKind, greatest_mm: float
+    rng: np.random.Generator, center: Float64Array, kind: DeformationKind, max_height_mm: float
 ) -> tuple[tuple[Float64Array, Float64Array, float], ...]:
-    """Bumps around a point, the largest of at most ``greatest_mm``."""
+    """Bumps around a point, the largest of at most ``max_height_mm``."""
     bumps = []
     for _ in range(_BUMPS):
         place = center + rng.uniform(-_BUMP_PLACES_MM[kind], _BUMP_PLACES_MM[kind], 3)
         direction = rng.normal(size=3)
-        height = rng.uniform(0.3, 1.0) * greatest_mm / np.linalg.norm(direction)
+        height = rng.uniform(0.3, 1.0) * max_height_mm / np.linalg.norm(direction)
         bumps.append((place, direction * height, float(rng.uniform(*_BUMP_WIDTHS_MM[kind]))))
     return tuple(bumps)
 

@@ -24,7 +24,7 @@ _VESSEL_HU: Final = 40.0
 EDGE_MM: Final = 0.7
 """Half width of the partial-volume edge of every surface."""
 
-_THINNEST_MM: Final = 0.75
+_MIN_BRANCH_RADIUS_MM: Final = 0.75
 """Branches thinner than this are not followed further."""
 
 _Real = TypeVar("_Real", np.float32, np.float64)
@@ -142,7 +142,7 @@ def _vessel_tree(rng: np.random.Generator) -> list[tuple[Float64Array, Float64Ar
         if radius < 3.0 and lung_depth_mm(end) < 1.5:
             continue
         segments.append((start, end, radius))
-        if radius < _THINNEST_MM:
+        if radius < _MIN_BRANCH_RADIUS_MM:
             continue
         for share in (rng.uniform(0.78, 0.92), rng.uniform(0.5, 0.75)):
             turned = direction + rng.normal(0.0, 0.42, 3)

@@ -190,7 +190,7 @@ def _coverage(field: TruthField, burn_mm: Float64Array) -> tuple[TrueCoverage, T
     in_lung = field.allowed_mm >= 0.0
     depth_mm = np.minimum(burn_mm, field.allowed_mm)
     surface = find_crossings(depth_mm)
-    missed_mm = _farthest_missed_mm(field, burn_mm, depth_mm, surface)
+    missed_mm = _max_missed_distance_mm(field, burn_mm, depth_mm, surface)
     if missed_mm is None:
         whole_mm = _minimum(surface.at(field.tumor_distance_mm))
         # Within lung it is the burn that ends, not the lung.
@@ -223,7 +223,7 @@ def _cell_share(depth_mm: Float64Array) -> Float64Array:
     return np.clip(0.5 + depth_mm / _TRUTH_SPACING_MM, 0.0, 1.0)
 
 
-def _farthest_missed_mm(
+def _max_missed_distance_mm(
     field: TruthField, burn_mm: Float64Array, depth_mm: Float64Array, surface: Crossings
 ) -> float | None:
     """Greatest distance from a missed place in the tumor to the zone; None if the zone holds the tumor."""

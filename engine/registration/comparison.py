@@ -15,7 +15,7 @@ from engine.kernels.backend import KernelBackend
 from engine.registration.evidence import ZONE_HALO_MM, distance_from, near_metal
 from engine.registration.planning_features import (
     BLURRING_SLICE_MM,
-    FINEST_GRID_MM,
+    MIN_GRID_SPACING_MM,
     PlanningFeatures,
     match_slice_mm,
 )
@@ -136,7 +136,7 @@ def compare_lesion(
     with ThreadPoolExecutor(1) as pool:
         source = pool.submit(planning.source, match_mm)
         return _compare(
-            fixed, source.result, zone, moving_from_fixed, low, high, FINEST_GRID_MM, match_mm, kernels
+            fixed, source.result, zone, moving_from_fixed, low, high, MIN_GRID_SPACING_MM, match_mm, kernels
         )
 
 
@@ -163,7 +163,9 @@ def compare_whole(
     corners = fixed.geometry.corners_lps_mm()
     low, high = corners.min(axis=0), corners.max(axis=0)
     in_plane = max(*fixed.geometry.spacing_zyx_mm[1:], *moving.geometry.spacing_zyx_mm[1:])
-    grid_mm = max(FINEST_GRID_MM, 0.6 * in_plane, float(np.prod(high - low) / _MAX_VOXELS) ** (1.0 / 3.0))
+    grid_mm = max(
+        MIN_GRID_SPACING_MM, 0.6 * in_plane, float(np.prod(high - low) / _MAX_VOXELS) ** (1.0 / 3.0)
+    )
     moving_corners = moving.geometry.corners_lps_mm()
     match_mm = match_slice_mm(moving, fixed) if grid_mm < BLURRING_SLICE_MM else 0.0
     source = source_region(

@@ -12,7 +12,7 @@ from engine.registration.region import SourceRegion, comparison_region, source_r
 from engine.registration.template import PATTERN_HALF_WIDTH_MM, PATTERN_SPACING_MM, Pattern, pattern_of
 from engine.volume import CtVolume, LabelMask
 
-FINEST_GRID_MM: Final = 1.5
+MIN_GRID_SPACING_MM: Final = 1.5
 
 BLURRING_SLICE_MM: Final = 3.0
 """Slices farther apart blur the table axis enough to pull contours along it."""
@@ -61,7 +61,7 @@ class PlanningFeatures:
                 self.ct,
                 self.tumor_center_lps_mm - half,
                 self.tumor_center_lps_mm + half,
-                FINEST_GRID_MM,
+                MIN_GRID_SPACING_MM,
                 match_slice_mm=match_mm,
             )
         return self._sources[match_mm]

@@ -21,7 +21,7 @@ from engine.manifest import FeatureSection
 from engine.manifest.features import Recipe
 from engine.volume import CtVolume, LabelMask
 
-_SMALLEST_DIVISOR: Final = 1e-8
+_DIVISOR_OFFSET: Final = 1e-8
 """Added to standard deviation and range, as published."""
 
 _OUTSIDE: Final[dict[Recipe, float]] = {
@@ -121,8 +121,8 @@ def _touched(old: int, new: int) -> Float64Array:
 def _normalized(patch: Float64Array, recipe: Recipe) -> Float64Array:
     """Last step of a recipe."""
     if recipe == "zscore_patch":
-        return np.asarray((patch - patch.mean()) / (patch.std(ddof=1) + _SMALLEST_DIVISOR))
+        return np.asarray((patch - patch.mean()) / (patch.std(ddof=1) + _DIVISOR_OFFSET))
     if recipe == "window_-450_1500":
         window = np.clip(patch, -1200, 300)
-        return np.asarray((window - window.min()) / (float(np.ptp(window)) + _SMALLEST_DIVISOR))
+        return np.asarray((window - window.min()) / (float(np.ptp(window)) + _DIVISOR_OFFSET))
     return patch

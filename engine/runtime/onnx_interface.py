@@ -16,7 +16,7 @@ from engine.errors import ModelError
 from engine.manifest import TensorSpec
 from engine.runtime.wire_format import fields, text
 
-_DEEPEST: Final = 64
+_MAX_NESTING: Final = 64
 """Messages inside one another; a graph in a loop in a branch needs fewer than 20."""
 
 _CHILDREN: Final[dict[str, dict[int, str]]] = {
@@ -135,8 +135,8 @@ def _axis(dimension: memoryview) -> int | str:
 
 def _require_own_tensors(kind: str, message: memoryview, depth: int) -> None:
     """Refuse a tensor that is kept in another file, wherever in the model it is."""
-    if depth > _DEEPEST:
-        raise ModelError(f"the model is nested more than {_DEEPEST} levels deep; export it again")
+    if depth > _MAX_NESTING:
+        raise ModelError(f"the model is nested more than {_MAX_NESTING} levels deep; export it again")
     children = _CHILDREN[kind]
     for number, value, content, _ in fields(message):
         if kind == "tensor" and (number == _EXTERNAL_DATA or (number == _DATA_LOCATION and value)):

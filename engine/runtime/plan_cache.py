@@ -60,7 +60,7 @@ class PlanKey:
     precision : str
         That of the ONNX model.
     batch : str
-        Batch sizes the plan serves, ``least-usual-most``.
+        Batch sizes the plan serves, ``minimum-usual-maximum``.
     flavor, version : str
         The library.
     target : str

@@ -34,7 +34,7 @@ MIN_CHANNELS: Final = 16
 """Of the input: with fewer the sums of slices cost what the products save."""
 _STEPS_TO_REPEAT: Final = 2
 """Operations on each voxel after a convolution that are done again for a mean, rather than kept."""
-_FEW_CHANNELS: Final = 4
+_MAX_IMAGE_CHANNELS: Final = 4
 """Of an image: neighboring slices can be more channels."""
 
 
@@ -166,7 +166,7 @@ class _Rewriting:
             return None
         channels, depth = image.get_shape()[1:3]
         stack = self._stacks.get(key(image))
-        if _is_filterable(node) and channels <= _FEW_CHANNELS and (stack or leads_to(node, _is_slow)):
+        if _is_filterable(node) and channels <= _MAX_IMAGE_CHANNELS and (stack or leads_to(node, _is_slow)):
             return self._of_more_channels(node, stack or self._of_volume(image))
         if _is_slow(node) or (stack and _is_filterable(node)):
             return self._filtered(node, stack or self._of_volume(image))

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 DEPTH: Final = 2
 """Axis of a volume's slices; its stack has them on axis 0, and no axis of a batch."""
-_LEAST_SORTED: Final = 6
+_MIN_SORTED_SLICES: Final = 6
 """Fewer slices lie as they are: their neighbors are then one run."""
 
 
@@ -32,7 +32,7 @@ def order(depth: int) -> list[int]:
 
 def is_sorted(depth: int) -> bool:
     """Whether a stack is two halves, the even slices and the odd ones."""
-    return depth % 2 == 0 and depth >= _LEAST_SORTED
+    return depth % 2 == 0 and depth >= _MIN_SORTED_SLICES
 
 
 def stacked(values: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -30,19 +30,19 @@ _WORKSPACE_BYTES: Final = 2 << 30
 class BatchRange:
     """Sizes of the free first axis that one plan serves; it is tuned for the usual one."""
 
-    least: int = 1
+    minimum: int = 1
     usual: int = 1
-    most: int = 8
+    maximum: int = 8
 
     def __post_init__(self) -> None:
-        if not 1 <= self.least <= self.usual <= self.most:
+        if not 1 <= self.minimum <= self.usual <= self.maximum:
             raise InvalidRequestError(
-                f"a batch range needs 1 ≤ least ≤ usual ≤ most, not {self.least}, {self.usual}, {self.most}",
+                f"a batch range needs 1 ≤ minimum ≤ usual ≤ maximum, not {self.minimum}, {self.usual}, {self.maximum}",
                 "batch",
             )
 
     def __str__(self) -> str:
-        return f"{self.least}-{self.usual}-{self.most}"
+        return f"{self.minimum}-{self.usual}-{self.maximum}"
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ def _add_profile(builder: Any, config: Any, inputs: tuple[TensorSpec, ...], batc
             )
         if free:
             rest = spec.shape[1:]
-            profile.set_shape(spec.name, (batch.least, *rest), (batch.usual, *rest), (batch.most, *rest))
+            profile.set_shape(spec.name, (batch.minimum, *rest), (batch.usual, *rest), (batch.maximum, *rest))
             needed = True
     if needed and config.add_optimization_profile(profile) < 0:
         raise EngineBuildError(f"the batch range {batch} does not fit the network's inputs")

@@ -110,7 +110,7 @@ class TensorRtSession(NetworkSession):
                 f"{library.flavor} {library.version} cannot load the plan: {library.complaints()}"
             )
         _require_same_interface(self._engine, interface, library)
-        self._most = _largest_batch(self._engine, interface)
+        self._max_batch = _largest_batch(self._engine, interface)
         self._stream: Any = device.new_stream()
 
     @property
@@ -136,7 +136,7 @@ class TensorRtSession(NetworkSession):
         with self._lock:
             batch = self._checked_batch(inputs)
             try:
-                parts = [self._run_part(part) for part in _parts(inputs, batch, self._most)]
+                parts = [self._run_part(part) for part in _parts(inputs, batch, self._max_batch)]
             except (RuntimeError, MemoryError) as error:  # all of CuPy's errors are one of these
                 raise BackendError(f"{self.backend} failed: {error}") from error
             if len(parts) == 1:
@@ -167,8 +167,8 @@ class TensorRtSession(NetworkSession):
             batch = self._checked_batch(inputs)
             if not all(self._device.holds(value) for value in inputs.values()):
                 raise ModelInputError("run_on_device takes CuPy arrays; use run for arrays on the host")
-            if batch > self._most:
-                raise ModelInputError(f"the plan serves batches of at most {self._most}, not {batch}")
+            if batch > self._max_batch:
+                raise ModelInputError(f"the plan serves batches of at most {self._max_batch}, not {batch}")
             try:
                 lane = self._lane(batch)
                 self._device.after_caller(self._stream)
@@ -269,13 +269,13 @@ def _is_free(spec: TensorSpec) -> bool:
     return bool(spec.shape) and isinstance(spec.shape[0], str)
 
 
-def _parts(inputs: Mapping[str, Tensor], batch: int, most: int) -> list[dict[str, Tensor]]:
+def _parts(inputs: Mapping[str, Tensor], batch: int, max_batch: int) -> list[dict[str, Tensor]]:
     """Cut a batch into parts that the plan serves."""
-    if batch <= most:
+    if batch <= max_batch:
         return [dict(inputs)]
     return [
-        {name: value[first : first + most] for name, value in inputs.items()}
-        for first in range(0, batch, most)
+        {name: value[first : first + max_batch] for name, value in inputs.items()}
+        for first in range(0, batch, max_batch)
     ]
 
 

@@ -19,7 +19,7 @@ from engine.geometry import Index3, Vector3, VoxelBox
 from engine.manifest import Channel, SegmentationSection
 from engine.segmentation.resampling import Resizing, data_resizing, logits_resizing, resize_volume
 
-_LEAST_SD: Final = 1e-8
+_MIN_SD: Final = 1e-8
 """nnU-Net's guard against an image of one value."""
 
 
@@ -125,14 +125,14 @@ class _Scaling:
 def _scaling(channel: Channel, voxels: npt.NDArray[np.generic], mask: BoolArray | None = None) -> _Scaling:
     """The channel's normalization; the schemes without numbers of their own look at the image."""
     if channel.scheme == "ct":
-        return _Scaling(channel.mean, max(channel.sd, _LEAST_SD), channel.low, channel.high)
+        return _Scaling(channel.mean, max(channel.sd, _MIN_SD), channel.low, channel.high)
     if channel.scheme == "zscore":
         seen = voxels if mask is None else voxels[mask]
         mean, sd = seen.mean(dtype=np.float64), seen.std(dtype=np.float64)
-        return _Scaling(float(mean), max(float(sd), _LEAST_SD))
+        return _Scaling(float(mean), max(float(sd), _MIN_SD))
     if channel.scheme == "rescale_0_1":
         low, high = float(voxels.min()), float(voxels.max())
-        return _Scaling(low, max(high - low, _LEAST_SD))
+        return _Scaling(low, max(high - low, _MIN_SD))
     return _Scaling()
 
 

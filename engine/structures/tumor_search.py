@@ -141,15 +141,15 @@ def _nearest(parts: Parts, target_lps_mm: Vector3) -> tuple[int, float]:
     """The part nearest to a place, and how far its nearest voxel's edge is; -1 without a part."""
     target = parts.geometry.to_index(np.array(target_lps_mm))
     spacing = np.array(parts.geometry.spacing_zyx_mm)
-    best, least_mm = -1, np.inf
+    nearest, min_distance_mm = -1, np.inf
     for part, volume_ml in enumerate(parts.components.volumes_ml):
         if volume_ml < _MIN_TARGETED_ML:
             break  # the largest come first
         gap = np.maximum(np.abs(parts.index(part) - target) - 0.5, 0.0) * spacing
         distance_mm = float(np.sqrt((gap**2).sum(axis=1).min()))
-        if distance_mm < least_mm:
-            best, least_mm = part, distance_mm
-    return best, least_mm
+        if distance_mm < min_distance_mm:
+            nearest, min_distance_mm = part, distance_mm
+    return nearest, min_distance_mm
 
 
 def _refuse_far(parts: Parts, nearest: int, distance_mm: float, half_width_mm: float) -> None:

@@ -18,7 +18,7 @@ from engine.errors import InvalidRequestError
 from engine.files.reading import in_axis_order_of
 from engine.kernels.backend import require_kernels
 from engine.registration import coarse_to_fine
-from engine.registration.planning_features import FINEST_GRID_MM
+from engine.registration.planning_features import MIN_GRID_SPACING_MM
 from engine.volume import CtVolume, LabelMask
 from service.pipeline.bundles import installed_bundles, load_risk_model
 from service.pipeline.protocol import PipelineDescription, ServedModel
@@ -40,7 +40,7 @@ _RESERVED_FOR_SEGMENTATION_S: Final = 6.0
 """Kept in addition where the zone has to be segmented: patches of a box of about 11 cm."""
 
 REGISTRATION: Final = (
-    f"grid {FINEST_GRID_MM:g} mm, bending "
+    f"grid {MIN_GRID_SPACING_MM:g} mm, bending "
     + ", ".join(f"{weight:g}" for weight in (*coarse_to_fine.COARSE_STIFFNESS, coarse_to_fine.FINE_STIFFNESS))
     + ", steps "
     + ", ".join(str(steps) for steps in (*coarse_to_fine.COARSE_STEPS, coarse_to_fine.FINE_STEPS))

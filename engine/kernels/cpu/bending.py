@@ -25,7 +25,7 @@ RIDGE = 6.0 * 3 + 2.0 * 4.0 * 3
 _RING = 4
 """Planes of the Laplacian that are kept: three are in use, and one is being written."""
 
-_SINGLE_ENOUGH = 1e-3
+_MIN_SINGLE_TOLERANCE = 1e-3
 """From this tolerance on single precision does: half the bytes, and a rounding of a ten-thousandth of it."""
 
 REORDER = {"reassoc", "contract", "nsz"}
@@ -37,7 +37,7 @@ def solve_bending(
 ) -> Float64Array:
     """Solve by preconditioned conjugate gradients, everything in units of the stiffness."""
     _, ny, nx, _ = right.shape
-    precision = np.float32 if tolerance >= _SINGLE_ENOUGH else np.float64
+    precision = np.float32 if tolerance >= _MIN_SINGLE_TOLERANCE else np.float64
     unit = float(np.abs(right).max()) or 1.0  # keeps single precision within its range
     blocks = _with_border(tensor / stiffness, precision)
     inverse = _with_border(_inverse_blocks(tensor / stiffness), precision)

@@ -34,7 +34,7 @@ def evaluate(
     draws = len(maps)
     included = np.zeros(draws, dtype=np.int64)
     covered = np.zeros(draws, dtype=np.int64)
-    greatest = np.empty(draws, dtype=np.float64)
+    max_on_surface = np.empty(draws, dtype=np.float64)
     threads.over(
         draws,
         (len(points) + len(surface)) // 4,
@@ -42,9 +42,9 @@ def evaluate(
         field,
         points, values, at_points, _reach(points, maps, steepest),
         surface, at_surface, at_surface.max() - 2.0 * _reach(surface, maps, steepest),
-        maps, value_limits, field_limits, included, covered, greatest,
+        maps, value_limits, field_limits, included, covered, max_on_surface,
     )  # fmt: skip
-    return included, covered, greatest
+    return included, covered, max_on_surface
 
 
 def _undrawn(field: Float32Array, points: Float64Array) -> Float64Array:
@@ -121,13 +121,13 @@ def _evaluate(
     reach: Any,
     surface: Any,
     at_surface: Any,
-    least_at_surface: Any,
+    min_at_surface: Any,
     maps: Any,
     value_limits: Any,
     field_limits: Any,
     included: Any,
     covered: Any,
-    greatest: Any,
+    max_on_surface: Any,
 ) -> None:
     for d in range(first, last):
         m, value_limit, limit = maps[d], value_limits[d], field_limits[d]
@@ -142,6 +142,6 @@ def _evaluate(
                     hit += _sample(field, m, points[p, 0], points[p, 1], points[p, 2]) <= limit
         largest = -np.inf
         for p in range(at_surface.size):
-            if at_surface[p] >= least_at_surface[d]:
+            if at_surface[p] >= min_at_surface[d]:
                 largest = max(largest, _sample(field, m, surface[p, 0], surface[p, 1], surface[p, 2]))
-        included[d], covered[d], greatest[d] = inside, hit, largest
+        included[d], covered[d], max_on_surface[d] = inside, hit, largest

@@ -29,9 +29,9 @@ def encode(
     radius: int,
     dilation: int,
     shares: Float32Array,
-    least_total: np.float32,
+    min_total: np.float32,
 ) -> _CodeArray:
-    """Code the patch distances that fall below ``shares`` of their sum, itself at least ``least_total``."""
+    """Code the patch distances that fall below ``shares`` of their sum, itself at least ``min_total``."""
     depth, height, width = hu.shape
     reach = dilation + radius
     padded = np.empty((depth + 2 * reach, height + 2 * reach, width + 2 * reach), dtype=np.float32)
@@ -42,7 +42,7 @@ def encode(
     places = np.column_stack([offset_of_pair.ravel(), pairs[:, 0]])
     codes = np.empty(hu.shape, dtype=np.uint64)
     work = 4 * height * width
-    over(depth, work, _encode_slices, padded, offsets, places, radius, dilation, shares, least_total, codes)
+    over(depth, work, _encode_slices, padded, offsets, places, radius, dilation, shares, min_total, codes)
     return codes
 
 
@@ -68,7 +68,7 @@ def _encode_slices(
     radius: int,
     dilation: int,
     shares: Float32Array,
-    least_total: np.float32,
+    min_total: np.float32,
     codes: _CodeArray,
 ) -> None:
     _, height, width = codes.shape
@@ -80,7 +80,7 @@ def _encode_slices(
                 plane = ring[(z + dilation) % slots, o]
                 _patch_distances(padded, z, offsets[o], radius, dilation, height, width, plane)
         if z >= z_first:
-            _encode_slice(ring, z, offsets, places, dilation, shares, least_total, codes[z])
+            _encode_slice(ring, z, offsets, places, dilation, shares, min_total, codes[z])
 
 
 @njit(nogil=True, cache=True)
@@ -144,12 +144,12 @@ def _encode_slice(
     places: Int64Array,
     dilation: int,
     shares: Float32Array,
-    least_total: np.float32,
+    min_total: np.float32,
     codes: _CodeArray,
 ) -> None:
     height, width = codes.shape
     excess = np.empty((len(places), width), dtype=np.float32)
-    least, total = np.empty((2, width), dtype=np.float32), np.empty(width, dtype=np.float32)
+    minima, total = np.empty((2, width), dtype=np.float32), np.empty(width, dtype=np.float32)
     halves, bits = np.empty((2, width), dtype=np.uint32), np.empty((HALF, 5), dtype=np.uint32)
     for k in range(HALF):
         for level in range(5):
@@ -161,11 +161,11 @@ def _encode_slice(
             u = y + dilation * places[k, 2] - _first_place(offsets[o, 1], dilation)
             t = dilation * places[k, 3] - _first_place(offsets[o, 2], dilation)
             _copy(ring[v, o, u, t : t + width], excess[k])
-        _least_of_half(excess[:HALF], least[0])
-        _least_of_half(excess[HALF:], least[1])
-        _subtract_least(excess, least, total)
+        _min_of_half(excess[:HALF], minima[0])
+        _min_of_half(excess[HALF:], minima[1])
+        _subtract_min(excess, minima, total)
         for x in range(width):
-            total[x] = max(least_total, total[x])
+            total[x] = max(min_total, total[x])
         halves[:] = 0
         for k in range(len(places)):
             _add_bars(excess[k], total, shares, bits[k % HALF], halves[k // HALF])
@@ -182,12 +182,12 @@ def _copy(source: Float32Array, row: Float32Array) -> None:
 
 
 @njit(nogil=True, cache=True)
-def _least_of_half(rows: Float32Array, least: Float32Array) -> None:
+def _min_of_half(rows: Float32Array, minima: Float32Array) -> None:
     """Least of six rows in one expression; a running least is not vectorized."""
     a, b, c, d, e, f = rows[0], rows[1], rows[2], rows[3], rows[4], rows[5]
-    for x in range(len(least)):
+    for x in range(len(minima)):
         ab, cd, ef = _lesser(a[x], b[x]), _lesser(c[x], d[x]), _lesser(e[x], f[x])
-        least[x] = _lesser(_lesser(ab, cd), ef)
+        minima[x] = _lesser(_lesser(ab, cd), ef)
 
 
 @njit(nogil=True, cache=True, inline="always")
@@ -196,9 +196,9 @@ def _lesser(a: np.float32, b: np.float32) -> np.float32:
 
 
 @njit(nogil=True, cache=True)
-def _subtract_least(excess: Float32Array, least: Float32Array, total: Float32Array) -> None:
+def _subtract_min(excess: Float32Array, minima: Float32Array, total: Float32Array) -> None:
     """Leave what a distance has over the least of its voxel, and add that up."""
-    first, second = least[0], least[1]
+    first, second = minima[0], minima[1]
     for x in range(len(total)):
         first[x] = _lesser(first[x], second[x])
         total[x] = 0.0

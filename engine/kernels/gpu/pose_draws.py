@@ -32,11 +32,11 @@ def evaluate(
     """Evaluate every draw; a block's threads stride over the points and add up by atomics."""
     draws = len(maps)
     included, covered = (begun_with(np.zeros(draws, dtype=np.int64)) for _ in range(2))
-    greatest = begun_with(np.full(draws, -np.inf))
+    max_on_surface = begun_with(np.full(draws, -np.inf))
     block = 2 if is_simulated() else LINE_BLOCK
     tables = [upload(table) for table in (field, points, values, surface, maps, value_limits, field_limits)]
-    _evaluate[draws, block, stream()](*tables, included, covered, greatest)
-    inside, hit, largest = download(included, covered, greatest)
+    _evaluate[draws, block, stream()](*tables, included, covered, max_on_surface)
+    inside, hit, largest = download(included, covered, max_on_surface)
     return inside, hit, largest
 
 
@@ -69,7 +69,7 @@ def _evaluate(
     field_limits: Any,
     included: Any,
     covered: Any,
-    greatest: Any,
+    max_on_surface: Any,
 ) -> None:
     d = cuda.blockIdx.x
     m = maps[d]
@@ -85,4 +85,4 @@ def _evaluate(
         largest = greater(largest, _sample(field, m, surface[p, 0], surface[p, 1], surface[p, 2]))
     cuda.atomic.add(included, d, inside)
     cuda.atomic.add(covered, d, hit)
-    cuda.atomic.max(greatest, d, largest)
+    cuda.atomic.max(max_on_surface, d, largest)

@@ -143,12 +143,12 @@ def _position(place: Any, field: Any, z: Any, y: Any, x: Any, position: Any) -> 
 
 
 @cuda.jit(device=True)
-def _rounded(value: Any, whole: Any, least: Any, greatest: Any) -> Any:
+def _rounded(value: Any, whole: Any, minimum: Any, maximum: Any) -> Any:
     """What a voxel holds of a value: whole numbers are rounded half away from zero, and saturate."""
     single = float32(value)
     if not whole:
         return single
-    return lesser(greater(int64(single + math.copysign(float32(0.5), single)), least), greatest)
+    return lesser(greater(int64(single + math.copysign(float32(0.5), single)), minimum), maximum)
 
 
 @cuda.jit(device=True)
@@ -184,7 +184,7 @@ def _nearest(
 
 @cuda.jit
 def _linear(
-    voxels: Any, place: Any, field: Any, fill: Any, whole: Any, least: Any, greatest: Any, out: Any
+    voxels: Any, place: Any, field: Any, fill: Any, whole: Any, minimum: Any, maximum: Any, out: Any
 ) -> None:
     x, y, z = cuda.grid(3)
     if x >= out.shape[2] or y >= out.shape[1] or z >= out.shape[0]:
@@ -211,7 +211,7 @@ def _linear(
     high = (voxels[z1, y0, x0] * (1.0 - wx) + voxels[z1, y0, x1] * wx) * (1.0 - wy) + (
         voxels[z1, y1, x0] * (1.0 - wx) + voxels[z1, y1, x1] * wx
     ) * wy
-    out[z, y, x] = _rounded(low * (1.0 - wz) + high * wz, whole, least, greatest)
+    out[z, y, x] = _rounded(low * (1.0 - wz) + high * wz, whole, minimum, maximum)
 
 
 @cuda.jit(device=True)
@@ -239,7 +239,7 @@ def _taps(p: Any, size: Any, axis: Any, weights: Any, taps: Any) -> None:
 
 @cuda.jit
 def _cubic(
-    spline: Any, place: Any, field: Any, fill: Any, whole: Any, least: Any, greatest: Any, out: Any
+    spline: Any, place: Any, field: Any, fill: Any, whole: Any, minimum: Any, maximum: Any, out: Any
 ) -> None:
     x, y, z = cuda.grid(3)
     if x >= out.shape[2] or y >= out.shape[1] or z >= out.shape[0]:
@@ -258,7 +258,7 @@ def _cubic(
             for i in range(4):
                 along += weights[2, i] * spline[taps[0, j], taps[1, k], taps[2, i]]
             value += weights[0, j] * weights[1, k] * along
-    out[z, y, x] = _rounded(value, whole, least, greatest)
+    out[z, y, x] = _rounded(value, whole, minimum, maximum)
 
 
 @cuda.jit

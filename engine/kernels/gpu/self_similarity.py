@@ -24,9 +24,9 @@ def encode(
     radius: int,
     dilation: int,
     shares: Float32Array,
-    least_total: np.float32,
+    min_total: np.float32,
 ) -> npt.NDArray[np.uint64]:
-    """Code the patch distances that fall below ``shares`` of their sum, itself at least ``least_total``."""
+    """Code the patch distances that fall below ``shares`` of their sum, itself at least ``min_total``."""
     offsets, offset_of_pair = np.unique(pairs[:, 1] - pairs[:, 0], axis=0, return_inverse=True)
     # the second patch of a pair must lie on a neighbor, so the first begins a step before the volume
     firsts = np.where(offsets > 0, -dilation, 0)
@@ -48,7 +48,7 @@ def encode(
         _box_sum[over_voxels((depth, height, columns))](b, 1, size, a)
         _box_sum[over_voxels((depth, height, width))](a, 2, size, distances[o])
     codes = result(hu.shape, np.uint64)
-    _encode[over_voxels(hu.shape)](distances, upload(places), upload(shares), least_total, codes)
+    _encode[over_voxels(hu.shape)](distances, upload(places), upload(shares), min_total, codes)
     return download(codes)[0]
 
 
@@ -91,7 +91,7 @@ def _box_sum(values: Any, axis: Any, size: Any, out: Any) -> None:
 
 
 @cuda.jit
-def _encode(distances: Any, places: Any, shares: Any, least_total: Any, codes: Any) -> None:
+def _encode(distances: Any, places: Any, shares: Any, min_total: Any, codes: Any) -> None:
     x, y, z = cuda.grid(3)
     if x >= codes.shape[2] or y >= codes.shape[1] or z >= codes.shape[0]:
         return
@@ -105,7 +105,7 @@ def _encode(distances: Any, places: Any, shares: Any, least_total: Any, codes: A
     for k in range(PAIRS):
         excess[k] -= least
         total += excess[k]
-    total = greater(total, least_total)
+    total = greater(total, min_total)
     code = uint64(0)
     for k in range(PAIRS):
         for level in range(shares.shape[0]):

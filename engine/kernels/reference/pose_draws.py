@@ -21,13 +21,13 @@ def evaluate(
     """Sample by SciPy, one draw after the other."""
     included = np.zeros(len(maps), dtype=np.int64)
     covered = np.zeros(len(maps), dtype=np.int64)
-    greatest = np.empty(len(maps), dtype=np.float64)
+    max_on_surface = np.empty(len(maps), dtype=np.float64)
     for d, matrix in enumerate(maps):
         chosen = values < value_limits[d]
         included[d] = np.count_nonzero(chosen)
         covered[d] = np.count_nonzero(_sample(field, points[chosen], matrix) <= field_limits[d])
-        greatest[d] = _sample(field, surface, matrix).max()
-    return included, covered, greatest
+        max_on_surface[d] = _sample(field, surface, matrix).max()
+    return included, covered, max_on_surface
 
 
 def _sample(field: Float32Array, index: Float64Array, matrix: Float64Array) -> npt.NDArray[np.float64]:

@@ -14,9 +14,9 @@ def encode(
     radius: int,
     dilation: int,
     shares: Float32Array,
-    least_total: np.float32,
+    min_total: np.float32,
 ) -> npt.NDArray[np.uint64]:
-    """Code the patch distances that fall below ``shares`` of their sum, itself at least ``least_total``."""
+    """Code the patch distances that fall below ``shares`` of their sum, itself at least ``min_total``."""
     padded = np.pad(hu, dilation + radius, mode="edge")
     patches = tuple(n + 2 * radius for n in hu.shape)
     distances = []
@@ -30,7 +30,7 @@ def encode(
     total = excess[0]
     for other in excess[1:]:
         total = total + other
-    total = np.maximum(total, least_total)
+    total = np.maximum(total, min_total)
     codes = np.zeros(hu.shape, dtype=np.uint64)
     for k, distance in enumerate(excess):
         for level, share in enumerate(shares):

@@ -15,7 +15,7 @@ from engine.assessment.planning import prepare_planning
 from engine.assessment.verification import assess_ablation
 from engine.assessment.wording import contour_source, core_source
 from engine.assessment.zone import LesionPlace, place_lesion
-from engine.coverage.figures import SURE_ENOUGH
+from engine.coverage.figures import MIN_PROBABILITY_COMPLETE
 from engine.errors import InvalidRequestError, PreconditionError
 from engine.findings import SUPPLIED, ContourOrigin
 from engine.geometry import RigidTransform
@@ -113,10 +113,10 @@ def test_complete_is_said_only_where_it_is_sure() -> None:
     ample, scarce = assessed(0.0, 18.0), assessed(0.0, 14.4)
     assert ample.coverage.complete is True
     assert ample.coverage.probability_complete is not None
-    assert ample.coverage.probability_complete >= SURE_ENOUGH
+    assert ample.coverage.probability_complete >= MIN_PROBABILITY_COMPLETE
     assert scarce.coverage.tcr == 1.0
     assert scarce.coverage.probability_complete is not None
-    assert scarce.coverage.probability_complete < SURE_ENOUGH
+    assert scarce.coverage.probability_complete < MIN_PROBABILITY_COMPLETE
     assert scarce.coverage.complete is None
     assert "not sure enough to be called complete" in scarce.summary
     message = assessment_message(assessment_report(scarce).content)
@@ -145,7 +145,7 @@ def test_an_unsure_model_widens_the_interval() -> None:
 def test_a_side_of_which_the_model_is_unsure_keeps_complete_from_being_said(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("engine.assessment.measuring.SURE_ENOUGH", 0.0)
+    monkeypatch.setattr("engine.assessment.measuring.MIN_PROBABILITY_COMPLETE", 0.0)
     segmenter = zone_model()
     assert assess_ablation(
         prepared(), verification(0.0, 16.0), None, zone_segmenter=segmenter

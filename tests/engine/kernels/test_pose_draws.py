@@ -39,7 +39,7 @@ def test_backends_give_the_counts_of_the_reference(kernels: KernelBackend, seed:
     expected, found = drawn(KernelBackend.REFERENCE, seed), drawn(kernels, seed)
     assert np.array_equal(found.included, expected.included)
     assert np.array_equal(found.covered, expected.covered)
-    assert np.allclose(found.greatest, expected.greatest, atol=1e-9, rtol=0)
+    assert np.allclose(found.max_on_surface, expected.max_on_surface, atol=1e-9, rtol=0)
 
 
 @pytest.mark.parametrize("kernels", BACKENDS)
@@ -57,7 +57,7 @@ def test_a_distance_of_which_most_samples_are_not_needed(kernels: KernelBackend,
     )
     assert np.array_equal(found.included, expected.included)
     assert np.array_equal(found.covered, expected.covered)
-    assert np.allclose(found.greatest, expected.greatest, atol=1e-9, rtol=0)
+    assert np.allclose(found.max_on_surface, expected.max_on_surface, atol=1e-9, rtol=0)
 
 
 @pytest.mark.parametrize("kernels", [KernelBackend.REFERENCE, *BACKENDS])
@@ -74,7 +74,11 @@ def test_limits_include_the_field_and_exclude_the_value(kernels: KernelBackend) 
         [0.0],
         kernels=kernels,
     )
-    assert (found.included.tolist(), found.covered.tolist(), found.greatest.tolist()) == ([1], [1], [0.0])
+    assert (found.included.tolist(), found.covered.tolist(), found.max_on_surface.tolist()) == (
+        [1],
+        [1],
+        [0.0],
+    )
 
 
 @pytest.mark.parametrize("kernels", [KernelBackend.REFERENCE, *BACKENDS])
@@ -90,7 +94,7 @@ def test_beyond_the_border_the_outermost_values_hold(kernels: KernelBackend) -> 
         [7.0],
         kernels=kernels,
     )
-    assert found.greatest[0] == 4.0
+    assert found.max_on_surface[0] == 4.0
     assert found.covered[0] == 1
 
 
