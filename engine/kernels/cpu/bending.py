@@ -26,7 +26,7 @@ _RING = 4
 """Planes of the Laplacian that are kept: three are in use, and one is being written."""
 
 _MIN_SINGLE_TOLERANCE = 1e-3
-"""From this tolerance on single precision does: half the bytes, and a rounding of a ten-thousandth of it."""
+"""From this tolerance on single precision suffices: half the bytes, rounding ten thousand times smaller than it."""
 
 REORDER = {"reassoc", "contract", "nsz"}
 """What sums may do to be vectorised; NaN stays NaN."""
@@ -41,9 +41,9 @@ def solve_bending(
     unit = float(np.abs(right).max()) or 1.0  # keeps single precision within its range
     blocks = _with_border(tensor / stiffness, precision)
     inverse = _with_border(_inverse_blocks(tensor / stiffness), precision)
-    rest = _with_border(right / unit, precision)
-    solution = np.zeros_like(rest)
-    _solve(blocks, inverse, rest, tolerance, iterations, ny, nx, solution)
+    residual = _with_border(right / unit, precision)
+    solution = np.zeros_like(residual)
+    _solve(blocks, inverse, residual, tolerance, iterations, ny, nx, solution)
     return _without_border(solution, ny, nx) * (unit / stiffness)
 
 
@@ -52,7 +52,7 @@ def bending_force(field: Float64Array) -> Float64Array:
     _, ny, nx, _ = field.shape
     u = _with_border(field, np.float64)
     out = np.zeros_like(u)
-    _bend(u, ny, nx, out)
+    _apply_bending(u, ny, nx, out)
     return _without_border(out, ny, nx)
 
 
@@ -101,8 +101,8 @@ def _repeat_border(u: Any, ny: int, nx: int) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _close(u: Any, z: int, nz: int, ny: int, nx: int, ring: int) -> None:
-    """Close plane ``z``, and the lattice behind its first and last plane."""
+def _fill_halo(u: Any, z: int, nz: int, ny: int, nx: int, ring: int) -> None:
+    """Fill the halo around plane ``z``, and the planes before the first and after the last, with their neighbors."""
     _repeat_border(u[z % ring], ny, nx)
     if z == 1:
         u[0] = u[1]
@@ -111,8 +111,8 @@ def _close(u: Any, z: int, nz: int, ny: int, nx: int, ring: int) -> None:
 
 
 @njit(cache=True, nogil=True, fastmath=REORDER)
-def _laplace(below: Any, plane: Any, above: Any, width: int, out: Any) -> None:
-    """Negative Laplacian of one plane; what it writes on the border means nothing."""
+def _negative_laplacian(below: Any, plane: Any, above: Any, width: int, out: Any) -> None:
+    """Negative Laplacian of one plane; its values on the border are meaningless."""
     first, last = width + 1, plane.shape[1] - width - 1
     six = plane.dtype.type(6.0)
     for c in range(3):
@@ -125,19 +125,19 @@ def _laplace(below: Any, plane: Any, above: Any, width: int, out: Any) -> None:
 
 
 @njit(cache=True, nogil=True, fastmath=REORDER)
-def _mend_ends(u: Any, z: int, ny: int, nx: int, out: Any) -> None:
-    """Take off the first differences at the ends of each axis, and clear the border."""
+def _subtract_end_differences(u: Any, z: int, ny: int, nx: int, out: Any) -> None:
+    """Subtract the first differences at the ends of each axis, and clear the border."""
     nz, width = u.shape[0] - 2, nx + 2
     for c in range(3):
         here, to = u[z, c], out[c]
         if nz > 1:
             for plane, neighbor in ((1, 2), (2, 1), (nz, nz - 1), (nz - 1, nz)):
                 if z == plane:
-                    _take_off(here, u[neighbor, c], to)
+                    _subtract_difference(here, u[neighbor, c], to)
         if ny > 1:
             for row, neighbor in ((1, 2), (2, 1), (ny, ny - 1), (ny - 1, ny)):
                 i, j = row * width, neighbor * width
-                _take_off(here[i : i + width], here[j : j + width], to[i : i + width])
+                _subtract_difference(here[i : i + width], here[j : j + width], to[i : i + width])
         for y in range(1, ny + 1):
             i, j = y * width + 1, y * width + nx
             if nx > 1:
@@ -153,18 +153,19 @@ def _mend_ends(u: Any, z: int, ny: int, nx: int, out: Any) -> None:
 
 
 @njit(cache=True, nogil=True, fastmath=REORDER)
-def _take_off(here: Any, neighbor: Any, to: Any) -> None:
+def _subtract_difference(here: Any, neighbor: Any, to: Any) -> None:
+    """``to -= here - neighbor`` on a row."""
     for i in range(to.size):
         to[i] -= here[i] - neighbor[i]
 
 
 @njit(cache=True, nogil=True, fastmath=REORDER)
-def _blocks(blocks: Any, u: Any, out: Any, to_add: bool) -> None:
+def _apply_blocks(blocks: Any, u: Any, out: Any, accumulate: bool) -> None:
     """``out = blocks u`` on a plane, or added to it."""
     for c, d, e, f in ((0, 0, 1, 2), (1, 1, 3, 4), (2, 2, 4, 5)):
         p, q, r, to = blocks[d], blocks[e], blocks[f], out[c]
         a, b, h = u[0], u[1], u[2]
-        if to_add:
+        if accumulate:
             for i in range(to.size):
                 to[i] += p[i] * a[i] + q[i] * b[i] + r[i] * h[i]
         else:
@@ -174,6 +175,7 @@ def _blocks(blocks: Any, u: Any, out: Any, to_add: bool) -> None:
 
 @njit(cache=True, nogil=True, fastmath=REORDER)
 def _dot(a: Any, b: Any) -> float:
+    """Dot product of two planes of vectors."""
     total = a.dtype.type(0.0)
     for c in range(3):
         p, q = a[c], b[c]
@@ -183,7 +185,8 @@ def _dot(a: Any, b: Any) -> float:
 
 
 @njit(cache=True, nogil=True, fastmath=REORDER)
-def _add(to: Any, factor: float, what: Any) -> None:
+def _add_scaled(to: Any, factor: float, what: Any) -> None:
+    """``to += factor * what`` on a plane."""
     for c in range(3):
         p, q = to[c], what[c]
         for i in range(p.size):
@@ -191,78 +194,99 @@ def _add(to: Any, factor: float, what: Any) -> None:
 
 
 @njit(cache=True, nogil=True, fastmath=REORDER)
-def _turn(along: Any, share: float, scaled: Any) -> None:
+def _update_direction(direction: Any, beta: float, preconditioned: Any) -> None:
+    """``direction = preconditioned + beta * direction`` on a plane."""
     for c in range(3):
-        p, q = along[c], scaled[c]
+        p, q = direction[c], preconditioned[c]
         for i in range(p.size):
-            p[i] = q[i] + share * p[i]
+            p[i] = q[i] + beta * p[i]
 
 
 @njit(cache=True, nogil=True, fastmath=REORDER)
-def _bend(u: Any, ny: int, nx: int, out: Any) -> None:
+def _apply_bending(u: Any, ny: int, nx: int, out: Any) -> None:
     """``out = R u``."""
-    nz, curved = u.shape[0] - 2, np.zeros((_RING, *u.shape[1:]), dtype=u.dtype)
+    nz, laplacian = u.shape[0] - 2, np.zeros((_RING, *u.shape[1:]), dtype=u.dtype)
     for z in range(1, nz + 3):
         if z <= nz:
-            _close(u, z, nz, ny, nx, u.shape[0])
+            _fill_halo(u, z, nz, ny, nx, u.shape[0])
         if 1 < z <= nz + 1:
-            _laplace(u[z - 2], u[z - 1], u[z], nx + 2, curved[(z - 1) % _RING])
-            _close(curved, z - 1, nz, ny, nx, _RING)
+            _negative_laplacian(u[z - 2], u[z - 1], u[z], nx + 2, laplacian[(z - 1) % _RING])
+            _fill_halo(laplacian, z - 1, nz, ny, nx, _RING)
         if z > 2:
-            _laplace(
-                curved[(z - 3) % _RING], curved[(z - 2) % _RING], curved[(z - 1) % _RING], nx + 2, out[z - 2]
+            _negative_laplacian(
+                laplacian[(z - 3) % _RING],
+                laplacian[(z - 2) % _RING],
+                laplacian[(z - 1) % _RING],
+                nx + 2,
+                out[z - 2],
             )
-            _mend_ends(u, z - 2, ny, nx, out[z - 2])
+            _subtract_end_differences(u, z - 2, ny, nx, out[z - 2])
 
 
 @njit(cache=True, nogil=True, fastmath=REORDER)
 def _multiply(
-    blocks: Any, along: Any, scaled: Any, share: float, ny: int, nx: int, curved: Any, out: Any
+    blocks: Any, direction: Any, preconditioned: Any, beta: float, ny: int, nx: int, laplacian: Any, out: Any
 ) -> float:
-    """Renew the direction, multiply it by ``T + R``, and return its curvature.
+    """Update the direction, write its product with ``T + R``, and return its curvature.
 
-    Each plane is taken up again one and two planes later, while it is still in cache.
+    Each plane is visited again one and two planes later, while it is still in cache.
     """
-    nz, curvature = along.shape[0] - 2, 0.0
+    nz, curvature = direction.shape[0] - 2, 0.0
     for z in range(1, nz + 3):
         if z <= nz:
-            _turn(along[z], along.dtype.type(share), scaled[z])
-            _close(along, z, nz, ny, nx, along.shape[0])
+            _update_direction(direction[z], direction.dtype.type(beta), preconditioned[z])
+            _fill_halo(direction, z, nz, ny, nx, direction.shape[0])
         if 1 < z <= nz + 1:
-            _laplace(along[z - 2], along[z - 1], along[z], nx + 2, curved[(z - 1) % _RING])
-            _close(curved, z - 1, nz, ny, nx, _RING)
+            _negative_laplacian(
+                direction[z - 2], direction[z - 1], direction[z], nx + 2, laplacian[(z - 1) % _RING]
+            )
+            _fill_halo(laplacian, z - 1, nz, ny, nx, _RING)
         if z > 2:
             to = out[z - 2]
-            _laplace(curved[(z - 3) % _RING], curved[(z - 2) % _RING], curved[(z - 1) % _RING], nx + 2, to)
-            _blocks(blocks[z - 2], along[z - 2], to, True)
-            _mend_ends(along, z - 2, ny, nx, to)
-            curvature += _dot(along[z - 2], to)
+            _negative_laplacian(
+                laplacian[(z - 3) % _RING], laplacian[(z - 2) % _RING], laplacian[(z - 1) % _RING], nx + 2, to
+            )
+            _apply_blocks(blocks[z - 2], direction[z - 2], to, True)
+            _subtract_end_differences(direction, z - 2, ny, nx, to)
+            curvature += _dot(direction[z - 2], to)
     return curvature
 
 
 @njit(cache=True, nogil=True, fastmath=REORDER, error_model="numpy")
 def _solve(
-    blocks: Any, inverse: Any, rest: Any, tolerance: float, iterations: int, ny: int, nx: int, solution: Any
+    blocks: Any,
+    inverse: Any,
+    residual: Any,
+    tolerance: float,
+    iterations: int,
+    ny: int,
+    nx: int,
+    solution: Any,
 ) -> None:
-    nz, number = rest.shape[0] - 2, rest.dtype.type
-    scaled, along, product = np.zeros_like(rest), np.zeros_like(rest), np.zeros_like(rest)
-    curved = np.zeros((_RING, *rest.shape[1:]), dtype=rest.dtype)
-    size = 0.0
+    """Preconditioned conjugate gradients; ``residual_norm2`` is the residual times the preconditioned residual."""
+    nz, number = residual.shape[0] - 2, residual.dtype.type
+    preconditioned, direction, product = (
+        np.zeros_like(residual),
+        np.zeros_like(residual),
+        np.zeros_like(residual),
+    )
+    laplacian = np.zeros((_RING, *residual.shape[1:]), dtype=residual.dtype)
+    residual_norm2 = 0.0
     for z in range(1, nz + 1):
-        _blocks(inverse[z], rest[z], scaled[z], False)
-        size += _dot(rest[z], scaled[z])
-    enough, share = tolerance * tolerance * size, 0.0
+        _apply_blocks(inverse[z], residual[z], preconditioned[z], False)
+        residual_norm2 += _dot(residual[z], preconditioned[z])
+    target_norm2, beta = tolerance * tolerance * residual_norm2, 0.0
     for _ in range(iterations):
-        if not size > enough:
+        if not residual_norm2 > target_norm2:
             return
-        curvature = _multiply(blocks, along, scaled, share, ny, nx, curved, product)
+        curvature = _multiply(blocks, direction, preconditioned, beta, ny, nx, laplacian, product)
         if not curvature > 0.0:
             return
-        step, now = size / curvature, 0.0
+        step, next_norm2 = residual_norm2 / curvature, 0.0
         for z in range(1, nz + 1):
-            _add(solution[z], number(step), along[z])
-            _add(rest[z], number(-step), product[z])
-            _blocks(inverse[z], rest[z], scaled[z], False)
-            now += _dot(rest[z], scaled[z])
-        share = now / size
-        size = now
+            _add_scaled(solution[z], number(step), direction[z])
+            _add_scaled(residual[z], number(-step), product[z])
+            _apply_blocks(inverse[z], residual[z], preconditioned[z], False)
+            next_norm2 += _dot(residual[z], preconditioned[z])
+        beta = next_norm2 / residual_norm2
+        residual_norm2 = next_norm2

@@ -36,30 +36,41 @@ def solve_bending(
 ) -> Float64Array:
     """Solve by preconditioned conjugate gradients, everything in units of the stiffness."""
     launch, nodes = _over_nodes(right), right.shape[:3]
-    blocks, rest = upload(tensor / stiffness), begun_with(right / stiffness)
+    blocks, residual = upload(tensor / stiffness), begun_with(right / stiffness)
     inverse = empty(blocks.shape, np.float64)
-    solution, scaled, along, product = (empty((*nodes, 3), np.float64) for _ in range(4))
-    sizes, curvatures = (begun_with(np.zeros(iterations + 1)) for _ in range(2))
-    _begin[launch](blocks, rest, inverse, solution, along, scaled, sizes)
+    solution, preconditioned, direction, product = (empty((*nodes, 3), np.float64) for _ in range(4))
+    residual_norms2, curvatures = (begun_with(np.zeros(iterations + 1)) for _ in range(2))
+    _initialize[launch](blocks, residual, inverse, solution, direction, preconditioned, residual_norms2)
     for k in range(iterations):
-        _turn[launch](along, scaled, sizes, tolerance, k)
-        _multiply[launch](blocks, along, product, sizes, tolerance, k, curvatures)
-        _advance[launch](inverse, along, product, solution, rest, scaled, sizes, tolerance, k, curvatures)
-        if k % _STEPS_AT_ONCE == _STEPS_AT_ONCE - 1 and not _goes_on(sizes, tolerance, k + 1):
+        _update_direction[launch](direction, preconditioned, residual_norms2, tolerance, k)
+        _multiply[launch](blocks, direction, product, residual_norms2, tolerance, k, curvatures)
+        _take_step[launch](
+            inverse,
+            direction,
+            product,
+            solution,
+            residual,
+            preconditioned,
+            residual_norms2,
+            tolerance,
+            k,
+            curvatures,
+        )
+        if k % _STEPS_AT_ONCE == _STEPS_AT_ONCE - 1 and not _needs_step(residual_norms2, tolerance, k + 1):
             break
     return download(solution)[0]
 
 
-def _goes_on(sizes: Any, tolerance: float, k: int) -> bool:
-    """Whether step ``k`` has something to do; one that was not reached is zero."""
-    (reached,) = download(sizes)
+def _needs_step(residual_norms2: Any, tolerance: float, k: int) -> bool:
+    """Whether step ``k`` has something to do, read back from the device; a step not reached has norm zero."""
+    (reached,) = download(residual_norms2)
     return bool(reached[k] > tolerance * tolerance * reached[0])
 
 
 def bending_force(field: Float64Array) -> Float64Array:
     """Apply the bending operator once."""
     out = result(field.shape, np.float64)
-    _bend[_over_nodes(field)](upload(field), out)
+    _apply_bending[_over_nodes(field)](upload(field), out)
     return download(out)[0]
 
 
@@ -70,8 +81,8 @@ def _over_nodes(field: Float64Array) -> tuple[int, int, Any]:
 
 
 @cuda.jit(device=True)
-def _second(u: Any, z: Any, y: Any, x: Any, dz: Any, dy: Any, dx: Any, c: Any) -> Any:
-    """Second difference two nodes along a step, as far as it lies inside."""
+def _second_difference(u: Any, z: Any, y: Any, x: Any, dz: Any, dy: Any, dx: Any, c: Any) -> Any:
+    """Second difference of a node and the next two along a step; 0 where they leave the lattice."""
     k, j, i = z + 2 * dz, y + 2 * dy, x + 2 * dx
     if k < 0 or j < 0 or i < 0 or k >= u.shape[0] or j >= u.shape[1] or i >= u.shape[2]:
         return 0.0
@@ -79,8 +90,8 @@ def _second(u: Any, z: Any, y: Any, x: Any, dz: Any, dy: Any, dx: Any, c: Any) -
 
 
 @cuda.jit(device=True)
-def _mixed(u: Any, z: Any, y: Any, x: Any, dz: Any, dy: Any, dx: Any, c: Any) -> Any:
-    """Mixed difference of a square with this node at a corner; one of the three steps is zero."""
+def _mixed_difference(u: Any, z: Any, y: Any, x: Any, dz: Any, dy: Any, dx: Any, c: Any) -> Any:
+    """Mixed difference over the square with this node at a corner, 0 outside the lattice; one of the steps is zero."""
     k, j, i = z + dz, y + dy, x + dx
     if k < 0 or j < 0 or i < 0 or k >= u.shape[0] or j >= u.shape[1] or i >= u.shape[2]:
         return 0.0
@@ -98,24 +109,24 @@ def _force(u: Any, z: Any, y: Any, x: Any, c: Any) -> Any:
     """One component of ``R u`` at a node: every difference that it takes part in."""
     total = 0.0
     for s in range(-1, 2, 2):
-        total += _second(u, z, y, x, s, 0, 0, c)
-        total += _second(u, z, y, x, 0, s, 0, c)
-        total += _second(u, z, y, x, 0, 0, s, c)
+        total += _second_difference(u, z, y, x, s, 0, 0, c)
+        total += _second_difference(u, z, y, x, 0, s, 0, c)
+        total += _second_difference(u, z, y, x, 0, 0, s, c)
         for t in range(-1, 2, 2):
-            total += 2.0 * _mixed(u, z, y, x, s, t, 0, c)
-            total += 2.0 * _mixed(u, z, y, x, s, 0, t, c)
-            total += 2.0 * _mixed(u, z, y, x, 0, s, t, c)
+            total += 2.0 * _mixed_difference(u, z, y, x, s, t, 0, c)
+            total += 2.0 * _mixed_difference(u, z, y, x, s, 0, t, c)
+            total += 2.0 * _mixed_difference(u, z, y, x, 0, s, t, c)
     if 0 < z < u.shape[0] - 1:
-        total -= 2.0 * _second(u, z - 1, y, x, 1, 0, 0, c)
+        total -= 2.0 * _second_difference(u, z - 1, y, x, 1, 0, 0, c)
     if 0 < y < u.shape[1] - 1:
-        total -= 2.0 * _second(u, z, y - 1, x, 0, 1, 0, c)
+        total -= 2.0 * _second_difference(u, z, y - 1, x, 0, 1, 0, c)
     if 0 < x < u.shape[2] - 1:
-        total -= 2.0 * _second(u, z, y, x - 1, 0, 0, 1, c)
+        total -= 2.0 * _second_difference(u, z, y, x - 1, 0, 0, 1, c)
     return total
 
 
 @cuda.jit(device=True)
-def _row(t: Any, c: Any, p: Any, q: Any, r: Any) -> Any:
+def _block_row_times(t: Any, c: Any, p: Any, q: Any, r: Any) -> Any:
     """One component of a symmetric 3x3 block times a vector."""
     if c == 0:
         return t[0] * p + t[1] * q + t[2] * r
@@ -125,8 +136,8 @@ def _row(t: Any, c: Any, p: Any, q: Any, r: Any) -> Any:
 
 
 @cuda.jit(device=True)
-def _add_up(value: Any, totals: Any, k: Any) -> None:
-    """Add the values of all threads to total ``k``; the block halves until one is left."""
+def _add_to_total(value: Any, totals: Any, k: Any) -> None:
+    """Add the values of all threads to total ``k``: a reduction in shared memory, then one atomic addition a block."""
     values = cuda.shared.array(LINE_BLOCK, float64)
     thread = cuda.threadIdx.x
     values[thread] = value
@@ -141,7 +152,7 @@ def _add_up(value: Any, totals: Any, k: Any) -> None:
 
 
 @cuda.jit
-def _bend(u: Any, out: Any) -> None:
+def _apply_bending(u: Any, out: Any) -> None:
     n = cuda.grid(1)
     x, y, z = n % u.shape[2], n // u.shape[2] % u.shape[1], n // (u.shape[2] * u.shape[1])
     if z < u.shape[0]:
@@ -150,9 +161,9 @@ def _bend(u: Any, out: Any) -> None:
 
 
 @cuda.jit(device=True)
-def _has_to(sizes: Any, tolerance: Any, k: Any) -> Any:
-    """Whether a step has something to do: what is left is more than the share of its start, and is no NaN."""
-    return sizes[k] > tolerance * tolerance * sizes[0]
+def _is_unconverged(residual_norms2: Any, tolerance: Any, k: Any) -> Any:
+    """Whether a step has something to do: the residual is above its tolerance, and not NaN."""
+    return residual_norms2[k] > tolerance * tolerance * residual_norms2[0]
 
 
 @cuda.jit(device=True)
@@ -166,79 +177,105 @@ def _invert(t: Any, to: Any) -> None:
 
 
 @cuda.jit(device=True)
-def _precondition(inverse: Any, left: Any, scaled: Any) -> Any:
-    """Precondition what is left at a node, and return the node's share of its size."""
-    own = 0.0
+def _precondition(inverse: Any, residual_here: Any, preconditioned: Any) -> Any:
+    """Precondition the residual at a node, and return the node's summand of its squared norm."""
+    thread_sum = 0.0
     for c in range(3):
-        value = _row(inverse, c, left[0], left[1], left[2])
-        scaled[c] = value
-        own += left[c] * value
-    return own
+        value = _block_row_times(inverse, c, residual_here[0], residual_here[1], residual_here[2])
+        preconditioned[c] = value
+        thread_sum += residual_here[c] * value
+    return thread_sum
 
 
 @cuda.jit
-def _begin(blocks: Any, rest: Any, inverse: Any, solution: Any, along: Any, scaled: Any, sizes: Any) -> None:
-    """Nothing is found yet, and there is no direction."""
+def _initialize(
+    blocks: Any,
+    residual: Any,
+    inverse: Any,
+    solution: Any,
+    direction: Any,
+    preconditioned: Any,
+    residual_norms2: Any,
+) -> None:
+    """Start from a solution and a direction of zero."""
     n = cuda.grid(1)
-    x, y, z = n % along.shape[2], n // along.shape[2] % along.shape[1], n // (along.shape[2] * along.shape[1])
-    own = 0.0
-    if z < along.shape[0]:
+    x, y, z = (
+        n % direction.shape[2],
+        n // direction.shape[2] % direction.shape[1],
+        n // (direction.shape[2] * direction.shape[1]),
+    )
+    thread_sum = 0.0
+    if z < direction.shape[0]:
         _invert(blocks[z, y, x], inverse[z, y, x])
-        own = _precondition(inverse[z, y, x], rest[z, y, x], scaled[z, y, x])
+        thread_sum = _precondition(inverse[z, y, x], residual[z, y, x], preconditioned[z, y, x])
         for c in range(3):
-            solution[z, y, x, c] = along[z, y, x, c] = 0.0
-    _add_up(own, sizes, 0)
+            solution[z, y, x, c] = direction[z, y, x, c] = 0.0
+    _add_to_total(thread_sum, residual_norms2, 0)
 
 
 @cuda.jit
-def _turn(along: Any, scaled: Any, sizes: Any, tolerance: Any, k: Any) -> None:
-    """New direction."""
+def _update_direction(
+    direction: Any, preconditioned: Any, residual_norms2: Any, tolerance: Any, k: Any
+) -> None:
+    """``direction = preconditioned + beta * direction``."""
     n = cuda.grid(1)
-    x, y, z = n % along.shape[2], n // along.shape[2] % along.shape[1], n // (along.shape[2] * along.shape[1])
-    if z < along.shape[0] and _has_to(sizes, tolerance, k):
-        share = sizes[k] / sizes[k - 1] if k > 0 else 0.0
+    x, y, z = (
+        n % direction.shape[2],
+        n // direction.shape[2] % direction.shape[1],
+        n // (direction.shape[2] * direction.shape[1]),
+    )
+    if z < direction.shape[0] and _is_unconverged(residual_norms2, tolerance, k):
+        beta = residual_norms2[k] / residual_norms2[k - 1] if k > 0 else 0.0
         for c in range(3):
-            along[z, y, x, c] = scaled[z, y, x, c] + share * along[z, y, x, c]
+            direction[z, y, x, c] = preconditioned[z, y, x, c] + beta * direction[z, y, x, c]
 
 
 @cuda.jit
 def _multiply(
-    blocks: Any, along: Any, product: Any, sizes: Any, tolerance: Any, k: Any, curvatures: Any
+    blocks: Any, direction: Any, product: Any, residual_norms2: Any, tolerance: Any, k: Any, curvatures: Any
 ) -> None:
     """Multiply the direction by ``T + R``."""
     n = cuda.grid(1)
-    x, y, z = n % along.shape[2], n // along.shape[2] % along.shape[1], n // (along.shape[2] * along.shape[1])
-    own = 0.0
-    if z < along.shape[0] and _has_to(sizes, tolerance, k):
-        u = along[z, y, x]
+    x, y, z = (
+        n % direction.shape[2],
+        n // direction.shape[2] % direction.shape[1],
+        n // (direction.shape[2] * direction.shape[1]),
+    )
+    thread_sum = 0.0
+    if z < direction.shape[0] and _is_unconverged(residual_norms2, tolerance, k):
+        u = direction[z, y, x]
         for c in range(3):
-            value = _row(blocks[z, y, x], c, u[0], u[1], u[2]) + _force(along, z, y, x, c)
+            value = _block_row_times(blocks[z, y, x], c, u[0], u[1], u[2]) + _force(direction, z, y, x, c)
             product[z, y, x, c] = value
-            own += u[c] * value
-    _add_up(own, curvatures, k)
+            thread_sum += u[c] * value
+    _add_to_total(thread_sum, curvatures, k)
 
 
 @cuda.jit
-def _advance(
+def _take_step(
     inverse: Any,
-    along: Any,
+    direction: Any,
     product: Any,
     solution: Any,
-    rest: Any,
-    scaled: Any,
-    sizes: Any,
+    residual: Any,
+    preconditioned: Any,
+    residual_norms2: Any,
     tolerance: Any,
     k: Any,
     curvatures: Any,
 ) -> None:
-    """Go a step along the direction, and precondition what is left; a size of zero ends it."""
+    """Go a step along the direction and precondition the residual; without a step the next squared norm stays 0."""
     n = cuda.grid(1)
-    x, y, z = n % along.shape[2], n // along.shape[2] % along.shape[1], n // (along.shape[2] * along.shape[1])
-    own = 0.0
-    if z < along.shape[0] and _has_to(sizes, tolerance, k) and curvatures[k] > 0.0:
-        step, left = sizes[k] / curvatures[k], rest[z, y, x]
+    x, y, z = (
+        n % direction.shape[2],
+        n // direction.shape[2] % direction.shape[1],
+        n // (direction.shape[2] * direction.shape[1]),
+    )
+    thread_sum = 0.0
+    if z < direction.shape[0] and _is_unconverged(residual_norms2, tolerance, k) and curvatures[k] > 0.0:
+        step, residual_here = residual_norms2[k] / curvatures[k], residual[z, y, x]
         for c in range(3):
-            solution[z, y, x, c] += step * along[z, y, x, c]
-            left[c] -= step * product[z, y, x, c]
-        own = _precondition(inverse[z, y, x], left, scaled[z, y, x])
-    _add_up(own, sizes, k + 1)
+            solution[z, y, x, c] += step * direction[z, y, x, c]
+            residual_here[c] -= step * product[z, y, x, c]
+        thread_sum = _precondition(inverse[z, y, x], residual_here, preconditioned[z, y, x])
+    _add_to_total(thread_sum, residual_norms2, k + 1)

@@ -33,7 +33,8 @@ def solve_bending(
     matrix = sparse.block_diag(list(blocks)) + sparse.kron(energy, sparse.eye(3))
     inverse = np.linalg.inv(blocks + np.eye(3) * energy.diagonal().max())
     precondition = LinearOperator(
-        matrix.shape, matvec=lambda rest: np.einsum("nij,nj->ni", inverse, rest.reshape(-1, 3)).ravel()
+        matrix.shape,
+        matvec=lambda residual: np.einsum("nij,nj->ni", inverse, residual.reshape(-1, 3)).ravel(),
     )
     solution, _ = cg(
         matrix.tocsr(), right.ravel(), rtol=_TIGHT, atol=0.0, maxiter=_ROUNDS * right.size, M=precondition

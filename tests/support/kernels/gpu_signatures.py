@@ -68,11 +68,11 @@ KERNELS = {
         NODES,
     ),
     "matching._gather": (NODES, volume(int64, 2), float64, NODES),
-    "bending._bend": (NODES, NODES),
-    "bending._begin": (NODES, NODES, NODES, NODES, NODES, NODES, volume(float64, 1)),
-    "bending._turn": (NODES, NODES, volume(float64, 1), float64, int64),
+    "bending._apply_bending": (NODES, NODES),
+    "bending._initialize": (NODES, NODES, NODES, NODES, NODES, NODES, volume(float64, 1)),
+    "bending._update_direction": (NODES, NODES, volume(float64, 1), float64, int64),
     "bending._multiply": (NODES, NODES, NODES, volume(float64, 1), float64, int64, volume(float64, 1)),
-    "bending._advance": (
+    "bending._take_step": (
         NODES,
         NODES,
         NODES,
