@@ -95,7 +95,7 @@ class RigidTransform:
     Raises
     ------
     InvalidGeometryError
-        If the matrix is not 4x4, not finite, or does more than turn and shift.
+        If the matrix is not 4x4, not finite, or does more than rotate and translate.
     """
 
     matrix: Float64Array
@@ -106,14 +106,14 @@ class RigidTransform:
             raise InvalidGeometryError(
                 f"a rigid transform needs a finite 4x4 matrix, not one of shape {matrix.shape}"
             )
-        turn = matrix[:3, :3]
+        rotation = matrix[:3, :3]
         if (
             not np.array_equal(matrix[3], (0.0, 0.0, 0.0, 1.0))
-            or np.abs(turn @ turn.T - np.eye(3)).max() > DIRECTION_TOLERANCE
-            or np.linalg.det(turn) < 0.0
+            or np.abs(rotation @ rotation.T - np.eye(3)).max() > DIRECTION_TOLERANCE
+            or np.linalg.det(rotation) < 0.0
         ):
             raise InvalidGeometryError(
-                "the matrix scales, shears, mirrors or projects; a rigid one only turns and shifts"
+                "the matrix scales, shears, mirrors or projects; a rigid one only rotates and translates"
             )
         object.__setattr__(self, "matrix", read_only(matrix))
 

@@ -242,7 +242,7 @@ def _tumor(rng: np.random.Generator, description: CaseDescription, real: RealMat
 
 def _moved(tumor: TumorShape, center_lps_mm: Float64Array) -> TumorShape:
     if isinstance(tumor, LobulatedTumor):
-        return LobulatedTumor(center_lps_mm, tumor.radii_mm, tumor.turn, tumor.bumps)
+        return LobulatedTumor(center_lps_mm, tumor.radii_mm, tumor.rotation, tumor.bumps)
     if not isinstance(tumor, SmoothedMask):
         raise TypeError(f"a {type(tumor).__name__} cannot be moved")
     geometry = tumor.mask.geometry

@@ -98,12 +98,12 @@ def measure_interval(
 ) -> CoverageInterval:
     """How sure coverage and margin are, given the alignment's uncertainty, both contours and both scans' slices."""
     settings = pair.settings
-    turn = alignment.planning_from_verification.inverse.rotation
+    rotation = alignment.planning_from_verification.inverse.rotation
     before, after = pair.prepared.planning.geometry, pair.verification.geometry
     return coverage_interval(
         grid,
         PoseUncertainty(alignment.translation_covariance_mm2, alignment.rotation_sd_deg),
-        planning_slice=(turn @ np.array(before.directions_zyx_lps[0]), before.spacing_zyx_mm[0]),
+        planning_slice=(rotation @ np.array(before.directions_zyx_lps[0]), before.spacing_zyx_mm[0]),
         verification_slice=(np.array(after.directions_zyx_lps[0]), after.spacing_zyx_mm[0]),
         tumor_contour_sd_mm=pair.prepared.lesion.contour_sd_mm,
         zone_contour_sd_mm=contour.contour_sd_mm,

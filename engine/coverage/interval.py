@@ -113,11 +113,11 @@ def coverage_interval(
     zone_sd_mm = CONTOUR_SD_MM if zone_contour_sd_mm is None else zone_contour_sd_mm
     tumor_offset = rng.normal(0.0, min(tumor_sd_mm, _MAX_TUMOR_CONTOUR_SD_MM), draws)
     zone_offset = rng.normal(0.0, zone_sd_mm, draws)
-    shift = rng.multivariate_normal(np.zeros(3), pose.translation_covariance_mm2, draws)
+    translation = rng.multivariate_normal(np.zeros(3), pose.translation_covariance_mm2, draws)
     for normal, distance_mm in (planning_slice, verification_slice):
         share = _SLICE_ERROR_SHARE if distance_mm <= _HELPFUL_NEIGHBOR_MM else _FAR_SLICE_ERROR_SHARE
-        shift += np.outer(rng.normal(0.0, share * distance_mm, draws), normal)
-    turn = Rotation.from_rotvec(rng.normal(0.0, np.deg2rad(pose.rotation_sd_deg), (draws, 3))).as_matrix()
+        translation += np.outer(rng.normal(0.0, share * distance_mm, draws), normal)
+    rotation = Rotation.from_rotvec(rng.normal(0.0, np.deg2rad(pose.rotation_sd_deg), (draws, 3))).as_matrix()
 
     max_distance_mm = target_margin_mm + float(np.abs(tumor_offset).max())
     points, values = _target_points(field, max_distance_mm)
@@ -126,7 +126,7 @@ def coverage_interval(
         points,
         values,
         field.tumor_surface_index,
-        _index_maps(field, turn, shift),
+        _index_maps(field, rotation, translation),
         target_margin_mm + tumor_offset,
         zone_offset,
         kernels=field.kernels,
@@ -149,12 +149,12 @@ def _target_points(field: MeasurementField, max_distance_mm: float) -> tuple[Flo
     return index.astype(np.float64) * step, thinned[tuple(index.T)].astype(np.float64)
 
 
-def _index_maps(field: MeasurementField, turn: Float64Array, shift: Float64Array) -> Float64Array:
+def _index_maps(field: MeasurementField, rotation: Float64Array, translation: Float64Array) -> Float64Array:
     """For each draw, the affine from an undrawn index of the field to the drawn one, (D, 3, 4)."""
     center = field.geometry.to_lps(field.tumor_surface_index.mean(axis=0))
-    moved = np.tile(np.eye(4), (len(turn), 1, 1))
-    moved[:, :3, :3] = turn
-    moved[:, :3, 3] = center - turn @ center + shift
+    moved = np.tile(np.eye(4), (len(rotation), 1, 1))
+    moved[:, :3, :3] = rotation
+    moved[:, :3, 3] = center - rotation @ center + translation
     maps = field.geometry.index_from_lps @ moved @ field.geometry.affine_lps_mm
     return np.ascontiguousarray(maps[:, :3, :])
 

@@ -77,7 +77,7 @@ class SegmentationSection(Section):
         Labels that each output unites, and the label that it writes, in the order of writing
         (a later one wins). Both empty: each output is one label, the largest wins.
     orientation : str
-        How the axes of the CT run for the network: as they are stored (nnU-Net itself), or turned to the
+        How the axes of the CT run for the network: as they are stored (nnU-Net itself), or reoriented to the
         closest ``ras`` (TotalSegmentator) or ``lps`` axes; labels come back on the CT's own.
     transpose_forward, transpose_backward : tuple of 3 ints
         From the axes of the CT (z, y, x) to the network's, and back.

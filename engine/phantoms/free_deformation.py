@@ -64,7 +64,7 @@ class FreeDeformation:
 
     Parameters
     ----------
-    turn : ndarray, (3, 3)
+    rotation : ndarray, (3, 3)
     center : ndarray, (3,)
         In the verification frame; lands on ``landing`` but for gradient, bumps and contraction.
     landing : ndarray, (3,)
@@ -76,7 +76,7 @@ class FreeDeformation:
     contraction : Contraction, optional
     """
 
-    turn: Float64Array
+    rotation: Float64Array
     center: Float64Array
     landing: Float64Array
     gradient: Float64Array = field(default_factory=lambda: np.zeros((3, 3)))
@@ -91,25 +91,25 @@ class FreeDeformation:
     def to_planning(self, points_lps_mm: Float64Array) -> Float64Array:
         """Positions (N, 3) of the verification frame in the planning frame."""
         offset = points_lps_mm - self.center
-        mapped = offset @ (self.turn + self.gradient).T + self.landing
+        mapped = offset @ (self.rotation + self.gradient).T + self.landing
         for center, displacement, width in self.bumps:
             away = points_lps_mm - center
             mapped += np.exp(np.einsum("ni,ni->n", away, away) / (-2.0 * width**2))[:, None] * displacement
         if self.contraction is not None:
-            mapped += self.contraction.undone_mm(points_lps_mm) @ self.turn.T
+            mapped += self.contraction.undone_mm(points_lps_mm) @ self.rotation.T
         return np.asarray(mapped)
 
     def scaled(self, share: float) -> FreeDeformation:
         """The same with gradient and bumps ``share`` times as large; the contraction stays."""
         bumps = tuple((center, share * displacement, width) for center, displacement, width in self.bumps)
         return FreeDeformation(
-            self.turn, self.center, self.landing, share * self.gradient, bumps, self.contraction
+            self.rotation, self.center, self.landing, share * self.gradient, bumps, self.contraction
         )
 
     def landing_moved(self, by_mm: Float64Array) -> FreeDeformation:
         """The same, landing elsewhere in the planning frame."""
         return FreeDeformation(
-            self.turn, self.center, self.landing + by_mm, self.gradient, self.bumps, self.contraction
+            self.rotation, self.center, self.landing + by_mm, self.gradient, self.bumps, self.contraction
         )
 
 

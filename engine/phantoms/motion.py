@@ -190,15 +190,15 @@ def random_motion(
         A slide without a pleura to slide along.
     """
     shift = rng.uniform([-8.0, -8.0, -16.0], [8.0, 8.0, 16.0])
-    turn = Rotation.from_rotvec(np.deg2rad(rng.normal(0.0, 1.5, 3))).as_matrix()
+    rotation = Rotation.from_rotvec(np.deg2rad(rng.normal(0.0, 1.5, 3))).as_matrix()
     center = planning_center + shift
-    free, slide = FreeDeformation(turn, center, planning_center), None
+    free, slide = FreeDeformation(rotation, center, planning_center), None
     if not rigid_only:
         bumps = random_bumps(rng, center, deformation, greatest_bend_mm)
         gradient = random_gradient(rng) if deformation == "stiff" else np.zeros((3, 3))
         offset, radius = zone or (np.zeros(3), tumor_radius_mm + _ZONE_BEYOND_TUMOR_MM)
         drawn_in = Contraction(center + offset, contraction, radius) if contraction else None
-        free = FreeDeformation(turn, center, planning_center, gradient, bumps, drawn_in)
+        free = FreeDeformation(rotation, center, planning_center, gradient, bumps, drawn_in)
         if deformation == "sliding":
             slide = _random_slide(rng, pleura, slide_mm, planning_center)
     distance = tumor_distance_mm or _ball(planning_center, tumor_radius_mm)
@@ -233,7 +233,7 @@ def _with_tumor(
 ) -> Motion:
     """Give the tumor the rigid motion nearest to the free deformation where it lies."""
     tumor = _tumor_points(distance, planning_center, reach_mm)
-    before = (tumor - planning_center) @ free.turn + free.center
+    before = (tumor - planning_center) @ free.rotation + free.center
     moved = before
     for _ in range(3):  # the slide is not linear: the tumor lands in its place to 0.01 mm
         moved = free.to_planning(before)
@@ -255,8 +255,8 @@ def rigid_projection(points: Float64Array, moved: Float64Array) -> RigidTransfor
     """
     from_center, to_center = points.mean(axis=0), moved.mean(axis=0)
     u, _, vt = np.linalg.svd((moved - to_center).T @ (points - from_center))
-    turn = u @ np.diag([1.0, 1.0, np.sign(np.linalg.det(u @ vt))]) @ vt
-    return RigidTransform.from_rotation(turn, to_center - turn @ from_center)
+    rotation = u @ np.diag([1.0, 1.0, np.sign(np.linalg.det(u @ vt))]) @ vt
+    return RigidTransform.from_rotation(rotation, to_center - rotation @ from_center)
 
 
 def _tumor_points(

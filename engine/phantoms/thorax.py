@@ -145,8 +145,8 @@ def _vessel_tree(rng: np.random.Generator) -> list[tuple[Float64Array, Float64Ar
         if radius < _MIN_BRANCH_RADIUS_MM:
             continue
         for share in (rng.uniform(0.78, 0.92), rng.uniform(0.5, 0.75)):
-            turned = direction + rng.normal(0.0, 0.42, 3)
-            front.append((end, turned / np.linalg.norm(turned), radius * share))
+            branch_direction = direction + rng.normal(0.0, 0.42, 3)
+            front.append((end, branch_direction / np.linalg.norm(branch_direction), radius * share))
     return segments
 
 

@@ -95,13 +95,13 @@ class LobulatedTumor:
     center : ndarray, (3,)
         LPS mm.
     radii_mm : ndarray, (3,)
-    turn : ndarray, (3, 3)
+    rotation : ndarray, (3, 3)
     bumps : sequence of (direction (3,), relative height, sharpness)
     """
 
     center: Float64Array
     radii_mm: Float64Array
-    turn: Float64Array
+    rotation: Float64Array
     bumps: Sequence[tuple[Float64Array, float, float]] = field(default_factory=tuple)
 
     @property
@@ -124,8 +124,8 @@ class LobulatedTumor:
         return self._lattice.at(points_lps_mm)
 
     def _radius(self, unit: Float64Array) -> Float64Array:
-        turned = unit @ self.turn
-        radius = 1.0 / np.sqrt(((turned / self.radii_mm) ** 2).sum(axis=-1))
+        in_own_axes = unit @ self.rotation
+        radius = 1.0 / np.sqrt(((in_own_axes / self.radii_mm) ** 2).sum(axis=-1))
         swell = np.ones(radius.shape)
         for direction, height, sharpness in self.bumps:
             swell += height * np.exp(sharpness * (unit @ direction - 1.0))
@@ -225,10 +225,10 @@ def random_tumor(
     elongation = np.array([1.0, rng.uniform(*_SECOND_AXIS_SHARE), rng.uniform(*_THIRD_AXIS_SHARE)])
     bumps = [(_unit(rng), rng.uniform(0.08, 0.28), rng.uniform(4.0, 10.0)) for _ in range(6)]
     bumps += [(_unit(rng), rng.uniform(0.15, 0.4), rng.uniform(40.0, 90.0)) for _ in range(5)]
-    turn = Rotation.random(random_state=rng).as_matrix()
-    shape = LobulatedTumor(np.asarray(center_lps_mm, dtype=float), elongation * 9.0, turn, tuple(bumps))
+    rotation = Rotation.random(random_state=rng).as_matrix()
+    shape = LobulatedTumor(np.asarray(center_lps_mm, dtype=float), elongation * 9.0, rotation, tuple(bumps))
     scale = (volume_ml / shape.volume_ml) ** (1.0 / 3.0)
-    return LobulatedTumor(shape.center, shape.radii_mm * scale, turn, tuple(bumps))
+    return LobulatedTumor(shape.center, shape.radii_mm * scale, rotation, tuple(bumps))
 
 
 def _unit(rng: np.random.Generator) -> Float64Array:

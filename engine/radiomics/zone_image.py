@@ -98,8 +98,8 @@ def resample_zone(ct: CtVolume, zone: LabelMask, settings: RadiomicsSettings) ->
         If the CT has one value throughout, or the zone is no more than a line.
     """
     zone.require_on(ct)
-    order, turn = _to_axial(ct.geometry)
-    hu, marked = ct.voxels_hu.transpose(order)[turn], zone.voxels.transpose(order)[turn]
+    order, flip = _to_axial(ct.geometry)
+    hu, marked = ct.voxels_hu.transpose(order)[flip], zone.voxels.transpose(order)[flip]
     spacing = [ct.geometry.spacing_zyx_mm[axis] for axis in order]
     box = _bounding_box(marked)
     if sum(extent.stop - extent.start > 1 for extent in box) < _MIN_AXES:
@@ -142,11 +142,11 @@ def whole_mean_and_sd(voxels_hu: npt.NDArray[np.int16]) -> tuple[float, float]:
 
 
 def _to_axial(grid: VolumeGeometry) -> tuple[list[int], tuple[slice, ...]]:
-    """Order of the array axes, and slices that turn them, so that they run to superior, posterior and left."""
+    """Order of the array axes, and slices that flip them, so that they run to superior, posterior and left."""
     toward = np.array(grid.directions_zyx_lps)
     order = max(permutations(range(3)), key=lambda axes: sum(abs(toward[axes[i], 2 - i]) for i in range(3)))
-    turn = tuple(slice(None, None, -1 if toward[axis, 2 - i] < 0 else 1) for i, axis in enumerate(order))
-    return list(order), turn
+    flip = tuple(slice(None, None, -1 if toward[axis, 2 - i] < 0 else 1) for i, axis in enumerate(order))
+    return list(order), flip
 
 
 def _bounding_box(marked: npt.NDArray[np.bool_]) -> tuple[slice, slice, slice]:
@@ -200,7 +200,7 @@ def _interpolated(normalized: Float64Array, axes: Sequence[_Axis], interpolator:
         return np.ascontiguousarray(normalized[tuple(inner)])
     operator = _linear_operator if interpolator == "sitkLinear" else _spline_operator
     voxels = normalized
-    for axis in axes:  # each turn takes the foremost axis and puts it last
+    for axis in axes:  # each pass takes the first axis and puts it last
         weights = operator(axis)
         weights[axis.sources >= axis.size] = 0.0
         voxels = np.tensordot(voxels, weights, axes=(0, 1))

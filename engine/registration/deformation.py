@@ -236,10 +236,13 @@ def field_of(
         axis=-1,
     )
     # moving_from_fixed (p + u) - p, without the positions of all voxels where it is a translation
-    turn, shift = deformation.moving_from_fixed.rotation, deformation.moving_from_fixed.translation_mm
-    moved = u @ turn.T.astype(np.float32) + shift.astype(np.float32)
-    if not np.array_equal(turn, np.eye(3)):
-        moved += (positions(grid) @ (turn - np.eye(3)).T).astype(np.float32)
+    rotation, translation = (
+        deformation.moving_from_fixed.rotation,
+        deformation.moving_from_fixed.translation_mm,
+    )
+    moved = u @ rotation.T.astype(np.float32) + translation.astype(np.float32)
+    if not np.array_equal(rotation, np.eye(3)):
+        moved += (positions(grid) @ (rotation - np.eye(3)).T).astype(np.float32)
     return DisplacementField(np.ascontiguousarray(moved, dtype=np.float32), grid)
 
 

@@ -193,8 +193,8 @@ def rigid_part(source: Float64Array, moved: Float64Array) -> RigidTransform:
     """
     a, b = source.mean(axis=0), moved.mean(axis=0)
     u, _, vt = np.linalg.svd((source - a).T @ (moved - b))
-    turn = vt.T @ np.diag([1.0, 1.0, np.sign(np.linalg.det(vt.T @ u.T))]) @ u.T
-    return RigidTransform.from_rotation(turn, b - turn @ a)
+    rotation = vt.T @ np.diag([1.0, 1.0, np.sign(np.linalg.det(vt.T @ u.T))]) @ u.T
+    return RigidTransform.from_rotation(rotation, b - rotation @ a)
 
 
 def carried_to_fixed(deformation: Deformation, points_lps_mm: Float64Array) -> Float64Array:
@@ -212,7 +212,7 @@ def carried_to_fixed(deformation: Deformation, points_lps_mm: Float64Array) -> F
     points = deformation.moving_from_fixed.inverse.apply(points_lps_mm)
     center = points.mean(axis=0)
     place = center
-    for _ in range(3):  # u is smooth: this converges by a factor of ten a turn
+    for _ in range(3):  # u is smooth: this converges by a factor of ten an iteration
         place = center - deformation.displacement_mm(place[None])[0]
     return np.asarray(points - center + place)
 

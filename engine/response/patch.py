@@ -62,8 +62,8 @@ def lesion_patch(ct: CtVolume, lesion: LabelMask, section: FeatureSection) -> np
         marked = replace(marked, voxels=parts.labels == 1)
     box = marked.bounding_box().slices
     hu, inside = ct.voxels_hu[box].astype(np.float64), marked.voxels[box]
-    turned = section.recipe == "hu_-1024_3072"
-    if turned:
+    is_transposed = section.recipe == "hu_-1024_3072"
+    if is_transposed:
         hu, inside = np.clip((hu + 1024) / 4096, 0, 1).transpose(2, 1, 0), inside.transpose(2, 1, 0)
     patch = area_resize(hu, section.patch_shape)
     if section.roi_only:

@@ -21,7 +21,7 @@ CANONICAL: Final = {"lps": _LPS, "ras": _LPS * np.array([-1.0, -1.0, 1.0])}
 
 
 @dataclass(frozen=True)
-class Turn:
+class Reorientation:
     """Another order of axes, some of them reversed.
 
     Parameters
@@ -37,7 +37,7 @@ class Turn:
 
     @classmethod
     def to(cls, orientation: str, geometry: VolumeGeometry) -> Self:
-        """The turn that brings a grid closest to an orientation; an oblique grid stays as oblique."""
+        """The reorientation that brings a grid closest to an orientation; an oblique grid stays as oblique."""
         if orientation not in CANONICAL:
             return cls()
         # Row: canonical axis; column: axis of the array.
@@ -51,22 +51,22 @@ class Turn:
         )
 
     @property
-    def is_none(self) -> bool:
-        """Whether everything stays."""
-        return self == Turn()
+    def is_identity(self) -> bool:
+        """Whether no axis changes."""
+        return self == Reorientation()
 
     @property
-    def back(self) -> Turn:
-        """The turn that undoes this one."""
+    def inverse(self) -> Reorientation:
+        """The reorientation that undoes this one."""
         order = index3(np.argsort(self.order))
-        return Turn(order, index3([self.signs[axis] for axis in order]))
+        return Reorientation(order, index3([self.signs[axis] for axis in order]))
 
     def array(self, voxels: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """A view of an array (z, y, x) with its axes turned."""
+        """A reoriented view of an array (z, y, x)."""
         return voxels.transpose(self.order)[tuple(slice(None, None, sign) for sign in self.signs)]
 
     def geometry(self, own: VolumeGeometry) -> VolumeGeometry:
-        """The same voxels' grid with its axes turned."""
+        """The grid of the same voxels after reorientation."""
         first = np.zeros(3)
         for axis, sign in zip(self.order, self.signs, strict=True):
             first[axis] = own.shape_zyx[axis] - 1 if sign < 0 else 0

@@ -63,11 +63,13 @@ def network_image(hu: Int16Array, spacing_zyx_mm: Vector3, section: Segmentation
         If the CT is thinner than one voxel of the network.
     """
     forward = section.transpose_forward
-    turned = hu.transpose(forward)
+    transposed = hu.transpose(forward)
     z, y, x = (spacing_zyx_mm[axis] for axis in forward)
     spacing_mm = (z, y, x)
-    nonzero = _nonzero_box(turned) if section.crop_to_nonzero else VoxelBox.placed((0, 0, 0), turned.shape)
-    cropped = turned[nonzero.slices]
+    nonzero = (
+        _nonzero_box(transposed) if section.crop_to_nonzero else VoxelBox.placed((0, 0, 0), transposed.shape)
+    )
+    cropped = transposed[nonzero.slices]
     plan = data_resizing(section, nonzero.shape_zyx, spacing_mm)
     padded, inside = _padded(plan.target, section.patch_shape)
     out = padded[0][inside.slices]

@@ -221,14 +221,14 @@ def _resize_apart(source: _SlabSource, plan: Resizing, axis: int, out: Float32Ar
     depth, target = plan.source[axis], plan.target[axis]
     lower, upper, weight = neighbors(depth, target, plan.order_apart)
     slices: dict[int, Float32Array] = {}
-    turned = np.moveaxis(out, axis, 0)
+    out_along_axis = np.moveaxis(out, axis, 0)
     for i in range(target):
         for z in {int(lower[i]), int(upper[i])} - slices.keys():
             image = source(axis, z, z + 1)
             slices[z] = np.clip(_in_plane(image, rows, columns)[0], image.min(), image.max())
-        turned[i] = slices[int(lower[i])]
+        out_along_axis[i] = slices[int(lower[i])]
         if weight[i] > 0:
-            turned[i] += weight[i] * (slices[int(upper[i])] - slices[int(lower[i])])
+            out_along_axis[i] += weight[i] * (slices[int(upper[i])] - slices[int(lower[i])])
         for z in [z for z in slices if z < lower[i]]:
             del slices[z]
 

@@ -27,7 +27,7 @@ from engine.model_identity import ModelIdentity
 from engine.progress import ItemProgress
 from engine.runtime.backends import BackendTiming, fastest_backend, open_session
 from engine.runtime.session import InferenceSession
-from engine.segmentation.orientation import Turn
+from engine.segmentation.orientation import Reorientation
 from engine.segmentation.preprocessing import NetworkImage, network_image
 from engine.segmentation.region import Box, crop_to, with_context
 from engine.segmentation.restoring import Restorer, unpadded
@@ -166,7 +166,7 @@ class Segmenter:
         ----------
         ct : CtVolume
             Its array axes are taken as they are, as nnU-Net takes them, slices along the first; a model
-            whose manifest has an ``orientation`` sees it turned to that.
+            whose manifest has an ``orientation`` sees it reoriented to that.
         around : Box, optional
             Only this region, as if the CT ended at its faces; where it is smaller than one patch of
             the network, the tissue around it fills the patch. The result is what nnU-Net gives for
@@ -196,11 +196,13 @@ class Segmenter:
         -----
         Source: Isensee et al., Nat. Methods 18 (2021), and the code of nnU-Net 2.8.1 and 1.7.
         """
-        turn = Turn.to(self.section.orientation, ct.geometry)
-        if not turn.is_none:
-            turned = CtVolume(turn.array(ct.voxels_hu), turn.geometry(ct.geometry))
-            segmentation = self._segment(turned, around, mirror, probability, on_progress)
-            return _turned_back(segmentation, turn.back, ct.geometry if around is None else None)
+        reorientation = Reorientation.to(self.section.orientation, ct.geometry)
+        if not reorientation.is_identity:
+            reoriented = CtVolume(reorientation.array(ct.voxels_hu), reorientation.geometry(ct.geometry))
+            segmentation = self._segment(reoriented, around, mirror, probability, on_progress)
+            return _restored_orientation(
+                segmentation, reorientation.inverse, ct.geometry if around is None else None
+            )
         return self._segment(ct, around, mirror, probability, on_progress)
 
     def _segment(
@@ -252,8 +254,12 @@ class Segmenter:
         InputError, ModelError, BackendError
             As :meth:`segment`.
         """
-        turn = Turn.to(self.section.orientation, ct.geometry)
-        ct = ct if turn.is_none else CtVolume(turn.array(ct.voxels_hu), turn.geometry(ct.geometry))
+        reorientation = Reorientation.to(self.section.orientation, ct.geometry)
+        ct = (
+            ct
+            if reorientation.is_identity
+            else CtVolume(reorientation.array(ct.voxels_hu), reorientation.geometry(ct.geometry))
+        )
         _, context = self.crops(ct.geometry, around)
         image = self._image(ct, context)
         parts = (unpadded(slab, image.inside) for slab in self._window.slabs(image.voxels, mirror=mirror))
@@ -349,17 +355,22 @@ def open_segmenter(
     return segmenter
 
 
-def _turned_back(segmentation: Segmentation, back: Turn, own: VolumeGeometry | None) -> Segmentation:
+def _restored_orientation(
+    segmentation: Segmentation, inverse: Reorientation, own: VolumeGeometry | None
+) -> Segmentation:
     """A segmentation on the axes of the CT; ``own`` is its grid where all of it was segmented."""
-    labels = np.ascontiguousarray(back.array(segmentation.labels))
+    labels = np.ascontiguousarray(inverse.array(segmentation.labels))
     labels.flags.writeable = False
     share = (
         None
         if segmentation.probability is None
-        else np.ascontiguousarray(back.array(segmentation.probability))
+        else np.ascontiguousarray(inverse.array(segmentation.probability))
     )
     return replace(
-        segmentation, labels=labels, geometry=own or back.geometry(segmentation.geometry), probability=share
+        segmentation,
+        labels=labels,
+        geometry=own or inverse.geometry(segmentation.geometry),
+        probability=share,
     )
 
 

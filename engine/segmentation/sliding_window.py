@@ -137,12 +137,12 @@ class SlidingWindow:
         buffer = np.zeros((self._fill(len(corners)), image.shape[0], *section.patch_shape), dtype=np.float32)
         summed: Float32Array | None = None
         for axes in flips:
-            turn = tuple(slice(None, None, -1) if axis in axes else slice(None) for axis in range(3))
+            flip = tuple(slice(None, None, -1) if axis in axes else slice(None) for axis in range(3))
             for i, corner in enumerate(corners):
                 cut = tuple(slice(a, a + n) for a, n in zip(corner, section.patch_shape, strict=True))
-                buffer[i] = image[(slice(None), *cut)][(slice(None), *turn)]
+                buffer[i] = image[(slice(None), *cut)][(slice(None), *flip)]
             for session in self._sessions:
-                outputs = self._outputs(session, buffer)[: len(corners), :, *turn]
+                outputs = self._outputs(session, buffer)[: len(corners), :, *flip]
                 if summed is None:
                     summed = np.array(outputs, dtype=np.float32)
                 else:

@@ -111,28 +111,28 @@ def run_self_test(kernels: KernelBackend = KernelBackend.CPU) -> _SelfTestReport
 def _measured(kernels: KernelBackend) -> AblationAssessment:
     texture, block = _texture()
     n = int(_SIZE_MM / 1.25)
-    upright = VolumeGeometry(
+    unrotated = VolumeGeometry(
         (n, n, n), (1.25, 1.25, 1.25), origin_lps_mm=(-_SIZE_MM / 2, -_SIZE_MM / 2, -_SIZE_MM / 2)
     )
     x, y, z = (
         float(v) for v in np.array([_SIZE_MM / 2, _SIZE_MM / 2, -_SIZE_MM / 2]) + _PATIENT_SHIFT_LPS_MM
     )
-    turned = VolumeGeometry(
+    rotated = VolumeGeometry(
         (n, n, n), (1.25, 1.25, 1.25), ((0.0, 0.0, 1.0), (0.0, -1.0, 0.0), (-1.0, 0.0, 0.0)), (x, y, z)
     )
-    planning_tissue = _scan(texture, block, upright, np.zeros(3))
-    verification_tissue = _scan(texture, block, turned, _PATIENT_SHIFT_LPS_MM)
-    tumor = rasterize_sphere(upright, _TUMOR_LPS_MM, _TUMOR_RADIUS_MM, "tumor")
+    planning_tissue = _scan(texture, block, unrotated, np.zeros(3))
+    verification_tissue = _scan(texture, block, rotated, _PATIENT_SHIFT_LPS_MM)
+    tumor = rasterize_sphere(unrotated, _TUMOR_LPS_MM, _TUMOR_RADIUS_MM, "tumor")
     center = _TUMOR_LPS_MM + _PATIENT_SHIFT_LPS_MM + _ZONE_SHIFT_LPS_MM
-    zone = rasterize_sphere(turned, center, _ZONE_RADIUS_MM, "ablation zone")
+    zone = rasterize_sphere(rotated, center, _ZONE_RADIUS_MM, "ablation zone")
     planning_tissue[tumor.voxels], verification_tissue[zone.voxels] = 30, -200
     acquisition = Acquisition(series_description="simulated phantom, not a patient")
-    prepared = prepare_planning(CtVolume(planning_tissue, upright, acquisition), tumor)
+    prepared = prepare_planning(CtVolume(planning_tissue, unrotated, acquisition), tumor)
     settings = AssessmentSettings(kernels=kernels)
     preliminary: list[AblationAssessment] = []
     return assess_ablation(
         prepared,
-        CtVolume(verification_tissue, turned, acquisition),
+        CtVolume(verification_tissue, rotated, acquisition),
         zone,
         settings=settings,
         on_preliminary=preliminary.append,

@@ -326,13 +326,13 @@ def _nearer_along_x(rows: Float32Array, plane: Float32Array, shift: int, step: f
     """Lower ``plane`` to the envelope of ``rows`` along x, taken across the transposed slice."""
     height, _, n_x = rows.shape
     width = plane.shape[2]
-    turned = np.empty((n_x, 1, height), dtype=np.float32)
+    transposed = np.empty((n_x, 1, height), dtype=np.float32)
     spread = np.empty((width, 1, height), dtype=np.float32)
     for y_tile in range(0, height, 16):
         for x in range(n_x):
             for y in range(y_tile, min(y_tile + 16, height)):
-                turned[x, 0, y] = rows[y, 0, x]
-    lower_envelope(turned, 0, spread, 0, shift, step, limit, -1.0)
+                transposed[x, 0, y] = rows[y, 0, x]
+    lower_envelope(transposed, 0, spread, 0, shift, step, limit, -1.0)
     for y_tile in range(0, height, 16):
         for x in range(width):
             for y in range(y_tile, min(y_tile + 16, height)):

@@ -56,8 +56,10 @@ def _undrawn(field: Float32Array, points: Float64Array) -> Float64Array:
 def _reach(points: Float64Array, maps: Float64Array, steepest: Float64Array) -> Float64Array:
     """For each draw, by how much a sample at any of the points can differ from the undrawn one, (D,)."""
     low, high = points.min(axis=0), points.max(axis=0)
-    turn = maps[:, :, :3] - np.eye(3)
-    most_moved = np.abs(turn @ (0.5 * (low + high)) + maps[:, :, 3]) + np.abs(turn) @ (0.5 * (high - low))
+    linear_change = maps[:, :, :3] - np.eye(3)
+    most_moved = np.abs(linear_change @ (0.5 * (low + high)) + maps[:, :, 3]) + np.abs(linear_change) @ (
+        0.5 * (high - low)
+    )
     reach: Float64Array = most_moved @ steepest * (1.0 + ROUNDING) + ROUNDING
     return reach
 

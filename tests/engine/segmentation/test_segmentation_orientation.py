@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from engine.arrays import Float32Array
 from engine.geometry import VolumeGeometry
 from engine.segmentation import Box, Segmenter
-from engine.segmentation.orientation import CANONICAL, Turn
+from engine.segmentation.orientation import CANONICAL, Reorientation
 from engine.volume import CtVolume
 from tests.support.segmentation_models import manifest_of
 from tests.support.stub_networks import StubSession, ct_of, section
@@ -34,16 +34,16 @@ def test_every_stored_order_is_turned_to_one_and_back(
     directions = ((z[0], z[1], z[2]), (y[0], y[1], y[2]), (x[0], x[1], x[2]))
     own = VolumeGeometry((3, 4, 5), (3.0, 1.0, 2.0), directions, (7.0, -3.0, 1.0))
     voxels = np.arange(60).reshape(3, 4, 5)
-    turn = Turn.to(wanted, own)
-    geometry = turn.geometry(own)
+    reorientation = Reorientation.to(wanted, own)
+    geometry = reorientation.geometry(own)
     axes = np.array(geometry.directions_zyx_lps)
     assert (np.einsum("ij,ij->i", CANONICAL[wanted], axes) > 0.9).all()
-    assert turn.back.geometry(geometry).same_grid(own)
-    np.testing.assert_array_equal(turn.back.array(turn.array(voxels)), voxels)
+    assert reorientation.inverse.geometry(geometry).same_grid(own)
+    np.testing.assert_array_equal(reorientation.inverse.array(reorientation.array(voxels)), voxels)
     for index in ((0, 0, 0), (2, 1, 4)):
         at = np.rint(geometry.to_index(own.to_lps(index))).astype(int)
-        assert turn.array(voxels)[tuple(at)] == voxels[index]
-    assert Turn.to("as_stored", own).is_none
+        assert reorientation.array(voxels)[tuple(at)] == voxels[index]
+    assert Reorientation.to("as_stored", own).is_identity
 
 
 def rising(image: Float32Array) -> Float32Array:
@@ -61,17 +61,21 @@ def test_a_model_of_ras_images_sees_every_ct_so(
 ) -> None:
     ras = ((0.0, 0.0, 1.0), (0.0, -1.0, 0.0), (-1.0, 0.0, 0.0))
     plain = ct_of(directions_zyx_lps=ras, origin_lps_mm=(20.0, 4.0, 0.0))
-    away = Turn(*stored)
-    ct = CtVolume(np.ascontiguousarray(away.array(plain.voxels_hu)), away.geometry(plain.geometry))
-    as_stored, turned = section(), section(orientation="ras")
+    reorientation = Reorientation(*stored)
+    ct = CtVolume(
+        np.ascontiguousarray(reorientation.array(plain.voxels_hu)), reorientation.geometry(plain.geometry)
+    )
+    as_stored, reoriented = section(), section(orientation="ras")
     expected = Segmenter(manifest_of(as_stored), [StubSession(as_stored, rising)]).segment(
         plain, around=around
     )
-    model = Segmenter(manifest_of(turned), [StubSession(turned, rising)])
+    model = Segmenter(manifest_of(reoriented), [StubSession(reoriented, rising)])
     found = model.segment(ct, around=around)
-    np.testing.assert_array_equal(found.labels, away.array(expected.labels))
-    np.testing.assert_array_equal(found.foreground_probability, away.array(expected.foreground_probability))
-    assert found.geometry.same_grid(away.geometry(expected.geometry))
+    np.testing.assert_array_equal(found.labels, reorientation.array(expected.labels))
+    np.testing.assert_array_equal(
+        found.foreground_probability, reorientation.array(expected.foreground_probability)
+    )
+    assert found.geometry.same_grid(reorientation.geometry(expected.geometry))
     assert around is not None or found.geometry == ct.geometry
     assert found.labels.flags.c_contiguous
     assert 0 < found.labels.mean() < 1
