@@ -1,6 +1,6 @@
 """The clinical workflow: prepare the planning CT, then assess a verification CT.
 
-Read top to bottom it is what happens in the room. Everything that needs only the planning CT is done before the
+Read top to bottom it follows the procedure. Everything that needs only the planning CT is done before the
 verification CT arrives, in :func:`engine.assessment.planning.prepare_planning`; :func:`assess_ablation` is the
 critical path.
 """

@@ -28,8 +28,8 @@ _PLEURAL_TOLERANCE_MM: Final = 1.0
 """Zone, lung and tumor contours each end within about a voxel of the pleura; what lies closer to it than
 this cannot be told from it and is left out of the lung-clipped figures (never out of the plain ones)."""
 
-ROOM_MM: Final = 12.0
-"""Room around the warped tumor: the widest margin band and 2 mm."""
+_PADDING_MM: Final = 12.0
+"""Padding around the warped tumor: the widest margin band and 2 mm."""
 
 _MAX_VOXELS: Final = 40_000_000
 """A cube of 17 cm: a mask beyond it is no ablation zone, and would take gigabytes."""
@@ -145,8 +145,8 @@ def lay_out(
     """
     tumor_corners = planning_from_verification.inverse.apply(tumor.corners_lps_mm)
     zone_corners = zone.corners_lps_mm
-    low = np.minimum(tumor_corners.min(axis=0) - ROOM_MM, zone_corners.min(axis=0) - 2.0)
-    high = np.maximum(tumor_corners.max(axis=0) + ROOM_MM, zone_corners.max(axis=0) + 2.0)
+    low = np.minimum(tumor_corners.min(axis=0) - _PADDING_MM, zone_corners.min(axis=0) - 2.0)
+    high = np.maximum(tumor_corners.max(axis=0) + _PADDING_MM, zone_corners.max(axis=0) + 2.0)
     _require_extent(high - low)
     grid = zone.mask.geometry.around(low, high, MEASUREMENT_SPACING_MM)
 

@@ -31,7 +31,7 @@ class RadiomicsSettings(Section):
     bin_width : float
         Of a gray level, in normalized units (HU where ``normalize`` is false).
     pad_voxels : int
-        Room around the zone on the isotropic grid, for filters.
+        Padding around the zone on the isotropic grid, for filters.
     """
 
     image_types: Literal["wavelet_log", "wavelet_filters"] = "wavelet_log"

@@ -38,7 +38,7 @@ _JACOBIAN_LATTICE_MM: Final = 4.0
 _WEAKER: Final = 0.75
 _TRIES: Final = 10
 
-_ROOM_FOR_FLOW_MM: Final = 76.0
+_FLOW_HALF_WIDTH_MM: Final = 76.0
 _ZONE_BEYOND_TUMOR_MM: Final = 5.0
 
 
@@ -284,7 +284,7 @@ def _random_slide(
         raise InvalidRequestError("a sliding lung needs a pleura to slide along; pass one")
     direction = np.array([0.0, rng.normal(0.0, 0.35), rng.choice([-1.0, 1.0])])
     jump = slide_mm * direction / np.linalg.norm(direction)
-    return slide_along(pleura, jump, center, _ROOM_FOR_FLOW_MM)
+    return slide_along(pleura, jump, center, _FLOW_HALF_WIDTH_MM)
 
 
 def _determinant(mapped: Float64Array) -> Float64Array:

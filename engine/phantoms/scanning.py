@@ -30,7 +30,7 @@ TUMOR_HU: Final = 30.0
 REACH_MM: Final = 16.0
 """Zone and truth are looked for within this distance of the tumor's surface."""
 
-_TRUTH_ROOM_MM: Final = 6.5
+_TRUTH_PADDING_MM: Final = 6.5
 """The truth is looked for this far from the tumor first: most margins are smaller, and the target ends at 5."""
 
 _COARSE_MM: Final = 1.6
@@ -123,17 +123,17 @@ def scan_verification(
 def scene_truth(scene: Scene) -> PhantomTruth:
     """What is true of a scene."""
     min_jacobian = scene.motion.min_jacobian()
-    truth = _truth_within(scene, _TRUTH_ROOM_MM, min_jacobian)
+    truth = _truth_within(scene, _TRUTH_PADDING_MM, min_jacobian)
     margins = (truth.minimal_margin_mm, truth.lung_clipped.minimal_margin_mm, truth.core.minimal_margin_mm)
-    if max(margins) < _TRUTH_ROOM_MM:
+    if max(margins) < _TRUTH_PADDING_MM:
         return truth
     # What was found is no less than the truth, which may lie outside the lattice.
     return _truth_within(scene, min(max(margins) + 0.5, REACH_MM), min_jacobian)
 
 
-def _truth_within(scene: Scene, room_mm: float, min_jacobian: float) -> PhantomTruth:
-    """The truth from a lattice that holds every point within ``room_mm`` of the tumor."""
-    points = _lattice_around_tumor(scene, room_mm)
+def _truth_within(scene: Scene, padding_mm: float, min_jacobian: float) -> PhantomTruth:
+    """The truth from a lattice that holds every point within ``padding_mm`` of the tumor."""
+    points = _lattice_around_tumor(scene, padding_mm)
     tumor_distance = _tumor_distance_mm(scene, points.reshape(-1, 3)).reshape(points.shape[:-1])
     burn_depth = scene.ablation.depth_mm(tumor_distance, points - scene.motion.verification_center)
     return find_truth(
@@ -145,14 +145,14 @@ def _truth_within(scene: Scene, room_mm: float, min_jacobian: float) -> PhantomT
     )
 
 
-def _lattice_around_tumor(scene: Scene, room_mm: float) -> Float64Array:
-    """The smallest box of the truth's lattice that holds every point within ``room_mm`` of the tumor."""
-    half = np.arange(0.0, scene.tumor_reach_mm + room_mm + _COARSE_MM, _COARSE_MM)
+def _lattice_around_tumor(scene: Scene, padding_mm: float) -> Float64Array:
+    """The smallest box of the truth's lattice that holds every point within ``padding_mm`` of the tumor."""
+    half = np.arange(0.0, scene.tumor_reach_mm + padding_mm + _COARSE_MM, _COARSE_MM)
     axis = np.concatenate([-half[:0:-1], half])
     coarse = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1)
     coarse = coarse.reshape(-1, 3) + scene.motion.verification_center
     # No point is farther from a coarse one than half the diagonal of its cell.
-    close = coarse[_tumor_distance_mm(scene, coarse) < room_mm + 0.5 * np.sqrt(3.0) * _COARSE_MM]
+    close = coarse[_tumor_distance_mm(scene, coarse) < padding_mm + 0.5 * np.sqrt(3.0) * _COARSE_MM]
     return truth_lattice(close.min(axis=0), close.max(axis=0))
 
 
@@ -214,11 +214,11 @@ class _SampledMotion:
 
 
 def _sample_motion(scene: Scene, grid: VolumeGeometry) -> _SampledMotion:
-    """The motion around a scan, with room for its slices' profile."""
+    """The motion around a scan, padded for its slices' profile."""
     motion = scene.motion
-    room = _MOTION_LATTICE_MM + 0.5 * max(grid.spacing_zyx_mm)
+    padding = _MOTION_LATTICE_MM + 0.5 * max(grid.spacing_zyx_mm)
     low, high = grid.corners_lps_mm().min(axis=0), grid.corners_lps_mm().max(axis=0)
-    lattice = grid.around(low - room, high + room, _MOTION_LATTICE_MM)
+    lattice = grid.around(low - padding, high + padding, _MOTION_LATTICE_MM)
     points = lattice.to_lps(np.moveaxis(np.indices(lattice.shape_zyx), 0, -1)).reshape(-1, 3)
     with_tumor = motion.planning_from_verification.apply(points)
     to_index = scene.chest_geometry.index_from_lps[:3, :3]
@@ -310,10 +310,10 @@ def voxels_within(
     grid: VolumeGeometry, center_lps_mm: Float64Array, radius_mm: float
 ) -> tuple[_IndexArrays, Float64Array]:
     """Indices of the voxels within a radius of a point, as NumPy takes them, and their positions (N, 3)."""
-    room = radius_mm / np.array(grid.spacing_zyx_mm)
+    padding = radius_mm / np.array(grid.spacing_zyx_mm)
     center = grid.to_index(center_lps_mm)
-    first = np.clip(np.floor(center - room), 0, grid.shape_zyx).astype(int)
-    last = np.clip(np.ceil(center + room) + 1, 0, grid.shape_zyx).astype(int)
+    first = np.clip(np.floor(center - padding), 0, grid.shape_zyx).astype(int)
+    last = np.clip(np.ceil(center + padding) + 1, 0, grid.shape_zyx).astype(int)
     away = np.ogrid[VoxelBox.between(first, last).slices]
     square = sum(((n - c) * s) ** 2 for n, c, s in zip(away, center, grid.spacing_zyx_mm, strict=True))
     within = np.argwhere(np.asarray(square) <= radius_mm**2) + first

@@ -156,9 +156,9 @@ def _vessels(rng: np.random.Generator, grid: VolumeGeometry) -> Float32Array:
     tree = _vessel_tree(rng)
     radii = np.array([radius for _, _, radius in tree])
     starts, ends = (grid.to_index(np.array([segment[k] for segment in tree])) for k in (0, 1))
-    room = ((radii + EDGE_MM) / _FINE_SPACING_MM)[:, None]
-    first = np.maximum(np.floor(np.minimum(starts, ends) - room), 0).astype(int)
-    last = np.minimum(np.ceil(np.maximum(starts, ends) + room) + 1, grid.shape_zyx).astype(int)
+    padding = ((radii + EDGE_MM) / _FINE_SPACING_MM)[:, None]
+    first = np.maximum(np.floor(np.minimum(starts, ends) - padding), 0).astype(int)
+    last = np.minimum(np.ceil(np.maximum(starts, ends) + padding) + 1, grid.shape_zyx).astype(int)
     for k in np.flatnonzero((last > first).all(axis=1)):
         _paint_capsule(vessels, first[k], last[k], (starts[k], ends[k]), radii[k])
     return vessels

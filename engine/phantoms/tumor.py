@@ -35,8 +35,8 @@ _GAP_MM: Final = 0.35
 _LATTICE_MM: Final = 1.25
 """Distances are smooth: cubic interpolation on this lattice is good to about 0.03 mm."""
 
-ROOM_MM: Final = 15.0
-"""How far beyond the tumor's reach distances are known."""
+_PADDING_MM: Final = 15.0
+"""How far beyond ``reach_mm`` of the tumor the lattice of its distances goes."""
 
 
 class TumorShape(Protocol):
@@ -55,7 +55,7 @@ class TumorShape(Protocol):
         """Volume, mL."""
 
     def signed_distance_mm(self, points_lps_mm: Float64Array) -> Float64Array:
-        """Distance of points (..., 3) to the surface, negative inside; at least ``ROOM_MM`` far out."""
+        """Distance of points (..., 3) to the surface, negative inside; at least ``_PADDING_MM`` far out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,11 +154,11 @@ class LobulatedTumor:
             beyond = self._beyond(offset)
             # Farther out than anybody asks: the search is slow there, the distance along the ray will do.
             distance = np.abs(beyond)
-            near = np.linalg.norm(offset, axis=-1) <= self.reach_mm + ROOM_MM + 1.5 * _LATTICE_MM
+            near = np.linalg.norm(offset, axis=-1) <= self.reach_mm + _PADDING_MM + 1.5 * _LATTICE_MM
             distance[near] = distance_to_samples(offset[near], samples, normals, _GAP_MM)
             return np.copysign(distance, beyond)
 
-        return _DistanceLattice.around(self.center, self.reach_mm + ROOM_MM, signed)
+        return _DistanceLattice.around(self.center, self.reach_mm + _PADDING_MM, signed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,7 +199,7 @@ class SmoothedMask:
             value = ndimage.map_coordinates(field, index.T, order=1, mode="constant")
             return np.where(value >= SURFACE_LEVEL, -distance, distance)
 
-        return _DistanceLattice.around(self.center_lps_mm, self.reach_mm + ROOM_MM, signed)
+        return _DistanceLattice.around(self.center_lps_mm, self.reach_mm + _PADDING_MM, signed)
 
 
 def _surface_points(field: Float32Array, on: LabelMask) -> Float64Array:

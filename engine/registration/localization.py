@@ -68,11 +68,15 @@ def find_lesion(
     """
     match_mm = match_slice_mm(planning.ct, fixed)
     low, high = _box_lps_mm(fixed if zone is None else zone)
-    room = 0.0 if zone is None else _SEARCH_MM + 10.0
+    padding = 0.0 if zone is None else _SEARCH_MM + 10.0
     with ThreadPoolExecutor(1) as pool:
         preparing = pool.submit(planning.pattern, match_mm)
         region = comparison_region(
-            fixed, 0.5 * (low + high), 0.5 * (high - low) + room, PATTERN_SPACING_MM, match_slice_mm=match_mm
+            fixed,
+            0.5 * (low + high),
+            0.5 * (high - low) + padding,
+            PATTERN_SPACING_MM,
+            match_slice_mm=match_mm,
         )
         pattern, scene = preparing.result(), pattern_of(region)
     known = _known(scene.region, zone, kernels)

@@ -21,7 +21,7 @@ _REACH_MM: Final = 50.0
 """Surroundings of the tumor that are registered: its own radius more than this, to every side."""
 
 _MIN_HALF_WIDTH_MM: Final = 65.0
-_MOVING_ROOM_MM: Final = 16.0
+_MOVING_PADDING_MM: Final = 16.0
 """How far a bending lung may take the border of the region."""
 
 _MAX_TUMOR_POINTS: Final = 300
@@ -56,7 +56,7 @@ class PlanningFeatures:
     def source(self, match_mm: float) -> SourceRegion:
         """The surroundings of the tumor, ready for comparison; kept for the next call."""
         if match_mm not in self._sources:
-            half = self.half_width_mm + _MOVING_ROOM_MM
+            half = self.half_width_mm + _MOVING_PADDING_MM
             self._sources[match_mm] = source_region(
                 self.ct,
                 self.tumor_center_lps_mm - half,

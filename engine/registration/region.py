@@ -23,7 +23,7 @@ _SLICE_PROFILE_SHARE: Final = 0.3
 _BLUR_SHARE: Final = 0.53
 """Standard deviation of the blur before sampling, as a share of the spacing: 0.4 to 0.67 served equally well."""
 
-ROOM_MM: Final = 8.0
+_PADDING_MM: Final = 8.0
 """Voxels this far around a region are read with it: blurring and interpolation need them."""
 
 
@@ -117,7 +117,7 @@ def source_region(
     Returns
     -------
     SourceRegion
-        The box with ``ROOM_MM`` around it, as far as the CT reaches.
+        The box with ``_PADDING_MM`` around it, as far as the CT reaches.
     """
     cut, geometry = _crop_around(ct, low_lps_mm, high_lps_mm)
     hu = np.clip(cut.astype(np.float32), *WINDOW_HU)
@@ -205,12 +205,12 @@ def _averaged(
 def _crop_around(
     ct: CtVolume, low_lps_mm: Float64Array, high_lps_mm: Float64Array
 ) -> tuple[Int16Array, VolumeGeometry]:
-    """The part of the CT that a box touches, with room for blurring."""
+    """The part of the CT that a box touches, padded for blurring: its HU and its grid."""
     ends = np.array(list(np.ndindex(2, 2, 2)), dtype=bool)
     corners = ct.geometry.to_index(np.where(ends, high_lps_mm, low_lps_mm))
-    room = ROOM_MM / np.array(ct.geometry.spacing_zyx_mm)
+    padding = _PADDING_MM / np.array(ct.geometry.spacing_zyx_mm)
     last = np.array(ct.geometry.shape_zyx) - 1
-    low = np.clip(np.floor(corners.min(axis=0) - room), 0, last).astype(int)
-    high = np.clip(np.ceil(corners.max(axis=0) + room), 0, last).astype(int) + 1
+    low = np.clip(np.floor(corners.min(axis=0) - padding), 0, last).astype(int)
+    high = np.clip(np.ceil(corners.max(axis=0) + padding), 0, last).astype(int) + 1
     box = VoxelBox.between(low, high)
     return ct.voxels_hu[box.slices], ct.geometry.crop(box)

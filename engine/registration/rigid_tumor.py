@@ -15,7 +15,7 @@ from engine.registration.deformation import Deformation, field_of
 from engine.registration.field import DisplacementField
 from engine.volume import LabelMask
 
-_RIGID_ROOM_MM: Final = 3.0
+_RIGID_HALO_MM: Final = 3.0
 """The motion is rigid up to this far from the tumor: more than a voxel of any grid here."""
 
 _BLEND_MM: Final = 12.0
@@ -55,9 +55,9 @@ def field_with_rigid_tumor(
         kernels=kernels,
     )
     distance = distance_mm(marked > 0.0, grid.spacing_zyx_mm, kernels=kernels)
-    near = np.argwhere(distance < _RIGID_ROOM_MM + _BLEND_MM)
+    near = np.argwhere(distance < _RIGID_HALO_MM + _BLEND_MM)
     index = tuple(near.T)
-    way = np.clip((distance[index] - _RIGID_ROOM_MM) / _BLEND_MM, 0.0, 1.0)
+    way = np.clip((distance[index] - _RIGID_HALO_MM) / _BLEND_MM, 0.0, 1.0)
     share = (1.0 - way * way * (3.0 - 2.0 * way))[:, None]
     points = grid.to_lps(near.astype(float))
     rigid = planning_from_verification.apply(points) - points

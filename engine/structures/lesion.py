@@ -101,9 +101,9 @@ def touches_border(mask: LabelMask) -> bool:
 def grown_box_inside(mask: LabelMask, margin_mm: float, geometry: VolumeGeometry) -> bool:
     """Whether the box of a mask grown by ``margin_mm`` lies within a field of view."""
     box = mask.bounding_box()
-    room = margin_mm / np.array(mask.geometry.spacing_zyx_mm)
-    low: Float64Array = np.array(box.start_zyx) - 0.5 - room
-    high: Float64Array = np.array(box.stop_zyx) - 0.5 + room
+    padding = margin_mm / np.array(mask.geometry.spacing_zyx_mm)
+    low: Float64Array = np.array(box.start_zyx) - 0.5 - padding
+    high: Float64Array = np.array(box.stop_zyx) - 0.5 + padding
     ends = np.array(list(np.ndindex(2, 2, 2)), dtype=float)
     return bool(geometry.contains(mask.geometry.to_lps(low + ends * (high - low))).all())
 

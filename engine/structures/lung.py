@@ -42,8 +42,8 @@ def segment_lung(ct: CtVolume, tumor: LabelMask) -> LabelMask:
         :attr:`LabelMask.geometry`.
     """
     spacing = np.array(ct.geometry.spacing_zyx_mm)
-    room = np.ceil(_REGION_MM / spacing).astype(int)
-    box = tumor.bounding_box().padded(room).clipped(ct.geometry.shape_zyx)
+    padding = np.ceil(_REGION_MM / spacing).astype(int)
+    box = tumor.bounding_box().padded(padding).clipped(ct.geometry.shape_zyx)
     hu, in_tumor = ct.voxels_hu[box.slices], tumor.voxels[box.slices]
     aerated = (hu < LUNG_THRESHOLD_HU) & ~_outside_air(hu, spacing)
     lung = _close(aerated | in_tumor, spacing, VESSEL_CLOSING_MM) | in_tumor

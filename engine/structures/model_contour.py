@@ -46,8 +46,8 @@ SURE: Final = 0.75
 _QUARTILE_SD: Final = 2 * 0.6745
 """Standard deviations between the quartiles of a normal distribution."""
 
-_SURFACE_ROOM_MM: Final = 8.0
-"""Room around a part in which the surfaces of its probability are looked for."""
+_SURFACE_PADDING_MM: Final = 8.0
+"""Padding around a part within which the surfaces of its probability are looked for."""
 
 Share = npt.NDArray[np.float32]
 
@@ -134,11 +134,11 @@ class Parts:
         """Where the labels lie in the CT."""
         return self.ct.geometry.box_of(self.geometry)
 
-    def box_of(self, part: int, room_mm: float = 0.0) -> VoxelBox:
-        """Box of a part on the grid of the labels, with room around it as far as the grid goes."""
+    def box_of(self, part: int, padding_mm: float = 0.0) -> VoxelBox:
+        """Box of a part on the grid of the labels, padded by ``padding_mm`` as far as the grid goes."""
         tight = VoxelBox.between(self.components.starts_zyx[part], self.components.stops_zyx[part])
-        room = np.ceil(room_mm / np.array(self.geometry.spacing_zyx_mm)).astype(int)
-        return tight.padded(room).clipped(self.geometry.shape_zyx)
+        padding = np.ceil(padding_mm / np.array(self.geometry.spacing_zyx_mm)).astype(int)
+        return tight.padded(padding).clipped(self.geometry.shape_zyx)
 
     def voxels(self, part: int) -> npt.NDArray[np.bool_]:
         """Voxels of a part, counted from 0, on the grid of the labels."""
@@ -171,8 +171,8 @@ class Parts:
         return LabelMask(marked, self.ct.geometry, name)
 
     def grown_to(self, part: int, level: float) -> npt.NDArray[np.bool_]:
-        """A part and everything connected to it with at least this probability, within ``_SURFACE_ROOM_MM``."""
-        box = self.box_of(part, _SURFACE_ROOM_MM).slices
+        """A part and everything connected to it with at least this probability, within ``_SURFACE_PADDING_MM``."""
+        box = self.box_of(part, _SURFACE_PADDING_MM).slices
         labels = self.components.labels[box]
         own = labels == part + 1
         likely = own | ((self.probability[box] >= level) & (labels == 0))
@@ -194,7 +194,7 @@ class Parts:
         quartiles of a normal distribution of standard deviation w / 1.349. The root mean square over the
         part's surface counts as the error of the contour as a whole.
         """
-        box = self.box_of(part, _SURFACE_ROOM_MM).slices
+        box = self.box_of(part, _SURFACE_PADDING_MM).slices
         labels = self.components.labels[box]
         other = (labels > 0) & (labels != part + 1)
         share = np.where(other, 0.0, self.probability[box]).astype(np.float32)

@@ -33,8 +33,8 @@ from engine.structures.model_contour import (
 from engine.structures.zone import ZoneContour
 from engine.volume import CtVolume, LabelMask
 
-_SEARCH_ROOM_MM: Final = (45.0, 80.0)
-"""Beyond the tumor this much is segmented, and once more the wider box where the zone is cut by it. Ablation
+_SEARCH_PADDINGS_MM: Final = (45.0, 80.0)
+"""Padding of the box around the tumor that is segmented; the wider one where the narrower cuts the zone. Ablation
 zones have radii up to 30 mm."""
 
 ZONE_REACH_MM: Final = 10.0
@@ -86,19 +86,19 @@ def find_zone(
     center = tumor_points_lps_mm.mean(axis=0)
     radius_mm = float(np.linalg.norm(tumor_points_lps_mm - center, axis=1).max())
     x, y, z = (float(v) for v in center)
-    for room_mm in _SEARCH_ROOM_MM:
-        around = Box.around((x, y, z), radius_mm + room_mm)
+    for padding_mm in _SEARCH_PADDINGS_MM:
+        around = Box.around((x, y, z), radius_mm + padding_mm)
         parts = _bridge_needle(segment_parts(segmenter, verification, around, kernels), kernels)
         at_lesion, distances_mm = _at_lesion(parts, tumor_points_lps_mm)
         if not at_lesion:
-            _refuse(parts, distances_mm, room_mm)
+            _refuse(parts, distances_mm, padding_mm)
         if not parts.cut_by_box(at_lesion[0]):
             break
     else:
         raise RefusedError(
             RefusalCode.NO_ZONE,
-            f"what the zone model found at the lesion goes on beyond {_SEARCH_ROOM_MM[-1]:g} mm around it: no ablation "
-            "zone; send the contoured zone",
+            f"what the zone model found at the lesion goes on beyond {_SEARCH_PADDINGS_MM[-1]:g} mm around it: no "
+            "ablation zone; send the contoured zone",
         )
     return _contour(parts, at_lesion, segmenter, verification)
 
@@ -156,14 +156,14 @@ def _at_lesion(parts: Parts, tumor_points_lps_mm: Float64Array) -> tuple[list[in
     return order, distances_mm
 
 
-def _refuse(parts: Parts, distances_mm: list[float], room_mm: float) -> None:
+def _refuse(parts: Parts, distances_mm: list[float], padding_mm: float) -> None:
     what_to_do = (
         "check that this is the verification CT of this lesion after its ablation, or send the contoured zone"
     )
     if not distances_mm:
         raise RefusedError(
             RefusalCode.NO_ZONE,
-            f"the zone model found no ablation zone within {room_mm:g} mm of the lesion; {what_to_do}",
+            f"the zone model found no ablation zone within {padding_mm:g} mm of the lesion; {what_to_do}",
         )
     nearest = int(np.argmin(distances_mm))
     part = LesionCandidate(float(parts.components.volumes_ml[nearest]), parts.place_lps_mm(nearest))

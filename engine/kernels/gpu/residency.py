@@ -154,11 +154,11 @@ class Residency:
 
     def _take(self, size: int) -> UInt8Array:
         """A pinned buffer that nothing is using; they are few, and locking pages is slow."""
-        room = max(_MIN_BUFFER, 1 << (size - 1).bit_length())
-        fitting = [i for i, buffer in enumerate(self._spare) if size <= buffer.size <= 4 * room]
+        capacity = max(_MIN_BUFFER, 1 << (size - 1).bit_length())
+        fitting = [i for i, buffer in enumerate(self._spare) if size <= buffer.size <= 4 * capacity]
         if fitting:
             return self._spare.pop(min(fitting, key=lambda i: self._spare[i].size))
-        pinned: UInt8Array = cuda.pinned_array(room, dtype=np.uint8)
+        pinned: UInt8Array = cuda.pinned_array(capacity, dtype=np.uint8)
         return pinned
 
 
