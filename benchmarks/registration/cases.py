@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 
 from benchmarks.registration.peers import Pair
 from engine.arrays import Float32Array, Float64Array
-from engine.coverage.grid import lay_out
+from engine.coverage.grid import build_measurement_field
 from engine.coverage.ratio import measure_coverage
 from engine.files.displacement_file import read_displacement
 from engine.files.reading import read_ct, read_mask
@@ -189,7 +189,7 @@ def count_tumor(
 
 def measured_tcr(tumor: LabelMask, zone: LabelMask, moving_from_fixed: RigidTransform) -> float:
     """Target coverage ratio as an assessment measures it, from the rigid motion of the tumor."""
-    laid_out = lay_out(StructureSurface(tumor), StructureSurface(zone), None, None, moving_from_fixed)
+    laid_out = build_measurement_field(StructureSurface(tumor), StructureSurface(zone), None, None, moving_from_fixed)
     coverage, _ = measure_coverage(laid_out, laid_out.zone, laid_out.distance_to_zone_mm)
     return coverage.tcr
 

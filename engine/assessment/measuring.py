@@ -10,7 +10,7 @@ from engine.arrays import BoolArray
 from engine.assessment.planning import ScanPair
 from engine.coverage.cold_spots import find_cold_spots
 from engine.coverage.figures import MIN_PROBABILITY_COMPLETE, find_coverage
-from engine.coverage.grid import MeasurementField, lay_out
+from engine.coverage.grid import MeasurementField, build_measurement_field
 from engine.coverage.interval import CoverageInterval, PoseUncertainty, coverage_interval
 from engine.coverage.ratio import measure_coverage, uncovered_in_lung
 from engine.findings import ColdSpot, CoverageFinding, MarginFinding
@@ -57,7 +57,7 @@ def measure(pair: ScanPair, contour: ZoneContour, alignment: DeformableRegistrat
         The target is cut by the field of view, or a segmented zone lies outside it altogether.
     """
     margin_mm = pair.settings.target_margin_mm
-    grid = lay_out(
+    grid = build_measurement_field(
         pair.prepared.tumor_surface,
         contour.zone_surface,
         contour.core_surface,
@@ -82,7 +82,7 @@ def measure(pair: ScanPair, contour: ZoneContour, alignment: DeformableRegistrat
 
 def preliminary_interval(pair: ScanPair, contour: ZoneContour, alignment: RigidAlignment) -> CoverageInterval:
     """Ranges of coverage and margin for the preliminary answer, in which nothing is clipped to the lung."""
-    grid = lay_out(
+    grid = build_measurement_field(
         pair.prepared.tumor_surface,
         contour.zone_surface,
         None,
@@ -135,7 +135,7 @@ def _cautiously_covered(pair: ScanPair, contour: ZoneContour, alignment: Deforma
         if not contour.cautious.voxels.any():
             return False
         zone = StructureSurface(contour.cautious)
-    grid = lay_out(
+    grid = build_measurement_field(
         tumor,
         zone,
         None,

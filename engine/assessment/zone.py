@@ -94,10 +94,10 @@ def require_same_place(place: LesionPlace, alignment: Translation, lesion: Lesio
     RefusedError
     """
     before, now = (lesion_center_lps_mm(mapping, lesion) for mapping in (place.alignment, alignment))
-    apart_mm = float(np.linalg.norm(before - now))
-    if apart_mm > ZONE_REACH_MM:
+    distance_mm = float(np.linalg.norm(before - now))
+    if distance_mm > ZONE_REACH_MM:
         raise RefusedError(
             RefusalCode.ALIGNMENT_RESIDUAL_TOO_HIGH,
-            f"the lesion's place is {apart_mm:.0f} mm off (at most {ZONE_REACH_MM:g} mm) once the segmented zone is "
+            f"the lesion's place is {distance_mm:.0f} mm off (at most {ZONE_REACH_MM:g} mm) once the segmented zone is "
             "left out of the comparison: it is not known where the lesion lies; send the contoured zone",
         )

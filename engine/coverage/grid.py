@@ -113,7 +113,7 @@ class MeasurementField:
         )
 
 
-def lay_out(
+def build_measurement_field(
     tumor: StructureSurface,
     zone: StructureSurface,
     core: StructureSurface | None,

@@ -192,11 +192,11 @@ def _require_upright(
             f"{names[-1]}; send a reconstruction without tilt"
         )
     line = np.linspace(positions[0], positions[-1], len(positions))
-    aside = np.linalg.norm((offset := positions - line) - np.outer(offset @ normal, normal), axis=1)
-    worst = int(aside.argmax())
-    if aside[worst] > _POSITION_TOLERANCE_MM:
+    deviation_mm = np.linalg.norm((offset := positions - line) - np.outer(offset @ normal, normal), axis=1)
+    farthest = int(deviation_mm.argmax())
+    if deviation_mm[farthest] > _POSITION_TOLERANCE_MM:
         raise InvalidGeometryError(
-            f"{names[worst]} lies {aside[worst]:.2f} mm beside the others; send one reconstruction"
+            f"{names[farthest]} lies {deviation_mm[farthest]:.2f} mm beside the others; send one reconstruction"
         )
 
 

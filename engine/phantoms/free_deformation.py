@@ -51,8 +51,8 @@ class Contraction:
     share: float
     radius_mm: float
 
-    def undone_mm(self, points_lps_mm: Float64Array) -> Float64Array:
-        """What takes verification positions (N, 3) back to where the tissue was, along verification axes."""
+    def inverse_displacement_mm(self, points_lps_mm: Float64Array) -> Float64Array:
+        """Displacement (N, 3) from verification positions (N, 3) back to where the tissue was, LPS mm."""
         offset = points_lps_mm - self.center
         square = np.einsum("ni,ni->n", offset, offset) / self.radius_mm**2
         return np.asarray((self.share / np.sqrt(1.0 + square**3))[:, None] * offset)
@@ -66,7 +66,7 @@ class FreeDeformation:
     ----------
     rotation : ndarray, (3, 3)
     center : ndarray, (3,)
-        In the verification frame; lands on ``landing`` but for gradient, bumps and contraction.
+        In the verification frame; maps to ``planning_center`` but for gradient, bumps and contraction.
     landing : ndarray, (3,)
         In the planning frame.
     gradient : ndarray, (3, 3)
@@ -78,7 +78,7 @@ class FreeDeformation:
 
     rotation: Float64Array
     center: Float64Array
-    landing: Float64Array
+    planning_center: Float64Array
     gradient: Float64Array = field(default_factory=lambda: np.zeros((3, 3)))
     bumps: tuple[tuple[Float64Array, Float64Array, float], ...] = ()
     contraction: Contraction | None = None
@@ -91,25 +91,33 @@ class FreeDeformation:
     def to_planning(self, points_lps_mm: Float64Array) -> Float64Array:
         """Positions (N, 3) of the verification frame in the planning frame."""
         offset = points_lps_mm - self.center
-        mapped = offset @ (self.rotation + self.gradient).T + self.landing
+        mapped = offset @ (self.rotation + self.gradient).T + self.planning_center
         for center, displacement, width in self.bumps:
-            away = points_lps_mm - center
-            mapped += np.exp(np.einsum("ni,ni->n", away, away) / (-2.0 * width**2))[:, None] * displacement
+            offset_from_bump = points_lps_mm - center
+            mapped += (
+                np.exp(np.einsum("ni,ni->n", offset_from_bump, offset_from_bump) / (-2.0 * width**2))[:, None]
+                * displacement
+            )
         if self.contraction is not None:
-            mapped += self.contraction.undone_mm(points_lps_mm) @ self.rotation.T
+            mapped += self.contraction.inverse_displacement_mm(points_lps_mm) @ self.rotation.T
         return np.asarray(mapped)
 
     def scaled(self, share: float) -> FreeDeformation:
         """The same with gradient and bumps ``share`` times as large; the contraction stays."""
         bumps = tuple((center, share * displacement, width) for center, displacement, width in self.bumps)
         return FreeDeformation(
-            self.rotation, self.center, self.landing, share * self.gradient, bumps, self.contraction
+            self.rotation, self.center, self.planning_center, share * self.gradient, bumps, self.contraction
         )
 
-    def landing_moved(self, by_mm: Float64Array) -> FreeDeformation:
-        """The same, landing elsewhere in the planning frame."""
+    def with_planning_center_moved(self, by_mm: Float64Array) -> FreeDeformation:
+        """The same, with its center mapped ``by_mm`` further in the planning frame."""
         return FreeDeformation(
-            self.rotation, self.center, self.landing + by_mm, self.gradient, self.bumps, self.contraction
+            self.rotation,
+            self.center,
+            self.planning_center + by_mm,
+            self.gradient,
+            self.bumps,
+            self.contraction,
         )
 
 

@@ -108,9 +108,9 @@ class Motion:
     def _as_lung(self, points_lps_mm: Float64Array, mapped: Float64Array) -> Float64Array:
         """From where the chest wall's motion takes points (N, 3) to where the lung's does."""
         if self.slide is not None:
-            mapped = self.slide.carried(mapped)
-        away = points_lps_mm - self.verification_center
-        near = np.einsum("ni,ni->n", away, away) < (self.reach_mm + RIGID_MM + FREE_MM) ** 2
+            mapped = self.slide.apply(mapped)
+        offset_mm = points_lps_mm - self.verification_center
+        near = np.einsum("ni,ni->n", offset_mm, offset_mm) < (self.reach_mm + RIGID_MM + FREE_MM) ** 2
         with_tumor = self.planning_from_verification.apply(points_lps_mm[near])
         rise = np.clip((self.tumor_distance_mm(with_tumor) - RIGID_MM) / FREE_MM, 0.0, 1.0)
         own = (rise * rise * (3.0 - 2.0 * rise))[:, None]
@@ -237,8 +237,8 @@ def _with_tumor(
     moved = before
     for _ in range(3):  # the slide is not linear: the tumor lands in its place to 0.01 mm
         moved = free.to_planning(before)
-        moved = moved if slide is None else slide.carried(moved)
-        free = free.landing_moved(tumor.mean(axis=0) - moved.mean(axis=0))
+        moved = moved if slide is None else slide.apply(moved)
+        free = free.with_planning_center_moved(tumor.mean(axis=0) - moved.mean(axis=0))
     planning_from_verification = rigid_projection(before, moved - moved.mean(axis=0) + tumor.mean(axis=0))
     verification_center = planning_from_verification.inverse.apply(planning_center)
     return Motion(

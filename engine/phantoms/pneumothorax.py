@@ -21,7 +21,7 @@ REACH_MM: Final = 80.0
 _FULL_WITHIN_SHARE: Final = 0.5
 """Within this share of the reach it has its full depth."""
 
-_GIVES_WAY_MM: Final = 45.0
+_RETREAT_DEPTH_MM: Final = 45.0
 """Over this depth below the pleura the lung's retreat fades: towards the hilum it stays where it is."""
 
 _FACES_MEDIASTINUM: Final = 0.5
@@ -91,7 +91,7 @@ def collapse_lung(
     depth = np.asarray(depth[1:-1, 1:-1, 1:-1], dtype=np.float64)
     gap = gap_mm * _nearness(grid, lesion_lps_mm) * _facing_the_wall(depth, grid, lesion_lps_mm)
     air = lung.voxels & (depth < gap)
-    below = np.clip((depth - gap) / _GIVES_WAY_MM, 0.0, 1.0)
+    below = np.clip((depth - gap) / _RETREAT_DEPTH_MM, 0.0, 1.0)
     retreat = np.where(lung.voxels, gap * (1.0 - below) ** 2, 0.0)
     displacement = _outward(depth, spacing, NORMAL_SMOOTHING_MM) * retreat[..., None] / np.array(spacing)
     moved = resample(
@@ -106,18 +106,20 @@ def collapse_lung(
     noise = np.random.default_rng(seed).normal(0.0, _AIR_NOISE_HU, int(air.sum()))
     moved[air] = AIR_HU + noise
     hu = np.clip(np.rint(np.where(lung.voxels, moved, ct.voxels_hu)), -1024, 3071).astype(np.int16)
-    carried = tuple(_carried(mask.require_on(ct), displacement, air) for mask in masks)
-    return CollapsedLung(CtVolume(hu, grid, ct.acquisition), carried, LabelMask(air, grid, "air"))
+    moved_masks = tuple(_moved_mask(mask.require_on(ct), displacement, air) for mask in masks)
+    return CollapsedLung(CtVolume(hu, grid, ct.acquisition), moved_masks, LabelMask(air, grid, "air"))
 
 
 def _nearness(grid: VolumeGeometry, place_lps_mm: Float64Array) -> Float64Array:
     """1 near a place, 0 from ``REACH_MM`` on, smooth in between."""
     center = grid.to_index(place_lps_mm)
-    away = [
+    offsets_mm = [
         (np.arange(n) - o) * s for n, o, s in zip(grid.shape_zyx, center, grid.spacing_zyx_mm, strict=True)
     ]
     distance = np.sqrt(
-        away[0][:, None, None] ** 2 + away[1][None, :, None] ** 2 + away[2][None, None, :] ** 2
+        offsets_mm[0][:, None, None] ** 2
+        + offsets_mm[1][None, :, None] ** 2
+        + offsets_mm[2][None, None, :] ** 2
     )
     share = np.clip((1.0 - distance / REACH_MM) / (1.0 - _FULL_WITHIN_SHARE), 0.0, 1.0)
     return np.asarray(share * share * (3.0 - 2.0 * share))
@@ -141,7 +143,8 @@ def _outward(
     return np.asarray(-slope / np.maximum(np.linalg.norm(slope, axis=-1, keepdims=True), 0.2))
 
 
-def _carried(mask: LabelMask, displacement: Float64Array, air: BoolArray) -> LabelMask:
+def _moved_mask(mask: LabelMask, displacement: Float64Array, air: BoolArray) -> LabelMask:
+    """The mask after the lung's displacement (z, y, x, 3) in voxels, without the air."""
     moved = resample(
         mask.voxels,
         np.eye(4),

@@ -314,7 +314,9 @@ def voxels_within(
     center = grid.to_index(center_lps_mm)
     first = np.clip(np.floor(center - padding), 0, grid.shape_zyx).astype(int)
     last = np.clip(np.ceil(center + padding) + 1, 0, grid.shape_zyx).astype(int)
-    away = np.ogrid[VoxelBox.between(first, last).slices]
-    square = sum(((n - c) * s) ** 2 for n, c, s in zip(away, center, grid.spacing_zyx_mm, strict=True))
-    within = np.argwhere(np.asarray(square) <= radius_mm**2) + first
-    return (within[:, 0], within[:, 1], within[:, 2]), grid.to_lps(within)
+    offsets = np.ogrid[VoxelBox.between(first, last).slices]
+    squared_mm2 = sum(
+        ((n - c) * s) ** 2 for n, c, s in zip(offsets, center, grid.spacing_zyx_mm, strict=True)
+    )
+    indices = np.argwhere(np.asarray(squared_mm2) <= radius_mm**2) + first
+    return (indices[:, 0], indices[:, 1], indices[:, 2]), grid.to_lps(indices)

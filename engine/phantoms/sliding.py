@@ -69,7 +69,7 @@ class PleuralSlide:
         """Whether planning positions (N, 3) lie in lung."""
         return np.asarray(self.lung_depth_mm(points_lps_mm) >= 0.0)
 
-    def carried(self, points_lps_mm: Float64Array) -> Float64Array:
+    def apply(self, points_lps_mm: Float64Array) -> Float64Array:
         """Planning positions (N, 3) at the end of the flow."""
         points = points_lps_mm
         step = 1.0 / _FLOW_STEPS

@@ -209,5 +209,5 @@ def _texture(rng: np.random.Generator, shape: tuple[int, ...], sigma: float) -> 
 def _stretch(count: int, step: int, kept: int) -> Float32Array:
     """Matrix (kept, count) that interpolates between ``count`` samples, ``step`` times as finely."""
     samples = np.linspace(0.0, count - 1.0, count * step)[:kept, None]
-    apart = np.abs(samples - np.arange(count, dtype=np.float64))
-    return np.asarray(np.maximum(1.0 - apart, 0.0), dtype=np.float32)
+    distance = np.abs(samples - np.arange(count, dtype=np.float64))
+    return np.asarray(np.maximum(1.0 - distance, 0.0), dtype=np.float32)

@@ -213,8 +213,11 @@ def _tcr(field: TruthField, depth_mm: Float64Array, counted: BoolArray, minimal_
     """Covered share of the target; 1 if and only if the margin says so, however thin the sliver."""
     if minimal_margin_mm >= TARGET_MARGIN_MM:
         return 1.0
-    within = (TARGET_MARGIN_MM - field.tumor_distance_mm)[counted]
-    share = _cell_share(np.minimum(within, depth_mm[counted])).sum() / _cell_share(within).sum()
+    depth_in_target_mm = (TARGET_MARGIN_MM - field.tumor_distance_mm)[counted]
+    share = (
+        _cell_share(np.minimum(depth_in_target_mm, depth_mm[counted])).sum()
+        / _cell_share(depth_in_target_mm).sum()
+    )
     return float(min(share, np.nextafter(1.0, 0.0)))
 
 

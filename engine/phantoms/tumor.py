@@ -124,12 +124,12 @@ class LobulatedTumor:
         return self._lattice.at(points_lps_mm)
 
     def _radius(self, unit: Float64Array) -> Float64Array:
-        in_own_axes = unit @ self.rotation
-        radius = 1.0 / np.sqrt(((in_own_axes / self.radii_mm) ** 2).sum(axis=-1))
-        swell = np.ones(radius.shape)
+        direction_in_own_axes = unit @ self.rotation
+        radius = 1.0 / np.sqrt(((direction_in_own_axes / self.radii_mm) ** 2).sum(axis=-1))
+        relative_radius = np.ones(radius.shape)
         for direction, height, sharpness in self.bumps:
-            swell += height * np.exp(sharpness * (unit @ direction - 1.0))
-        return np.asarray(radius * swell)
+            relative_radius += height * np.exp(sharpness * (unit @ direction - 1.0))
+        return np.asarray(radius * relative_radius)
 
     def _beyond(self, offset: Float64Array) -> Float64Array:
         """How far offsets (N, 3) from the center lie beyond the surface along their ray."""

@@ -18,7 +18,7 @@ from engine.registration.coarse_to_fine import coarse_levels, deform_coarsely, l
 from engine.registration.comparison import compare_lesion
 from engine.registration.lesion_motion import (
     LesionMotion,
-    carried_to_fixed,
+    map_to_fixed,
     predict_lesion_motion,
     rigid_part,
 )
@@ -111,7 +111,7 @@ def align_rigidly(
     moving_from_fixed = translation.planning_from_verification
     comparison = compare_lesion(planning, verification, zone, moving_from_fixed, kernels=kernels)
     coarse = deform_coarsely(comparison.without_wall(), kernels)
-    tumor = carried_to_fixed(coarse, planning.tumor_points_lps_mm)
+    tumor = map_to_fixed(coarse, planning.tumor_points_lps_mm)
     return RigidAlignment(
         moving_from_fixed @ rigid_part(tumor, tumor + coarse.displacement_mm(tumor)),
         translation.similarity,
@@ -156,7 +156,7 @@ def refine(
     else:
         surroundings = fine_motion(planning, comparison, coarse, kernels)
     deformation = surroundings.deformation
-    tumor = carried_to_fixed(deformation, planning.tumor_points_lps_mm)
+    tumor = map_to_fixed(deformation, planning.tumor_points_lps_mm)
     with ThreadPoolExecutor(1) as pool:
         judging = pool.submit(
             sharing_residency(judge),

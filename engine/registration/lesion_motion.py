@@ -197,8 +197,8 @@ def rigid_part(source: Float64Array, moved: Float64Array) -> RigidTransform:
     return RigidTransform.from_rotation(rotation, b - rotation @ a)
 
 
-def carried_to_fixed(deformation: Deformation, points_lps_mm: Float64Array) -> Float64Array:
-    """Carry points of the moving frame to the fixed frame, as one body with the deformation at their center.
+def map_to_fixed(deformation: Deformation, points_lps_mm: Float64Array) -> Float64Array:
+    """Map points of the moving frame to the fixed frame, as a rigid body that follows the deformation at its center.
 
     Parameters
     ----------
@@ -223,19 +223,19 @@ def _place_holes(
     """Centers spread around the lesion where tissue with evidence fills a hole, and each hole's nodes."""
     nodes = positions(system.lattice)
     strength = system.tensor[..., [0, 3, 5]].sum(axis=-1)
-    away = np.linalg.norm(nodes - center, axis=-1)
+    distance_mm = np.linalg.norm(nodes - center, axis=-1)
     typical = float(np.median(strength[strength > 0])) if (strength > 0).any() else 0.0
     possible = (
         (strength > 0.3 * typical)
-        & (away >= void_radius_mm + _MIN_HOLE_DISTANCE_MM)
-        & (away <= void_radius_mm + _MAX_HOLE_DISTANCE_MM)
+        & (distance_mm >= void_radius_mm + _MIN_HOLE_DISTANCE_MM)
+        & (distance_mm <= void_radius_mm + _MAX_HOLE_DISTANCE_MM)
     )
     left = np.argwhere(possible)
     holes: list[tuple[Float64Array, BoolArray]] = []
     nearest = np.full(len(left), np.inf)
     while len(holes) < _MAX_HOLES and len(left):
         # The next is the one farthest from all so far; the first is the nearest to the lesion.
-        chosen = int(np.argmax(nearest)) if holes else int(np.argmin(away[tuple(left.T)]))
+        chosen = int(np.argmax(nearest)) if holes else int(np.argmin(distance_mm[tuple(left.T)]))
         if holes and nearest[chosen] < radius_mm:
             break
         hole_center = nodes[tuple(left[chosen])]

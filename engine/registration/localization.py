@@ -87,10 +87,10 @@ def find_lesion(
     candidates = [first]
     for other in others:
         place = other.planning_from_verification
-        apart_mm = [
+        distances_mm = [
             float(np.linalg.norm(place.translation_mm - candidate.translation_mm)) for candidate in candidates
         ]
-        if min(apart_mm) > _SAME_PLACE_MM:
+        if min(distances_mm) > _SAME_PLACE_MM:
             candidates.append(place)
         elif other is others[0]:  # both agree
             return [first], correlation

@@ -14,7 +14,7 @@ from engine.registration.coarse_to_fine import deform_coarsely, deform_finely
 from engine.registration.comparison import ScanComparison
 from engine.registration.control_grid import positions
 from engine.registration.deformation import Deformation
-from engine.registration.lesion_motion import carried_to_fixed
+from engine.registration.lesion_motion import map_to_fixed
 from engine.registration.planning_features import PlanningFeatures
 
 _MIN_SLIDING_MM: Final = 0.4
@@ -83,8 +83,8 @@ def fine_motion(
         everything = deform_finely(comparison, coarse, kernels)
         return _SurroundingMotion(everything, comparison, 0.0, np.eye(3) * _NO_LUNG_SD_MM**2)
     lung, everything = _with_and_without_wall(comparison, coarse, kernels)
-    center = carried_to_fixed(lung, planning.tumor_points_lps_mm).mean(axis=0)
-    sliding_mm = _apart_mm(lung, everything, center, planning.tumor_radius_mm + _SLIDING_REACH_MM)
+    center = map_to_fixed(lung, planning.tumor_points_lps_mm).mean(axis=0)
+    sliding_mm = _rms_difference_mm(lung, everything, center, planning.tumor_radius_mm + _SLIDING_REACH_MM)
     between = (everything.displacement_mm(center[None]) - lung.displacement_mm(center[None]))[0]
     if sliding_mm > _MIN_SLIDING_MM:
         doubt_mm2 = _SLIDING_DOUBT**2 * np.outer(between, between)
@@ -106,11 +106,13 @@ def _with_and_without_wall(
         return lung, everything.result()
 
 
-def _apart_mm(lung: Deformation, everything: Deformation, center: Float64Array, reach_mm: float) -> float:
+def _rms_difference_mm(
+    lung: Deformation, everything: Deformation, center: Float64Array, radius_mm: float
+) -> float:
     """Root mean square difference of two deformations near the tumor, where there is evidence in lung."""
-    away = np.linalg.norm(positions(lung.lattice) - center, axis=-1)
+    distance_mm = np.linalg.norm(positions(lung.lattice) - center, axis=-1)
     strength = lung.tensor[..., [0, 3, 5]].sum(axis=-1)
     weight = np.minimum(strength, np.median(strength[strength > 0.0]))
-    weight = np.where(away <= reach_mm, weight, 0.0)
-    apart = ((everything.nodes_mm - lung.nodes_mm) ** 2).sum(axis=-1)
-    return float(np.sqrt((weight * apart).sum() / max(float(weight.sum()), 1e-9)))
+    weight = np.where(distance_mm <= radius_mm, weight, 0.0)
+    squared_mm2 = ((everything.nodes_mm - lung.nodes_mm) ** 2).sum(axis=-1)
+    return float(np.sqrt((weight * squared_mm2).sum() / max(float(weight.sum()), 1e-9)))

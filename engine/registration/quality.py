@@ -131,12 +131,12 @@ def _contraction(jacobian: Float64Array, zone_distance_mm: Float64Array) -> floa
     Around a shrinking ball tissue moves by the inverse square of the distance and keeps its volume: only what
     passes the surface shows, and by the divergence theorem that is the mean over what it encloses.
     """
-    within = zone_distance_mm <= ZONE_HALO_MM
-    beyond = (zone_distance_mm > _BEYOND_PULL_MM) & (zone_distance_mm <= _NEAR_MM)
-    if not (within.any() and beyond.any()):
+    in_halo = zone_distance_mm <= ZONE_HALO_MM
+    outside_halo = (zone_distance_mm > _BEYOND_PULL_MM) & (zone_distance_mm <= _NEAR_MM)
+    if not (in_halo.any() and outside_halo.any()):
         return 0.0
     stretch = np.cbrt(jacobian)
-    return float(stretch[within].mean() - stretch[beyond].mean())
+    return float(stretch[in_halo].mean() - stretch[outside_halo].mean())
 
 
 def _zone_distance_mm(comparison: ScanComparison, grid: VolumeGeometry) -> Float32Array | None:

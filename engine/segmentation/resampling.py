@@ -44,17 +44,17 @@ class Resizing:
         Voxels along each axis.
     order : int
         0 nearest, 1 linear, 3 cubic spline.
-    apart : int or None
+    separate_axis : int or None
         The axis that is resampled on its own, after the two others slice by slice.
-    order_apart : int
+    separate_order : int
         0 or 1, along that axis.
     """
 
     source: Index3
     target: Index3
     order: int
-    apart: int | None = None
-    order_apart: int = 0
+    separate_axis: int | None = None
+    separate_order: int = 0
 
     @property
     def is_identity(self) -> bool:
@@ -63,7 +63,7 @@ class Resizing:
 
     def axis_order(self, axis: int) -> int:
         """Order of interpolation along one axis."""
-        return self.order_apart if axis == self.apart else self.order
+        return self.separate_order if axis == self.separate_axis else self.order
 
 
 def _network_shape(shape: Index3, spacing_mm: Vector3, target_mm: Vector3) -> Index3:
@@ -87,10 +87,10 @@ def data_resizing(section: SegmentationSection, shape: Index3, spacing_mm: Vecto
     """How the image goes to the network's grid; ``shape`` and ``spacing_mm`` along its axes."""
     rule = section.resampling
     target = _network_shape(shape, spacing_mm, section.spacing_mm)
-    apart = apart_axis(spacing_mm, section.spacing_mm, rule.separate_z)
+    separate_axis = find_separate_axis(spacing_mm, section.spacing_mm, rule.separate_z)
     order = 1 if rule.method == "torch" else rule.data_order
-    order_apart = 0 if rule.method == "torch" else rule.data_order_z
-    return Resizing(shape, target, order, apart, order_apart)
+    separate_order = 0 if rule.method == "torch" else rule.data_order_z
+    return Resizing(shape, target, order, separate_axis, separate_order)
 
 
 def logits_resizing(section: SegmentationSection, shape: Index3, spacing_mm: Vector3) -> Resizing:
@@ -98,16 +98,18 @@ def logits_resizing(section: SegmentationSection, shape: Index3, spacing_mm: Vec
     rule = section.resampling
     source = _network_shape(shape, spacing_mm, section.spacing_mm)
     if section.framework == "nnunet_v2":
-        apart = apart_axis(section.spacing_mm, spacing_mm, rule.separate_z)
+        separate_axis = find_separate_axis(section.spacing_mm, spacing_mm, rule.separate_z)
     else:
-        apart = _apart_axis_v1(section, spacing_mm)
+        separate_axis = _separate_axis_v1(section, spacing_mm)
     order = 1 if rule.method == "torch" else rule.logits_order
-    order_apart = 0 if rule.method == "torch" else rule.logits_order_z
-    return Resizing(source, shape, order, apart, order_apart)
+    separate_order = 0 if rule.method == "torch" else rule.logits_order_z
+    return Resizing(source, shape, order, separate_axis, separate_order)
 
 
-def apart_axis(first_mm: Sequence[float], second_mm: Sequence[float], forced: bool | None) -> int | None:
-    """Axis that is resampled apart by nnU-Net's rule, or None.
+def find_separate_axis(
+    first_mm: Sequence[float], second_mm: Sequence[float], forced: bool | None
+) -> int | None:
+    """Axis that is resampled separately by nnU-Net's rule, or None.
 
     The first spacing decides if it is anisotropic, else the second; the axis is that of the largest
     spacing, and there is none if two share it. ``forced`` True looks at the first alone.
@@ -121,13 +123,13 @@ def apart_axis(first_mm: Sequence[float], second_mm: Sequence[float], forced: bo
     return None
 
 
-def _apart_axis_v1(section: SegmentationSection, spacing_mm: Vector3) -> int | None:
+def _separate_axis_v1(section: SegmentationSection, spacing_mm: Vector3) -> int | None:
     """Version 1 asks the CT's spacing first, and reads the network's in the axes of the CT."""
     forced = section.resampling.separate_z
-    axis = apart_axis(spacing_mm, spacing_mm, forced)
+    axis = find_separate_axis(spacing_mm, spacing_mm, forced)
     if axis is not None or forced is not None or max(spacing_mm) / min(spacing_mm) > _ANISOTROPY:
         return axis
-    of_ct = apart_axis(section.spacing_mm, section.spacing_mm, None)
+    of_ct = find_separate_axis(section.spacing_mm, section.spacing_mm, None)
     return None if of_ct is None else section.transpose_forward.index(of_ct)
 
 
@@ -158,10 +160,10 @@ def resize_volume(source: _SlabSource, plan: Resizing, out: Float32Array) -> Non
     if plan.is_identity:
         for start, stop in _slabs(plan.source):
             out[start:stop] = source(0, start, stop)
-    elif plan.apart is not None:
-        _resize_apart(source, plan, plan.apart, out)
+    elif plan.separate_axis is not None:
+        _resize_separately(source, plan, plan.separate_axis, out)
     else:
-        _resize_together(source, plan, out)
+        _resize_jointly(source, plan, out)
 
 
 @lru_cache(maxsize=8)
@@ -191,7 +193,7 @@ def _in_plane(slab: Float32Array, rows: Float32Array, columns: Float32Array) -> 
     return slab if len(rows) == height else np.matmul(rows, slab)
 
 
-def _resize_together(source: _SlabSource, plan: Resizing, out: Float32Array) -> None:
+def _resize_jointly(source: _SlabSource, plan: Resizing, out: Float32Array) -> None:
     """All three axes; the coarser plane is kept whole, and its slices mixed at the end."""
     along, rows, columns = (
         _axis_matrix(n, m, plan.order) for n, m in zip(plan.source, plan.target, strict=True)
@@ -211,7 +213,7 @@ def _resize_together(source: _SlabSource, plan: Resizing, out: Float32Array) -> 
         out[first:last] = mixed.reshape(out[first:last].shape)
 
 
-def _resize_apart(source: _SlabSource, plan: Resizing, axis: int, out: Float32Array) -> None:
+def _resize_separately(source: _SlabSource, plan: Resizing, axis: int, out: Float32Array) -> None:
     """Slice by slice across ``axis``, each clipped to its own range, then along it."""
     rows, columns = (
         _axis_matrix(plan.source[other], plan.target[other], plan.order)
@@ -219,7 +221,7 @@ def _resize_apart(source: _SlabSource, plan: Resizing, axis: int, out: Float32Ar
         if other != axis
     )
     depth, target = plan.source[axis], plan.target[axis]
-    lower, upper, weight = neighbors(depth, target, plan.order_apart)
+    lower, upper, weight = neighbors(depth, target, plan.separate_order)
     slices: dict[int, Float32Array] = {}
     out_along_axis = np.moveaxis(out, axis, 0)
     for i in range(target):

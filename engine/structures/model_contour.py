@@ -153,8 +153,10 @@ class Parts:
     def place_lps_mm(self, part: int) -> Vector3:
         """The voxel of a part that is nearest to its centroid: a point inside, whatever its shape."""
         index = self.index(part)
-        away = (index - self.components.centroids_index_zyx[part]) * np.array(self.geometry.spacing_zyx_mm)
-        x, y, z = self.geometry.to_lps(index[int(np.argmin((away**2).sum(axis=1)))])
+        offset_mm = (index - self.components.centroids_index_zyx[part]) * np.array(
+            self.geometry.spacing_zyx_mm
+        )
+        x, y, z = self.geometry.to_lps(index[int(np.argmin((offset_mm**2).sum(axis=1)))])
         return float(x), float(y), float(z)
 
     def cut_by_box(self, part: int) -> bool:

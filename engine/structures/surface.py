@@ -150,8 +150,8 @@ def _smoothest_depth(voxels: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
         if np.count_nonzero(contradicted) > _ROUGH_SHARE * np.count_nonzero(np.abs(smooth) < 1.0):
             return faces
         if contradicted.any():
-            away = ndimage.distance_transform_edt(~contradicted) / _DETAIL_REACH_VOXELS
-            share = np.clip(away - 1.0, 0.0, 1.0).astype(np.float32)
+            relative_distance = ndimage.distance_transform_edt(~contradicted) / _DETAIL_REACH_VOXELS
+            share = np.clip(relative_distance - 1.0, 0.0, 1.0).astype(np.float32)
             smooth = share * smooth + (1.0 - share) * depth
         depth = smooth
     return depth
@@ -165,9 +165,9 @@ def _depth_by_smoothing(voxels: npt.NDArray[np.bool_], sigma: float) -> npt.NDAr
         share = ndimage.gaussian_filter(marked, width, mode="nearest")
         return np.asarray(width * ndtri(np.clip(share, _TAIL, 1.0 - _TAIL)), dtype=np.float32)
 
-    near, wide, widest = (depth(sigma * np.sqrt(k)) for k in (1.0, 2.0, 3.0))
+    narrow, wide, widest = (depth(sigma * np.sqrt(k)) for k in (1.0, 2.0, 3.0))
     sag = _INTERPOLATION_SAG / sigma**2
-    return np.asarray(3.0 * (near - wide) + widest + sag * (near - wide), dtype=np.float32)
+    return np.asarray(3.0 * (narrow - wide) + widest + sag * (narrow - wide), dtype=np.float32)
 
 
 def _interpolated_shape(mask: LabelMask) -> npt.NDArray[np.float32]:

@@ -203,5 +203,5 @@ def _bridge_needle(parts: Parts, kernels: KernelBackend) -> Parts:
 def _closed(marked: npt.NDArray[np.bool_], spacing: Float64Array, radius_mm: float) -> npt.NDArray[np.bool_]:
     """Closing with a ball; beyond the grid nothing is marked."""
     grown = ndimage.distance_transform_edt(~marked, sampling=spacing) <= radius_mm
-    away = ndimage.distance_transform_edt(grown, sampling=spacing)
-    return np.asarray((away > radius_mm) | marked)
+    depth_mm = ndimage.distance_transform_edt(grown, sampling=spacing)
+    return np.asarray((depth_mm > radius_mm) | marked)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from engine.coverage.grid import lay_out
+from engine.coverage.grid import build_measurement_field
 from engine.coverage.ratio import measure_coverage
 from engine.errors import InvalidGeometryError
 from engine.geometry import (
@@ -115,7 +115,9 @@ def reordered(mask: LabelMask, order: tuple[int, int, int], flips: tuple[int, ..
 
 
 def answer(tumor: LabelMask, zone: LabelMask, lung: LabelMask) -> tuple[float, float]:
-    field = lay_out(StructureSurface(tumor), StructureSurface(zone), None, lung, RigidTransform.identity())
+    field = build_measurement_field(
+        StructureSurface(tumor), StructureSurface(zone), None, lung, RigidTransform.identity()
+    )
     whole, _ = measure_coverage(field, field.zone, field.distance_to_zone_mm)
     return whole.tcr, whole.minimal_mm
 

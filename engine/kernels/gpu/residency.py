@@ -75,10 +75,10 @@ class Residency:
         with self._lock:
             self._count_upload(array)
             buffer = self._take(array.nbytes)
-            laid_out = _as(buffer, array.shape, array.dtype)
-            np.copyto(laid_out, array)
+            copies = _as(buffer, array.shape, array.dtype)
+            np.copyto(copies, array)
             self._in_flight.append(buffer)  # until the stream has been waited for
-            return cuda.to_device(laid_out, stream=self.stream)
+            return cuda.to_device(copies, stream=self.stream)
 
     def result(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Any:
         """Memory on the device for what is handed out; on shared memory the host sees it too."""
@@ -92,11 +92,11 @@ class Residency:
             buffers = [
                 None if hasattr(array, "seen_by_host") else self._take(int(array.nbytes)) for array in arrays
             ]
-            laid_out = [
+            copies = [
                 array.seen_by_host if buffer is None else _as(buffer, tuple(array.shape), array.dtype)
                 for array, buffer in zip(arrays, buffers, strict=True)
             ]
-            for array, buffer, to in zip(arrays, buffers, laid_out, strict=True):
+            for array, buffer, to in zip(arrays, buffers, copies, strict=True):
                 if buffer is not None:
                     array.copy_to_host(to, stream=self.stream)
                     self.traffic.downloads += 1
@@ -105,7 +105,7 @@ class Residency:
             self._read_in_place, still_read = [], self._read_in_place
         self._wait()
         del still_read  # not before: memory may be freed while a kernel reads it
-        volumes = [to if buffer is None else to.copy() for to, buffer in zip(laid_out, buffers, strict=True)]
+        volumes = [to if buffer is None else to.copy() for to, buffer in zip(copies, buffers, strict=True)]
         with self._lock:
             self._spare += gone_up + [buffer for buffer in buffers if buffer is not None]
         return volumes

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from engine.coverage.cold_spots import direction_in_words, find_cold_spots
-from engine.coverage.grid import MeasurementField, lay_out
+from engine.coverage.grid import MeasurementField, build_measurement_field
 from engine.coverage.ratio import uncovered_in_lung
 from engine.geometry import RigidTransform
 from engine.structures.surface import StructureSurface
@@ -35,7 +35,9 @@ def shifted_zone() -> MeasurementField:
     grid = centered_grid((1.0, 1.0, 1.0), 20.0)
     tumor = ball(grid, (0.2, 0.3, 0.1), 7.0, "tumor")
     zone = ball(grid, (4.2, 0.3, 0.1), 12.0, "ablation zone")
-    return lay_out(StructureSurface(tumor), StructureSurface(zone), None, None, RigidTransform.identity())
+    return build_measurement_field(
+        StructureSurface(tumor), StructureSurface(zone), None, None, RigidTransform.identity()
+    )
 
 
 def test_a_shifted_zone_leaves_one_spot_on_the_other_side() -> None:
@@ -71,7 +73,7 @@ def test_the_pleura_is_measured_from_the_deepest_point() -> None:
     grid = centered_grid((1.0, 1.0, 1.0), 20.0)
     lung = np.ones(grid.shape_zyx, dtype=np.bool_)
     lung[:, :, : grid.shape_zyx[2] // 2 - 15] = False
-    field = lay_out(
+    field = build_measurement_field(
         StructureSurface(ball(grid, (0.2, 0.3, 0.1), 7.0, "tumor")),
         StructureSurface(ball(grid, (4.2, 0.3, 0.1), 12.0, "ablation zone")),
         None,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from scipy.optimize import minimize_scalar
 
-from engine.coverage.grid import MeasurementField, lay_out
+from engine.coverage.grid import MeasurementField, build_measurement_field
 from engine.coverage.ratio import (
     margin_shares,
     measure_coverage,
@@ -54,7 +54,9 @@ def measured(
     direction = rng.normal(size=3)
     tumor = ball(grid, center, tumor_mm, "tumor")
     zone = ball(grid, center + shift_mm * direction / np.linalg.norm(direction), zone_mm, "ablation zone")
-    field = lay_out(StructureSurface(tumor), StructureSurface(zone), None, None, RigidTransform.identity())
+    field = build_measurement_field(
+        StructureSurface(tumor), StructureSurface(zone), None, None, RigidTransform.identity()
+    )
     whole, _ = measure_coverage(field, field.zone, field.distance_to_zone_mm)
     return whole.tcr, whole.minimal_mm, field
 
@@ -110,7 +112,9 @@ def test_ellipsoids_at_1_mm(shift: float) -> None:
     center = rng.uniform(-0.5, 0.5, 3)
     tumor = ball(grid, center, half_axes, "tumor")
     zone = ball(grid, center + np.array([shift, 0.0, 0.0]), zone_mm, "ablation zone")
-    field = lay_out(StructureSurface(tumor), StructureSurface(zone), None, None, RigidTransform.identity())
+    field = build_measurement_field(
+        StructureSurface(tumor), StructureSurface(zone), None, None, RigidTransform.identity()
+    )
     whole, _ = measure_coverage(field, field.zone, field.distance_to_zone_mm)
     true_tcr, true_margin = spheroid_truth(6.0, 11.0, zone_mm, shift)
     assert whole.tcr == pytest.approx(true_tcr, abs=TCR_BOUND)
@@ -156,7 +160,9 @@ def test_complete_full_coverage_and_a_margin_of_the_target_are_one_statement(
     geometry = VolumeGeometry((20, 20, 20), (1.0, 1.0, 1.0))
     tumor = LabelMask(shaped >= np.quantile(shaped, 1 - tumor_share), geometry, "tumor")
     zone = LabelMask(shaped >= np.quantile(shaped, 1 - zone_share), geometry, "ablation zone")
-    field = lay_out(StructureSurface(tumor), StructureSurface(zone), None, None, RigidTransform.identity())
+    field = build_measurement_field(
+        StructureSurface(tumor), StructureSurface(zone), None, None, RigidTransform.identity()
+    )
     for coverage in measure_coverage(
         field, field.zone, field.distance_to_zone_mm, target_margin_mm=margin_mm
     ):
@@ -188,7 +194,7 @@ def test_what_lies_outside_the_lung_is_not_assessable_and_not_a_miss() -> None:
     wall = grid.shape_zyx[2] // 2 + 8
     zone[:, :, wall:] = False
     lung[:, :, wall:] = False
-    field = lay_out(
+    field = build_measurement_field(
         StructureSurface(tumor),
         StructureSurface(LabelMask(zone, grid, "ablation zone")),
         None,
@@ -216,4 +222,6 @@ def test_a_zone_of_a_whole_lung_is_refused() -> None:
     grid = centered_grid((2.0, 2.0, 2.0), 100.0)
     tumor, lung = ball(grid, (0.0, 0.0, 0.0), 9.0, "tumor"), ball(grid, (0.0, 0.0, 0.0), 90.0, "zone")
     with pytest.raises(InvalidRequestError, match="more than any one ablation"):
-        lay_out(StructureSurface(tumor), StructureSurface(lung), None, None, RigidTransform.identity())
+        build_measurement_field(
+            StructureSurface(tumor), StructureSurface(lung), None, None, RigidTransform.identity()
+        )

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from engine.coverage.figures import find_coverage, with_interval
-from engine.coverage.grid import MeasurementField, lay_out
+from engine.coverage.grid import MeasurementField, build_measurement_field
 from engine.coverage.interval import CoverageInterval
 from engine.findings import SUPPLIED, THRESHOLDED, CoverageFinding, MarginFinding
 from engine.geometry import RigidTransform
@@ -22,7 +22,7 @@ def field(zone_mm: float, core_mm: float | None = None, shift_mm: float = 0.0) -
     def surface(radius: float, x: float, name: str) -> StructureSurface:
         return StructureSurface(ball(GRID, (x, 0.3, 0.1), radius, name))
 
-    return lay_out(
+    return build_measurement_field(
         surface(6.0, 0.2, "tumor"),
         surface(zone_mm, 0.2 + shift_mm, "ablation zone"),
         None if core_mm is None else surface(core_mm, 0.2 + shift_mm, "ablation core"),

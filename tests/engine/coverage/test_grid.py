@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine.coverage.grid import lay_out, region_hu
+from engine.coverage.grid import build_measurement_field, region_hu
 from engine.errors import InvalidRequestError
 from engine.geometry import RigidTransform, VolumeGeometry
 from engine.kernels.backend import KernelBackend
@@ -28,7 +28,7 @@ def extent(geometry: VolumeGeometry) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_the_grid_holds_the_widest_margin_around_the_tumor_and_the_whole_zone() -> None:
-    field = lay_out(surface((0, 0, 0), 5.0), surface((12.0, 0, 0), 9.0), None, None, IDENTITY)
+    field = build_measurement_field(surface((0, 0, 0), 5.0), surface((12.0, 0, 0), 9.0), None, None, IDENTITY)
     low, high = extent(field.geometry)
     assert field.geometry.spacing_zyx_mm == (0.5, 0.5, 0.5)
     assert low == pytest.approx((-5.5 - 12.0,) * 3)
@@ -38,7 +38,7 @@ def test_the_grid_holds_the_widest_margin_around_the_tumor_and_the_whole_zone() 
 
 def test_the_tumor_is_brought_into_the_verification_frame() -> None:
     planning_from_verification = RigidTransform.from_translation((6.0, -2.0, 3.0))
-    field = lay_out(
+    field = build_measurement_field(
         surface((6.0, -2.0, 3.0), 6.0), surface((0, 0, 0), 9.0), None, None, planning_from_verification
     )
     for voxels in (field.tumor, field.zone):
@@ -47,7 +47,7 @@ def test_the_tumor_is_brought_into_the_verification_frame() -> None:
 
 
 def test_without_a_lung_everything_counts_as_lung() -> None:
-    field = lay_out(surface((0, 0, 0), 5.0), surface((0, 0, 0), 9.0), None, None, IDENTITY)
+    field = build_measurement_field(surface((0, 0, 0), 5.0), surface((0, 0, 0), 9.0), None, None, IDENTITY)
     assert field.lung.all()
     assert field.assessable.all()
     assert np.isinf(field.distance_to_pleura_mm).all()
@@ -59,7 +59,7 @@ def test_the_tumor_and_what_the_planning_ct_does_not_reach_count_as_lung() -> No
     """A miss where nothing is known of the lung must not be clipped away."""
     small = centered_grid((1.0, 1.0, 1.0), 8.0)
     nowhere = LabelMask(np.zeros(small.shape_zyx, dtype=np.bool_), small, "lung")
-    field = lay_out(surface((0, 0, 0), 5.0), surface((0, 0, 0), 9.0), None, nowhere, IDENTITY)
+    field = build_measurement_field(surface((0, 0, 0), 5.0), surface((0, 0, 0), 9.0), None, nowhere, IDENTITY)
     away = np.abs(field.geometry.to_lps(np.argwhere(np.ones(field.lung.shape, dtype=np.bool_)))).max(axis=1)
     away = away.reshape(field.lung.shape)
     assert field.lung[away > 9.0].all()
@@ -69,7 +69,7 @@ def test_the_tumor_and_what_the_planning_ct_does_not_reach_count_as_lung() -> No
 def test_what_lies_within_a_millimeter_of_the_pleura_is_not_assessable() -> None:
     lung = np.ones(GRID.shape_zyx, dtype=np.bool_)
     lung[:, :, GRID.shape_zyx[2] // 2 + 8 :] = False
-    field = lay_out(
+    field = build_measurement_field(
         surface((0, 0, 0), 5.0), surface((0, 0, 0), 9.0), None, LabelMask(lung, GRID, "lung"), IDENTITY
     )
     assert np.array_equal(field.assessable, field.distance_to_pleura_mm > 1.0)
@@ -78,7 +78,7 @@ def test_what_lies_within_a_millimeter_of_the_pleura_is_not_assessable() -> None
 
 
 def test_a_core_has_its_own_voxels_and_distances() -> None:
-    field = lay_out(
+    field = build_measurement_field(
         surface((0, 0, 0), 5.0), surface((0, 0, 0), 11.0), surface((0, 0, 0), 7.0), None, IDENTITY
     )
     assert field.core is not None
@@ -92,13 +92,13 @@ def test_a_core_has_its_own_voxels_and_distances() -> None:
 
 def test_more_voxels_than_any_ablation_has_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     tumor, zone = surface((0, 0, 0), 5.0), surface((12.0, 0, 0), 9.0)
-    grid = lay_out(tumor, zone, None, None, IDENTITY).geometry
+    grid = build_measurement_field(tumor, zone, None, None, IDENTITY).geometry
     voxels = float(np.prod(np.array(grid.shape_zyx) - 1.0))
     monkeypatch.setattr("engine.coverage.grid._MAX_VOXELS", voxels)
-    lay_out(tumor, zone, None, None, IDENTITY)
+    build_measurement_field(tumor, zone, None, None, IDENTITY)
     monkeypatch.setattr("engine.coverage.grid._MAX_VOXELS", voxels - 1.0)
     with pytest.raises(InvalidRequestError, match=r"span 41 x 35 x 35 mm, more than any one ablation"):
-        lay_out(tumor, zone, None, None, IDENTITY)
+        build_measurement_field(tumor, zone, None, None, IDENTITY)
 
 
 def test_the_ct_on_the_grid_keeps_its_values_and_is_air_beyond_its_field_of_view() -> None:

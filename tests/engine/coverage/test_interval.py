@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine.coverage.grid import MeasurementField, lay_out
+from engine.coverage.grid import MeasurementField, build_measurement_field
 from engine.coverage.interval import CoverageInterval, PoseUncertainty, coverage_interval
 from engine.coverage.ratio import measure_coverage
 from engine.geometry import RigidTransform
@@ -20,7 +20,9 @@ def field() -> MeasurementField:
     grid = centered_grid((1.0, 1.0, 1.0), 20.0)
     tumor = ball(grid, (0.2, -0.1, 0.3), 7.0, "tumor")
     zone = ball(grid, (2.2, -0.1, 0.3), 12.0, "ablation zone")
-    return lay_out(StructureSurface(tumor), StructureSurface(zone), None, None, RigidTransform.identity())
+    return build_measurement_field(
+        StructureSurface(tumor), StructureSurface(zone), None, None, RigidTransform.identity()
+    )
 
 
 def interval(

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 from scipy.spatial.transform import Rotation
 
-from engine.coverage.grid import MeasurementField, lay_out
+from engine.coverage.grid import MeasurementField, build_measurement_field
 from engine.coverage.interval import CoverageInterval, PoseUncertainty, coverage_interval
 from engine.geometry import RigidTransform
 from engine.kernels.backend import KernelBackend
@@ -28,7 +28,9 @@ def grid() -> MeasurementField:
     voxels = centered_grid((1.0, 1.0, 1.0), 20.0)
     tumor = ball(voxels, (0.2, -0.1, 0.3), 7.0, "tumor")
     zone = ball(voxels, (2.2, -0.1, 0.3), 12.0, "ablation zone")
-    return lay_out(StructureSurface(tumor), StructureSurface(zone), None, None, RigidTransform.identity())
+    return build_measurement_field(
+        StructureSurface(tumor), StructureSurface(zone), None, None, RigidTransform.identity()
+    )
 
 
 @dataclass

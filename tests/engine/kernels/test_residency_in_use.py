@@ -15,7 +15,7 @@ from engine.assessment.planning import AssessmentSettings, RefusedPlanning
 from engine.assessment.verification import assess_ablation
 from engine.coverage import grid as measurement
 from engine.coverage.figures import find_coverage
-from engine.coverage.grid import MeasurementField, lay_out, region_hu
+from engine.coverage.grid import MeasurementField, build_measurement_field, region_hu
 from engine.coverage.interval import CoverageInterval, PoseUncertainty, coverage_interval
 from engine.coverage.ratio import MARGIN_BANDS_MM
 from engine.findings import SUPPLIED, ContourOrigin, CoverageFinding, LesionFinding, MarginFinding
@@ -84,7 +84,7 @@ def measured(
     grid = centered_grid(SPACING, 14.0)
     tumor, zone = ball(grid, (0.3, 0.2, 0.1), 5.0, "tumor"), ball(grid, (1.0, 0.0, 0.5), 10.0, "zone")
     core = StructureSurface(ball(grid, (1.0, 0.0, 0.5), 8.0, "core"))
-    field = lay_out(
+    field = build_measurement_field(
         StructureSurface(tumor),
         StructureSurface(zone),
         core,

@@ -66,7 +66,7 @@ def test_tumor_is_rigid_lung_is_free_and_nothing_folds(kind: DeformationKind, se
     free = motion.free.to_planning(beyond)
     if motion.slide is not None:
         lung = motion.slide.in_lung(free)
-        free[lung] = motion.slide.carried(free[lung])
+        free[lung] = motion.slide.apply(free[lung])
     assert np.abs(motion.to_planning(beyond) - free).max() < 1e-9
     bend = free - motion.planning_from_verification.apply(beyond)
     assert np.abs(bend).max() > 1.0
@@ -80,7 +80,7 @@ def test_the_tumor_moves_as_the_tissue_in_its_place_would_on_average(kind: Defor
     inside = around(motion.verification_center, 0.0, RADIUS_MM, 6000)
     inside = inside[np.random.default_rng(2).random(len(inside)) < _volume_share(inside, motion)]
     free = motion.free.to_planning(inside)
-    free = free if motion.slide is None else motion.slide.carried(free)
+    free = free if motion.slide is None else motion.slide.apply(free)
     off = free - motion.planning_from_verification.apply(inside)
     assert np.linalg.norm(off.mean(axis=0)) < 0.15
     assert np.sqrt((off**2).sum(axis=1).mean()) < 1.5
@@ -108,9 +108,9 @@ def test_contraction_shortens_the_zone_evenly_and_fades_beyond() -> None:
     center = np.array([3.0, 2.0, 1.0])
     drawn_in = Contraction(center, 0.1, 15.0)
     unit = evenly_spread(50)
-    within = drawn_in.undone_mm(center + 5.0 * unit)
+    within = drawn_in.inverse_displacement_mm(center + 5.0 * unit)
     assert np.einsum("ni,ni->n", within, unit) == pytest.approx(0.5, rel=0.01)
-    far = drawn_in.undone_mm(center + 45.0 * unit)
+    far = drawn_in.inverse_displacement_mm(center + 45.0 * unit)
     assert np.einsum("ni,ni->n", far, unit) == pytest.approx(0.1 * 45.0 / 27.0, rel=0.01)
     # The tumor beside the zone's center is pulled along.
     turn = np.eye(3)
@@ -142,14 +142,14 @@ def test_a_slide_jumps_along_the_pleura_and_leaves_the_boundary_where_it_is() ->
     depth = lung_depth_mm(places)
     skin = places[(depth > 0.0) & (depth < 2.0) & (places[:, 0] < -100.0)]
     assert len(skin) > 100
-    carried = slide.carried(skin)
+    carried = slide.apply(skin)
     assert np.abs(lung_depth_mm(carried) - lung_depth_mm(skin)).max() < 0.25
     moved = np.linalg.norm(carried - skin, axis=1)
     assert np.median(moved) == pytest.approx(8.0, abs=1.0)
     deep = places[(depth > 30.0) & (places[:, 0] < -76.0)]
-    assert np.abs(slide.carried(deep) - deep - jump).max() < 0.2
+    assert np.abs(slide.apply(deep) - deep - jump).max() < 0.2
     medial = places[places[:, 0] > -40.0 + 2.0 * FLOW_LATTICE_MM]
-    assert np.abs(slide.carried(medial) - medial).max() < 0.05
+    assert np.abs(slide.apply(medial) - medial).max() < 0.05
 
 
 def test_chest_wall_stays_while_the_lung_slides() -> None:

@@ -143,7 +143,7 @@ def test_a_jacobian_is_that_of_the_motion() -> None:
 def test_tissue_drawn_in_converges_and_tissue_pushed_away_does_not(share: float) -> None:
     """Places around a shrunken zone come from farther out: even shrinkage within, inverse square beyond."""
     drawn_in = Contraction(CENTER, share, ZONE_MM)
-    found = bent(lambda p: drawn_in.undone_mm(p.reshape(-1, 3)).reshape(p.shape))
+    found = bent(lambda p: drawn_in.inverse_displacement_mm(p.reshape(-1, 3)).reshape(p.shape))
     assert 0.02 < np.sign(share) * found.contraction < 0.08
 
 

@@ -15,7 +15,7 @@ from scipy import ndimage
 from engine.arrays import Float32Array
 from engine.geometry import VoxelBox
 from engine.segmentation import resampling
-from engine.segmentation.resampling import Resizing, apart_axis, resize_volume
+from engine.segmentation.resampling import Resizing, find_separate_axis, resize_volume
 from engine.segmentation.restoring import Restorer
 from engine.segmentation.sliding_window import Slab
 from tests.support.stub_networks import section
@@ -71,12 +71,12 @@ def test_the_coarse_axis_is_resized_apart(
     across = [n for i, n in enumerate(target) if i != axis]
     plane = np.stack([zoomed(image, tuple(across), order) for image in np.moveaxis(volume, axis, 0)])
     at = source[axis] / target[axis] * (np.arange(target[axis]) + 0.5) - 0.5
-    for order_apart, expected in (
+    for separate_order, expected in (
         (0, plane[np.floor(at + 0.5).astype(int).clip(0, source[axis] - 1)]),
         (1, ndimage.map_coordinates(plane, grid(at, plane.shape), order=1, mode="nearest")),
     ):
         out = np.empty(target, dtype=np.float32)
-        plan = Resizing(source, target, order, axis, order_apart)
+        plan = Resizing(source, target, order, axis, separate_order)
         resize_volume(partial(slab_of, volume), plan, out)
         np.testing.assert_allclose(np.moveaxis(out, axis, 0), expected, atol=3e-6)
 
@@ -105,19 +105,25 @@ def grid(first: Any, shape: tuple[int, ...]) -> Any:
 def test_the_rule_of_the_coarse_axis(
     first: tuple[float, ...], second: tuple[float, ...], forced: bool | None, expected: int | None
 ) -> None:
-    assert apart_axis(first, second, forced) == expected
+    assert find_separate_axis(first, second, forced) == expected
 
 
 @settings(max_examples=150, deadline=None)
 @example(
-    network=(7, 1, 1), native=(1, 1, 1), cuts=[4, 6, 7], apart=None, order_apart=0, pad=(1, 0, 0), outputs=3
+    network=(7, 1, 1),
+    native=(1, 1, 1),
+    cuts=[4, 6, 7],
+    apart=None,
+    separate_order=0,
+    pad=(1, 0, 0),
+    outputs=3,
 )  # done before the last slab
 @given(
     network=shapes,
     native=shapes,
     cuts=st.lists(st.integers(1, 10), max_size=4),
     apart=st.sampled_from([None, 0, 1, 2]),
-    order_apart=st.sampled_from([0, 1]),
+    separate_order=st.sampled_from([0, 1]),
     pad=st.tuples(*[st.integers(0, 2)] * 3),
     outputs=st.sampled_from([2, 3]),
 )
@@ -126,7 +132,7 @@ def test_labels_restored_in_slabs_are_those_of_the_whole(
     native: tuple[int, int, int],
     cuts: list[int],
     apart: int | None,
-    order_apart: int,
+    separate_order: int,
     pad: tuple[int, int, int],
     outputs: int,
 ) -> None:
@@ -136,13 +142,13 @@ def test_labels_restored_in_slabs_are_those_of_the_whole(
     padded = np.pad(logits, [(0, 0), *((p, 1) for p in pad)], constant_values=99)
     inside = VoxelBox(pad, (pad[0] + network[0], pad[1] + network[1], pad[2] + network[2]))
     labels, foreground = np.full(native, 77, dtype=np.uint8), np.empty(native, dtype=np.float16)
-    restorer = Restorer(it, Resizing(network, native, 1, apart, order_apart), inside, labels, foreground)
+    restorer = Restorer(it, Resizing(network, native, 1, apart, separate_order), inside, labels, foreground)
     edges = sorted({0, padded.shape[1], *(c for c in cuts if c < padded.shape[1])})
     for start, stop in itertools.pairwise(edges):
         restorer.take(Slab(start, padded[:, start:stop]))
     expected = np.empty((outputs, *native), dtype=np.float32)
     for channel, out in zip(logits, expected, strict=True):
-        plan = Resizing(network, native, 1, apart, order_apart)
+        plan = Resizing(network, native, 1, apart, separate_order)
         resize_volume(partial(slab_of, channel), plan, out)
     gap = np.sort(expected, axis=0)
     clear = gap[-1] - gap[-2] > 1e-5

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from engine.coverage.grid import lay_out
+from engine.coverage.grid import build_measurement_field
 from engine.coverage.ratio import measure_coverage
 from engine.geometry import RigidTransform, VolumeGeometry
 from engine.structures.surface import SURFACE_LEVEL, StructureSurface, occupancy
@@ -55,7 +55,7 @@ def test_a_gap_one_voxel_wide_stays_a_gap(axis: int, offset: float, line: bool) 
     if line:
         where[(axis + 1) % 3] = grid.shape_zyx[0] // 2
     zone[tuple(where)] = False
-    field = lay_out(
+    field = build_measurement_field(
         StructureSurface(tumor),
         StructureSurface(LabelMask(zone, grid, "ablation zone")),
         None,
