@@ -127,7 +127,7 @@ def may_be_called_complete(
 
 
 def _cautiously_covered(pair: ScanPair, contour: ZoneContour, alignment: DeformableRegistration) -> bool:
-    """Whether the zone of which its model is sure covers all that may be tumor."""
+    """Whether the cautious zone covers the cautious tumor; contours without a cautious one count as drawn."""
     tumor, zone = pair.prepared.tumor_surface, contour.zone_surface
     if pair.prepared.cautious_tumor is not None:
         tumor = StructureSurface(pair.prepared.cautious_tumor)

@@ -32,7 +32,7 @@ _PADDING_MM: Final = 12.0
 """Padding around the warped tumor: the widest margin band and 2 mm."""
 
 _MAX_VOXELS: Final = 40_000_000
-"""A cube of 17 cm: a mask beyond it is no ablation zone, and would take gigabytes."""
+"""A cube of 17 cm: a mask beyond it is not an ablation zone, and would take gigabytes."""
 
 
 @dataclass(frozen=True, eq=False)

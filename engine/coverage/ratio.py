@@ -122,7 +122,7 @@ def not_assessable_share(field: MeasurementField, target_margin_mm: float = TARG
 def _max_missed_distance_mm(
     field: MeasurementField, distance_to_cover_mm: Float32Array, outside: BoolArray
 ) -> float | None:
-    """Distance to the cover of the tumor's farthest point outside it; None where no tumor voxel is outside."""
+    """Greatest distance, mm, of a tumor point outside the cover to it; None where no tumor voxel is outside."""
     if not outside.any():
         return None
     # The tumor's surface runs up to half a voxel beyond its outermost voxel center.

@@ -49,7 +49,7 @@ def optional_number(dataset: Dataset, keyword: str, where: str) -> float | None:
     Raises
     ------
     UnreadableFileError
-        If it is there but no single finite number.
+        If it is present but not a single finite number.
     """
     if present(dataset, keyword, where) is None:
         return None

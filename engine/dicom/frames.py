@@ -20,7 +20,7 @@ _LEGACY_CONVERTED_CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2.2"
 _MULTI_FRAME = frozenset({_ENHANCED_CT_IMAGE, _LEGACY_CONVERTED_CT_IMAGE})
 
 _NOT_A_SLICE_STACK = frozenset({"LOCALIZER", "PERFUSION", "MIP", "MINIP", "PROJECTION IMAGE"})
-"""Image types (PS3.3 C.8.2.1.1.1) whose pixels are no HU of one thin plane."""
+"""Image types (PS3.3 C.8.2.1.1.1) whose pixels are not HU of one thin plane."""
 
 _MAX_FRAMES = 20_000
 _MAX_POSITION_MM = 1e5
@@ -57,7 +57,7 @@ def ct_frames(instance: DicomInstance) -> list[CtFrame]:
     per_frame = items(dataset, "PerFrameFunctionalGroupsSequence", name)
     if count != len(per_frame) or not 1 <= count <= _MAX_FRAMES:
         raise UnreadableFileError(
-            f"{name} announces {count} frames and describes {len(per_frame)}; export it again"
+            f"{name} declares {count} frames and describes {len(per_frame)}; export it again"
         )
     return [
         _frame(instance, i, f"frame {i + 1} of {name}", _functional_groups(dataset, item, i, name))

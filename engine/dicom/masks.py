@@ -50,7 +50,7 @@ def read_dicom_mask(path: Path, ct: CtVolume, name: str, *, label: str | None = 
         return read_structure_set(file, ct, roi=label)
     if label is not None and not label.isdecimal():
         raise InvalidRequestError(
-            f"{label!r} is no segment number; choose the segment of the {name} by its number"
+            f"{label!r} is not a segment number; choose the segment of the {name} by its number"
         )
     return read_segmentation(file, ct, segment=None if label is None else int(label))
 

@@ -50,18 +50,18 @@ def read_segmentation(source: Path | bytes, ct: CtVolume, *, segment: int | None
     Raises
     ------
     UnreadableFileError
-        If it is no segmentation, or a damaged one.
+        If it is not a segmentation, or a damaged one.
     InvalidRequestError
         If the segment is not there, or several are and none was chosen.
     GridMismatchError
-        If its pixels are no voxels of the CT.
+        If its pixels are not voxels of the CT.
     """
     if isinstance(source, Path):
         instance = read_instances(source)[0]
     else:
         instance = parse_instance(source, "the segmentation")
     if text(instance.dataset, "Modality", instance.name) != "SEG":
-        raise UnreadableFileError(f"{instance.name} is no DICOM segmentation; choose the SEG file")
+        raise UnreadableFileError(f"{instance.name} is not a DICOM segmentation; choose the SEG file")
     _require_same_frame(instance, ct)
     slice_shape(instance.dataset, instance.name)
     segmentation = _parse(instance)
@@ -121,7 +121,7 @@ def _frames_of(dataset: Dataset, number: int, where: str) -> list[tuple[int, Dat
     count = whole_number(dataset, "NumberOfFrames", where, UnreadableFileError)
     if count != len(per_frame):
         raise UnreadableFileError(
-            f"{where} announces {count} frames and describes {len(per_frame)}; export it again"
+            f"{where} declares {count} frames and describes {len(per_frame)}; export it again"
         )
     if text(dataset, "SegmentationType", where) == "LABELMAP":
         return list(enumerate(per_frame, start=1))

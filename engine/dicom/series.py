@@ -76,7 +76,7 @@ def read_series(source: Path | Sequence[bytes]) -> CtVolume:
 
 
 def _images(instances: Sequence[DicomInstance]) -> tuple[list[DicomInstance], list[str]]:
-    """Leave out objects that are no images; a series of nothing else is not a CT."""
+    """Leave out objects that are not images; a series of nothing else is not a CT."""
     modalities = [text(i.dataset, "Modality", i.name) for i in instances]
     images = [i for i, modality in zip(instances, modalities, strict=True) if modality not in _NOT_IMAGES]
     others = sorted(set(modalities) & _NOT_IMAGES)

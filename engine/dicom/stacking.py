@@ -62,13 +62,13 @@ def slice_axes(orientation: Sequence[float], where: str) -> tuple[Float64Array, 
     Raises
     ------
     InvalidGeometryError
-        If the two directions are no orthogonal unit vectors.
+        If the two directions are not orthogonal unit vectors.
     """
     along_row, along_column = np.array(orientation[:3]), np.array(orientation[3:])
     lengths = np.linalg.norm(along_row), np.linalg.norm(along_column)
     if max(abs(length - 1) for length in lengths) > 10 * DIRECTION_TOLERANCE:
         raise InvalidGeometryError(
-            f"ImageOrientationPatient of {where} is no pair of unit vectors; export it again"
+            f"ImageOrientationPatient of {where} is not a pair of unit vectors; export it again"
         )
     along_row = along_row / lengths[0]
     if abs(along_row @ along_column) > DIRECTION_TOLERANCE:

@@ -48,7 +48,7 @@ def read_structure_set(source: Path | bytes, ct: CtVolume, *, roi: str | None = 
     Raises
     ------
     UnreadableFileError
-        If it is no structure set, or a damaged one.
+        If it is not a structure set, or a damaged one.
     InvalidRequestError
         If the region is not there, or several are and none was chosen.
     GridMismatchError
@@ -61,7 +61,7 @@ def read_structure_set(source: Path | bytes, ct: CtVolume, *, roi: str | None = 
         instance = parse_instance(source, "the structure set")
     dataset, where = instance.dataset, instance.name
     if text(dataset, "Modality", where) != "RTSTRUCT":
-        raise UnreadableFileError(f"{where} is no RT structure set; choose the RTSTRUCT file")
+        raise UnreadableFileError(f"{where} is not an RT structure set; choose the RTSTRUCT file")
     region = _choose(instance, roi)
     name = text(region, "ROIName", where)
     _require_same_frame(region, ct, where)

@@ -91,7 +91,7 @@ def read_mask_image(path: Path, name: str = "mask", *, label: int | None = None)
     UnreadableFileError, InvalidGeometryError
         As for :func:`read_ct_image`.
     InvalidRequestError
-        If voxels are no labels, or several labels are there and none was chosen.
+        If voxels are not labels, or several labels are there and none was chosen.
     """
     voxels, geometry = _read(path)
     labels = _labels(voxels, path.name)
@@ -161,7 +161,7 @@ def _image_reader(path: Path) -> str:
                 raise UnreadableFileError(f"{path.name} does not exist; check the path")
             return reader
     raise UnreadableFileError(
-        f"{path.name} is no file that is read here; send DICOM or one of {', '.join(_IMAGE_READERS)}"
+        f"{path.name} is not in a format that is read here; send DICOM or one of {', '.join(_IMAGE_READERS)}"
     )
 
 
@@ -225,6 +225,6 @@ def _labels(voxels: npt.NDArray[Any], name: str) -> list[int]:
     values = np.unique(voxels)
     if not np.isfinite(values).all() or (values != np.rint(values)).any():
         raise InvalidRequestError(
-            f"{name} has fractional values, so it is no mask; send labels (0 outside, 1 inside)"
+            f"{name} has fractional values, so it is not a mask; send labels (0 outside, 1 inside)"
         )
     return [int(value) for value in values if value != 0]

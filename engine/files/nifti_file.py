@@ -1,4 +1,4 @@
-"""What a NIfTI reader passes over in silence: a file that ends early, and voxels that are no numbers.
+"""What a NIfTI reader passes over in silence: a file that ends early, and voxels that are not numbers.
 
 ITK fills what a cut-off file lacks with zeros and turns NaN into zero, which as HU is water.
 """
@@ -43,7 +43,7 @@ def require_intact(path: Path) -> None:
     Raises
     ------
     UnreadableFileError
-        If it is no NIfTI file, or shorter than its header says.
+        If it is not a NIfTI file, or shorter than its header says.
     NotCtError
         If voxels are NaN or infinite.
     """
@@ -78,10 +78,10 @@ def _layout(header: bytes, name: str) -> _Layout:
             offset = struct.unpack_from(f"{order}q", header, 168)[0]
             break
     else:
-        raise UnreadableFileError(f"{name} is no NIfTI file, or its header is cut off; export it again")
+        raise UnreadableFileError(f"{name} is not a NIfTI file, or its header is cut off; export it again")
     count = dimensions[0]
     if not 1 <= count <= 7 or min(dimensions[1 : count + 1]) < 1 or bits < 1 or offset < 0:
-        raise InvalidGeometryError(f"{name} announces {dimensions[1:4]} voxels; export it again")
+        raise InvalidGeometryError(f"{name} declares {dimensions[1:4]} voxels; export it again")
     voxels = 1
     for size in dimensions[1 : count + 1]:
         voxels *= int(size)

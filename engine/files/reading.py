@@ -69,7 +69,7 @@ def read_mask(path: Path, ct: CtVolume, name: str, *, label: str | None = None) 
     else:
         if label is not None and not label.lstrip("-").isdecimal():
             raise InvalidRequestError(
-                f"{label!r} is no label value; choose the label of the {name} by its number"
+                f"{label!r} is not a label value; choose the label of the {name} by its number"
             )
         mask = read_mask_image(path, name, label=None if label is None else int(label))
     mask = in_axis_order_of(ct.geometry, replace(mask, name=name)).require_on(ct)

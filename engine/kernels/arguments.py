@@ -26,7 +26,7 @@ def require_volume(array: Any, name: str, *dtypes: type[np.generic]) -> npt.NDAr
     Raises
     ------
     InvalidGeometryError
-        If it is no 3D array, is empty, or has more than ``MAX_VOXELS`` voxels.
+        If it is not a 3D array, is empty, or has more than ``MAX_VOXELS`` voxels.
     InvalidRequestError
         If its type is not one of ``dtypes``.
     """

@@ -88,17 +88,17 @@ def resident(kernels: KernelBackend) -> AbstractContextManager[Any]:
 
 
 def sharing_residency(work: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:
-    """Return work for a thread of a pool, which then uses what this thread keeps on the device."""
+    """Wrap a callable for a thread of a pool, so that it uses what this thread keeps on the device."""
     context = copy_context()
 
     def run(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:
-        return context.copy().run(work, *args, **kwargs)  # a context is entered by one thread at a time
+        return context.copy().run(work, *args, **kwargs)  # only one thread at a time can enter a context
 
     return run
 
 
 def _require_gpu() -> None:
-    """Refuse early, in words, where CUDA is missing."""
+    """Refuse early, with a clear message, where CUDA is missing."""
     try:
         from engine.kernels.gpu import device  # noqa: PLC0415 - CUDA loads only when asked for
     except ImportError as error:

@@ -128,4 +128,6 @@ def _require_fill(fill: float, dtype: np.dtype[Any]) -> None:
         return
     low, high = (0, 1) if dtype == np.bool_ else (np.iinfo(dtype).min, np.iinfo(dtype).max)
     if not (math.isfinite(fill) and fill == int(fill) and low <= fill <= high):
-        raise InvalidRequestError(f"fill {fill} is no {dtype} value; choose an integer from {low} to {high}")
+        raise InvalidRequestError(
+            f"fill {fill} is not a {dtype} value; choose an integer from {low} to {high}"
+        )

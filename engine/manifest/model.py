@@ -128,7 +128,7 @@ class ModelManifest(Section):
         if self.kind != "survival" and not self.parity_reports:
             raise ValueError(f"a {self.kind} model needs at least one of parity_reports")
         if not all(report.passed for report in self.parity_reports):
-            raise ValueError("a model that differs from its source (parity_reports) is no model to use")
+            raise ValueError("a model that differs from its source (parity_reports) is not a model to use")
         return self
 
     @model_validator(mode="after")

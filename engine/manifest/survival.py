@@ -240,5 +240,5 @@ class SurvivalSection(Section):
         names = {covariate.name for covariate in self.covariates}
         lacking = [feature.name for feature in self.signature.features if feature.name not in names]
         if lacking:
-            raise ValueError(f"uses_signature_features, but {lacking[0]} is no covariate")
+            raise ValueError(f"uses_signature_features, but {lacking[0]} is not a covariate")
         return self

@@ -289,7 +289,7 @@ def _acquire(
 ) -> CtVolume:
     """Average over the slice profile, add noise, round to HU."""
     thickness = grid.spacing_zyx_mm[0]
-    # Profiles add by their squares.
+    # The squares of the widths of slice profiles add.
     thinning = max(thickness**2 - scene.chest_slice_mm**2, 0.0)
     across = max(1, round(thinning**0.5))
     normal = np.array(grid.directions_zyx_lps[0])

@@ -27,7 +27,7 @@ _MAX_CORRECTION_MM: Final = 3.0
 """No more than this is put right of the flow's error at the pleura."""
 
 NORMAL_SMOOTHING_MM: Final = 5.0
-"""The pleura's direction is taken from a depth smoothed this much: ribs and vessels are no walls."""
+"""The pleura's direction is taken from a depth smoothed this much: ribs and vessels are not walls."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -222,7 +222,7 @@ def _tcr(field: TruthField, depth_mm: Float64Array, counted: BoolArray, minimal_
 
 
 def _cell_share(depth_mm: Float64Array) -> Float64Array:
-    """Share of a lattice cell that lies inside a surface at some depth from its center."""
+    """Fraction of a lattice cell, 0 to 1, inside a surface at this depth, mm, from its center."""
     return np.clip(0.5 + depth_mm / _TRUTH_SPACING_MM, 0.0, 1.0)
 
 

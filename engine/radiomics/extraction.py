@@ -28,7 +28,7 @@ from engine.radiomics.zone_image import ZoneImage, resample_zone
 from engine.volume import CtVolume, LabelMask
 
 _COLLAPSED_LEVELS: Final = 2
-"""So many gray levels, or fewer, are no texture but a threshold."""
+"""So many gray levels, or fewer, are not a texture but a threshold."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def extract_features(
     CollapsedTextureError
         If the zone has one or two gray levels before any filter, and a feature sees gray levels.
     RadiomicsError
-        If the zone is too small, or a feature is no number.
+        If the zone is too small, or a feature is not a number.
     BackendError
         If PyRadiomics is not installed.
     """
@@ -174,6 +174,6 @@ def _require_numbers(features: dict[str, float]) -> None:
     bad = [name for name, value in features.items() if not math.isfinite(value)]
     if bad:
         raise RadiomicsError(
-            f"{len(bad)} of {len(features)} features are no number in this zone ({', '.join(bad[:3])}): it may be too "
-            "small or too uniform; check the mask"
+            f"{len(bad)} of {len(features)} features are not a number in this zone ({', '.join(bad[:3])}): it may be "
+            "too small or too uniform; check the mask"
         )

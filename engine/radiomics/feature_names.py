@@ -84,7 +84,7 @@ def _all_features(settings: RadiomicsSettings) -> tuple[FeatureName, ...]:
 
 
 def wanted_features(settings: RadiomicsSettings, names: Sequence[str] | None) -> tuple[FeatureName, ...]:
-    """The features of these names, all for None.
+    """The features with these names; all of them if ``names`` is None.
 
     Raises
     ------

@@ -95,7 +95,7 @@ def resample_zone(ct: CtVolume, zone: LabelMask, settings: RadiomicsSettings) ->
     ------
     EmptyMaskError, GridMismatchError
     RadiomicsError
-        If the CT has one value throughout, or the zone is no more than a line.
+        If the CT has one value throughout, or the zone is a single voxel or a line.
     """
     zone.require_on(ct)
     order, flip = _to_axial(ct.geometry)

@@ -147,7 +147,7 @@ def _known(fixed: ComparisonRegion, zone: LabelMask | None, kernels: KernelBacke
 def _refuse_dissimilar(
     moving: ComparisonRegion, fixed: ComparisonRegion, known: BoolArray, correlation: float
 ) -> None:
-    """Refuse, and say so if the mirror image would have fitted."""
+    """Refuse; as the wrong side if the mirror image of the planning region fits."""
     mirrored = masked_correlation(moving.hu[:, :, ::-1], moving.inside[:, :, ::-1], fixed.hu, known).max()
     if mirrored >= _MIN_MIRRORED_CORRELATION:
         raise RefusedError(
@@ -158,8 +158,8 @@ def _refuse_dissimilar(
     raise RefusedError(
         RefusalCode.ALIGNMENT_RESIDUAL_TOO_HIGH,
         "the surroundings of the planning lesion are not found around the ablation zone "
-        f"(correlation {correlation:.2f}, least {_MIN_CORRELATION:g}): another patient, another lesion, or a zone far "
-        "from the lesion. Check that both scans and the zone belong together.",
+        f"(correlation {correlation:.2f}, minimum {_MIN_CORRELATION:g}): another patient, another lesion, or a zone "
+        "far from the lesion. Check that both scans and the zone belong together.",
     )
 
 

@@ -109,7 +109,7 @@ def _with_and_without_wall(
 def _rms_difference_mm(
     lung: Deformation, everything: Deformation, center: Float64Array, radius_mm: float
 ) -> float:
-    """Root mean square difference of two deformations near the tumor, where there is evidence in lung."""
+    """Root mean square difference of two deformations near the tumor, mm, weighted by the evidence in lung."""
     distance_mm = np.linalg.norm(positions(lung.lattice) - center, axis=-1)
     strength = lung.tensor[..., [0, 3, 5]].sum(axis=-1)
     weight = np.minimum(strength, np.median(strength[strength > 0.0]))

@@ -67,7 +67,7 @@ class PlanningFeatures:
         return self._sources[match_mm]
 
     def pattern(self, match_mm: float) -> Pattern:
-        """What is searched for in the verification CT; kept for the next call."""
+        """What is searched for in the verification CT; cached by ``match_mm``."""
         if match_mm not in self._patterns:
             half = PATTERN_HALF_WIDTH_MM + max(0.0, self.tumor_radius_mm - 15.0)
             region = comparison_region(
@@ -78,7 +78,7 @@ class PlanningFeatures:
 
 
 def planning_features(planning: CtVolume, tumor: LabelMask) -> PlanningFeatures:
-    """Measure the tumor; its surroundings follow when they are asked for.
+    """Measure the tumor; its surroundings are computed when first asked for.
 
     Parameters
     ----------

@@ -115,7 +115,7 @@ def masked_correlation(
 
 
 def _subvoxel(values: Float64Array, peak: Int64Array) -> Float64Array:
-    """Offset of the peak within its voxel, by a parabola along each axis."""
+    """Offset of the peak from its voxel's center, voxels (z, y, x), by a parabola along each axis."""
     offset = np.zeros(3)
     for axis in range(3):
         if 0 < peak[axis] < values.shape[axis] - 1:

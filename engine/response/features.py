@@ -32,7 +32,7 @@ class LungFeatureModel:
     Raises
     ------
     ManifestError
-        If it is no feature model, or the network does not fit the manifest.
+        If it is not a feature model, or the network does not fit the manifest.
     """
 
     def __init__(self, bundle: Bundle, session: InferenceSession) -> None:

@@ -76,7 +76,7 @@ class SurvivalModel:
     Raises
     ------
     ManifestError
-        If it is no survival model, or the network lacks the inputs and outputs of the manifest.
+        If it is not a survival model, or the network lacks the inputs and outputs of the manifest.
     ModelError
         If it does not reproduce the manifest's reference outputs on this machine.
     """

@@ -107,5 +107,5 @@ def _signature_covariates(model: SurvivalModel, radscore: Radscore) -> dict[str,
 
 def _section(model: SurvivalModel) -> SurvivalSection:
     if model.manifest.survival is None:
-        raise ManifestError(f"{model.name} is no survival model")
+        raise ManifestError(f"{model.name} is not a survival model")
     return model.manifest.survival

@@ -202,7 +202,7 @@ def inference_backend(name: str) -> InferenceBackend:
     except ValueError:
         hint = "; choose one with fastest_backend" if name == "auto" else ""
         raise InvalidRequestError(
-            f"{name!r} is no backend; there are {', '.join(BACKENDS)}{hint}", field="backend"
+            f"{name!r} is not a backend; there are {', '.join(BACKENDS)}{hint}", field="backend"
         ) from None
 
 

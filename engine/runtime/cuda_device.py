@@ -113,7 +113,7 @@ class CudaDevice:
 
 
 def require_driver(library: str = "libcuda.so.1") -> None:
-    """Refuse in words if no CUDA driver with a device answers.
+    """Refuse with a clear message if no CUDA driver with a device answers.
 
     Raises
     ------

@@ -97,7 +97,7 @@ def _outputs(ops: Any, products: Sequence[Any]) -> list[Any]:
 
 
 def _sum(ops: Any, factors: npt.NDArray[np.float64], terms: Sequence[Any]) -> Any:
-    """A sum of multiples, as few operations as there are."""
+    """The sum of ``factor * term``, with as few operations as possible."""
     total = None
     for factor, term in zip(factors, terms, strict=True):
         if factor == 0:

@@ -68,16 +68,16 @@ def read_interface(model_bytes: bytes) -> OnnxInterface:
     Raises
     ------
     ModelError
-        If the bytes are no ONNX model, or a tensor lies in another file.
+        If the bytes are not an ONNX model, or a tensor lies in another file.
     """
     try:
         _require_own_tensors("model", memoryview(model_bytes), 0)
         graphs = [field.content for field in fields(memoryview(model_bytes)) if field.number == _GRAPH]
         if len(graphs) != 1:
-            raise ModelError("the bytes are no ONNX model: exactly one graph is needed; export it again")
+            raise ModelError("the bytes are not an ONNX model: exactly one graph is needed; export it again")
         return _interface(graphs[0])
     except (IndexError, ValueError) as error:  # cut short, or a name or size that no tensor can have
-        raise ModelError("the bytes are no ONNX model, or it is cut short; export it again") from error
+        raise ModelError("the bytes are not an ONNX model, or it is cut short; export it again") from error
 
 
 def _interface(graph: memoryview) -> OnnxInterface:

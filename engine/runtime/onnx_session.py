@@ -130,7 +130,7 @@ def version() -> str:
 
 
 def require_cuda_provider() -> None:
-    """Refuse in words if this ONNX Runtime has no CUDA provider.
+    """Refuse with a clear message if this ONNX Runtime has no CUDA provider.
 
     Raises
     ------

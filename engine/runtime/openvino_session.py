@@ -30,7 +30,7 @@ _Shapes = tuple[tuple[str, tuple[int, ...]], ...]
 class OpenVinoSession(NetworkSession):
     """A network in OpenVINO's CPU plugin; an ``InferenceSession``.
 
-    It is compiled anew for every batch size: that is faster than a free one, and OpenVINO 2026.4.1 does not
+    It is compiled again for every batch size: that is faster than a free one, and OpenVINO 2026.4.1 does not
     compile every product of matrices with a free one.
 
     Parameters

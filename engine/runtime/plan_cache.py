@@ -276,10 +276,10 @@ def _record(path: Path) -> dict[str, Any]:
         record = json.loads(_read(path / RECORD_FILE))
     except ValueError as error:
         raise PlanIntegrityError(
-            f"{path / RECORD_FILE} is no JSON; remove {path} and build it again"
+            f"{path / RECORD_FILE} is not JSON; remove {path} and build it again"
         ) from error
     if not isinstance(record, dict) or set(record) != {"key", "sha256", "bytes"}:
-        raise PlanIntegrityError(f"{path / RECORD_FILE} is no record; remove {path} and build it again")
+        raise PlanIntegrityError(f"{path / RECORD_FILE} is not a record; remove {path} and build it again")
     return record
 
 

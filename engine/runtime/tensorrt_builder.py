@@ -92,7 +92,7 @@ def build_plan(
     EngineBuildError
         If the library refuses the model or the target.
     ModelError
-        If the bytes are no whole ONNX model.
+        If the bytes are not a whole ONNX model.
     BackendError
         If the library cannot start here.
     """

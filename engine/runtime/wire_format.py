@@ -77,7 +77,7 @@ def float_field(number: int, value: float) -> bytes:
 
 
 def _read_varint(message: memoryview, position: int) -> tuple[int, int]:
-    """A base-128 number of at most ten bytes, and where it ends."""
+    """A base-128 number of at most ten bytes, and the position after it."""
     value = 0
     for shift in range(0, 70, 7):
         byte = message[position]

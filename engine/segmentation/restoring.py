@@ -133,7 +133,10 @@ def _resized(channel: Float32Array, low: int, first: int, last: int, plan: Resiz
 def _largest(
     channels: Iterator[Float32Array], labels: UInt8Array, section: SegmentationSection, *, want: bool
 ) -> Float32Array | None:
-    """Write the number of the largest output (the first of equals), output by output."""
+    """Write the index of the largest output (the first among equals) to ``labels``, one output at a time.
+
+    Returns the foreground probability, None where it is not wanted.
+    """
     background = next(channels)
     best = background.copy()
     odds = np.zeros_like(background) if want else None

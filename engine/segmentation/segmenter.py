@@ -113,7 +113,7 @@ class Segmenter:
     Raises
     ------
     ManifestError
-        If it is no segmentation model of one CT, or a network does not fit the manifest.
+        If it is not a segmentation model of one CT, or a network does not fit the manifest.
     """
 
     def __init__(
@@ -331,7 +331,7 @@ def open_segmenter(
     Raises
     ------
     ManifestError, BundleIntegrityError, ModelError
-        If the bundle must not be used, or is no segmentation model.
+        If the bundle must not be used, or is not a segmentation model.
     InvalidRequestError
         If there is no such backend.
     BackendError

@@ -75,7 +75,7 @@ def _tested(segmenter: StructureSegmenter, ct: CtVolume, truth: LabelMask) -> fl
         or probability.max() > 1.001
     ):
         raise SelfTestError(
-            f"{segmenter.identity} gives labels that its manifest does not name, or values that are no probabilities; "
+            f"{segmenter.identity} gives labels that its manifest does not name, or values that are not probabilities; "
             "export it again"
         )
     dice = _dice(segmentation.labels > 0, segmentation.geometry.to_lps((0.0, 0.0, 0.0)), ct, truth)

@@ -51,7 +51,7 @@ def segment_lung(ct: CtVolume, tumor: LabelMask) -> LabelMask:
 
 
 def _outside_air(hu: npt.NDArray[np.int16], spacing: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-    """Air around the patient that reaches the edge of the field of view, and its partial-volume skin."""
+    """Air around the patient that reaches the edge of the field of view, and the partial-volume layer around it."""
     smooth = ndimage.uniform_filter(hu.astype(np.float32), size=3)
     air = smooth < OUTSIDE_AIR_HU
     to_tissue = _distance_mm(~np.pad(air, 1, mode="edge"), spacing, _OUTSIDE_AIR_CORE_MM)

@@ -160,7 +160,7 @@ class Parts:
         return float(x), float(y), float(z)
 
     def cut_by_box(self, part: int) -> bool:
-        """Whether a part reaches a face of the box that is no face of the CT: it may go on beyond."""
+        """Whether a part reaches a face of the box that is not a face of the CT: it may go on beyond."""
         start, stop = self.components.starts_zyx[part], self.components.stops_zyx[part]
         first, size = np.array(self.box.start_zyx), np.array(self.geometry.shape_zyx)
         last = np.array(self.box.stop_zyx) == np.array(self.ct.geometry.shape_zyx)

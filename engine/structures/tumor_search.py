@@ -182,7 +182,7 @@ def _contour(
 
 
 def _lung_share(parts: Parts, part: int) -> float:
-    """Share of a part's near surroundings that is aerated lung."""
+    """Fraction of the shell of ``_SHELL_MM`` around a part that is aerated lung, 0 to 1."""
     spacing = np.array(parts.geometry.spacing_zyx_mm)
     box = parts.box_of(part, _SHELL_MM + 2.0)
     marked = parts.components.labels[box.slices] == part + 1

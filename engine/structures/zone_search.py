@@ -1,8 +1,8 @@
 """The ablation zone in a verification CT without a mask: segmented around the lesion's place, and only there.
 
 The place comes from a translation found without a zone: a few millimeters off, which is near enough to say
-which part of a segmentation is meant. With that part as the zone everything begins anew, exactly as with a
-supplied mask. What the model calls zone elsewhere in the lung is no zone of this lesion.
+which part of a segmentation is meant. With that part as the zone everything starts again, exactly as with a
+supplied mask. What the model calls zone elsewhere in the lung is not a zone of this lesion.
 """
 
 from __future__ import annotations
@@ -175,7 +175,7 @@ def _refuse(parts: Parts, distances_mm: list[float], padding_mm: float) -> None:
 
 
 def _bridge_needle(parts: Parts, kernels: KernelBackend) -> Parts:
-    """Join what a needle hides to the zone on both of its sides."""
+    """Add the voxels hidden by a needle to the zone where there is zone on both sides of it."""
     metal = parts.ct.voxels_hu[parts.box.slices] >= METAL_HU
     if not metal.any() or len(parts.components) == 0:
         return parts
@@ -201,7 +201,7 @@ def _bridge_needle(parts: Parts, kernels: KernelBackend) -> Parts:
 
 
 def _closed(marked: npt.NDArray[np.bool_], spacing: Float64Array, radius_mm: float) -> npt.NDArray[np.bool_]:
-    """Closing with a ball; beyond the grid nothing is marked."""
+    """Morphological closing with a ball; voxels beyond the grid count as unmarked."""
     grown = ndimage.distance_transform_edt(~marked, sampling=spacing) <= radius_mm
     depth_mm = ndimage.distance_transform_edt(grown, sampling=spacing)
     return np.asarray((depth_mm > radius_mm) | marked)

@@ -14,7 +14,7 @@ def _span(base: float, step: float, low: float, high: float, first: int, last: i
     if step == 0.0:
         return (first, last) if low <= base < high else (first, first)
     a, b = (low - base) / step, (high - base) / step
-    # one more at both ends, then the very expression that is sampled decides
+    # widened at both ends; then the expression that is sampled decides, to the last bit
     first = max(first, min(last, int(max(min(a, b), -1e9)) - 2))
     last = min(last, max(first, int(min(max(a, b), 1e9)) + 3))
     while first < last and not low <= base + step * first < high:

@@ -248,7 +248,7 @@ def _linear_clamped(voxels: npt.NDArray[Any], pz: float, py: float, px: float) -
 def _linear_between(
     voxels: npt.NDArray[Any], base: Float64Array, m: Float64Array, first: int, last: int, row: Float32Array
 ) -> None:
-    """Sample where a voxel lies on both sides along every axis: no test."""
+    """Sample where there are voxels on both sides along every axis, so that no bounds are checked."""
     flat, width = voxels.reshape(-1), np.uint64(voxels.shape[2])
     plane = np.uint64(voxels.shape[1] * voxels.shape[2])
     for x in range(first, last):

@@ -20,7 +20,7 @@ LINE_BLOCK = 128
 
 
 def require() -> None:
-    """Refuse in words if no CUDA device answers.
+    """Refuse with a clear message if no CUDA device answers.
 
     Raises
     ------

@@ -137,7 +137,7 @@ def test_another_frame_of_reference_is_refused() -> None:
 
 
 def test_what_is_no_segmentation_is_refused() -> None:
-    with pytest.raises(UnreadableFileError, match="no DICOM segmentation"):
+    with pytest.raises(UnreadableFileError, match="not a DICOM segmentation"):
         read_segmentation(encoded(ct_instances(CT)[0]), CT)
     with pytest.raises(UnreadableFileError):
         read_segmentation(b"", CT)

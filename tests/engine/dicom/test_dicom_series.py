@@ -208,5 +208,5 @@ def test_a_multi_frame_ct_without_positions_is_refused() -> None:
 def test_a_multi_frame_ct_with_frames_undescribed_is_unreadable() -> None:
     dataset = multi_frame(phantom_ct())
     dataset.PerFrameFunctionalGroupsSequence.pop()
-    with pytest.raises(UnreadableFileError, match="announces 6 frames and describes 5"):
+    with pytest.raises(UnreadableFileError, match="declares 6 frames and describes 5"):
         read_series([encoded(dataset)])

@@ -192,7 +192,7 @@ def test_a_region_without_contours_is_empty() -> None:
 
 
 def test_what_is_no_structure_set_is_refused() -> None:
-    with pytest.raises(UnreadableFileError, match="no RT structure set"):
+    with pytest.raises(UnreadableFileError, match="not an RT structure set"):
         read_structure_set(encoded(ct_instances(CT)[0]), CT)
     dataset = structure_set(
         {"tumor": [on_slice(SQUARE)]}, frame_of_reference_uid=GEOMETRY.frame_of_reference_uid

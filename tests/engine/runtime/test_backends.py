@@ -44,7 +44,7 @@ class TestOpening:
 
     @pytest.mark.parametrize("name", ["auto", "", "cpu", "TensorRT", "onnxruntime "])
     def test_no_other_word_is_a_backend(self, name: str) -> None:
-        with pytest.raises(InvalidRequestError, match="is no backend") as raised:
+        with pytest.raises(InvalidRequestError, match="is not a backend") as raised:
             open_session(SMALL, name)
         assert raised.value.field == "backend"
         assert ("fastest_backend" in str(raised.value)) == (name == "auto")
