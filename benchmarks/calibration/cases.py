@@ -198,7 +198,7 @@ def _in_phantom(
     """A tumor somewhere in the procedural lung, and the chest around it."""
     tumor = _tumor(rng, description, real)
     low, high = np.array([-135.0, -50.0, -70.0]), np.array([-45.0, 55.0, 70.0])
-    center = random_place(rng, lung_depth_mm, low, high, _depth_range(description, tumor.reach_mm))
+    center = random_place(rng, lung_depth_mm, low, high, _depth_range(description, tumor.max_radius_mm))
     tumor = _moved(tumor, center)
     return procedural_chest(rng, tumor.center_lps_mm, 0.5 * SIZE_MM + CHEST_BEYOND_SCAN_MM), tumor
 
@@ -215,19 +215,24 @@ def _inserted(rng: np.random.Generator, description: CaseDescription, real: Real
     room = np.array([0.0, 25.0, FROM_EDGE_MM])
     low, high = chest.low_lps_mm + room, chest.high_lps_mm - room
     for _ in range(100):
-        center = random_place(rng, depth_in_right_lung, low, high, _depth_range(description, tumor.reach_mm))
-        if np.linalg.norm(center - nodule.center_lps_mm) > tumor.reach_mm + nodule.reach_mm + APART_MM:
+        center = random_place(
+            rng, depth_in_right_lung, low, high, _depth_range(description, tumor.max_radius_mm)
+        )
+        if (
+            np.linalg.norm(center - nodule.center_lps_mm)
+            > tumor.max_radius_mm + nodule.max_radius_mm + APART_MM
+        ):
             return _moved(tumor, center)
     raise InvalidRequestError(
         f"case {description.number}: no place in the real lung is apart from its own nodule"
     )
 
 
-def _depth_range(description: CaseDescription, reach_mm: float) -> tuple[float, float]:
+def _depth_range(description: CaseDescription, max_radius_mm: float) -> tuple[float, float]:
     """Depth of the tumor's center below the pleura."""
     if description.pleural:
-        return 0.55 * reach_mm, 1.1 * reach_mm
-    return reach_mm + max(description.requested_margin_mm, 0.0) + CLEAR_MM, np.inf
+        return 0.55 * max_radius_mm, 1.1 * max_radius_mm
+    return max_radius_mm + max(description.requested_margin_mm, 0.0) + CLEAR_MM, np.inf
 
 
 def _tumor(rng: np.random.Generator, description: CaseDescription, real: RealMaterial | None) -> TumorShape:

@@ -150,7 +150,7 @@ def _target_points(field: MeasurementField, max_distance_mm: float) -> tuple[Flo
 
 
 def _index_maps(field: MeasurementField, rotation: Float64Array, translation: Float64Array) -> Float64Array:
-    """For each draw, the affine from an undrawn index of the field to the drawn one, (D, 3, 4)."""
+    """For each draw, the affine from an unperturbed index of the field to the drawn one, (D, 3, 4)."""
     center = field.geometry.to_lps(field.tumor_surface_index.mean(axis=0))
     moved = np.tile(np.eye(4), (len(rotation), 1, 1))
     moved[:, :3, :3] = rotation

@@ -65,13 +65,13 @@ def evaluate_draws(
     field : ndarray of float32, (z, y, x)
         Signed distance to the zone, negative inside; finite.
     points_index : array_like, (N, 3)
-        Fractional (z, y, x) indices of the target's points, undrawn.
+        Fractional (z, y, x) indices of the target's points, unperturbed.
     point_values : array_like, (N,)
         Each point's distance to the tumor.
     surface_index : array_like, (M, 3)
         Indices of points on the tumor's surface.
     index_maps : array_like, (D, 3, 4)
-        For each draw the affine from an undrawn index to the drawn one.
+        For each draw the affine from an unperturbed index to the drawn one.
     value_limits, field_limits : array_like, (D,)
         See :class:`DrawnCoverage`.
     kernels : KernelBackend

@@ -58,7 +58,7 @@ class Motion:
         Of the lung along the chest wall.
     tumor_distance_mm : callable
         Signed distance of planning positions (N, 3) to the tumor's surface.
-    reach_mm : float
+    max_radius_mm : float
         Greatest distance of the tumor's surface from its center.
     """
 
@@ -68,7 +68,7 @@ class Motion:
     free: FreeDeformation
     slide: PleuralSlide | None
     tumor_distance_mm: Callable[[Float64Array], Float64Array]
-    reach_mm: float
+    max_radius_mm: float
 
     @property
     def rigid(self) -> bool:
@@ -110,7 +110,7 @@ class Motion:
         if self.slide is not None:
             mapped = self.slide.apply(mapped)
         offset_mm = points_lps_mm - self.verification_center
-        near = np.einsum("ni,ni->n", offset_mm, offset_mm) < (self.reach_mm + RIGID_MM + FREE_MM) ** 2
+        near = np.einsum("ni,ni->n", offset_mm, offset_mm) < (self.max_radius_mm + RIGID_MM + FREE_MM) ** 2
         with_tumor = self.planning_from_verification.apply(points_lps_mm[near])
         rise = np.clip((self.tumor_distance_mm(with_tumor) - RIGID_MM) / FREE_MM, 0.0, 1.0)
         own = (rise * rise * (3.0 - 2.0 * rise))[:, None]
@@ -210,11 +210,11 @@ def _without_folds(
     slide: PleuralSlide | None,
     distance: Callable[[Float64Array], Float64Array],
     planning_center: Float64Array,
-    reach_mm: float,
+    max_radius_mm: float,
 ) -> Motion:
     """The motion of a free deformation, weakened until it folds nothing."""
     for _ in range(_TRIES):
-        motion = _with_tumor(free, slide, distance, planning_center, reach_mm)
+        motion = _with_tumor(free, slide, distance, planning_center, max_radius_mm)
         if motion.rigid or motion.min_jacobian() > MIN_JACOBIAN:
             return motion
         free, slide = free.scaled(_WEAKER), slide.scaled(_WEAKER) if slide else None
@@ -229,10 +229,10 @@ def _with_tumor(
     slide: PleuralSlide | None,
     distance: Callable[[Float64Array], Float64Array],
     planning_center: Float64Array,
-    reach_mm: float,
+    max_radius_mm: float,
 ) -> Motion:
     """Give the tumor the rigid motion nearest to the free deformation where it lies."""
-    tumor = _tumor_points(distance, planning_center, reach_mm)
+    tumor = _tumor_points(distance, planning_center, max_radius_mm)
     before = (tumor - planning_center) @ free.rotation + free.center
     moved = before
     for _ in range(3):  # the slide is not linear: the tumor lands in its place to 0.01 mm
@@ -242,7 +242,7 @@ def _with_tumor(
     planning_from_verification = rigid_projection(before, moved - moved.mean(axis=0) + tumor.mean(axis=0))
     verification_center = planning_from_verification.inverse.apply(planning_center)
     return Motion(
-        planning_from_verification, planning_center, verification_center, free, slide, distance, reach_mm
+        planning_from_verification, planning_center, verification_center, free, slide, distance, max_radius_mm
     )
 
 
@@ -260,10 +260,10 @@ def rigid_projection(points: Float64Array, moved: Float64Array) -> RigidTransfor
 
 
 def _tumor_points(
-    distance: Callable[[Float64Array], Float64Array], center: Float64Array, reach_mm: float
+    distance: Callable[[Float64Array], Float64Array], center: Float64Array, max_radius_mm: float
 ) -> Float64Array:
     """Points evenly spread over the tumor, planning frame."""
-    axis = np.linspace(-reach_mm, reach_mm, 13)
+    axis = np.linspace(-max_radius_mm, max_radius_mm, 13)
     points = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3) + center
     inside = distance(points) <= 0.0
     return np.asarray(points[inside])

@@ -178,7 +178,7 @@ def _draw_scene(
     motion = random_motion(
         rng,
         tumor.center_lps_mm,
-        tumor.reach_mm,
+        tumor.max_radius_mm,
         rigid_only=course.rigid_only,
         contraction=course.contraction,
         greatest_bend_mm=course.greatest_bend_mm,
@@ -193,7 +193,7 @@ def _draw_scene(
         chest.geometry,
         chest.lung_depth_mm,
         tumor,
-        tumor.reach_mm,
+        tumor.max_radius_mm,
         motion,
         ablation,
         course.noise_hu,
@@ -215,5 +215,5 @@ def _moved_to_pleura(tumor: LobulatedTumor) -> LobulatedTumor:
     y, z = _PLEURAL_Y_Z_MM
     across = np.linspace(-140.0, -60.0, 400)
     depth = lung_depth_mm(np.stack([across, np.full(400, y), np.full(400, z)], axis=-1))
-    x = float(across[int(np.argmax(depth >= 0.65 * tumor.reach_mm))])
+    x = float(across[int(np.argmax(depth >= 0.65 * tumor.max_radius_mm))])
     return replace(tumor, center=np.array([x, y, z]))

@@ -50,7 +50,7 @@ class Scene:
     chest_geometry: VolumeGeometry
     lung_depth_mm: Sampler
     tumor: TumorShape
-    tumor_reach_mm: float
+    tumor_max_radius_mm: float
     motion: Motion
     ablation: AblationShape
     noise_hu: float
@@ -76,11 +76,13 @@ def scan_planning(rng: np.random.Generator, scene: Scene, grid: VolumeGeometry) 
     def tissue(slice_grid: VolumeGeometry) -> Float64Array:
         hu = _chest_on(scene, slice_grid, None)
         if not scene.tumor_in_chest:
-            near, points = voxels_within(slice_grid, scene.tumor.center_lps_mm, scene.tumor_reach_mm + 3.0)
+            near, points = voxels_within(
+                slice_grid, scene.tumor.center_lps_mm, scene.tumor_max_radius_mm + 3.0
+            )
             _blend(hu, near, scene.tumor.signed_distance_mm(points), TUMOR_HU)
         return hu
 
-    near, points = voxels_within(grid, scene.tumor.center_lps_mm, scene.tumor_reach_mm + 3.0)
+    near, points = voxels_within(grid, scene.tumor.center_lps_mm, scene.tumor_max_radius_mm + 3.0)
     marked = np.zeros(grid.shape_zyx, dtype=np.bool_)
     marked[near] = scene.tumor.signed_distance_mm(points) <= 0.0
     return _acquire(rng, tissue, grid, scene), LabelMask(marked, grid, "tumor")
@@ -90,7 +92,7 @@ def scan_verification(
     rng: np.random.Generator, scene: Scene, grid: VolumeGeometry
 ) -> tuple[CtVolume, LabelMask, LabelMask]:
     """The verification CT with its zone and core masks."""
-    reach = scene.tumor_reach_mm + REACH_MM
+    reach = scene.tumor_max_radius_mm + REACH_MM
     moved = _sample_motion(scene, grid)
 
     @lru_cache(maxsize=1)  # the only profile of a slice one millimeter thick is the grid itself
@@ -147,7 +149,7 @@ def _truth_within(scene: Scene, padding_mm: float, min_jacobian: float) -> Phant
 
 def _lattice_around_tumor(scene: Scene, padding_mm: float) -> Float64Array:
     """The smallest box of the truth's lattice that holds every point within ``padding_mm`` of the tumor."""
-    half = np.arange(0.0, scene.tumor_reach_mm + padding_mm + _COARSE_MM, _COARSE_MM)
+    half = np.arange(0.0, scene.tumor_max_radius_mm + padding_mm + _COARSE_MM, _COARSE_MM)
     axis = np.concatenate([-half[:0:-1], half])
     coarse = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1)
     coarse = coarse.reshape(-1, 3) + scene.motion.verification_center

@@ -36,7 +36,7 @@ _LATTICE_MM: Final = 1.25
 """Distances are smooth: cubic interpolation on this lattice is good to about 0.03 mm."""
 
 _PADDING_MM: Final = 15.0
-"""How far beyond ``reach_mm`` of the tumor the lattice of its distances goes."""
+"""How far beyond ``max_radius_mm`` of the tumor the lattice of its distances goes."""
 
 
 class TumorShape(Protocol):
@@ -47,7 +47,7 @@ class TumorShape(Protocol):
         """A point inside."""
 
     @property
-    def reach_mm(self) -> float:
+    def max_radius_mm(self) -> float:
         """Greatest distance of the surface from the center."""
 
     @property
@@ -110,7 +110,7 @@ class LobulatedTumor:
         return self.center
 
     @cached_property
-    def reach_mm(self) -> float:
+    def max_radius_mm(self) -> float:
         """Greatest radius."""
         return float(self._radius(evenly_spread(_SURFACE_POINTS)).max())
 
@@ -154,11 +154,11 @@ class LobulatedTumor:
             beyond = self._beyond(offset)
             # Farther out than anybody asks: the search is slow there, the distance along the ray will do.
             distance = np.abs(beyond)
-            near = np.linalg.norm(offset, axis=-1) <= self.reach_mm + _PADDING_MM + 1.5 * _LATTICE_MM
+            near = np.linalg.norm(offset, axis=-1) <= self.max_radius_mm + _PADDING_MM + 1.5 * _LATTICE_MM
             distance[near] = distance_to_samples(offset[near], samples, normals, _GAP_MM)
             return np.copysign(distance, beyond)
 
-        return _DistanceLattice.around(self.center, self.reach_mm + _PADDING_MM, signed)
+        return _DistanceLattice.around(self.center, self.max_radius_mm + _PADDING_MM, signed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,7 +173,7 @@ class SmoothedMask:
         return self.mask.geometry.to_lps(np.array(ndimage.center_of_mass(self.mask.voxels)))
 
     @cached_property
-    def reach_mm(self) -> float:
+    def max_radius_mm(self) -> float:
         """Greatest distance of a marked voxel from the center, and a voxel."""
         marked = self.mask.geometry.to_lps(np.argwhere(self.mask.voxels).astype(float))
         return float(np.linalg.norm(marked - self.center_lps_mm, axis=1).max()) + 1.0
@@ -199,7 +199,7 @@ class SmoothedMask:
             value = ndimage.map_coordinates(field, index.T, order=1, mode="constant")
             return np.where(value >= SURFACE_LEVEL, -distance, distance)
 
-        return _DistanceLattice.around(self.center_lps_mm, self.reach_mm + _PADDING_MM, signed)
+        return _DistanceLattice.around(self.center_lps_mm, self.max_radius_mm + _PADDING_MM, signed)
 
 
 def _surface_points(field: Float32Array, on: LabelMask) -> Float64Array:

@@ -177,27 +177,27 @@ class _Rewriting:
         return None
 
     def _filtered(self, node: Any, stack: Stack) -> Stack:
-        bias = self._taken_bias(node)
+        bias = self._fused_bias(node)
 
         def product(number: int, term: Any, weights: npt.NDArray[np.float64]) -> Any:
             term = self._slices.within_slices(node, term, weights)
             return self._ops.add(term, bias).output(0) if bias is not None and number == ALL_ONES else term
 
         quarters = stack.quarters or self._form.parts(stack.whole, OUTPUTS)
-        return self._noted(
+        return self._recorded(
             node, self._form.of_quarters(filtered(self._ops, quarters, _weights(node), product))
         )
 
     def _halved(self, node: Any, stack: Stack) -> Stack:
         """Every second slice: from the even slices, the odd ones after them and the odd ones before them."""
-        weights, bias = _weights(node), self._taken_bias(node)
+        weights, bias = _weights(node), self._fused_bias(node)
         even, odd = stack.halves or self._form.parts(stack.whole, 2)
         total = self._slices.within_slices(node, even, weights[:, :, 1])
         if bias is not None:
             total = self._ops.add(total, bias).output(0)
         total = self._ops.add(total, self._slices.within_slices(node, odd, weights[:, :, 2])).output(0)
         before = self._form.neighbors(self._slices.within_slices(node, odd, weights[:, :, 0]), -1)
-        return self._noted(node, Stack(self._ops.add(total, before).output(0)))
+        return self._recorded(node, Stack(self._ops.add(total, before).output(0)))
 
     def _of_more_channels(self, node: Any, stack: Stack) -> Stack:
         """One convolution within slices of which each has its neighbors' channels, too."""
@@ -239,35 +239,39 @@ class _Rewriting:
         return Stack(self._slices.repeated(node, [stack.whole, axes_]))
 
     def _each_voxel(self, node: Any) -> Stack | None:
-        """The same node of stacks, of quarters where they are apart."""
+        """The same node applied to stacks, or to their quarters where these are kept separately."""
         shape = list(node.output(0).get_shape())
         if len(shape) != VOLUME or shape[0] != 1:
             return None
         depth, inputs = shape[DEPTH], sources(node)
         operands = [operand for source in inputs if (operand := self._operand(source)) is not None]
-        deep = [list(operand.whole.get_shape())[: 2 - VOLUME] == [depth] for operand in operands]
+        stacked_operands = [list(operand.whole.get_shape())[: 2 - VOLUME] == [depth] for operand in operands]
         if len(operands) < len(inputs) or not any(
-            is_deep and key(source) in self._stacks for is_deep, source in zip(deep, inputs, strict=True)
+            is_stacked and key(source) in self._stacks
+            for is_stacked, source in zip(stacked_operands, inputs, strict=True)
         ):
             return None
-        paired = list(zip(operands, deep, strict=True))
+        paired = list(zip(operands, stacked_operands, strict=True))
 
-        def made(quarter: int | None = None) -> Any:
+        def repeat_node(quarter: int | None = None) -> Any:
             parts = [
-                operand.quarters[quarter] if is_deep and quarter is not None else operand.whole
-                for operand, is_deep in paired
+                operand.quarters[quarter] if is_stacked and quarter is not None else operand.whole
+                for operand, is_stacked in paired
             ]
             return self._slices.repeated(node, parts)
 
-        if not all(operand.quarters for operand, is_deep in paired if is_deep):
-            return Stack(made())
-        quarters, steps = tuple(made(number) for number in range(OUTPUTS)), 1 + max(o.steps for o in operands)
+        if not all(operand.quarters for operand, is_stacked in paired if is_stacked):
+            return Stack(repeat_node())
+        quarters, steps = (
+            tuple(repeat_node(number) for number in range(OUTPUTS)),
+            1 + max(o.steps for o in operands),
+        )
         if steps > _STEPS_TO_REPEAT:
             return self._form.of_quarters(quarters, steps)
-        return Stack(made(), quarters=quarters, steps=steps)
+        return Stack(repeat_node(), quarters=quarters, steps=steps)
 
     def _operand(self, source: Any) -> Stack | None:
-        """A stack, or what is the same for all of them; None if there is no such form."""
+        """The stack of a source, or a stack that broadcasts over all slices; None if there is neither."""
         stack, shape = self._stacks.get(key(source)), list(source.get_shape())
         if stack is not None:
             return stack if len(shape) == VOLUME else None
@@ -279,14 +283,14 @@ class _Rewriting:
             return Stack(self._ops.constant(np.ascontiguousarray(stacked(values.reshape(whole)))).output(0))
         return self._of_volume(source) if len(shape) == VOLUME else None
 
-    def _taken_bias(self, node: Any) -> Any | None:
+    def _fused_bias(self, node: Any) -> Any | None:
         """What is added to each channel after a convolution, as it is added to slices."""
         bias = bias_after(node)
         operand = None if bias is None else self._operand(bias.input_value(1))
         return None if operand is None else operand.whole
 
-    def _noted(self, node: Any, stack: Stack) -> Stack:
-        """A convolution's stack, which is that of the bias after it, too."""
+    def _recorded(self, node: Any, stack: Stack) -> Stack:
+        """Record a convolution's stack as that of the bias addition after it, and return it."""
         bias = bias_after(node)
         if bias is not None:
             self._stacks[key(bias.output(0))] = stack
@@ -310,7 +314,7 @@ def _is_filterable(node: Any) -> bool:
 
 
 def _is_slow(node: Any) -> bool:
-    """Whether minimal filtering is quicker by so much that a stack is made for it."""
+    """Whether minimal filtering saves enough time to make a stack for it."""
     return (
         _is_filterable(node)
         and int(node.input(0).get_shape()[1]) >= MIN_CHANNELS

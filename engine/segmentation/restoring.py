@@ -88,12 +88,18 @@ class Restorer:
             block = block[1:] - block[:1]  # resampling is linear: their difference says as much as both
         channels = (_resized(channel, low, first, last, self._plan) for channel in block)
         if self._of_two:
-            probability = _regions(channels, labels, (1,), 0.0, want=self._foreground is not None)
+            probability = _label_regions(
+                channels, labels, (1,), 0.0, with_probability=self._foreground is not None
+            )
         elif self._section.uses_softmax:
-            probability = _largest(channels, labels, self._section, want=self._foreground is not None)
+            probability = _label_by_maximum(
+                channels, labels, self._section, with_probability=self._foreground is not None
+            )
         else:
-            order, even = self._section.regions_class_order, 0.0 if self._is_v2 else 0.5
-            probability = _regions(channels, labels, order, even, want=self._foreground is not None)
+            order, threshold = self._section.regions_class_order, 0.0 if self._is_v2 else 0.5
+            probability = _label_regions(
+                channels, labels, order, threshold, with_probability=self._foreground is not None
+            )
         self._labels[first:last] = labels
         if self._foreground is not None and probability is not None:
             self._foreground[first:last] = probability
@@ -130,8 +136,12 @@ def _resized(channel: Float32Array, low: int, first: int, last: int, plan: Resiz
     return resample(np.ascontiguousarray(channel), matrix, shape, order=1)
 
 
-def _largest(
-    channels: Iterator[Float32Array], labels: UInt8Array, section: SegmentationSection, *, want: bool
+def _label_by_maximum(
+    channels: Iterator[Float32Array],
+    labels: UInt8Array,
+    section: SegmentationSection,
+    *,
+    with_probability: bool,
 ) -> Float32Array | None:
     """Write the index of the largest output (the first among equals) to ``labels``, one output at a time.
 
@@ -139,32 +149,37 @@ def _largest(
     """
     background = next(channels)
     best = background.copy()
-    odds = np.zeros_like(background) if want else None
+    foreground_odds = np.zeros_like(background) if with_probability else None
     for number, channel in enumerate(channels, start=1):
         larger = channel > best
         np.copyto(best, channel, where=larger)
         labels[larger] = number
-        if odds is not None and section.framework == "nnunet_v2":
-            with np.errstate(over="ignore"):  # then it is certain
-                odds += np.exp(channel - background)
-    if odds is None:
+        if foreground_odds is not None and section.framework == "nnunet_v2":
+            with np.errstate(over="ignore"):  # an infinite sum means a probability of 1
+                foreground_odds += np.exp(channel - background)
+    if foreground_odds is None:
         return None
-    return np.subtract(1, background if section.framework == "nnunet_v1" else 1 / (1 + odds))
+    return np.subtract(1, background if section.framework == "nnunet_v1" else 1 / (1 + foreground_odds))
 
 
-def _regions(
-    channels: Iterator[Float32Array], labels: UInt8Array, order: Sequence[int], even: float, *, want: bool
+def _label_regions(
+    channels: Iterator[Float32Array],
+    labels: UInt8Array,
+    order: Sequence[int],
+    threshold: float,
+    *,
+    with_probability: bool,
 ) -> Float32Array | None:
-    """Write each region's label where its output is above ``even``; later ones win.
+    """Write each region's label where its output is above ``threshold``; later ones win.
 
-    Returns the largest probability: outputs are logits where they are ``even`` at 0, else probabilities.
+    Returns the largest probability: outputs are logits where they are ``threshold`` at 0, else probabilities.
     """
     best: Float32Array | None = None
     for written, channel in zip(order, channels, strict=True):
-        labels[channel > even] = written
-        if want:
+        labels[channel > threshold] = written
+        if with_probability:
             best = channel.copy() if best is None else np.maximum(best, channel, out=best)
-    if best is None or even > 0:
+    if best is None or threshold > 0:
         return best
     with np.errstate(over="ignore"):
         return np.asarray(1 / (1 + np.exp(-best)), dtype=np.float32)

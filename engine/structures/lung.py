@@ -61,9 +61,9 @@ def _outside_air(hu: npt.NDArray[np.int16], spacing: npt.NDArray[np.float64]) ->
         return np.zeros(hu.shape, dtype=np.bool_)
     rim = np.concatenate([labels[:, [0, -1], :].ravel(), labels[:, :, [0, -1]].ravel()])
     outside = np.isin(labels, np.unique(rim[rim > 0]))
-    skin_mm = _OUTSIDE_AIR_CORE_MM + 2.0
-    reach = _distance_mm(outside, spacing, skin_mm) <= skin_mm
-    return np.asarray(reach & (hu < LUNG_THRESHOLD_HU))
+    layer_mm = _OUTSIDE_AIR_CORE_MM + 2.0
+    near_outside = _distance_mm(outside, spacing, layer_mm) <= layer_mm
+    return np.asarray(near_outside & (hu < LUNG_THRESHOLD_HU))
 
 
 def _close(

@@ -32,7 +32,7 @@ class Burn:
     ----------
     depth_mm : callable
         Depth of positions (N, 3) below its surface, clipped to lung and tumor.
-    reach_mm : float
+    max_radius_mm : float
         Nothing of it is farther from the place of the scene.
     rim_mm, edge_mm : float
         Width of the ground glass and of its transition into the core.
@@ -46,7 +46,7 @@ class Burn:
     """
 
     depth_mm: Depth
-    reach_mm: float
+    max_radius_mm: float
     rim_mm: float
     edge_mm: float
     rim_hu: float

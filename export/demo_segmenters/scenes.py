@@ -118,7 +118,7 @@ def _tissue(rng: np.random.Generator, chest: Chest, grid: VolumeGeometry) -> npt
 
 
 def _paint_tumor(hu: npt.NDArray[np.float32], grid: VolumeGeometry, tumor: PaintedTumor) -> None:
-    near, points = voxels_within(grid, tumor.shape.center_lps_mm, tumor.shape.reach_mm + 2.0)
+    near, points = voxels_within(grid, tumor.shape.center_lps_mm, tumor.shape.max_radius_mm + 2.0)
     hu[near] = tumor.paint(hu[near].astype(np.float64), tumor.shape.signed_distance_mm(points))
 
 
@@ -129,7 +129,7 @@ def _paint_burn(
     burn: Burn,
     center_lps_mm: Float64Array,
 ) -> None:
-    near, points = voxels_within(grid, center_lps_mm, burn.reach_mm + 1.0)
+    near, points = voxels_within(grid, center_lps_mm, burn.max_radius_mm + 1.0)
     if not len(points):
         return
     grain = [burn.mottle_mm / s for s in grid.spacing_zyx_mm]
@@ -153,12 +153,12 @@ def _labels(
     labels = np.zeros(grid.shape_zyx, dtype=np.uint8)
     if task.name == "zone":
         if burn is not None:
-            near, points = voxels_within(grid, center_lps_mm, burn.reach_mm)
+            near, points = voxels_within(grid, center_lps_mm, burn.max_radius_mm)
             depth = burn.depth_mm(points)
             labels[near] = (depth >= 0.0).astype(np.uint8) + (depth >= burn.rim_mm)
         return labels
     for tumor in tumors:
-        near, points = voxels_within(grid, tumor.shape.center_lps_mm, tumor.shape.reach_mm + 1.0)
+        near, points = voxels_within(grid, tumor.shape.center_lps_mm, tumor.shape.max_radius_mm + 1.0)
         labels[near] |= tumor.shape.signed_distance_mm(points) <= _DRAWN_AROUND_MM
     return labels
 

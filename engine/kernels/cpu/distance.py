@@ -107,12 +107,12 @@ def _source_and_result(
     limits = []
     for axis, step in enumerate(spacing):
         # one voxel more: crossings lie on edges, between two voxels
-        reach = 1 << 40 if math.isinf(bound) else math.ceil(bound / step) + 1
+        bound_voxels = 1 << 40 if math.isinf(bound) else math.ceil(bound / step) + 1
         low, high = occupied[0][axis], occupied[1][axis]
-        first, last = max(start[axis], low - reach), min(stop[axis], high + reach)
+        first, last = max(start[axis], low - bound_voxels), min(stop[axis], high + bound_voxels)
         if first >= last:
             return None
-        limits.append((max(low, first - reach), min(high, last + reach), first, last))
+        limits.append((max(low, first - bound_voxels), min(high, last + bound_voxels), first, last))
     (za, zb, zc, zd), (ya, yb, yc, yd), (xa, xb, xc, xd) = limits
     return ((za, ya, xa), (zb, yb, xb)), ((zc, yc, xc), (zd, yd, xd))
 

@@ -1,7 +1,7 @@
 """CPU twin of :mod:`engine.kernels.pose_draws`: draws spread over the cores, most points not sampled.
 
 A draw moves a point by little, and the field changes along each axis by no more from voxel to voxel than its
-steepest step. So a point whose undrawn sample lies farther from the limit than that needs no sample, and the
+steepest step. So a point whose unperturbed sample lies farther from the limit than that needs no sample, and the
 answer stays the same. Points keep their order, so that those left lie near each other in memory.
 """
 
@@ -29,8 +29,8 @@ def evaluate(
     field_limits: Float64Array,
 ) -> tuple[Int64Array, Int64Array, Float64Array]:
     """Evaluate every draw; points and field stay in cache while the draws change."""
-    steepest = np.max(threads.over(len(field), field[0].size, _steepest, field), axis=0)
-    at_points, at_surface = _undrawn(field, points), _undrawn(field, surface)
+    max_slope = np.max(threads.over(len(field), field[0].size, _max_slopes, field), axis=0)
+    at_points, at_surface = _sample_unperturbed(field, points), _sample_unperturbed(field, surface)
     draws = len(maps)
     included = np.zeros(draws, dtype=np.int64)
     covered = np.zeros(draws, dtype=np.int64)
@@ -40,35 +40,35 @@ def evaluate(
         (len(points) + len(surface)) // 4,
         _evaluate,
         field,
-        points, values, at_points, _reach(points, maps, steepest),
-        surface, at_surface, at_surface.max() - 2.0 * _reach(surface, maps, steepest),
+        points, values, at_points, _max_field_change(points, maps, max_slope),
+        surface, at_surface, at_surface.max() - 2.0 * _max_field_change(surface, maps, max_slope),
         maps, value_limits, field_limits, included, covered, max_on_surface,
     )  # fmt: skip
     return included, covered, max_on_surface
 
 
-def _undrawn(field: Float32Array, points: Float64Array) -> Float64Array:
+def _sample_unperturbed(field: Float32Array, points: Float64Array) -> Float64Array:
     samples = np.empty(len(points), dtype=np.float64)
     threads.over(len(points), 8, _sample_all, field, np.eye(4)[:3], points, samples)
     return samples
 
 
-def _reach(points: Float64Array, maps: Float64Array, steepest: Float64Array) -> Float64Array:
-    """For each draw, by how much a sample at any of the points can differ from the undrawn one, (D,)."""
+def _max_field_change(points: Float64Array, maps: Float64Array, max_slope: Float64Array) -> Float64Array:
+    """For each draw, by how much a sample at any of the points can differ from the unperturbed one, (D,)."""
     low, high = points.min(axis=0), points.max(axis=0)
     linear_change = maps[:, :, :3] - np.eye(3)
-    most_moved = np.abs(linear_change @ (0.5 * (low + high)) + maps[:, :, 3]) + np.abs(linear_change) @ (
-        0.5 * (high - low)
-    )
-    reach: Float64Array = most_moved @ steepest * (1.0 + ROUNDING) + ROUNDING
-    return reach
+    max_displacement = np.abs(linear_change @ (0.5 * (low + high)) + maps[:, :, 3]) + np.abs(
+        linear_change
+    ) @ (0.5 * (high - low))
+    max_change: Float64Array = max_displacement @ max_slope * (1.0 + ROUNDING) + ROUNDING
+    return max_change
 
 
 @njit(cache=True, nogil=True)
-def _steepest(first: int, last: int, field: Any) -> Any:
+def _max_slopes(first: int, last: int, field: Any) -> Any:
     """Greatest difference between neighbors along each axis, of slices ``first`` to ``last`` and the next."""
     depth, height, width = field.shape
-    most = np.zeros(3, dtype=np.float64)
+    max_slopes = np.zeros(3, dtype=np.float64)
     for z in range(first, last):
         for y in range(height):
             along_z = along_y = along_x = np.float32(0.0)
@@ -80,8 +80,12 @@ def _steepest(first: int, last: int, field: Any) -> Any:
             if z + 1 < depth:
                 for x in range(width):
                     along_z = max(along_z, abs(field[z + 1, y, x] - field[z, y, x]))
-            most[0], most[1], most[2] = max(most[0], along_z), max(most[1], along_y), max(most[2], along_x)
-    return most
+            max_slopes[0], max_slopes[1], max_slopes[2] = (
+                max(max_slopes[0], along_z),
+                max(max_slopes[1], along_y),
+                max(max_slopes[2], along_x),
+            )
+    return max_slopes
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -120,7 +124,7 @@ def _evaluate(
     points: Any,
     values: Any,
     at_points: Any,
-    reach: Any,
+    max_change: Any,
     surface: Any,
     at_surface: Any,
     min_at_surface: Any,
@@ -133,7 +137,7 @@ def _evaluate(
 ) -> None:
     for d in range(first, last):
         m, value_limit, limit = maps[d], value_limits[d], field_limits[d]
-        surely, never = limit - reach[d], limit + reach[d]
+        surely, never = limit - max_change[d], limit + max_change[d]
         inside, hit = 0, 0
         for p in range(values.size):
             if values[p] < value_limit:

@@ -33,11 +33,11 @@ def encode(
 ) -> _CodeArray:
     """Code the patch distances that fall below ``shares`` of their sum, itself at least ``min_total``."""
     depth, height, width = hu.shape
-    reach = dilation + radius
-    padded = np.empty((depth + 2 * reach, height + 2 * reach, width + 2 * reach), dtype=np.float32)
+    halo = dilation + radius
+    padded = np.empty((depth + 2 * halo, height + 2 * halo, width + 2 * halo), dtype=np.float32)
     hu = hu.view()
     hu.flags.writeable = False  # one compiled type, whoever owns the array
-    over(len(padded), padded[0].size // 4, _pad, hu, reach, padded)
+    over(len(padded), padded[0].size // 4, _pad, hu, halo, padded)
     offsets, offset_of_pair = np.unique(pairs[:, 1] - pairs[:, 0], axis=0, return_inverse=True)
     places = np.column_stack([offset_of_pair.ravel(), pairs[:, 0]])
     codes = np.empty(hu.shape, dtype=np.uint64)
@@ -47,15 +47,15 @@ def encode(
 
 
 @njit(nogil=True, cache=True)
-def _pad(z_first: int, z_last: int, hu: Float32Array, reach: int, padded: Float32Array) -> None:
+def _pad(z_first: int, z_last: int, hu: Float32Array, halo: int, padded: Float32Array) -> None:
     depth, height, width = hu.shape
     for z in range(z_first, z_last):
         for y in range(padded.shape[1]):
-            source = hu[min(max(z - reach, 0), depth - 1), min(max(y - reach, 0), height - 1)]
+            source = hu[min(max(z - halo, 0), depth - 1), min(max(y - halo, 0), height - 1)]
             row = padded[z, y]
-            row[:reach] = source[0]
-            row[reach : reach + width] = source
-            row[reach + width :] = source[width - 1]
+            row[:halo] = source[0]
+            row[halo : halo + width] = source
+            row[halo + width :] = source[width - 1]
 
 
 @njit(nogil=True, cache=True)

@@ -74,8 +74,8 @@ def _window(
     box, first = [], []
     for axis in range(3):
         # one voxel more: crossings lie on edges, between two voxels
-        reach = shape[axis] if math.isinf(bound) else math.ceil(bound / spacing[axis]) + 1
-        low, high = max(0, start[axis] - reach), min(shape[axis], stop[axis] + reach)
+        bound_voxels = shape[axis] if math.isinf(bound) else math.ceil(bound / spacing[axis]) + 1
+        low, high = max(0, start[axis] - bound_voxels), min(shape[axis], stop[axis] + bound_voxels)
         box.append(slice(low, high))
         first.append(start[axis] - low)
     return tuple(box), (first[0], first[1], first[2])

@@ -151,19 +151,19 @@ def _gather(terms: Any, factors: Any, cell: Any, sums: Any) -> None:
         node // (sums.shape[2] * sums.shape[1]),
     )
     a, b = terms[factors[c, 0]], terms[factors[c, 1]]
-    reach = int(cell) + 1
+    cell_range = int(cell) + 1
     z0, y0, x0 = int(k * cell), int(j * cell), int(i * cell)
     total = 0.0
-    for z in range(greater(z0 - reach, 0), lesser(z0 + reach + 1, a.shape[0])):
+    for z in range(greater(z0 - cell_range, 0), lesser(z0 + cell_range + 1, a.shape[0])):
         hz = 1.0 - abs(z / cell - k)
         if hz <= 0.0:
             continue
-        for y in range(greater(y0 - reach, 0), lesser(y0 + reach + 1, a.shape[1])):
+        for y in range(greater(y0 - cell_range, 0), lesser(y0 + cell_range + 1, a.shape[1])):
             hy = 1.0 - abs(y / cell - j)
             if hy <= 0.0:
                 continue
             row = 0.0
-            for x in range(greater(x0 - reach, 0), lesser(x0 + reach + 1, a.shape[2])):
+            for x in range(greater(x0 - cell_range, 0), lesser(x0 + cell_range + 1, a.shape[2])):
                 hx = 1.0 - abs(x / cell - i)
                 if hx > 0.0:
                     row += hx * a[z, y, x] * b[z, y, x]

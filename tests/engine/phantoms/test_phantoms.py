@@ -181,7 +181,7 @@ def test_a_lobulated_tumor_without_lobes_is_a_sphere() -> None:
     error = ball.signed_distance_mm(center + away) - (np.linalg.norm(away, axis=1) - 8.0)
     assert np.abs(error).max() < 0.03
     assert ball.volume_ml == pytest.approx(4.0 / 3.0 * np.pi * 0.512, rel=1e-3)
-    assert ball.reach_mm == pytest.approx(8.0)
+    assert ball.max_radius_mm == pytest.approx(8.0)
 
 
 def truth_of_shapes(
@@ -189,13 +189,13 @@ def truth_of_shapes(
 ) -> PhantomTruth:
     """The truth of a scene whose chest nobody looks at; lung is everywhere unless told."""
     motion = random_motion(
-        np.random.default_rng(seed), tumor.center, tumor.reach_mm, rigid_only=False, contraction=0.05
+        np.random.default_rng(seed), tumor.center, tumor.max_radius_mm, rigid_only=False, contraction=0.05
     )
     chest = np.zeros((2, 2, 2), dtype=np.float32)
     box = VolumeGeometry((2, 2, 2), (1.0, 1.0, 1.0))
     deep = lung_depth_mm or (lambda points: np.full(points.shape[:-1], 99.0))
     return scene_truth(
-        Scene(chest, box, deep, tumor, tumor.reach_mm, motion, ablation, 0.0, tumor_in_chest=False)
+        Scene(chest, box, deep, tumor, tumor.max_radius_mm, motion, ablation, 0.0, tumor_in_chest=False)
     )
 
 
