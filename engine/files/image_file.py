@@ -211,7 +211,7 @@ def _require_hounsfield_range(voxels: npt.NDArray[Any], name: str) -> None:
     low, high = float(voxels.min()), float(voxels.max())
     if low >= 0 and high <= _EIGHT_BIT_MAXIMUM:
         raise NotCtError(
-            f"the values of {name} run from {low:g} to {high:g}: a mask or gray values, no Hounsfield units; "
+            f"the values of {name} run from {low:g} to {high:g}: a mask or gray values, not Hounsfield units; "
             "export the CT itself"
         )
 

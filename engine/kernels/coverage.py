@@ -48,7 +48,7 @@ class _CoverageTwin(Protocol):
     def count(
         self, distance: Float32Array, covered: BoolArray, counted: BoolArray, edges: Float32Array
     ) -> tuple[Int64Array, float, float, int]:
-        """Return counts (band, counted, covered), least uncovered distances, number of NaN voxels."""
+        """Return counts (band, counted, covered), smallest uncovered distances, number of NaN voxels."""
 
 
 def count_coverage(

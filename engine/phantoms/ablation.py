@@ -69,14 +69,14 @@ class AblationShape:
 def random_ablation(
     rng: np.random.Generator, kind: AblationKind, minimal_margin_mm: float | None
 ) -> AblationShape:
-    """A zone of a kind; its least margin over all directions is the one asked for."""
-    least = _MARGIN_OF_KIND_MM[kind] if minimal_margin_mm is None else minimal_margin_mm
+    """A zone of a kind; its minimal margin over all directions is the requested one."""
+    min_margin_mm = _MARGIN_OF_KIND_MM[kind] if minimal_margin_mm is None else minimal_margin_mm
     waves = tuple((_unit(rng), float(rng.uniform(0.5, 2.0)), float(rng.uniform(3.0, 8.0))) for _ in range(4))
-    ample = max(least + float(rng.uniform(0.5, 2.5)), 6.0)
+    ample = max(min_margin_mm + float(rng.uniform(0.5, 2.5)), 6.0)
     sharpness = 1.2 if kind == "half" else float(rng.uniform(3.0, 6.0))
-    drawn = AblationShape(ample, waves, _unit(rng), ample - least, sharpness)
+    drawn = AblationShape(ample, waves, _unit(rng), ample - min_margin_mm, sharpness)
     # The waves lift the worst direction too, or a wave's foot is the worst.
-    lift = float(drawn.margin_mm(evenly_spread(4000)).min()) - least
+    lift = float(drawn.margin_mm(evenly_spread(4000)).min()) - min_margin_mm
     return replace(drawn, ample_mm=ample - lift)
 
 

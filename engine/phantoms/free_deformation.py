@@ -67,7 +67,7 @@ class FreeDeformation:
     rotation : ndarray, (3, 3)
     center : ndarray, (3,)
         In the verification frame; maps to ``planning_center`` but for gradient, bumps and contraction.
-    landing : ndarray, (3,)
+    planning_center : ndarray, (3,)
         In the planning frame.
     gradient : ndarray, (3, 3)
         Breathing: displacement per mm from ``center``.

@@ -156,7 +156,7 @@ def find_truth(
     ----------
     field : TruthField
     tumor_volume_ml, planning_from_verification, min_jacobian, rigid
-        Handed through.
+        Written into the result unchanged.
 
     Returns
     -------

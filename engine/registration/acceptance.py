@@ -33,7 +33,7 @@ def require_trustworthy(quality: RegistrationQuality) -> None:
     if quality.evidence_share < MIN_EVIDENCE_SHARE:
         raise RefusedError(
             RefusalCode.LESION_OUTSIDE_OVERLAP,
-            f"only {quality.evidence_share:.0%} of the lesion's surroundings are in both scans (least "
+            f"only {quality.evidence_share:.0%} of the lesion's surroundings are in both scans (minimum "
             f"{MIN_EVIDENCE_SHARE:.0%}); scan or reconstruct a larger field of view around the lesion",
         )
     if quality.new_air_ml > MAX_NEW_AIR_ML:
@@ -53,7 +53,7 @@ def require_trustworthy(quality: RegistrationQuality) -> None:
     if quality.min_jacobian < MIN_JACOBIAN:
         raise RefusedError(
             RefusalCode.FOLDING,
-            f"the deformation near the lesion folds or crushes tissue (least Jacobian "
+            f"the deformation near the lesion folds or crushes tissue (minimum Jacobian "
             f"{quality.min_jacobian:.2f}, limit {MIN_JACOBIAN:g}): the lung changed in a way that cannot be "
             "followed. Repeat the verification CT at the breath-hold of the planning CT.",
         )
@@ -66,7 +66,7 @@ def require_trustworthy(quality: RegistrationQuality) -> None:
             RefusalCode.ALIGNMENT_RESIDUAL_TOO_HIGH,
             f"after registration the surroundings are still {quality.residual_mm:.1f} mm off (limit "
             f"{MAX_RESIDUAL_MM:g}), there and back differ by {quality.inverse_consistency_mm:.1f} mm (limit "
-            f"{MAX_INCONSISTENCY_MM:g}) and the similarity is {quality.similarity:.2f} (least "
+            f"{MAX_INCONSISTENCY_MM:g}) and the similarity is {quality.similarity:.2f} (minimum "
             f"{MIN_SIMILARITY:g}): another patient, a large pneumothorax or a different breath-hold. "
             "Compare the scans by eye; repeat the verification CT if the breath-hold differs.",
         )

@@ -80,16 +80,16 @@ def fine_motion(
     _SurroundingMotion
     """
     if not comparison.has_lung:
-        everything = deform_finely(comparison, coarse, kernels)
-        return _SurroundingMotion(everything, comparison, 0.0, np.eye(3) * _NO_LUNG_SD_MM**2)
-    lung, everything = _with_and_without_wall(comparison, coarse, kernels)
+        all_tissue = deform_finely(comparison, coarse, kernels)
+        return _SurroundingMotion(all_tissue, comparison, 0.0, np.eye(3) * _NO_LUNG_SD_MM**2)
+    lung, all_tissue = _with_and_without_wall(comparison, coarse, kernels)
     center = map_to_fixed(lung, planning.tumor_points_lps_mm).mean(axis=0)
-    sliding_mm = _rms_difference_mm(lung, everything, center, planning.tumor_radius_mm + _SLIDING_REACH_MM)
-    between = (everything.displacement_mm(center[None]) - lung.displacement_mm(center[None]))[0]
+    sliding_mm = _rms_difference_mm(lung, all_tissue, center, planning.tumor_radius_mm + _SLIDING_REACH_MM)
+    between = (all_tissue.displacement_mm(center[None]) - lung.displacement_mm(center[None]))[0]
     if sliding_mm > _MIN_SLIDING_MM:
         doubt_mm2 = _SLIDING_DOUBT**2 * np.outer(between, between)
         return _SurroundingMotion(lung, comparison.in_lung(), sliding_mm, doubt_mm2)
-    return _SurroundingMotion(everything, comparison, sliding_mm, _WALL_DOUBT**2 * np.outer(between, between))
+    return _SurroundingMotion(all_tissue, comparison, sliding_mm, _WALL_DOUBT**2 * np.outer(between, between))
 
 
 def _with_and_without_wall(
@@ -101,18 +101,18 @@ def _with_and_without_wall(
         return deform_finely(comparison, deform_coarsely(comparison, kernels, initial=coarse), kernels)
 
     with ThreadPoolExecutor(1) as pool:
-        everything = pool.submit(sharing_residency(with_wall))
+        all_tissue = pool.submit(sharing_residency(with_wall))
         lung = deform_finely(comparison.in_lung(), coarse, kernels)
-        return lung, everything.result()
+        return lung, all_tissue.result()
 
 
 def _rms_difference_mm(
-    lung: Deformation, everything: Deformation, center: Float64Array, radius_mm: float
+    lung: Deformation, all_tissue: Deformation, center: Float64Array, radius_mm: float
 ) -> float:
     """Root mean square difference of two deformations near the tumor, mm, weighted by the evidence in lung."""
     distance_mm = np.linalg.norm(positions(lung.lattice) - center, axis=-1)
     strength = lung.tensor[..., [0, 3, 5]].sum(axis=-1)
     weight = np.minimum(strength, np.median(strength[strength > 0.0]))
     weight = np.where(distance_mm <= radius_mm, weight, 0.0)
-    squared_mm2 = ((everything.nodes_mm - lung.nodes_mm) ** 2).sum(axis=-1)
+    squared_mm2 = ((all_tissue.nodes_mm - lung.nodes_mm) ** 2).sum(axis=-1)
     return float(np.sqrt((weight * squared_mm2).sum() / max(float(weight.sum()), 1e-9)))

@@ -60,7 +60,7 @@ def judge(
     levels : sequence of Level
         By which ``coarse`` was found; the way back is found by the same.
     sliding_mm : float
-        Handed through.
+        Written into the result unchanged.
     kernels : KernelBackend
 
     Returns
@@ -80,7 +80,7 @@ def judge(
         around = np.ones_like(around)
     return RegistrationQuality(
         similarity=correlation(level.fixed.hu, warped, counted),
-        residual_mm=_still_asked_mm(deformation, around, kernels),
+        residual_mm=_residual_motion_mm(deformation, around, kernels),
         descriptor_residual=_descriptor_residual(level.fixed.hu, warped, counted, kernels),
         inverse_consistency_mm=_inverse_consistency_mm(comparison, coarse, levels, kernels),
         min_jacobian=float(jacobian[around].min()),
@@ -161,8 +161,8 @@ def _at_nodes(comparison: ScanComparison, lattice: VolumeGeometry) -> Float64Arr
     return np.asarray(resample(finite, to_grid, lattice.shape_zyx, order=1, fill=1e4), dtype=np.float64)
 
 
-def _still_asked_mm(deformation: Deformation, around: BoolArray, kernels: KernelBackend) -> float:
-    """Displacement that the images would still have under a weak prior, root mean square."""
+def _residual_motion_mm(deformation: Deformation, around: BoolArray, kernels: KernelBackend) -> float:
+    """Root mean square of the displacement, mm, that the images still ask for under a weak prior."""
     tensor = thinned(deformation.tensor)
     lattice = coarser(deformation.lattice)
     stiffness = (
@@ -171,7 +171,7 @@ def _still_asked_mm(deformation: Deformation, around: BoolArray, kernels: Kernel
         * deformation.lattice.spacing_zyx_mm[0]
         / lattice.spacing_zyx_mm[0]
     )
-    asked = solve_bending(tensor, thinned(deformation.force), stiffness, tolerance=1e-2, kernels=kernels)
+    remaining = solve_bending(tensor, thinned(deformation.force), stiffness, tolerance=1e-2, kernels=kernels)
     nearby = np.zeros(lattice.shape_zyx, dtype=np.bool_)
     nz, ny, nx = around[::2, ::2, ::2].shape
     nearby[:nz, :ny, :nx] = around[::2, ::2, ::2]
@@ -179,7 +179,7 @@ def _still_asked_mm(deformation: Deformation, around: BoolArray, kernels: Kernel
     counted = (
         nearby & (strength > 0.1 * np.median(strength[strength > 0])) if (strength > 0).any() else nearby
     )
-    return float(np.sqrt((asked[counted] ** 2).sum(axis=-1).mean())) if counted.any() else 0.0
+    return float(np.sqrt((remaining[counted] ** 2).sum(axis=-1).mean())) if counted.any() else 0.0
 
 
 def _descriptor_residual(

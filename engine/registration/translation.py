@@ -108,8 +108,8 @@ def masked_correlation(
     fixed_var = np.maximum(back(f_square * m_known) - fixed_sum**2 / overlap, 0.0)
     moving_var = np.maximum(back(f_known * m_square) - moving_sum**2 / overlap, 0.0)
     spread = np.sqrt(fixed_var * moving_var)
-    least = _MIN_OVERLAP_SHARE * min(fixed_known.sum(), moving_known.sum())
-    defined = (overlap >= max(least, 1.0)) & (spread > 1e-3 * overlap)
+    min_overlap = _MIN_OVERLAP_SHARE * min(fixed_known.sum(), moving_known.sum())
+    defined = (overlap >= max(min_overlap, 1.0)) & (spread > 1e-3 * overlap)
     share = np.clip(covariance / np.where(defined, spread, 1.0), -1.0, 1.0)
     return np.where(defined, share, 0.0).astype(np.float64)
 

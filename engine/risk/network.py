@@ -56,7 +56,7 @@ class SurvivalNetwork:
         return np.clip(covariates, low, high)
 
     def require_tensors(self, manifest: ModelManifest) -> None:
-        """Hold the network to the manifest, and that to one input and the log-risk of every member.
+        """Require that the network fits the manifest, and that this has one input and the log-risk of every member.
 
         Raises
         ------

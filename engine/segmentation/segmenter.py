@@ -377,7 +377,7 @@ def _restored_orientation(
 def _require_tensors(
     session: InferenceSession, section: SegmentationSection, manifest: ModelManifest
 ) -> None:
-    """Hold a network to one image in and its logits out, of the manifest's patch."""
+    """Require that a network takes one image and gives its logits, both of the manifest's patch shape."""
     patch = section.patch_shape
     for role, specs, name, channels in (
         ("takes", session.inputs, IMAGE, len(section.channels)),

@@ -16,7 +16,7 @@ from engine.kernels.cpu.threads import over
 def count(
     distance: Float32Array, covered: BoolArray, counted: BoolArray, edges: Float32Array
 ) -> tuple[Int64Array, float, float, int]:
-    """Return counts (band, counted, covered), least uncovered distances, number of NaN voxels."""
+    """Return counts (band, counted, covered), smallest uncovered distances, number of NaN voxels."""
     flat: list[npt.NDArray[Any]] = [
         distance.reshape(-1),
         covered.reshape(-1).view(np.uint8),

@@ -22,7 +22,7 @@ BLOCK = 64
 _SEARCH_STEPS = 8
 """Mean steps of outward search per row after which the stack of parabolas is cheaper."""
 
-_SHORT_REACH = 16
+_SHORT_BOUND_STEPS = 16
 """Rows within which a bound ends every search: then no stack of parabolas is cheaper."""
 
 
@@ -47,17 +47,17 @@ def lower_envelope(
     width = ((columns + blocks - 1) // blocks + 7) // 8 * 8
     f = np.empty((n_in, width), dtype=np.float32)
     g = np.empty((n_out, width), dtype=np.float32)
-    dead, least = np.empty(width, dtype=np.uint8), np.empty(width, dtype=np.float32)
+    is_empty, column_min = np.empty(width, dtype=np.uint8), np.empty(width, dtype=np.float32)
     for first in range(0, columns, width):
         used = min(width, columns - first)
-        low, high = _load(src, src_row, first, used, f, dead, least, np.float32(limit))
+        low, high = _load(src, src_row, first, used, f, is_empty, column_min, np.float32(limit))
         if high <= low:
             g[:, :] = limit
         else:
-            done = _search_outward(f, least, low, high, g, shift, step, np.float32(limit))
+            done = _search_outward(f, column_min, low, high, g, shift, step, np.float32(limit))
             if not done:
-                _stack_of_parabolas(f, low, high, g, shift, step, limit, dead, used)
-        _store(g, dst, dst_row, first, used, dead, np.float32(limit), np.float32(root_bound))
+                _stack_of_parabolas(f, low, high, g, shift, step, limit, is_empty, used)
+        _store(g, dst, dst_row, first, used, is_empty, np.float32(limit), np.float32(root_bound))
 
 
 @njit(nogil=True, cache=True)
@@ -67,32 +67,32 @@ def _load(
     first: int,
     used: int,
     f: Float32Array,
-    dead: UInt8Array,
-    least: Float32Array,
+    is_empty: UInt8Array,
+    column_min: Float32Array,
     limit: np.float32,
 ) -> tuple[int, int]:
-    """Copy a block, find the rows that hold a source, each column's least, and zero columns without one."""
+    """Copy a block, find the rows that hold a source and each column's minimum, and zero columns without a source."""
     n_in = f.shape[0]
     low, high = n_in, 0
-    least[:] = 0.0
-    least[:used] = limit
+    column_min[:] = 0.0
+    column_min[:used] = limit
     for j in range(n_in):
-        alive = np.uint8(0)
+        has_source = np.uint8(0)
         to, source = f[j], src[j, row, first : first + used]
         for x in range(used):
             value = source[x]
             to[x] = value
-            alive |= np.uint8(value < limit)
-            least[x] = value if value < least[x] else least[x]  # vectorizes, as min() does not
+            has_source |= np.uint8(value < limit)
+            column_min[x] = value if value < column_min[x] else column_min[x]  # vectorizes, as min() does not
         to[used:] = 0.0
-        if alive:
+        if has_source:
             low = min(low, j)
             high = j + 1
-    dead[:] = 1
+    is_empty[:] = 1
     for x in range(used):
-        dead[x] = least[x] >= limit
-        if dead[x]:  # a column without a source must not keep the search going
-            least[x] = 0.0
+        is_empty[x] = column_min[x] >= limit
+        if is_empty[x]:  # a column without a source must not keep the search going
+            column_min[x] = 0.0
             for j in range(n_in):
                 f[j, x] = 0.0
     return low, high
@@ -101,7 +101,7 @@ def _load(
 @njit(nogil=True, cache=True, error_model="numpy")
 def _search_outward(
     f: Float32Array,
-    least: Float32Array,
+    column_min: Float32Array,
     low: int,
     high: int,
     g: Float32Array,
@@ -111,9 +111,9 @@ def _search_outward(
 ) -> bool:
     """Fill ``g`` by searching outward from each row; False if that takes too long."""
     n_out, width = g.shape
-    budget = _SEARCH_STEPS * n_out // 8  # given up early: an eighth is the most that is wasted
-    if math.sqrt(limit) <= _SHORT_REACH * step:
-        budget = n_out * (_SHORT_REACH + 2)
+    budget = _SEARCH_STEPS * n_out // 8  # give up early: at most an eighth of the work is wasted
+    if math.sqrt(limit) <= _SHORT_BOUND_STEPS * step:
+        budget = n_out * (_SHORT_BOUND_STEPS + 2)
     for i in range(n_out):
         budget += _SEARCH_STEPS
         center = i + shift
@@ -124,7 +124,7 @@ def _search_outward(
         last = max(center - low, high - 1 - center)
         while d <= last:
             square = np.float32((d * step) ** 2)
-            if d & 1 == 0 and not _any_farther(row, least, square):
+            if d & 1 == 0 and not _can_improve(row, column_min, square):
                 break
             before, after = center - d, center + d
             if before < low:
@@ -143,11 +143,11 @@ def _search_outward(
 
 
 @njit(nogil=True, cache=True, inline="always")
-def _any_farther(row: Float32Array, least: Float32Array, square: np.float32) -> bool:
-    """Whether a row as far off as ``square`` may still lower a column: its least value there might."""
+def _can_improve(row: Float32Array, column_min: Float32Array, square: np.float32) -> bool:
+    """Whether a row at squared distance ``square`` may still lower some column."""
     farther = np.int32(0)
     for x in range(row.size):
-        farther |= np.int32(row[x] > least[x] + square)
+        farther |= np.int32(row[x] > column_min[x] + square)
     return bool(farther)
 
 
@@ -160,14 +160,14 @@ def _stack_of_parabolas(
     shift: int,
     step: float,
     limit: float,
-    dead: UInt8Array,
+    is_empty: UInt8Array,
     used: int,
 ) -> None:
     """Fill ``g`` column by column: Felzenszwalb and Huttenlocher with Maurer's division-free test."""
     position = np.empty(high - low, dtype=np.float64)
     height = np.empty(high - low, dtype=np.float64)
     for x in range(used):
-        if dead[x]:
+        if is_empty[x]:
             continue
         top = _build_stack(f, x, low, high, step, limit, position, height)
         k = 0
@@ -219,13 +219,13 @@ def _store(
     row: int,
     first: int,
     used: int,
-    dead: UInt8Array,
+    is_empty: UInt8Array,
     limit: np.float32,
     root_bound: np.float32,
 ) -> None:
     for i in range(g.shape[0]):
         for x in range(used):
-            value = limit if dead[x] else g[i, x]
+            value = limit if is_empty[x] else g[i, x]
             if root_bound >= 0:
                 value = np.float32(math.sqrt(value))
                 value = np.float32(np.inf) if value > root_bound else value

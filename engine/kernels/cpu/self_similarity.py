@@ -183,7 +183,7 @@ def _copy(source: Float32Array, row: Float32Array) -> None:
 
 @njit(nogil=True, cache=True)
 def _min_of_half(rows: Float32Array, minima: Float32Array) -> None:
-    """Least of six rows in one expression; a running least is not vectorized."""
+    """Minimum of six rows in one expression; a running minimum is not vectorized."""
     a, b, c, d, e, f = rows[0], rows[1], rows[2], rows[3], rows[4], rows[5]
     for x in range(len(minima)):
         ab, cd, ef = _lesser(a[x], b[x]), _lesser(c[x], d[x]), _lesser(e[x], f[x])
@@ -197,7 +197,7 @@ def _lesser(a: np.float32, b: np.float32) -> np.float32:
 
 @njit(nogil=True, cache=True)
 def _subtract_min(excess: Float32Array, minima: Float32Array, total: Float32Array) -> None:
-    """Leave what a distance has over the least of its voxel, and add that up."""
+    """Subtract from each distance the minimum of its voxel, and add the remainders to ``total``."""
     first, second = minima[0], minima[1]
     for x in range(len(total)):
         first[x] = _lesser(first[x], second[x])

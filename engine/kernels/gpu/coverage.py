@@ -22,17 +22,17 @@ _NAN_CELL = CELLS - 1
 def count(
     distance: Float32Array, covered: BoolArray, counted: BoolArray, edges: Float32Array
 ) -> tuple[Int64Array, float, float, int]:
-    """Return counts (band, counted, covered), least uncovered distances, number of NaN voxels."""
+    """Return counts (band, counted, covered), smallest uncovered distances, number of NaN voxels."""
     if edges.size > MAX_EDGES:
         raise InvalidRequestError(f"{edges.size} band edges; the gpu backend takes at most {MAX_EDGES}")
     marks = (upload(voxels.ravel().view(np.uint8)) for voxels in (covered, counted))
     cells = begun_with(np.zeros(CELLS, dtype=np.uint32))
     nearest = begun_with(np.full(2, np.inf, dtype=np.float32))
     _count[over_items(distance.size)](upload(distance.ravel()), *marks, upload(edges), cells, nearest)
-    totals, least = download(cells, nearest)
+    totals, nearest_mm = download(cells, nearest)
     totals = totals.astype(np.int64)
     counts = totals[: 4 * edges.size].reshape(-1, 2, 2)
-    return counts, float(least[0]), float(least[1]), int(totals[_NAN_CELL])
+    return counts, float(nearest_mm[0]), float(nearest_mm[1]), int(totals[_NAN_CELL])
 
 
 @cuda.jit

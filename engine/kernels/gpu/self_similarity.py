@@ -98,12 +98,12 @@ def _encode(distances: Any, places: Any, shares: Any, min_total: Any, codes: Any
     excess = cuda.local.array(PAIRS, float32)
     for k in range(PAIRS):
         excess[k] = distances[places[k, 0], z + places[k, 1], y + places[k, 2], x + places[k, 3]]
-    least = excess[0]
+    minimum = excess[0]
     for k in range(1, PAIRS):
-        least = lesser(least, excess[k])
+        minimum = lesser(minimum, excess[k])
     total = float32(0.0)
     for k in range(PAIRS):
-        excess[k] -= least
+        excess[k] -= minimum
         total += excess[k]
     total = greater(total, min_total)
     code = uint64(0)

@@ -10,7 +10,7 @@ from engine.arrays import BoolArray, Float32Array, Int64Array
 def count(
     distance: Float32Array, covered: BoolArray, counted: BoolArray, edges: Float32Array
 ) -> tuple[Int64Array, float, float, int]:
-    """Return counts (band, counted, covered), least uncovered distances, number of NaN voxels."""
+    """Return counts (band, counted, covered), smallest uncovered distances, number of NaN voxels."""
     lower = np.concatenate([[-np.inf], edges[:-1]])
     counts = np.zeros((edges.size, 2, 2), dtype=np.int64)
     for band, (low, high) in enumerate(zip(lower, edges, strict=True)):
