@@ -33,7 +33,7 @@ _OTHER_GRADIENT_SD: Final = 0.015
 
 @dataclass(frozen=True, eq=False)
 class Contraction:
-    """Tissue drawn towards a point by the burn: evenly within the zone, by the inverse square beyond.
+    """Tissue drawn towards a point by the ablation: evenly within the zone, by the inverse square beyond.
 
     Outside a shrinking ball an elastic medium moves by the inverse square of the distance.
 

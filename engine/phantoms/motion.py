@@ -1,4 +1,4 @@
-"""What happens between two scans: a breath, a bend or a slide of the lung, tissue drawn in by the burn.
+"""What happens between two scans: a breath, a bend or a slide of the lung, tissue drawn in by the ablation.
 
 The tumor is stiff: it moves as the tissue in its place would on average (the rigid motion nearest to the
 free deformation over the tumor), and the tissue next to it goes from its motion over into the free one.

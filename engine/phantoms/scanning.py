@@ -96,26 +96,28 @@ def scan_verification(
     moved = _sample_motion(scene, grid)
 
     @lru_cache(maxsize=1)  # the only profile of a slice one millimeter thick is the grid itself
-    def burn(slice_grid: VolumeGeometry) -> tuple[_IndexArrays, Float64Array, Float64Array, Float64Array]:
+    def ablation_depths_on(
+        slice_grid: VolumeGeometry,
+    ) -> tuple[_IndexArrays, Float64Array, Float64Array, Float64Array]:
         near, points = voxels_within(slice_grid, scene.motion.verification_center, reach)
         tumor_distance = _tumor_distance_mm(scene, points)
         depth = scene.ablation.depth_mm(tumor_distance, points - scene.motion.verification_center)
         lung_depth = moved.lung_depth_at(points)
-        # No burn outside lung and tumor.
+        # Nothing is ablated outside lung and tumor.
         allowed = np.maximum(lung_depth, -tumor_distance)
         return near, np.minimum(depth, allowed), np.minimum(depth - RIM_MM, allowed), tumor_distance
 
     def tissue(slice_grid: VolumeGeometry) -> Float64Array:
         hu = _chest_on(scene, slice_grid, moved)
-        near, zone_depth, _, tumor_distance = burn(slice_grid)
+        near, zone_depth, _, tumor_distance = ablation_depths_on(slice_grid)
         if not scene.tumor_in_chest:
             _blend(hu, near, tumor_distance, TUMOR_HU)
-        # The burn hides three quarters of what lay there: the tumor's outline fades.
+        # The zone hides three quarters of what lay there: the tumor's outline fades.
         faded = 0.25 * hu[near] + 0.75 * zone_hu(rng, zone_depth)
         _blend(hu, near, -zone_depth, np.maximum(faded, hu[near] - 100.0))
         return hu
 
-    near, zone_depth, core_depth, _ = burn(grid)
+    near, zone_depth, core_depth, _ = ablation_depths_on(grid)
     zone, core = np.zeros(grid.shape_zyx, dtype=np.bool_), np.zeros(grid.shape_zyx, dtype=np.bool_)
     zone[near], core[near] = zone_depth >= 0.0, core_depth >= 0.0
     ct = _acquire(rng, tissue, grid, scene)
@@ -137,9 +139,9 @@ def _truth_within(scene: Scene, padding_mm: float, min_jacobian: float) -> Phant
     """The truth from a lattice that holds every point within ``padding_mm`` of the tumor."""
     points = _lattice_around_tumor(scene, padding_mm)
     tumor_distance = _tumor_distance_mm(scene, points.reshape(-1, 3)).reshape(points.shape[:-1])
-    burn_depth = scene.ablation.depth_mm(tumor_distance, points - scene.motion.verification_center)
+    ablation_depth = scene.ablation.depth_mm(tumor_distance, points - scene.motion.verification_center)
     return find_truth(
-        TruthField(points, tumor_distance, burn_depth, _lung_depth_on(scene, points), RIM_MM),
+        TruthField(points, tumor_distance, ablation_depth, _lung_depth_on(scene, points), RIM_MM),
         tumor_volume_ml=scene.tumor.volume_ml,
         planning_from_verification=scene.motion.planning_from_verification,
         min_jacobian=min_jacobian,

@@ -101,18 +101,18 @@ class TruthField:
         As :func:`truth_lattice` makes them.
     tumor_distance_mm : ndarray, (nz, ny, nx)
         Signed distance to the tumor's surface, negative inside.
-    burn_depth_mm : ndarray, (nz, ny, nx)
+    ablation_depth_mm : ndarray, (nz, ny, nx)
         Positive inside the zone as it would be if lung were everywhere; continuous, but not necessarily a
         distance. The core is what lies deeper than ``rim_mm``.
     lung_depth_mm : ndarray, (nz, ny, nx)
-        Positive in lung. Only there and in the tumor does anything burn, and can coverage be assessed.
+        Positive in lung. Only there and in the tumor is anything ablated, and can coverage be assessed.
     rim_mm : float
         Width of the ground-glass rim.
     """
 
     points_lps_mm: Float64Array
     tumor_distance_mm: Float64Array
-    burn_depth_mm: Float64Array
+    ablation_depth_mm: Float64Array
     lung_depth_mm: Float64Array
     rim_mm: float
 
@@ -166,10 +166,10 @@ def find_truth(
     """
     in_lung = field.allowed_mm >= 0.0
     target = field.tumor_distance_mm < TARGET_MARGIN_MM
-    whole, clipped = _coverage(field, field.burn_depth_mm)
-    core, _ = _coverage(field, field.burn_depth_mm - field.rim_mm)
+    whole, clipped = _coverage(field, field.ablation_depth_mm)
+    core, _ = _coverage(field, field.ablation_depth_mm - field.rim_mm)
     complete = whole.minimal_margin_mm >= TARGET_MARGIN_MM
-    missed = target & (field.burn_depth_mm < 0.0) & in_lung
+    missed = target & (field.ablation_depth_mm < 0.0) & in_lung
     return PhantomTruth(
         tcr=whole.tcr,
         minimal_margin_mm=whole.minimal_margin_mm,
@@ -185,16 +185,16 @@ def find_truth(
     )
 
 
-def _coverage(field: TruthField, burn_mm: Float64Array) -> tuple[TrueCoverage, TrueCoverage]:
+def _coverage(field: TruthField, ablation_mm: Float64Array) -> tuple[TrueCoverage, TrueCoverage]:
     """Coverage by a zone or core, over all and over lung alone."""
     in_lung = field.allowed_mm >= 0.0
-    depth_mm = np.minimum(burn_mm, field.allowed_mm)
+    depth_mm = np.minimum(ablation_mm, field.allowed_mm)
     surface = find_crossings(depth_mm)
-    missed_mm = _max_missed_distance_mm(field, burn_mm, depth_mm, surface)
+    missed_mm = _max_missed_distance_mm(field, ablation_mm, depth_mm, surface)
     if missed_mm is None:
         whole_mm = _minimum(surface.at(field.tumor_distance_mm))
-        # Within lung it is the burn that ends, not the lung.
-        end = find_crossings(burn_mm)
+        # Within lung it is the ablation that ends, not the lung.
+        end = find_crossings(ablation_mm)
         lung_mm = _minimum(end.at(field.tumor_distance_mm)[end.at(field.allowed_mm) >= 0.0])
     else:
         whole_mm = lung_mm = -missed_mm
@@ -227,12 +227,12 @@ def _cell_share(depth_mm: Float64Array) -> Float64Array:
 
 
 def _max_missed_distance_mm(
-    field: TruthField, burn_mm: Float64Array, depth_mm: Float64Array, surface: Crossings
+    field: TruthField, ablation_mm: Float64Array, depth_mm: Float64Array, surface: Crossings
 ) -> float | None:
     """Greatest distance from a missed place in the tumor to the zone; None if the zone holds the tumor."""
     edge = find_crossings(-field.tumor_distance_mm)
-    missed_edge = edge.at(burn_mm) < 0.0
-    inside = np.flatnonzero((field.tumor_distance_mm <= 0.0) & (burn_mm < 0.0))
+    missed_edge = edge.at(ablation_mm) < 0.0
+    inside = np.flatnonzero((field.tumor_distance_mm <= 0.0) & (ablation_mm < 0.0))
     if not missed_edge.any() and not inside.size:
         return None
     if not (depth_mm >= 0.0).any():

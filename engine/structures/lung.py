@@ -1,6 +1,6 @@
 """The lung around a lesion, from the planning CT.
 
-The verification CT's own lung has lost the burn, so coverage is clipped to the planning lung.
+The verification CT's own lung lacks the ablated tissue, so coverage is clipped to the planning lung.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from engine.arrays import Float64Array
+from engine.arrays import Float32Array, Float64Array
 from engine.findings import ContourOrigin
 from engine.geometry import Vector3, VolumeGeometry, VoxelBox
 from engine.kernels.backend import KernelBackend
@@ -39,8 +39,8 @@ no miss was called complete with any of them."""
 MAX_LOCAL_SD_MM: Final = 5.0
 """Upper bound of the local standard deviation, where the probability hardly changes."""
 
-DOUBTFUL: Final = 0.25
-SURE: Final = 0.75
+DOUBTFUL_PROBABILITY: Final = 0.25
+SURE_PROBABILITY: Final = 0.75
 """Probabilities at which a model's cautious contours run."""
 
 _QUARTILE_SD: Final = 2 * 0.6745
@@ -48,8 +48,6 @@ _QUARTILE_SD: Final = 2 * 0.6745
 
 _SURFACE_PADDING_MM: Final = 8.0
 """Padding around a part within which the surfaces of its probability are looked for."""
-
-Share = npt.NDArray[np.float32]
 
 
 class _StructureSegmentation(Protocol):
@@ -126,7 +124,7 @@ class Parts:
     ct: CtVolume
     geometry: VolumeGeometry
     labels: npt.NDArray[np.uint8]
-    probability: Share
+    probability: Float32Array
     components: Components
 
     @property
@@ -144,15 +142,15 @@ class Parts:
         """Voxels of a part, counted from 0, on the grid of the labels."""
         return np.asarray(self.components.labels == part + 1)
 
-    def index(self, part: int) -> Float64Array:
-        """Indices of a part's voxels, (N, 3)."""
+    def voxel_indices(self, part: int) -> Float64Array:
+        """Indices (z, y, x) of a part's voxels on the grid of the labels, (N, 3)."""
         box = self.box_of(part)
         marked = np.argwhere(self.components.labels[box.slices] == part + 1)
         return np.asarray(marked + np.array(box.start_zyx), dtype=np.float64)
 
     def place_lps_mm(self, part: int) -> Vector3:
-        """The voxel of a part that is nearest to its centroid: a point inside, whatever its shape."""
-        index = self.index(part)
+        """LPS mm of the voxel of a part that is nearest to its centroid: a point inside, whatever its shape."""
+        index = self.voxel_indices(part)
         offset_mm = (index - self.components.centroids_index_zyx[part]) * np.array(
             self.geometry.spacing_zyx_mm
         )
@@ -222,7 +220,7 @@ def min_contour_sd_mm(model: ModelIdentity) -> float:
     return DEMO_SD_MM if model.demo else READER_SD_MM
 
 
-def model_sd_mm(probability: Share, spacing_zyx_mm: Sequence[float]) -> float:
+def model_sd_mm(probability: Float32Array, spacing_zyx_mm: Sequence[float]) -> float:
     """How unsure a model is of where a surface lies, from how fast its probability falls there.
 
     Parameters
@@ -240,7 +238,7 @@ def model_sd_mm(probability: Share, spacing_zyx_mm: Sequence[float]) -> float:
         return MAX_LOCAL_SD_MM
     index = (points / np.array(spacing_zyx_mm)).T
     width = np.zeros(len(points))
-    for level in (DOUBTFUL, SURE):
+    for level in (DOUBTFUL_PROBABILITY, SURE_PROBABILITY):
         distance = signed_distance_mm(probability, spacing_zyx_mm, level=level)
         finite = np.nan_to_num(
             distance,

@@ -19,7 +19,7 @@ from engine.kernels.backend import KernelBackend
 from engine.refusal import LesionCandidate, RefusalCode, RefusedError
 from engine.segmentation import Box
 from engine.structures.model_contour import (
-    DOUBTFUL,
+    DOUBTFUL_PROBABILITY,
     ModelContour,
     Parts,
     StructureSegmenter,
@@ -145,7 +145,7 @@ def _nearest(parts: Parts, target_lps_mm: Vector3) -> tuple[int, float]:
     for part, volume_ml in enumerate(parts.components.volumes_ml):
         if volume_ml < _MIN_TARGETED_ML:
             break  # the largest come first
-        gap = np.maximum(np.abs(parts.index(part) - target) - 0.5, 0.0) * spacing
+        gap = np.maximum(np.abs(parts.voxel_indices(part) - target) - 0.5, 0.0) * spacing
         distance_mm = float(np.sqrt((gap**2).sum(axis=1).min()))
         if distance_mm < min_distance_mm:
             nearest, min_distance_mm = part, distance_mm
@@ -176,7 +176,7 @@ def _contour(
     parts: Parts, part: int, segmenter: StructureSegmenter, warnings: tuple[str, ...]
 ) -> ModelContour:
     mask = parts.on_ct(parts.voxels(part), "tumor")
-    cautious = parts.on_ct(parts.grown_to(part, DOUBTFUL), "tumor")
+    cautious = parts.on_ct(parts.grown_to(part, DOUBTFUL_PROBABILITY), "tumor")
     sd_mm = parts.contour_sd_mm(part, min_contour_sd_mm(segmenter.identity))
     return ModelContour(mask, ContourOrigin.segmented_by(segmenter.identity), sd_mm, cautious, warnings)
 

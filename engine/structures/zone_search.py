@@ -24,7 +24,7 @@ from engine.registration.evidence import METAL_HALO_MM, METAL_HU
 from engine.segmentation import Box
 from engine.structures.core import MIN_CORE_ML, find_core
 from engine.structures.model_contour import (
-    SURE,
+    SURE_PROBABILITY,
     Parts,
     StructureSegmenter,
     min_contour_sd_mm,
@@ -119,7 +119,7 @@ def _contour(
         origin,
         NO_CONTOUR if core is None else core_origin,
         parts.contour_sd_mm(chosen, min_contour_sd_mm(segmenter.identity)),
-        parts.on_ct(parts.shrunk_to(chosen, SURE), "ablation zone"),
+        parts.on_ct(parts.shrunk_to(chosen, SURE_PROBABILITY), "ablation zone"),
         tuple(_not_counted(parts, part) for part in others),
     )
 
@@ -144,7 +144,7 @@ def _at_lesion(parts: Parts, tumor_points_lps_mm: Float64Array) -> tuple[list[in
     for part, volume_ml in enumerate(parts.components.volumes_ml):
         if volume_ml < _MIN_LISTED_ML:
             break  # the largest come first
-        tree = KDTree(parts.geometry.to_lps(parts.index(part)))
+        tree = KDTree(parts.geometry.to_lps(parts.voxel_indices(part)))
         distance_mm = np.asarray(tree.query(tumor_points_lps_mm)[0])
         distances_mm.append(float(distance_mm.min()))
         if distances_mm[-1] <= ZONE_REACH_MM:
@@ -193,9 +193,9 @@ def _bridge_needle(parts: Parts, kernels: KernelBackend) -> Parts:
     return replace(
         parts,
         labels=labels,
-        probability=np.where(added, np.maximum(parts.probability, SURE), parts.probability).astype(
-            np.float32
-        ),
+        probability=np.where(
+            added, np.maximum(parts.probability, SURE_PROBABILITY), parts.probability
+        ).astype(np.float32),
         components=find_components(labels > 0, spacing, kernels=kernels),
     )
 
