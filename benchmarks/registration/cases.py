@@ -189,8 +189,10 @@ def count_tumor(
 
 def measured_tcr(tumor: LabelMask, zone: LabelMask, moving_from_fixed: RigidTransform) -> float:
     """Target coverage ratio as an assessment measures it, from the rigid motion of the tumor."""
-    laid_out = build_measurement_field(StructureSurface(tumor), StructureSurface(zone), None, None, moving_from_fixed)
-    coverage, _ = measure_coverage(laid_out, laid_out.zone, laid_out.distance_to_zone_mm)
+    field = build_measurement_field(
+        StructureSurface(tumor), StructureSurface(zone), None, None, moving_from_fixed
+    )
+    coverage, _ = measure_coverage(field, field.zone, field.distance_to_zone_mm)
     return coverage.tcr
 
 

@@ -31,7 +31,7 @@ class ParityReport(Section):
     tolerance : float
         Of ``cosine_distance`` where that is given, else of ``max_abs``.
     passed : bool
-        What :func:`compare_sessions` of the workshop decided.
+        What :func:`export.parity.comparison.compare_sessions` decided.
     """
 
     reference: Text

@@ -32,7 +32,7 @@ def filtered_images(
         The zone with its padding.
     settings : RadiomicsSettings
     wanted : collection of str
-        Names as in :func:`engine.radiomics.feature_names.image_names`.
+        PyRadiomics' names of images, such as ``original`` or ``wavelet-LLH``.
 
     Yields
     ------

@@ -52,7 +52,7 @@ def test_version_1_reads_the_networks_spacing_in_the_axes_of_the_ct() -> None:
         transpose_backward=(1, 2, 0),
         spacing_mm=(9.0, 1.0, 1.0),
     )
-    assert logits_resizing(it, (40, 40, 40), (1.0, 1.0, 1.0)).apart == 1
+    assert logits_resizing(it, (40, 40, 40), (1.0, 1.0, 1.0)).separate_axis == 1
 
 
 # Regions
