@@ -44,7 +44,7 @@ class CaseRequest:
         """
         if self.fibrinogen_g_per_l is not None and not 0 < self.fibrinogen_g_per_l < _MAX_FIBRINOGEN_G_PER_L:
             raise InvalidRequestError(
-                "fibrinogen must be above 0 and below 50 g/L (not mg/dL); leave it out where unknown",
+                "fibrinogen must be above 0 and below 50 g/L (not mg/dL); leave it out if it is unknown",
                 "fibrinogen_g_per_l",
             )
         require_target(self.target_lps_mm)
@@ -107,7 +107,7 @@ class CaseSummary:
 
 
 def require_target(target_lps_mm: Vector3 | None) -> None:
-    """Refuse a target point that is no position.
+    """Refuse a target point that is not a position.
 
     Raises
     ------

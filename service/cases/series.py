@@ -24,7 +24,7 @@ class SeriesRole(IntEnum):
 
     @property
     def in_words(self) -> str:
-        """The role as it stands in messages, ``tumor mask`` for example."""
+        """The role as messages for people name it, for example ``tumor mask``."""
         return self.name.lower().replace("_", " ")
 
     @property

@@ -152,7 +152,7 @@ class VolumeShelf:
             return self._reader.read_ct(instances)
         if ct is None:
             raise InvalidRequestError(
-                "a mask in DICOM is read on its CT; name it", "header.reference_series_id"
+                "a DICOM mask is read on the grid of its CT; name that CT", "header.reference_series_id"
             )
         return self._reader.read_mask(instances[0], ct, STRUCTURE_NAMES[role], described.structure)
 

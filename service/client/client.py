@@ -109,7 +109,7 @@ class ColdspotClient:
             Repeat a call with the same id to find the case it opened.
         """
         if sex not in _SEXES:
-            raise InvalidRequestError(f"sex is f or m, not {sex!r}; leave it out where unknown", "sex")
+            raise InvalidRequestError(f"sex is f or m, not {sex!r}; leave it out if it is unknown", "sex")
         request = service_pb2.OpenCaseRequest(
             request_id=request_id or str(uuid.uuid4()),
             sex=_SEXES[sex],

@@ -24,7 +24,7 @@ def parse_point(text: str, option: str) -> Vector3:
 
 
 def parse_numbers(text: str) -> list[float]:
-    """Return the numbers of a list; an empty list if one of its parts is no number."""
+    """Return the numbers of a list; an empty list if a part is not a number."""
     try:
         return [float(part) for part in text.split(",")]
     except ValueError:

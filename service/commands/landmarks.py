@@ -19,7 +19,7 @@ _OUTSIDE_VOXELS: Final = 1.0
 """A landmark this far beyond the outermost voxel centers of the field says nothing about the field."""
 
 _MAX_COORDINATE_MM: Final = 1e5
-"""No scanner is 100 m long: such a number is no position."""
+"""No scanner is 100 m long: such a number is not a position."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +75,7 @@ def read_landmarks(path: Path) -> LandmarkPairs:
     UnreadableFileError
         If there is no such file, or it is not text.
     InvalidRequestError
-        If the header is another one, there is no row, or a row does not hold six finite numbers.
+        If the header differs, there is no row, or a row does not hold six finite numbers.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")

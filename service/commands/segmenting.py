@@ -124,7 +124,9 @@ def _precision_named(text: str) -> Precision:
     for precision in _PRECISIONS:
         if text == precision:
             return precision
-    raise InvalidRequestError(f"{text!r} is no precision, only {', '.join(_PRECISIONS)}", "precision")
+    raise InvalidRequestError(
+        f"{text!r} is not a precision; choose one of {', '.join(_PRECISIONS)}", "precision"
+    )
 
 
 def segmentation_table(report: dict[str, Any]) -> Table:

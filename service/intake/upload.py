@@ -118,7 +118,7 @@ def receive(
     Parameters
     ----------
     chunks : iterator
-        The messages after the header; an empty chunk stands for a message that was no chunk.
+        The messages after the header; an empty chunk stands for a message that was not a chunk.
     header : SeriesHeader
         A header that :func:`check_header` has accepted.
     writer : BlobWriter

@@ -131,7 +131,7 @@ class EnginePipeline:
         elif modality == "SEG":
             if structure and not structure.isdecimal():
                 raise InvalidRequestError(
-                    f"{structure!r} is no segment number; choose the {name} by its number"
+                    f"{structure!r} is not a segment number; choose the {name} by its number"
                 )
             mask = read_segmentation(instance, ct, segment=int(structure) if structure else None)
         else:

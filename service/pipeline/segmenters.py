@@ -72,7 +72,7 @@ class InstalledSegmenter:
     def __init__(self, bundle: InstalledBundle, backend: str, plan_folder: Path | None = None) -> None:
         section = bundle.manifest.segmentation
         if section is None:
-            raise ValueError(f"{bundle.manifest.identity} is no segmentation model")
+            raise ValueError(f"{bundle.manifest.identity} is not a segmentation model")
         self.folder: Path = bundle.folder
         self.identity: ModelIdentity = bundle.manifest.identity
         self.section: SegmentationSection = section

@@ -100,7 +100,7 @@ def alignment_figures(alignment: AlignmentFinding) -> dict[str, Any]:
 
 
 def _quality(quality: RegistrationQuality) -> dict[str, Any]:
-    """The keys are the names of the finding's fields; what is no number is null."""
+    """The keys are the names of the finding's fields; a value that is not a finite number is null."""
     return {name: float(value) if math.isfinite(value) else None for name, value in asdict(quality).items()}
 
 

@@ -34,7 +34,7 @@ def case_request(message: service_pb2.OpenCaseRequest) -> CaseRequest:
     InvalidRequestError
     """
     if message.sex not in _SEXES:
-        raise InvalidRequestError("sex is none of the known values; leave it out where unknown", "sex")
+        raise InvalidRequestError("sex has an unknown value; leave it out if it is not known", "sex")
     return CaseRequest(
         request_id=message.request_id,
         sex=_SEXES[message.sex],

@@ -163,5 +163,5 @@ def test_a_model_that_was_not_measured_says_only_what_runs_it() -> None:
 def test_a_model_that_does_not_segment_is_no_segmenter() -> None:
     bundles = installed_bundles(Path(__file__).parents[3] / "models")
     risk = next(bundle for bundle in bundles if bundle.manifest.segmentation is None)
-    with pytest.raises(ValueError, match="is no segmentation model"):
+    with pytest.raises(ValueError, match="is not a segmentation model"):
         InstalledSegmenter(risk, "auto")
