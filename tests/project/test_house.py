@@ -74,13 +74,13 @@ def test_a_public_name_is_used_outside_its_module() -> None:
 
 def test_imports_run_in_no_circle() -> None:
     assert house.circles(house.imports()) == []
-    assert house.circles(house.room_arrows()) == []
+    assert house.circles(house.folder_arrows()) == []
 
 
 def test_messages_are_known_to_the_wire_and_its_two_ends_alone() -> None:
-    rooms = {
+    folders = {
         shown(path).split("/")[1]
         for path in python_files("service")
         if "coldspot.v1" in path.read_text(encoding="utf-8")
     }
-    assert rooms == {"wire", "rpc", "client"}
+    assert folders == {"wire", "rpc", "client"}

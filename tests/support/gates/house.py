@@ -176,18 +176,18 @@ def circles(arrows: dict[str, set[str]]) -> list[list[str]]:
     return [list(group) for group in sorted(groups)]
 
 
-def room_of(module: str) -> str:
+def folder_of(module: str) -> str:
     """Folder of a module two levels deep, or the module itself where it lies on the ground floor."""
     return ".".join(module.split(".")[:2])
 
 
-def room_arrows() -> dict[str, set[str]]:
-    """Rooms by the room that imports from them; a package and its ground floor are no room."""
+def folder_arrows() -> dict[str, set[str]]:
+    """Folders by the folder that imports from them; modules directly in a package are left out."""
     arrows: defaultdict[str, set[str]] = defaultdict(set)
     for module, targets in imports().items():
         for target in targets:
-            if room_of(module) != room_of(target) and "." in target:
-                arrows[room_of(module)].add(room_of(target))
+            if folder_of(module) != folder_of(target) and "." in target:
+                arrows[folder_of(module)].add(folder_of(target))
     return dict(arrows)
 
 
@@ -211,7 +211,7 @@ def main() -> None:
     print("  without a reason:", *(f"\n    {where} {text}" for where, text in listed if not has_reason(text)))
     print("public names used nowhere else:", *(f"\n    {name}" for name in names_used_nowhere_else()))
     print("circles of modules:", circles(imports()))
-    print("circles of rooms:", circles(room_arrows()))
+    print("circles of folders:", circles(folder_arrows()))
     print("decisions on words:", *(f"\n    {line}" for line in decisions_on_words()))
 
 
