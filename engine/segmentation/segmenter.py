@@ -200,9 +200,8 @@ class Segmenter:
         if not reorientation.is_identity:
             reoriented = CtVolume(reorientation.array(ct.voxels_hu), reorientation.geometry(ct.geometry))
             segmentation = self._segment(reoriented, around, mirror, probability, on_progress)
-            return _restored_orientation(
-                segmentation, reorientation.inverse, ct.geometry if around is None else None
-            )
+            own = ct.geometry if around is None else None
+            return _restored_orientation(segmentation, reorientation.inverse, own)
         return self._segment(ct, around, mirror, probability, on_progress)
 
     def _segment(
@@ -255,11 +254,8 @@ class Segmenter:
             As :meth:`segment`.
         """
         reorientation = Reorientation.to(self.section.orientation, ct.geometry)
-        ct = (
-            ct
-            if reorientation.is_identity
-            else CtVolume(reorientation.array(ct.voxels_hu), reorientation.geometry(ct.geometry))
-        )
+        if not reorientation.is_identity:
+            ct = CtVolume(reorientation.array(ct.voxels_hu), reorientation.geometry(ct.geometry))
         _, context = self.crops(ct.geometry, around)
         image = self._image(ct, context)
         parts = (unpadded(slab, image.inside) for slab in self._window.slabs(image.voxels, mirror=mirror))
