@@ -45,8 +45,8 @@ demo: $(VENV)/.bedside ## a phantom of known truth through the real service: tru
 test: $(VENV)/.dev ## every test but the long ones and those that need a GPU
 	@$(BIN)/python -m pytest -m "not acceptance and not gpu" $(PYTEST)
 
-coverage: $(VENV)/.dev ## the same tests, with the branches of engine and service that they reach: fails below the floors
-	@$(BIN)/python -m pytest -m "not acceptance and not gpu" --cov --cov-report= $(PYTEST)
+coverage: ## the same tests, with the branches of engine and service that they reach: fails below the floors
+	@$(MAKE) --no-print-directory test PYTEST="--cov --cov-report= $(PYTEST)"
 	@$(BIN)/python -m tests.support.gates.coverage_floors
 
 mutants: $(VENV)/.mutants ## break what decides on coverage and refusals, line by line: do the tests notice? (about an hour)
