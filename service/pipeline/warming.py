@@ -6,11 +6,12 @@ It loads the phantoms and matplotlib, so it is imported only where a service sta
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
-from io import BytesIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from engine.selftest import phantom, segmenter
-from service.pipeline.sheet import draw_sheet
+from service.pipeline.artifact_files import write_artifacts
 
 if TYPE_CHECKING:
     from engine.kernels.backend import KernelBackend
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 def warm_up(
     kernels: KernelBackend, tumor: InstalledSegmenter | None, zone: InstalledSegmenter | None
 ) -> None:
-    """Compile the kernels by measuring a small phantom, draw its sheet, and test the segmentation models.
+    """Compile the kernels by measuring a small phantom, write its artifacts, and test the segmentation models.
 
     Models whose backend is known are opened at the same time and segment their phantom; a backend that has to be
     measured first is measured when nothing else runs.
@@ -35,7 +36,8 @@ def warm_up(
         tested = None
         if not any(model.is_to_be_measured() for model in models):
             tested = pool.submit(check_segmenters, tumor, zone, prepared)
-        draw_sheet(phantom.warm_up(kernels), BytesIO())
+        with TemporaryDirectory(prefix="coldspot-warm-up-") as folder:
+            write_artifacts(phantom.warm_up(kernels), Path(folder))
     if tested is None:
         check_segmenters(tumor, zone, prepared)
     else:

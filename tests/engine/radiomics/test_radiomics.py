@@ -241,7 +241,7 @@ def test_names_that_do_not_exist_are_refused() -> None:
 def test_a_feature_that_is_no_number_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     glcm = pytest.importorskip("radiomics.glcm")
     monkeypatch.setattr(glcm.RadiomicsGLCM, "getContrastFeatureValue", lambda self: np.nan)
-    with pytest.raises(RadiomicsError, match="1 of 2 features are no number"):
+    with pytest.raises(RadiomicsError, match="1 of 2 features are not a number"):
         extract_features(*made_zone(), LC_NICER, ["original_glcm_Contrast", "original_glcm_Idm"])
 
 

@@ -209,7 +209,7 @@ def test_nothing_else_is_taken_for_what_was_asked_for(tmp_path: Path) -> None:
         {"model.onnx": threshold_network(it, 0.0)},
         segmentation=it.model_dump(mode="json"),
     )
-    with pytest.raises(InvalidRequestError, match="no backend"):
+    with pytest.raises(InvalidRequestError, match="is not a backend"):
         open_segmenter(folder, "cpu")
     with pytest.raises(ManifestError, match="no variant"):
         open_segmenter(folder, "onnxruntime", "int8")

@@ -22,8 +22,8 @@ class Share:
     branches: float
 
 
-FLOORS = {"engine": Share(95.0, 90.0), "service": Share(90.0, 85.0)}
-"""What was measured, rounded down: raise them when it rises."""
+FLOORS = {"engine": Share(98.0, 94.0), "service": Share(97.5, 92.5)}
+"""Just below what was measured (98.7 and 94.5, 98.2 and 93.3); raise them when it rises."""
 
 
 def shares(files: dict[str, Any]) -> dict[str, Share]:
