@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from engine.manifest import SIMULATED_COHORT
 from engine.manifest.signature import RadiomicsSettings
@@ -18,6 +19,10 @@ from engine.radiomics import feature_names
 from export.cohort.case_job import CaseJob, failed_case
 from export.cohort.case_result import CaseResult
 from export.cohort.simulation import TRUE_LOG_RISK, draw_cases
+from tests.support.radiomics_zones import NO_EXTRACTOR
+
+# Which features there are is the library's to say.
+pytest.importorskip("radiomics", reason=NO_EXTRACTOR)
 
 NAMES = feature_names(RadiomicsSettings())[::60]
 PAUSE_VARIABLE = "COLDSPOT_TEST_PAUSE_S"
