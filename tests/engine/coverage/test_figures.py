@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from engine.coverage.figures import find_coverage, with_interval
 from engine.coverage.grid import MeasurementField, build_measurement_field
 from engine.coverage.interval import CoverageInterval
+from engine.coverage.ratio import not_assessable_share
 from engine.findings import SUPPLIED, THRESHOLDED, CoverageFinding, MarginFinding
 from engine.geometry import RigidTransform
 from engine.structures.surface import StructureSurface
@@ -66,6 +68,30 @@ def test_the_margin_asked_for_is_that_of_zone_and_core() -> None:
     assert coverage.target_margin_mm == 8.0
     assert coverage.core_tcr is not None
     assert coverage.core_tcr < coverage.tcr < 1.0  # type: ignore[operator]
+
+
+def test_a_tumor_outside_zone_and_core_has_the_margin_of_its_farthest_point() -> None:
+    coverage, margin = findings(field(5.0, 4.0, shift_mm=3.0))
+    assert (margin.minimal_mm, margin.core_minimal_mm) == pytest.approx((-4.0, -5.0), abs=0.4)
+    assert coverage.complete is False
+
+
+def test_what_the_wall_hides_is_not_assessable_within_the_margin_asked_for() -> None:
+    laid_out = field(13.0)
+    x = laid_out.geometry.to_lps(np.argwhere(np.ones_like(laid_out.lung)))[:, 0].reshape(laid_out.lung.shape)
+    walled = replace(laid_out, lung=laid_out.tumor | (x < 8.0))
+    shares = [findings(walled, margin_mm)[0].not_assessable_share for margin_mm in (3.0, 5.0)]
+    assert shares == [not_assessable_share(walled, 3.0), not_assessable_share(walled, 5.0)]
+    assert shares[0] is not None
+    assert shares[1] is not None
+    assert 0.0 < shares[0] < shares[1]
+
+
+def test_where_no_lung_is_uncovered_its_margin_has_no_number() -> None:
+    """Nothing uncovered is left to measure to, and infinity is no figure of a report."""
+    laid_out = field(13.0)
+    nowhere = replace(laid_out, lung=np.zeros_like(laid_out.lung))
+    assert findings(nowhere)[1].lung_clipped_minimal_mm is None
 
 
 def test_without_a_core_nothing_is_said_of_one() -> None:

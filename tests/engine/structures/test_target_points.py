@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from engine.errors import InvalidRequestError
 from engine.geometry import Vector3, VolumeGeometry
 from engine.refusal import RefusalCode, RefusedError
 from engine.structures.model_contour import ModelContour
@@ -83,3 +84,36 @@ def test_a_target_reaches_one_centimeter(x: float, reached: bool) -> None:
     else:
         with pytest.raises(RefusedError, match="within 10 mm of the target point; its nearest candidate"):
             search(LARGE, (x, 15.0, 24.0))
+
+
+def test_a_target_less_than_a_millimeter_outside_is_said_too() -> None:
+    assert "lies 0.5 mm outside" in search(LARGE, (20.0, 15.0, 24.0)).warnings[0]
+
+
+def test_a_target_beyond_the_ct_is_an_error_of_its_field() -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        search(LARGE, (-300.0, 15.0, 24.0))
+    assert caught.value.field == "target_lps_mm"
+
+
+def test_what_goes_on_for_ever_is_not_found() -> None:
+    wide = VolumeGeometry((60, 60, 60), (4.0, 4.0, 4.0))
+    everything = StubSegmenter(lambda ct: np.ones(ct.geometry.shape_zyx))
+    air = CtVolume(np.full(wide.shape_zyx, -800, dtype=np.int16), wide)
+    with pytest.raises(RefusedError, match="goes on beyond 80 mm") as caught:
+        find_tumor(air, everything, (118.0, 118.0, 118.0))
+    assert caught.value.refusal.code is RefusalCode.LESION_NOT_FOUND
+
+
+@pytest.mark.parametrize(("length", "large_enough"), [(5, True), (4, False)])
+def test_without_a_target_the_smallest_candidate_has_a_tenth_of_a_milliliter(
+    length: int, large_enough: bool
+) -> None:
+    """Ten voxels of 2 mm³ across and five long are 0.1 mL."""
+    drawn = blocks(((20, 30, 30), (22, 35, 30 + length)))
+    segmenter = StubSegmenter(lambda _: drawn)
+    if large_enough:
+        assert np.array_equal(find_tumor(CT, segmenter).mask.voxels, drawn)
+    else:
+        with pytest.raises(RefusedError, match=r"in or at the lung of the planning CT; give"):
+            find_tumor(CT, segmenter)

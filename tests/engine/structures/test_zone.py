@@ -94,7 +94,9 @@ def test_a_supplied_zone_keeps_its_supplied_core() -> None:
 
 
 def test_a_core_that_was_not_supplied_is_looked_for() -> None:
-    found = supplied_zone(ct(slab(4)), block(3, 13), None)
+    zone = block(3, 13)
+    found = supplied_zone(ct(slab(4)), zone, None)
+    assert found.zone is zone
     assert found.core is not None
     assert (found.origin, found.core_origin) == (SUPPLIED, THRESHOLDED)
     none = supplied_zone(ct(), block(3, 13), None)
