@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +19,13 @@ from export.cohort.case_job import CaseJob, CohortSettings
 from export.cohort.case_result import CaseResult
 from export.cohort.case_run import run_case
 from export.cohort.table import CaseImages
+from tests.support.radiomics_zones import NO_EXTRACTOR
 from tests.support.spheres import ball, centered_grid
 from tests.support.stub_segmenter import StubSegmenter, section
 
 GRID = centered_grid((1.6, 1.3, 1.3), 65.0)
 CENTER = (1.0, 2.0, -1.0)
+needs_radiomics = pytest.mark.skipif(find_spec("radiomics") is None, reason=NO_EXTRACTOR)
 
 
 @cache
@@ -62,6 +65,7 @@ def result(images: CaseImages) -> CaseResult:
     return run_case(CaseJob("a1", images, CohortSettings(), "0" * 64))
 
 
+@needs_radiomics
 def test_a_case_is_measured(images: CaseImages) -> None:
     found = result(images)
     assert (found.outcome, found.reason) == ("measured", "")
@@ -73,6 +77,7 @@ def test_a_case_is_measured(images: CaseImages) -> None:
     assert CaseResult.model_validate_json(found.to_json()) == found
 
 
+@needs_radiomics
 def test_radscore_and_coverage_rest_on_one_segmentation(
     images: CaseImages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
