@@ -17,6 +17,7 @@
     │   ├── PatientMismatchError        planning and verification of different patients
     │   ├── GridMismatchError           a mask that does not lie on its CT
     │   ├── EmptyMaskError              a mask without a voxel
+    │   ├── ClinicalModeError           acceptable for research, not in clinical mode
     │   ├── EstimationError             a statistic that this cohort cannot give
     │   │   ├── CollinearityError       covariates that cannot be told apart, or say nothing
     │   │   └── SeparationError         a hazard ratio without bound
@@ -153,6 +154,12 @@ class EmptyMaskError(InputError):
     """A mask has no voxel."""
 
     code = "empty_mask"
+
+
+class ClinicalModeError(InputError):
+    """An input that is used with a warning elsewhere, and not at all in clinical mode."""
+
+    code = "refused_in_clinical_mode"
 
 
 class EstimationError(InputError):

@@ -10,13 +10,21 @@ import numpy as np
 from engine.arrays import BoolArray, Int16Array
 from engine.errors import EmptyMaskError, GridMismatchError, InvalidGeometryError
 from engine.geometry import VolumeGeometry, VoxelBox
+from engine.input_warning import InputWarning
 
 
 @dataclass(frozen=True)
 class Acquisition:
-    """What a header says about the scan, as far as the assessment needs it.
+    """What a header says about the scan, as far as the assessment needs it, and what its reader noticed.
 
     Empty strings and ``None`` mean that the header does not say.
+
+    Parameters
+    ----------
+    acquired_at : str
+        ISO 8601 by the scanner's clock; with an offset from UTC only if the header states one.
+    instance_count : int, optional
+        Number of DICOM instances that the volume was read from.
     """
 
     patient_id: str = ""
@@ -26,7 +34,9 @@ class Acquisition:
     patient_position: str = ""
     slice_thickness_mm: float | None = None
     acquired_at: str = ""
-    warnings: tuple[str, ...] = ()
+    convolution_kernel: str = ""
+    instance_count: int | None = None
+    warnings: tuple[InputWarning, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +69,11 @@ class CtVolume:
             )
         self.voxels_hu.flags.writeable = False
 
+    @property
+    def warnings(self) -> tuple[InputWarning, ...]:
+        """What its reader noticed."""
+        return self.acquisition.warnings
+
     def crop(self, box: VoxelBox) -> CtVolume:
         """The part in a box; it shares its voxels with this CT."""
         return CtVolume(self.voxels_hu[box.slices], self.geometry.crop(box), self.acquisition)
@@ -75,6 +90,8 @@ class LabelMask:
     geometry : VolumeGeometry
     name : str
         What it marks, for messages: ``tumor``, ``ablation zone``, …
+    warnings : tuple of InputWarning
+        What its reader noticed.
 
     Raises
     ------
@@ -85,6 +102,7 @@ class LabelMask:
     voxels: BoolArray
     geometry: VolumeGeometry
     name: str = "mask"
+    warnings: tuple[InputWarning, ...] = ()
 
     def __post_init__(self) -> None:
         if self.voxels.dtype != np.bool_:
@@ -145,7 +163,7 @@ class LabelMask:
 
     def crop(self, box: VoxelBox) -> LabelMask:
         """A copy of the part in a box."""
-        return LabelMask(self.voxels[box.slices].copy(), self.geometry.crop(box), self.name)
+        return LabelMask(self.voxels[box.slices].copy(), self.geometry.crop(box), self.name, self.warnings)
 
 
 def bounding_box(marked: BoolArray) -> VoxelBox | None:

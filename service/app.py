@@ -73,7 +73,7 @@ def build_app(settings: Settings, pipeline: Pipeline) -> App:
     metrics, admission, worker = Metrics(), Admission(settings.max_admitted), Worker()
     _describe(pipeline.describe(), metrics)
     metrics.watch_queue(lambda: worker.depth)
-    volumes = VolumeShelf(store, pipeline, settings.cache_bytes)
+    volumes = VolumeShelf(store, pipeline, settings.cache_bytes, clinical_mode=settings.clinical_mode)
     prepared = PreparedShelf()
     artifacts = ArtifactShelf(store, pipeline.write_artifacts)
     preparation = Preparation(store, volumes, prepared, pipeline)

@@ -10,6 +10,7 @@ from engine.coverage.interval import DRAWS
 from engine.errors import InvalidRequestError
 from engine.findings import SUPPLIED, TARGET_MARGIN_MM, ContourOrigin, LesionFinding
 from engine.geometry import Vector3
+from engine.input_warning import messages
 from engine.kernels.backend import KernelBackend, resident
 from engine.refusal import Refusal, RefusalCode, RefusedError
 from engine.registration.planning_features import PlanningFeatures, match_slice_mm, planning_features
@@ -182,7 +183,7 @@ def prepare_planning(
         if refusal is None:
             _ = surface.occupancy  # here, where nobody waits for it
     thick = slice_warning("planning", planning.geometry.spacing_zyx_mm, chosen.target_margin_mm)
-    warnings = (*planning.acquisition.warnings, *located.warnings, *thick)
+    warnings = (*messages(planning.acquisition.warnings), *located.warnings, *thick)
     if refusal is not None:
         return RefusedPlanning(planning, located.lesion, refusal, warnings, clock.timings_s)
     with clock.stage(Stage.SEGMENT_LUNG):
@@ -213,7 +214,9 @@ def _segment_tumor(
         return find_tumor(planning, segmenter, target_lps_mm, kernels=settings.kernels)
     except RefusedError as refused:
         unknown = LesionFinding(None, None, None, ContourOrigin.segmented_by(segmenter.identity), None)
-        return RefusedPlanning(planning, unknown, refused.refusal, planning.acquisition.warnings, timings_s)
+        return RefusedPlanning(
+            planning, unknown, refused.refusal, messages(planning.acquisition.warnings), timings_s
+        )
 
 
 def _locate_tumor(
@@ -224,7 +227,7 @@ def _locate_tumor(
         lesion = replace(describe_lesion(contour.mask, contour.origin), contour_sd_mm=contour.contour_sd_mm)
         return _LocatedTumor(contour.mask, lesion, contour.warnings, contour.cautious)
     mask, warnings = choose_lesion(contour.require_on(planning), target_lps_mm)
-    return _LocatedTumor(mask, describe_lesion(mask, SUPPLIED), warnings)
+    return _LocatedTumor(mask, describe_lesion(mask, SUPPLIED), (*messages(contour.warnings), *warnings))
 
 
 def require_thin(spacing_zyx_mm: Vector3, which: str, limit_mm: float) -> None:

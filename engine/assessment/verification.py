@@ -30,6 +30,7 @@ from engine.assessment.wording import slice_warning
 from engine.assessment.zone import LesionPlace, place_lesion, require_same_place, segment_zone
 from engine.errors import RadiomicsError
 from engine.findings import NO_CONTOUR, SUPPLIED, ContourOrigin
+from engine.input_warning import messages
 from engine.kernels.backend import resident
 from engine.radiomics.radscore import Radscore
 from engine.refusal import RefusedError
@@ -92,7 +93,12 @@ def assess_ablation(
     """
     chosen = settings or AssessmentSettings()
     clock = StageClock(listener)
-    warnings = (*planning.warnings, *verification.acquisition.warnings)
+    masks = [mask for mask in (zone, core) if mask is not None]
+    warnings = (
+        *planning.warnings,
+        *messages(verification.acquisition.warnings),
+        *(message for mask in masks for message in messages(mask.warnings)),
+    )
     zone_origin = NO_CONTOUR  # as far as it is known, should the assessment be refused
     place: LesionPlace | None = None
     with resident(chosen.kernels):

@@ -13,6 +13,7 @@ from engine.dicom.instances import DicomInstance
 from engine.dicom.pixels import HounsfieldRescale, read_rescale
 from engine.dicom.stacking import SlicePlane
 from engine.errors import InvalidGeometryError, NotCtError, UnreadableFileError
+from engine.input_warning import InputWarning, InputWarningCode
 
 _CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 _ENHANCED_CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2.1"
@@ -143,20 +144,19 @@ def _require_ct(instance: DicomInstance) -> None:
         )
 
 
-def shared_warnings(frames: Sequence[CtFrame]) -> list[str]:
+def shared_warnings(frames: Sequence[CtFrame]) -> list[InputWarning]:
     """What a reader should know of slices that can be read."""
     first = frames[0]
     where, dataset = first.plane.name, first.instance.dataset
     warnings = []
     if not all(frame.rescale.unit_is_stated for frame in frames):
-        warnings.append(
-            "the header leaves the unit of the pixel values unspecified (RescaleType US); taken as HU"
-        )
+        unit = "the header leaves the unit of the pixel values unspecified (RescaleType US); taken as HU"
+        warnings.append(InputWarning(InputWarningCode.UNIT_NOT_STATED, unit))
     if any(frame.rescale.padding_hides_tissue() for frame in frames):
-        warnings.append(
-            f"the padding value of {where} stands for HU that tissue can have; such voxels read as air"
-        )
+        padding = f"the padding value of {where} stands for HU that tissue can have; such voxels read as air"
+        warnings.append(InputWarning(InputWarningCode.PADDING, padding))
     tilt = optional_number(dataset, "GantryDetectorTilt", where)
     if tilt:
-        warnings.append(f"the header names a gantry tilt of {tilt:.1f}°, the slice positions show none")
+        tilted = f"the header names a gantry tilt of {tilt:.1f}°, the slice positions show none"
+        warnings.append(InputWarning(InputWarningCode.GANTRY_TILT, tilted))
     return warnings

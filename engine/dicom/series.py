@@ -16,6 +16,7 @@ from engine.dicom.stacking import stack
 from engine.dicom.transfer_syntaxes import require_lossless
 from engine.errors import MixedSeriesError, NotCtError
 from engine.geometry import DIRECTION_TOLERANCE, VolumeGeometry
+from engine.input_warning import InputWarning, InputWarningCode
 from engine.volume import Acquisition, CtVolume
 
 _SAME_SPACING_MM = 1e-3
@@ -70,12 +71,13 @@ def read_series(source: Path | Sequence[bytes]) -> CtVolume:
         stored = stored_values(frame.instance, decoders[id(frame.instance)], frame.index)
         clipped += frame.rescale.to_hu(stored, out=voxel_slice)
     if clipped:
-        warnings.append(f"{clipped} voxels lie outside the range of int16 HU and were clipped to it")
+        message = f"{clipped} voxels lie outside the range of int16 HU and were clipped to it"
+        warnings.append(InputWarning(InputWarningCode.HU_CLIPPED, message))
     warnings += shared_warnings(frames) + _thickness_warnings(frames, geometry)
     return CtVolume(voxels, geometry, _acquisition(frames, warnings))
 
 
-def _images(instances: Sequence[DicomInstance]) -> tuple[list[DicomInstance], list[str]]:
+def _images(instances: Sequence[DicomInstance]) -> tuple[list[DicomInstance], list[InputWarning]]:
     """Leave out objects that are not images; a series of nothing else is not a CT."""
     modalities = [text(i.dataset, "Modality", i.name) for i in instances]
     images = [i for i, modality in zip(instances, modalities, strict=True) if modality not in _NOT_IMAGES]
@@ -85,7 +87,10 @@ def _images(instances: Sequence[DicomInstance]) -> tuple[list[DicomInstance], li
             f"{instances[0].name} is {modalities[0] or 'of no modality'}, and no CT image is beside it; "
             "choose the folder of a CT series"
         )
-    return images, [f"{', '.join(others)} beside the CT slices was left out"] if others else []
+    if not others:
+        return images, []
+    message = f"{', '.join(others)} beside the CT slices was left out"
+    return images, [InputWarning(InputWarningCode.FILES_LEFT_OUT, message)]
 
 
 def _require_one_series(instances: Sequence[DicomInstance]) -> None:
@@ -126,7 +131,7 @@ def _require_one_grid(frames: Sequence[CtFrame]) -> None:
             )
 
 
-def _thickness_warnings(frames: Sequence[CtFrame], geometry: VolumeGeometry) -> list[str]:
+def _thickness_warnings(frames: Sequence[CtFrame], geometry: VolumeGeometry) -> list[InputWarning]:
     thickness, spacing = frames[0].slice_thickness_mm, geometry.spacing_zyx_mm[0]
     if thickness is None or abs(thickness - spacing) <= _THICKNESS_TOLERANCE * spacing:
         return []
@@ -135,10 +140,11 @@ def _thickness_warnings(frames: Sequence[CtFrame], geometry: VolumeGeometry) -> 
         if thickness > spacing
         else f"{spacing - thickness:.3g} mm between them were not imaged"
     )
-    return [f"slices of {thickness:.3g} mm lie {spacing:.3g} mm apart: {how}"]
+    message = f"slices of {thickness:.3g} mm lie {spacing:.3g} mm apart: {how}"
+    return [InputWarning(InputWarningCode.SLICE_THICKNESS, message)]
 
 
-def _acquisition(frames: Sequence[CtFrame], warnings: list[str]) -> Acquisition:
+def _acquisition(frames: Sequence[CtFrame], warnings: list[InputWarning]) -> Acquisition:
     frame = frames[0]
     dataset, where = frame.instance.dataset, frame.plane.name
 
@@ -153,5 +159,7 @@ def _acquisition(frames: Sequence[CtFrame], warnings: list[str]) -> Acquisition:
         patient_position=read("PatientPosition"),
         slice_thickness_mm=frame.slice_thickness_mm,
         acquired_at=acquired_at(dataset, where),
+        convolution_kernel=read("ConvolutionKernel"),
+        instance_count=len({id(frame.instance) for frame in frames}),
         warnings=tuple(warnings),
     )

@@ -15,6 +15,7 @@ import SimpleITK as sitk
 from engine.errors import InvalidGeometryError, InvalidRequestError, NotCtError, UnreadableFileError
 from engine.files.nifti_file import require_intact
 from engine.geometry import Vector3, VolumeGeometry
+from engine.input_warning import InputWarning, InputWarningCode
 from engine.volume import Acquisition, CtVolume, LabelMask
 
 _NIFTI = "NiftiImageIO"
@@ -58,14 +59,14 @@ def read_ct_image(path: Path) -> CtVolume:
     _require_hounsfield_range(voxels, path.name)
     warnings = []
     if voxels.min() > _LUNG_IS_BELOW_HU:
-        warnings.append(f"{path.name} has no voxel below {_LUNG_IS_BELOW_HU} HU: no lung or air is in it")
+        no_air = f"{path.name} has no voxel below {_LUNG_IS_BELOW_HU} HU: no lung or air is in it"
+        warnings.append(InputWarning(InputWarningCode.NO_AIR, no_air))
     hu = np.rint(voxels) if np.issubdtype(voxels.dtype, np.floating) else voxels
     outside = int(np.count_nonzero((hu < INT16.min) | (hu > INT16.max))) if _exceeds_int16(hu) else 0
     if outside:
         hu = np.clip(hu, INT16.min, INT16.max)
-        warnings.append(
-            f"{outside} voxels of {path.name} lie outside the range of int16 HU and were clipped to it"
-        )
+        clipped = f"{outside} voxels of {path.name} lie outside the range of int16 HU and were clipped to it"
+        warnings.append(InputWarning(InputWarningCode.HU_CLIPPED, clipped))
     return CtVolume(hu.astype(np.int16), geometry, Acquisition(warnings=tuple(warnings)))
 
 

@@ -73,7 +73,7 @@ def read_mask(path: Path, ct: CtVolume, name: str, *, label: str | None = None) 
             )
         mask = read_mask_image(path, name, label=None if label is None else int(label))
     mask = in_axis_order_of(ct.geometry, replace(mask, name=name)).require_on(ct)
-    return LabelMask(mask.voxels, ct.geometry, name)
+    return LabelMask(mask.voxels, ct.geometry, name, mask.warnings)
 
 
 def _is_dicom(path: Path) -> bool:
@@ -105,7 +105,7 @@ def in_axis_order_of(grid: VolumeGeometry, mask: LabelMask) -> LabelMask:
         origin_lps_mm=_vector(float(v) for v in own.to_lps(first)),
     )
     voxels = mask.voxels.transpose(order)[tuple(slice(None, None, sign) for sign in signs)]
-    return LabelMask(np.ascontiguousarray(voxels), geometry, mask.name)
+    return LabelMask(np.ascontiguousarray(voxels), geometry, mask.name, mask.warnings)
 
 
 def _vector(values: Iterable[T]) -> tuple[T, T, T]:

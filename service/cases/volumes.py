@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from engine.errors import InvalidRequestError
+from engine.input_warning import require_clinical
 from engine.volume import Acquisition, CtVolume, LabelMask
 from service.cases.series import (
     STRUCTURE_NAMES,
@@ -64,10 +65,15 @@ class VolumeShelf:
     reader : ImageReader
     limit_bytes : int
         Memory to keep volumes in; the newest one is always kept.
+    clinical_mode : bool
+        Whether a series with a warning that clinical mode does not accept is refused.
     """
 
-    def __init__(self, store: CaseStore, reader: ImageReader, limit_bytes: int) -> None:
+    def __init__(
+        self, store: CaseStore, reader: ImageReader, limit_bytes: int, *, clinical_mode: bool = False
+    ) -> None:
         self._store, self._reader, self._limit_bytes = store, reader, limit_bytes
+        self._clinical_mode = clinical_mode
         self._lock = threading.Lock()
         self._kept: OrderedDict[str, Arrival] = OrderedDict()
 
@@ -129,6 +135,8 @@ class VolumeShelf:
             volume = self._from_dicom(header.role, header.content, content, ct)
         if isinstance(volume, LabelMask) and ct is not None:
             volume = self._on_grid_of(volume, ct)
+        if self._clinical_mode:
+            require_clinical(volume.warnings)
         return Arrival(volume, time.perf_counter() - started)
 
     def _arrival(self, record: SeriesRecord, ct: CtVolume | None) -> Arrival:

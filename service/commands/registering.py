@@ -18,6 +18,7 @@ from engine.errors import InvalidRequestError
 from engine.files.displacement_file import write_displacement
 from engine.files.reading import read_ct, read_mask
 from engine.geometry import VolumeGeometry
+from engine.input_warning import InputWarning, InputWarningCode
 from engine.kernels.backend import KernelBackend
 from engine.progress import TextProgress
 from engine.refusal import RefusedError
@@ -96,6 +97,7 @@ def register_files(request: RegistrationRequest, progress: TextProgress) -> dict
         *check_same_patient(moving, fixed),
         *(f"fixed CT: {warning}" for warning in fixed.acquisition.warnings),
         *(f"moving CT: {warning}" for warning in moving.acquisition.warnings),
+        *(str(warning) for mask in (zone, tumor) if mask is not None for warning in mask.warnings),
     ]
     progress("loading the kernels")
     warm_up(with_zone=zone is not None, with_tumor=tumor is not None)
@@ -165,7 +167,8 @@ def in_hounsfield_units(ct: CtVolume) -> CtVolume:
     if air >= _MIN_AIR_SHARE or water < _MIN_WATER_SHARE:
         return ct
     shifted = np.maximum(hu.astype(np.int32) - _STORED_OFFSET_HU, np.iinfo(np.int16).min).astype(np.int16)
-    warning = f"its values look like HU + {_STORED_OFFSET_HU} (no rescale intercept): {_STORED_OFFSET_HU} subtracted"
+    message = f"its values look like HU + {_STORED_OFFSET_HU} (no rescale intercept): {_STORED_OFFSET_HU} subtracted"
+    warning = InputWarning(InputWarningCode.UNIT_NOT_STATED, message)
     acquisition = replace(ct.acquisition, warnings=(*ct.acquisition.warnings, warning))
     return CtVolume(shifted, ct.geometry, acquisition)
 

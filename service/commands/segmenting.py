@@ -15,6 +15,7 @@ from engine import DISCLAIMER
 from engine.errors import InvalidRequestError
 from engine.files.image_file import write_volume
 from engine.files.reading import read_ct
+from engine.input_warning import messages
 from engine.manifest import Precision
 from engine.progress import TextProgress
 from engine.segmentation import Box, Segmentation, Segmenter, open_segmenter
@@ -93,7 +94,7 @@ def segment_file(request: SegmentationRequest, progress: TextProgress) -> dict[s
         duration_s = time.perf_counter() - started
         progress("writing")
         _write(request.out, ct, segmentation)
-        return _report(request, segmenter, segmentation, box, duration_s, ct.acquisition.warnings)
+        return _report(request, segmenter, segmentation, box, duration_s, messages(ct.acquisition.warnings))
 
 
 def _parse_region(text: str) -> Box:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from engine.errors import ColdspotError
+from engine.input_warning import messages
 from engine.volume import CtVolume
 from service.cases.selection import choose_ct
 from service.cases.series import CT_OF_MASK, DicomContent, ReceivedSeries, SeriesHeader
@@ -94,7 +95,7 @@ class Reception:
 def _warnings(arrival: Arrival | None) -> tuple[str, ...]:
     if arrival is None:
         return ("read when it is used: the upload did not say on which CT this mask was drawn",)
-    return arrival.volume.acquisition.warnings if isinstance(arrival.volume, CtVolume) else ()
+    return messages(arrival.volume.warnings)
 
 
 def _let_finish(chunks: Iterator[bytes | memoryview]) -> None:

@@ -136,7 +136,7 @@ class EnginePipeline:
             mask = read_segmentation(instance, ct, segment=int(structure) if structure else None)
         else:
             raise InvalidRequestError(f"{source} is DICOM of modality {modality}, not SEG or RTSTRUCT")
-        return LabelMask(mask.voxels, mask.geometry, name)
+        return LabelMask(mask.voxels, mask.geometry, name, mask.warnings)
 
     def in_axis_order_of(self, ct: CtVolume, mask: LabelMask) -> LabelMask:
         """Return a mask with its axes in the order of its CT's axes, if both have the same voxels in another order."""

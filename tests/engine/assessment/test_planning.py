@@ -17,6 +17,7 @@ from engine.assessment.verification import assess_ablation
 from engine.errors import PatientMismatchError
 from engine.findings import NO_CONTOUR, SUPPLIED, ContourOrigin
 from engine.geometry import Vector3
+from engine.input_warning import InputWarning, InputWarningCode
 from engine.refusal import RefusalCode, RefusedError
 from engine.stages import Stage
 from engine.volume import Acquisition, CtVolume
@@ -32,7 +33,10 @@ def ct(**acquisition: str) -> CtVolume:
     return CtVolume(
         np.full(GRID.shape_zyx, -800, dtype=np.int16),
         GRID,
-        Acquisition(patient_id=acquisition.get("patient_id", ""), warnings=("of the header",)),
+        Acquisition(
+            patient_id=acquisition.get("patient_id", ""),
+            warnings=(InputWarning(InputWarningCode.OTHER, "of the header"),),
+        ),
     )
 
 

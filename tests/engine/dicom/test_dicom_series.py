@@ -20,6 +20,7 @@ from engine.errors import (
     UnreadableFileError,
 )
 from engine.geometry import Vector3, VolumeGeometry
+from engine.input_warning import messages
 from engine.volume import CtVolume
 from tests.support.dicom_files import ct_instances, encoded, write_ct_series, write_datasets
 from tests.support.dicom_series import AXIAL, contents, phantom_ct, rotated
@@ -110,16 +111,16 @@ def test_a_structure_set_beside_the_slices_is_named() -> None:
     other = ct_instances(phantom_ct())[0]
     other.Modality, other.SeriesInstanceUID = "RTSTRUCT", generate_uid()
     read = read_series([*contents(phantom_ct()), encoded(other)])
-    assert read.acquisition.warnings == ("RTSTRUCT beside the CT slices was left out",)
+    assert messages(read.warnings) == ("RTSTRUCT beside the CT slices was left out",)
 
 
 def test_anonymized_oddities_are_read() -> None:
     sent = contents(phantom_ct(), SOPClassUID="", PatientID="", SliceThickness="3")
     read = read_series(sent)
     assert read.acquisition.patient_id == ""
-    assert read.acquisition.warnings == ("slices of 3 mm lie 2.5 mm apart: they overlap",)
+    assert messages(read.warnings) == ("slices of 3 mm lie 2.5 mm apart: they overlap",)
     gapped = read_series(contents(phantom_ct(), SliceThickness="1"))
-    assert "1.5 mm between them were not imaged" in gapped.acquisition.warnings[0]
+    assert "1.5 mm between them were not imaged" in gapped.warnings[0].message
 
 
 def test_rescale_padding_and_unsigned_values() -> None:
@@ -149,9 +150,9 @@ def test_negative_padding_written_as_unsigned_is_understood() -> None:
 
 def test_padding_that_hides_tissue_and_clipped_values_are_warned_of() -> None:
     datasets = ct_instances(phantom_ct(), PixelPaddingValue=1024 + 40)
-    assert "padding value" in read_series([encoded(d) for d in datasets]).acquisition.warnings[0]
+    assert "padding value" in read_series([encoded(d) for d in datasets]).warnings[0].message
     clipped = read_series(contents(phantom_ct(), RescaleSlope="20"))
-    assert "were clipped" in clipped.acquisition.warnings[0]
+    assert "were clipped" in clipped.warnings[0].message
     assert clipped.voxels_hu.max() == 32767
 
 

@@ -82,7 +82,7 @@ def test_fractional_hu_are_rounded_and_wild_ones_clipped(tmp_path: Path) -> None
     read = read_ct(write(tmp_path / "ct.nii.gz", values))
     assert np.array_equal(read.voxels_hu.ravel()[1:], HU.ravel()[1:])
     assert read.voxels_hu[0, 0, 0] == 32767
-    assert "1 voxels" in read.acquisition.warnings[0]
+    assert "1 voxels" in read.warnings[0].message
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_what_is_no_hu_is_refused(values: npt.NDArray[Any], tmp_path: Path) -> N
 
 def test_no_lung_is_warned_of(tmp_path: Path) -> None:
     read = read_ct(write(tmp_path / "ct.nii.gz", np.maximum(HU, -100)))
-    assert "no voxel below -200 HU" in read.acquisition.warnings[0]
+    assert "no voxel below -200 HU" in read.warnings[0].message
 
 
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mha"])

@@ -23,6 +23,7 @@ from engine.errors import (
 )
 from engine.files.image_file import read_mask_image
 from engine.files.reading import read_ct, read_mask
+from engine.input_warning import messages
 from engine.volume import CtVolume
 from tests.support.dicom_files import mask_contours, write_ct_series, write_segmentation, write_structure_set
 
@@ -78,7 +79,7 @@ def test_anonymized_jpeg_2000_slices_are_a_volume() -> None:
     labels = sitk.ReadImage(str(folder / "example_seg_dicom.nii.gz"))
     assert ct.geometry.shape_zyx == labels.GetSize()[::-1]
     assert ct.geometry.spacing_zyx_mm == (2.0, 0.9765625, 0.9765625)
-    assert ct.acquisition.warnings == ("slices of 3 mm lie 2 mm apart: they overlap",)
+    assert messages(ct.warnings) == ("slices of 3 mm lie 2 mm apart: they overlap",)
     # The labels come from a converter that turns rows round: the same voxels in another order.
     label = int(np.unique(sitk.GetArrayFromImage(labels))[1])
     mask = read_mask(folder / "example_seg_dicom.nii.gz", ct, "organ", label=str(label))

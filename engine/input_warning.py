@@ -1,0 +1,71 @@
+"""What a reader noticed in an input and did not refuse.
+
+A warning has a code, so that clinical mode and programs can decide on it, and a message for a person.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from engine.errors import ClinicalModeError
+
+
+class InputWarningCode(StrEnum):
+    """What was noticed."""
+
+    OTHER = "other"
+    NO_AIR = "no_air"
+    HU_CLIPPED = "hu_clipped"
+    UNIT_NOT_STATED = "unit_not_stated"
+    ORIENTATION_NOT_STATED = "orientation_not_stated"
+    FILES_LEFT_OUT = "files_left_out"
+    PADDING = "padding"
+    GANTRY_TILT = "gantry_tilt"
+    SLICE_THICKNESS = "slice_thickness"
+
+
+REFUSED_CLINICALLY: Final = frozenset({InputWarningCode.ORIENTATION_NOT_STATED})
+"""Warnings with which clinical mode gives no number: what they name can turn a miss into a complete coverage."""
+
+
+@dataclass(frozen=True)
+class InputWarning:
+    """One thing that was noticed.
+
+    Parameters
+    ----------
+    code : InputWarningCode
+    message : str
+        What was found, where, and what to do.
+    """
+
+    code: InputWarningCode
+    message: str
+
+    def __str__(self) -> str:
+        """The message."""
+        return self.message
+
+
+def messages(warnings: Iterable[InputWarning]) -> tuple[str, ...]:
+    """Return the messages, in order."""
+    return tuple(warning.message for warning in warnings)
+
+
+def require_clinical(warnings: Iterable[InputWarning]) -> None:
+    """Refuse an input whose warnings clinical mode does not accept.
+
+    Parameters
+    ----------
+    warnings : iterable of InputWarning
+
+    Raises
+    ------
+    ClinicalModeError
+    """
+    unacceptable = [warning.message for warning in warnings if warning.code in REFUSED_CLINICALLY]
+    if unacceptable:
+        raise ClinicalModeError(f"refused in clinical mode: {'; '.join(unacceptable)}")
