@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ModelIdentity:
-    """A version of a model bundle; made from its manifest.
+    """A version of a model bundle; made from its sealed manifest.
 
     Parameters
     ----------
@@ -16,12 +16,15 @@ class ModelIdentity:
         Of the network (``model.onnx``), hexadecimal.
     demo : bool
         Whether it is a demo model, which is not meant for a patient.
+    manifest_sha256 : str
+        Of ``manifest.json``, hexadecimal: what the network's numbers are taken for.
     """
 
     id: str
     version: str
     sha256: str
     demo: bool
+    manifest_sha256: str
 
     @property
     def name(self) -> str:

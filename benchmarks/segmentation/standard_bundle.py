@@ -14,10 +14,11 @@ import tempfile
 from pathlib import Path
 from typing import Any, Final
 
-from engine.manifest import Normal, read_manifest
+from engine.manifest import SEAL_FILE, Normal, manifest_text, read_manifest
 from engine.manifest.signature import RadiomicsSettings, SignatureFeature, SignatureSection
 from engine.manifest.survival import SurvivalSection
 from engine.radiomics import EXTRACTOR
+from export.bundle.sealing import seal_bundle
 from tests.support.radiomics_zones import SIGNATURE_FEATURES
 
 ROOT: Final = Path(__file__).parents[2]
@@ -62,10 +63,12 @@ def risk_with_signature(cache: Path) -> Path:
     )
     folder = cache / RISK / "1.0.0"
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / SEAL_FILE).unlink(missing_ok=True)  # of an earlier run
     for name in manifest.files:
         shutil.copyfile(DEMO_RISK / name, folder / name)
     written = manifest.model_copy(update={"id": RISK, "survival": section})
-    (folder / "manifest.json").write_text(written.model_dump_json(indent=1), encoding="utf-8")
+    (folder / "manifest.json").write_bytes(manifest_text(written))
+    seal_bundle(folder)
     return folder
 
 

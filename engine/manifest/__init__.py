@@ -1,13 +1,20 @@
 """Model bundles: a manifest that is executed, and files that are what it says they are.
 
 A bundle is a folder ``models/<id>/<version>/`` with ``manifest.json``, ``model.onnx`` (and its other
-members and precisions) and the ``MODEL_CARD.md`` rendered from the manifest. Nothing of it is used
-before every byte is checked.
+members and precisions), the ``MODEL_CARD.md`` rendered from the manifest, and the seal of these two,
+``manifest.json.sha256``. Nothing of it is used before every byte is checked.
 """
 
 from __future__ import annotations
 
-from engine.manifest.bundle import Bundle, load_bundle, read_manifest
+from engine.manifest.bundle import (
+    Bundle,
+    SealedManifest,
+    load_bundle,
+    parse_manifest,
+    read_manifest,
+    read_sealed_manifest,
+)
 from engine.manifest.common import PerformanceFigure, TensorSpec
 from engine.manifest.features import FeatureSection
 from engine.manifest.model import (
@@ -19,8 +26,10 @@ from engine.manifest.model import (
     ModelKind,
     ModelManifest,
     Precision,
+    manifest_text,
 )
 from engine.manifest.parity import ParityReport
+from engine.manifest.seal import SEAL_FILE, read_seal, seal_text
 from engine.manifest.segmentation import IMAGE, LOGITS, Channel, Resampling, SegmentationSection
 from engine.manifest.signature import RadiomicsSettings, SignatureFeature, SignatureSection
 from engine.manifest.survival import (
@@ -43,6 +52,7 @@ __all__ = [
     "MANIFEST_FILE",
     "MODEL_CARD_FILE",
     "MODEL_FILE",
+    "SEAL_FILE",
     "SIMULATED_COHORT",
     "BaselineHazard",
     "Bernoulli",
@@ -63,11 +73,17 @@ __all__ = [
     "RadiomicsSettings",
     "ReferenceOutput",
     "Resampling",
+    "SealedManifest",
     "SegmentationSection",
     "SignatureFeature",
     "SignatureSection",
     "SurvivalSection",
     "TensorSpec",
     "load_bundle",
+    "manifest_text",
+    "parse_manifest",
     "read_manifest",
+    "read_seal",
+    "read_sealed_manifest",
+    "seal_text",
 ]

@@ -3,13 +3,45 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 from pydantic import ValidationError
 
 from engine.errors import BundleIntegrityError, ManifestError
-from engine.manifest.model import MANIFEST_FILE, MODEL_FILE, ModelManifest, Precision
+from engine.manifest.model import MANIFEST_FILE, MODEL_FILE, ModelManifest, Precision, manifest_text
+from engine.manifest.seal import SEAL_FILE, read_seal
+from engine.model_identity import ModelIdentity
+
+
+@dataclass(frozen=True)
+class SealedManifest:
+    """A manifest with the digest of its bytes, which the seal of its bundle names.
+
+    Parameters
+    ----------
+    manifest : ModelManifest
+    sha256 : str
+        Of ``manifest.json``, hexadecimal.
+    """
+
+    manifest: ModelManifest
+    sha256: str
+
+    @classmethod
+    def of(cls, manifest: ModelManifest) -> Self:
+        """Take a manifest that is in memory, with the digest that it has once it is written."""
+        return cls(manifest, hashlib.sha256(manifest_text(manifest)).hexdigest())
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """Which model this is."""
+        manifest = self.manifest
+        return ModelIdentity(
+            manifest.id, manifest.version, manifest.files[MODEL_FILE], manifest.demo, self.sha256
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,18 +50,28 @@ class Bundle:
 
     Parameters
     ----------
-    manifest : ModelManifest
+    sealed : SealedManifest
     folder : Path
     model_bytes : bytes
         Of ``model.onnx``: the bytes that were hashed, never read again.
     contents : dict of str to bytes
-        All files by name, hashed likewise.
+        All files that the manifest lists by name, hashed likewise.
     """
 
-    manifest: ModelManifest
+    sealed: SealedManifest
     folder: Path
     model_bytes: bytes
     contents: dict[str, bytes] = field(default_factory=dict)
+
+    @property
+    def manifest(self) -> ModelManifest:
+        """What the bundle says of itself."""
+        return self.sealed.manifest
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """Which model this is."""
+        return self.sealed.identity
 
     @property
     def model_sha256(self) -> str:
@@ -54,18 +96,43 @@ class Bundle:
 
 
 def read_manifest(folder: Path) -> ModelManifest:
-    """Read and validate ``manifest.json`` of a bundle folder.
+    """Read, check and validate ``manifest.json`` of a bundle folder.
+
+    Raises
+    ------
+    ManifestError, BundleIntegrityError
+        See :func:`read_sealed_manifest`.
+    """
+    return read_sealed_manifest(folder).manifest
+
+
+def read_sealed_manifest(folder: Path) -> SealedManifest:
+    """Read ``manifest.json`` of a bundle folder, check it against its seal, and validate it.
 
     Raises
     ------
     ManifestError
         If the file is missing, not UTF-8 JSON, or not a valid manifest.
+    BundleIntegrityError
+        If it is not the manifest that was sealed, or there is no seal.
     """
-    path = folder / MANIFEST_FILE
-    try:
-        text = path.read_bytes()
-    except OSError as error:
-        raise ManifestError(f"{path} cannot be read ({error.strerror}); give a bundle folder") from error
+    return _checked_manifest(folder)[0]
+
+
+def parse_manifest(text: bytes, path: Path) -> ModelManifest:
+    """Validate the content of a manifest.
+
+    Parameters
+    ----------
+    text : bytes
+    path : Path
+        Where it was read from, for the message.
+
+    Raises
+    ------
+    ManifestError
+        If it is not UTF-8 JSON, or not a valid manifest.
+    """
     try:
         return ModelManifest.model_validate_json(text)
     except ValidationError as error:
@@ -76,7 +143,7 @@ def read_manifest(folder: Path) -> ModelManifest:
 
 
 def load_bundle(folder: Path) -> Bundle:
-    """Load a bundle after checking every file of it against the manifest.
+    """Load a bundle after checking every file of it against the manifest, and that against its seal.
 
     Parameters
     ----------
@@ -88,16 +155,32 @@ def load_bundle(folder: Path) -> Bundle:
     ManifestError
         If the manifest is missing or invalid.
     BundleIntegrityError
-        If a listed file is missing, differs from its hash or lies outside the folder, or if the
-        folder holds a file that the manifest does not list.
+        If the manifest differs from its seal or has none, if a listed file is missing, differs from its
+        hash or lies outside the folder, or if the folder holds a file that is not listed.
     """
-    manifest = read_manifest(folder)
-    contents = {name: _checked_bytes(folder, name, sha256) for name, sha256 in manifest.files.items()}
-    _refuse_unlisted(folder, set(contents))
-    return Bundle(manifest, folder, contents[MODEL_FILE], contents)
+    sealed, seal = _checked_manifest(folder)
+    files = sealed.manifest.files
+    contents = {name: _checked_bytes(folder, name, sha256, MANIFEST_FILE) for name, sha256 in files.items()}
+    for name, sha256 in seal.items():
+        _checked_bytes(folder, name, sha256, SEAL_FILE)
+    _refuse_unlisted(folder, {*contents, *seal, SEAL_FILE})
+    return Bundle(sealed, folder, contents[MODEL_FILE], contents)
 
 
-def _checked_bytes(folder: Path, name: str, sha256: str) -> bytes:
+def _checked_manifest(folder: Path) -> tuple[SealedManifest, Mapping[str, str]]:
+    """Return the manifest, and all that its seal names."""
+    path = folder / MANIFEST_FILE
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise ManifestError(f"{path} cannot be read ({error.strerror}); give a bundle folder") from error
+    seal = read_seal(folder)
+    sha256 = seal[MANIFEST_FILE]
+    _require_digest(path, text, sha256, SEAL_FILE)
+    return SealedManifest(parse_manifest(text, path), sha256), seal
+
+
+def _checked_bytes(folder: Path, name: str, sha256: str, stated_in: str) -> bytes:
     """Bytes of one listed file, read once and hashed."""
     root = folder.resolve()
     path = (root / name).resolve()
@@ -108,17 +191,24 @@ def _checked_bytes(folder: Path, name: str, sha256: str) -> bytes:
     except OSError as error:
         message = f"{folder / name} cannot be read ({error.strerror}); install the bundle again"
         raise BundleIntegrityError(message) from error
+    _require_digest(folder / name, content, sha256, stated_in)
+    return content
+
+
+def _require_digest(path: Path, content: bytes, sha256: str, stated_in: str) -> None:
     digest = hashlib.sha256(content).hexdigest()
     if digest != sha256:
         raise BundleIntegrityError(
-            f"{folder / name} has SHA-256 {digest}, its manifest says {sha256}; install the bundle again"
+            f"{path} has SHA-256 {digest}, {stated_in} says {sha256}: it was changed or damaged after the export; "
+            "install the bundle again"
         )
-    return content
 
 
 def _refuse_unlisted(folder: Path, listed: set[str]) -> None:
     """Refuse a file that nobody hashed: it has no place beside a model."""
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if (path.is_symlink() or not path.is_dir()) and name not in listed | {MANIFEST_FILE}:
-            raise BundleIntegrityError(f"{path} is not listed in the manifest; remove it or export again")
+        if (path.is_symlink() or not path.is_dir()) and name not in listed:
+            raise BundleIntegrityError(
+                f"{path} is listed neither in {MANIFEST_FILE} nor in {SEAL_FILE}; remove it or export again"
+            )

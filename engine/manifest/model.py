@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, Self, TypeAlias
@@ -19,7 +20,6 @@ from engine.manifest.features import FeatureSection
 from engine.manifest.parity import ParityReport
 from engine.manifest.segmentation import SegmentationSection
 from engine.manifest.survival import Parity, SurvivalSection
-from engine.model_identity import ModelIdentity
 
 MANIFEST_FILE = "manifest.json"
 MODEL_FILE = "model.onnx"
@@ -52,7 +52,7 @@ class ModelManifest(Section):
     kind : str
         Says which of the sections ``survival``, ``segmentation`` and ``features`` is there.
     files : dict of str to str
-        SHA-256 of every file of the bundle but the manifest.
+        SHA-256 of every file of the bundle but the manifest and the model card, which its seal names.
     variants : dict of str to tuple of str
         Files of the network by precision, one for each member of an ensemble (fold).
     parity : Parity, optional
@@ -82,11 +82,6 @@ class ModelManifest(Section):
     survival: SurvivalSection | None = None
     segmentation: SegmentationSection | None = None
     features: FeatureSection | None = None
-
-    @property
-    def identity(self) -> ModelIdentity:
-        """Which model this is."""
-        return ModelIdentity(self.id, self.version, self.files[MODEL_FILE], self.demo)
 
     @model_serializer(mode="wrap")
     def _without_what_says_nothing(self, inner: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -165,3 +160,8 @@ class ModelManifest(Section):
             if not math.isfinite(sum(output.log_risk)):
                 raise ValueError("a reference output is not finite")
         return self
+
+
+def manifest_text(manifest: ModelManifest) -> bytes:
+    """Content of ``manifest.json``; the same manifest gives the same bytes."""
+    return (json.dumps(manifest.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n").encode()

@@ -13,7 +13,6 @@ import numpy.typing as npt
 from engine.errors import ManifestError, ModelError
 from engine.manifest import Bundle, Precision, load_bundle
 from engine.manifest.features import FEATURES, PATCH
-from engine.model_identity import ModelIdentity
 from engine.response.patch import lesion_patch
 from engine.runtime.onnx_session import OnnxSession
 from engine.runtime.session import InferenceSession
@@ -36,7 +35,7 @@ class LungFeatureModel:
     """
 
     def __init__(self, bundle: Bundle, session: InferenceSession) -> None:
-        self.manifest = bundle.manifest
+        self.manifest, self.identity = bundle.manifest, bundle.identity
         section = self.manifest.features
         if section is None:
             raise ManifestError(f"{self.identity} is a {self.manifest.kind} model; give a feature model here")
@@ -76,11 +75,6 @@ class LungFeatureModel:
         except ManifestError:
             session.close()
             raise
-
-    @property
-    def identity(self) -> ModelIdentity:
-        """Which model it is."""
-        return self.manifest.identity
 
     @property
     def backend(self) -> str:

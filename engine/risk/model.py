@@ -82,7 +82,7 @@ class SurvivalModel:
     """
 
     def __init__(self, bundle: Bundle, session: InferenceSession) -> None:
-        self.manifest = bundle.manifest
+        self.manifest, self.identity = bundle.manifest, bundle.identity
         self.model_sha256 = bundle.model_sha256
         section, parity = bundle.manifest.survival, bundle.manifest.parity
         if section is None or parity is None:
@@ -199,7 +199,7 @@ class SurvivalModel:
                 for p, low, high in zip(estimate, *band, strict=True)
             ),
             model=self.description,
-            identity=self.manifest.identity,
+            identity=self.identity,
             statements=risk_statements(
                 source_in_words(self.manifest),
                 probability_complete,

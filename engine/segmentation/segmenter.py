@@ -20,6 +20,7 @@ from engine.manifest import (
     Bundle,
     ModelManifest,
     Precision,
+    SealedManifest,
     SegmentationSection,
     load_bundle,
 )
@@ -124,7 +125,8 @@ class Segmenter:
         batch: int = 1,
         timings: tuple[BackendTiming, ...] = (),
     ) -> None:
-        self.manifest = model.manifest if isinstance(model, Bundle) else model
+        sealed = model.sealed if isinstance(model, Bundle) else SealedManifest.of(model)
+        self.manifest, self.identity = sealed.manifest, sealed.identity
         section = self.manifest.segmentation
         if section is None:
             raise ManifestError(
@@ -138,13 +140,8 @@ class Segmenter:
         self.timings = timings
         self._sessions = tuple(sessions)
         for session in sessions:
-            _require_tensors(session, section, self.manifest)
+            _require_tensors(session, section, self.identity)
         self._window = SlidingWindow(section, self._sessions, batch)
-
-    @property
-    def identity(self) -> ModelIdentity:
-        """Which model it is."""
-        return self.manifest.identity
 
     @property
     def backend(self) -> str:
@@ -371,7 +368,7 @@ def _restored_orientation(
 
 
 def _require_tensors(
-    session: InferenceSession, section: SegmentationSection, manifest: ModelManifest
+    session: InferenceSession, section: SegmentationSection, identity: ModelIdentity
 ) -> None:
     """Require that a network takes one image and gives its logits, both of the manifest's patch shape."""
     patch = section.patch_shape
@@ -383,7 +380,7 @@ def _require_tensors(
         fits = tensor is not None and len(tensor.shape) == 5
         if tensor is None or not fits or not _agree(tensor.shape[1:], (channels, *patch)):
             raise ManifestError(
-                f"{manifest.identity}: its manifest says that the network {role} {name} of (batch, {channels}, "
+                f"{identity}: its manifest says that the network {role} {name} of (batch, {channels}, "
                 f"{', '.join(map(str, patch))}), its file says otherwise; export it again"
             )
 

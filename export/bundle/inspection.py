@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import ManifestError
-from engine.manifest import MANIFEST_FILE, Bundle, load_bundle
+from engine.manifest import MANIFEST_FILE, SEAL_FILE, Bundle, load_bundle
 from engine.risk.model import SurvivalModel
 from engine.runtime.onnx_interface import read_interface
 
@@ -22,8 +22,8 @@ def describe_bundle(folder: Path) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``manifest`` as it is written, ``files`` with bytes and SHA-256, ``tensors`` of every network, and
-        ``checked``: what was checked, in words.
+        ``manifest`` as it is written, its ``manifest_sha256``, ``files`` with bytes and SHA-256, ``tensors`` of every
+        network, and ``checked``: what was checked, in words.
 
     Raises
     ------
@@ -33,7 +33,10 @@ def describe_bundle(folder: Path) -> dict[str, Any]:
         reference outputs.
     """
     bundle = load_bundle(folder)
-    checked = [f"every file has the SHA-256 of {MANIFEST_FILE}, and there is no other"]
+    checked = [
+        f"{MANIFEST_FILE} has the SHA-256 of {SEAL_FILE}",
+        f"every file has the SHA-256 of {MANIFEST_FILE} or {SEAL_FILE}, and there is no other",
+    ]
     tensors = _tensors(bundle)
     checked.append("every network is one self-contained ONNX model with the tensors of the manifest")
     if bundle.manifest.survival is not None:
@@ -44,6 +47,7 @@ def describe_bundle(folder: Path) -> dict[str, Any]:
     return {
         "folder": str(folder),
         "manifest": bundle.manifest.model_dump(mode="json"),
+        "manifest_sha256": bundle.sealed.sha256,
         "files": {
             name: {"bytes": len(content), "sha256": bundle.manifest.files[name]}
             for name, content in sorted(bundle.contents.items())

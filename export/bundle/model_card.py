@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 
 from engine import DISCLAIMER
@@ -14,6 +15,7 @@ from engine.manifest import (
     ParityReport,
     SegmentationSection,
     SurvivalSection,
+    manifest_text,
 )
 
 _DEMO_SURVIVAL = "**Demo model. It has never seen a patient; do not use it for one.**"
@@ -34,7 +36,7 @@ def render_model_card(manifest: ModelManifest) -> str:
     Parameters
     ----------
     manifest : ModelManifest
-        Of any kind; its file hashes do not appear in the card.
+        Of any kind; the card states the digest that it has once it is written.
 
     Returns
     -------
@@ -54,8 +56,7 @@ def render_model_card(manifest: ModelManifest) -> str:
     if manifest.features is not None:
         lines += _feature_lines(manifest.features)
     lines += [
-        f"- Licence: {manifest.licence}",
-        f"- Provenance: {manifest.provenance}",
+        *_origin(manifest),
         "",
         *_tensors(manifest),
         *(_normalization(manifest.segmentation) if manifest.segmentation is not None else ()),
@@ -77,8 +78,7 @@ def _survival_card(manifest: ModelManifest, section: SurvivalSection, parity: Pa
         f"- Endpoint: {section.endpoint}, within {_join(section.horizons_months)} {section.time_unit}",
         f"- Ensemble: {members}",
         *_survival_choices(section),
-        f"- Licence: {manifest.licence}",
-        f"- Provenance: {manifest.provenance}",
+        *_origin(manifest),
         "",
         "## Inputs",
         "",
@@ -128,6 +128,15 @@ def _head(manifest: ModelManifest, demo: str) -> list[str]:
     """Title, the demo label where it belongs, and what the model is."""
     label = [demo, ""] if manifest.demo else []
     return [f"# {manifest.id} {manifest.version}", "", *label, manifest.description, ""]
+
+
+def _origin(manifest: ModelManifest) -> list[str]:
+    """Where the model comes from, and the digest by which its manifest is told from any other."""
+    return [
+        f"- Licence: {manifest.licence}",
+        f"- Provenance: {manifest.provenance}",
+        f"- Manifest: SHA-256 {hashlib.sha256(manifest_text(manifest)).hexdigest()}",
+    ]
 
 
 def _covariate_row(covariate: Covariate) -> str:

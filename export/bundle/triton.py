@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from engine.errors import InvalidRequestError
-from engine.manifest import MANIFEST_FILE, load_bundle
+from engine.manifest import MANIFEST_FILE, load_bundle, manifest_text
 from engine.runtime.onnx_interface import read_interface
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def export_triton(bundle: Path, out: Path) -> Path:
         for number, model_bytes in enumerate(loaded.variant(precision), start=1)
     ]
     version = _version(loaded.manifest.version)
-    manifest = loaded.manifest.model_dump_json(indent=1).encode()
+    manifest = manifest_text(loaded.manifest)
     configs = {
         name: render_config(name, read_interface(content), _MAX_BATCH[loaded.manifest.kind])
         for name, content in networks

@@ -1,9 +1,8 @@
-"""Writing a bundle: the networks, their manifest, and the model card rendered from it."""
+"""Writing a bundle: the networks, their manifest, the model card rendered from it, and the seal of both."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -15,9 +14,12 @@ from engine.manifest import (
     MANIFEST_FILE,
     MODEL_CARD_FILE,
     MODEL_FILE,
+    SEAL_FILE,
     Bundle,
     ModelManifest,
     load_bundle,
+    manifest_text,
+    seal_text,
 )
 from export.bundle.model_card import render_model_card
 
@@ -57,16 +59,21 @@ def write_bundle_folder(
     """
     require_free(folder)
     models = {MODEL_FILE: networks} if isinstance(networks, bytes) else dict(networks)
-    contents = {**models, MODEL_CARD_FILE: render_model_card(manifest).encode()}
-    files = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    files = {name: hashlib.sha256(content).hexdigest() for name, content in models.items()}
     complete = ModelManifest.model_validate_json(
         manifest.model_copy(update={"files": files}).model_dump_json()
     )
-    text = json.dumps(complete.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
+    text, card = manifest_text(complete), render_model_card(complete).encode()
+    contents = {
+        **models,
+        MODEL_CARD_FILE: card,
+        MANIFEST_FILE: text,
+        SEAL_FILE: seal_text(text, card).encode(),
+    }
     folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        for name, content in {**contents, MANIFEST_FILE: text.encode()}.items():
+        for name, content in contents.items():
             path = unfinished / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)

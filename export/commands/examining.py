@@ -34,6 +34,7 @@ def register(app: typer.Typer) -> None:
     app.command("engine", epilog=EXIT_CODES)(engine)
     app.command("parity", epilog=EXIT_CODES)(parity)
     app.command("inspect", epilog=EXIT_CODES)(inspect)
+    app.command("seal", epilog=EXIT_CODES)(seal)
     app.command("triton", epilog=EXIT_CODES)(triton)
 
 
@@ -116,6 +117,22 @@ def inspect(bundle: BundleFolder, json_output: AsJson = False) -> None:
             typer.echo(f"{file['sha256']}  {file['bytes']:>11,} bytes  {name}")
         for check in described["checked"]:
             typer.echo(f"Checked: {check}.")
+
+
+def seal(bundle: BundleFolder, json_output: AsJson = False) -> None:
+    """Write manifest.json.sha256 of a bundle that has none, after checking its files; never replace one."""
+    with export_errors_shown(as_json=json_output):
+        from engine.manifest import SEAL_FILE
+        from export.bundle.sealing import seal_bundle
+
+        sealed = seal_bundle(bundle)
+        if json_output:
+            print_json({"manifest_sha256": sealed.sha256, "seal": str(bundle / SEAL_FILE)})
+            return
+        typer.echo(
+            f"{sealed.identity}: the manifest's SHA-256 is {sealed.sha256}, as {bundle / SEAL_FILE} says."
+        )
+        typer.echo("Compare it with what the maker of the model states.")
 
 
 def triton(

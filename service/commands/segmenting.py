@@ -188,7 +188,12 @@ def _report(
     manifest = segmenter.manifest
     masks = {name: segmentation.mask(name) for name, value in segmentation.section.labels.items() if value}
     return {
-        "model": {"id": manifest.id, "version": manifest.version, "demo": manifest.demo},
+        "model": {
+            "id": manifest.id,
+            "version": manifest.version,
+            "demo": manifest.demo,
+            "manifest_sha256": segmenter.identity.manifest_sha256,
+        },
         "backend": segmentation.backend,
         "precision": request.precision,
         "labels": {

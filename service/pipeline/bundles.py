@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from engine.errors import InvalidRequestError
-from engine.manifest import ModelManifest, read_manifest
+from engine.manifest import ModelManifest, SealedManifest, read_sealed_manifest
 from engine.risk.model import SurvivalModel
 from engine.risk.signature import require_computable
 
 if TYPE_CHECKING:
+    from engine.model_identity import ModelIdentity
     from service.settings import Settings
 
 NO_MODEL: Final = "none"
@@ -24,7 +25,17 @@ class InstalledBundle:
     """The newest version of a bundle."""
 
     folder: Path
-    manifest: ModelManifest
+    sealed: SealedManifest
+
+    @property
+    def manifest(self) -> ModelManifest:
+        """What the bundle says of itself."""
+        return self.sealed.manifest
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """Which model this is."""
+        return self.sealed.identity
 
 
 def installed_bundles(models_dir: Path) -> tuple[InstalledBundle, ...]:
@@ -32,14 +43,15 @@ def installed_bundles(models_dir: Path) -> tuple[InstalledBundle, ...]:
 
     Raises
     ------
-    ManifestError
+    ManifestError, BundleIntegrityError
     """
     newest: dict[str, tuple[tuple[int, ...], InstalledBundle]] = {}
     for path in sorted(models_dir.glob("*/*/manifest.json")):
-        manifest = read_manifest(path.parent)
+        sealed = read_sealed_manifest(path.parent)
+        manifest = sealed.manifest
         version = tuple(int(part) for part in manifest.version.split("."))
         if manifest.id not in newest or newest[manifest.id][0] < version:
-            newest[manifest.id] = version, InstalledBundle(path.parent, manifest)
+            newest[manifest.id] = version, InstalledBundle(path.parent, sealed)
     return tuple(bundle for _, bundle in newest.values())
 
 

@@ -83,7 +83,7 @@ class EnginePipeline:
         models = [segmenter.describe() for segmenter in self.segmenters()]
         backend = "none"
         if self.risk_model is not None:
-            models.insert(0, ServedModel(self.risk_model.manifest.identity))
+            models.insert(0, ServedModel(self.risk_model.identity))
             backend = self.risk_model.backend
         kernels = self.assessment_settings.kernels.value
         return PipelineDescription(kernels, backend, REGISTRATION, tuple(models))

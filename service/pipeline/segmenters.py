@@ -72,9 +72,9 @@ class InstalledSegmenter:
     def __init__(self, bundle: InstalledBundle, backend: str, plan_folder: Path | None = None) -> None:
         section = bundle.manifest.segmentation
         if section is None:
-            raise ValueError(f"{bundle.manifest.identity} is not a segmentation model")
+            raise ValueError(f"{bundle.identity} is not a segmentation model")
         self.folder: Path = bundle.folder
-        self.identity: ModelIdentity = bundle.manifest.identity
+        self.identity: ModelIdentity = bundle.identity
         self.section: SegmentationSection = section
         self.choice: RecordedChoice | None = None
         self._backend, self._plan_folder = backend, plan_folder

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 
 from engine.assessment.wording import contour_source, contours_to_check, core_source
 from engine.findings import NO_CONTOUR, SUPPLIED, THRESHOLDED, ContourKind, ContourOrigin
-from engine.manifest import read_manifest
+from engine.manifest import read_sealed_manifest
 from engine.model_identity import ModelIdentity
 from engine.structures.model_contour import DEMO_SD_MM, READER_SD_MM, min_contour_sd_mm
 from service.commands.terminal import summary_table
@@ -16,16 +17,17 @@ from service.wire.report import assessment_json, assessment_message
 from tests.support.stub_engine import _assessment
 
 BUNDLE = Path(__file__).parents[2] / "models" / "zone-demo" / "1.0.0"
-SITE = ModelIdentity("site-net", "2.1.0", "0" * 64, demo=False)
-DEMO = ModelIdentity("zone-demo", "1.0.0", "0" * 64, demo=True)
-CALLED_DEMO = ModelIdentity("demo-model", "1.0.0", "0" * 64, demo=False)
+SITE = ModelIdentity("site-net", "2.1.0", "0" * 64, demo=False, manifest_sha256="1" * 64)
+DEMO = ModelIdentity("zone-demo", "1.0.0", "0" * 64, demo=True, manifest_sha256="1" * 64)
+CALLED_DEMO = ModelIdentity("demo-model", "1.0.0", "0" * 64, demo=False, manifest_sha256="1" * 64)
 
 
 def test_an_identity_is_made_from_the_manifest() -> None:
-    manifest = read_manifest(BUNDLE)
-    identity = manifest.identity
+    sealed = read_sealed_manifest(BUNDLE)
+    identity = sealed.identity
     assert (identity.id, identity.version, identity.demo) == ("zone-demo", "1.0.0", True)
-    assert identity.sha256 == manifest.files["model.onnx"]
+    assert identity.sha256 == sealed.manifest.files["model.onnx"]
+    assert identity.manifest_sha256 == hashlib.sha256((BUNDLE / "manifest.json").read_bytes()).hexdigest()
     assert str(identity) == "zone-demo 1.0.0 (demo model)"
 
 

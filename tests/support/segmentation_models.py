@@ -17,8 +17,9 @@ from onnx import TensorProto, helper, numpy_helper
 from engine.arrays import Float32Array, UInt8Array
 from engine.files.reading import read_ct
 from engine.geometry import VoxelBox
-from engine.manifest import MODEL_FILE, ModelManifest, SegmentationSection, TensorSpec
+from engine.manifest import MANIFEST_FILE, MODEL_FILE, ModelManifest, SegmentationSection, TensorSpec
 from engine.volume import CtVolume
+from tests.support.bundle_seals import sealed_anew
 
 DATA = os.environ.get("COLDSPOT_DATA")
 needs_real_ct = pytest.mark.skipif(not DATA, reason="COLDSPOT_DATA is not set: no real CT to read")
@@ -157,7 +158,8 @@ def write_bundle_folder(folder: Path, networks: dict[str, bytes], **changes: Any
         (folder / name).write_bytes(content)
     files = {name: hashlib.sha256(content).hexdigest() for name, content in networks.items()}
     described = manifest(files=files, variants={"fp32": list(networks)}, **changes)
-    (folder / "manifest.json").write_text(json.dumps(described))
+    (folder / MANIFEST_FILE).write_text(json.dumps(described))
+    sealed_anew(folder)
     return folder
 
 

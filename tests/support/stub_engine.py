@@ -89,7 +89,10 @@ class StubPipeline:
 
     def describe(self) -> PipelineDescription:
         return PipelineDescription(
-            "stub", "none", "grid 0 mm", (ServedModel(ModelIdentity("demo", "1", "0" * 64, demo=True)),)
+            "stub",
+            "none",
+            "grid 0 mm",
+            (ServedModel(ModelIdentity("demo", "1", "0" * 64, demo=True, manifest_sha256="1" * 64)),),
         )
 
     def warm_up(self) -> None:
@@ -239,7 +242,7 @@ def _assessment(
         probability=(0.1, 0.2),
         band_90=((0.05, 0.2), (0.1, 0.3)),
         model="demo 1 (simulated cohort)",
-        identity=ModelIdentity("demo", "1", "0" * 64, demo=True),
+        identity=ModelIdentity("demo", "1", "0" * 64, demo=True, manifest_sha256="1" * 64),
         statements=("simulated cohort: 10 %",),
         flags=(),
         probability_if_complete=(0.01, 0.02) if if_complete else (),

@@ -33,7 +33,7 @@ def section(**labels: int) -> SegmentationSection:
 
 
 def model(name: str, version: str = "1.0.0", *, demo: bool = True) -> ModelIdentity:
-    return ModelIdentity(name, version, "0" * 64, demo)
+    return ModelIdentity(name, version, "0" * 64, demo, "1" * 64)
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,6 +11,7 @@ import pytest
 
 from engine.errors import ManifestError
 from engine.manifest import MODEL_FILE, ModelManifest, load_bundle, read_manifest
+from tests.support.bundle_seals import sealed_anew
 from tests.support.segmentation_models import SECTION, manifest
 
 
@@ -118,6 +119,7 @@ def test_a_manifest_that_contradicts_itself_is_refused(tmp_path: Path, changes: 
     if "segmentation__channels__0__low" in changes:
         changes = {"segmentation__channels": [{**SECTION["channels"][0], "low": 400.0}]}
     (tmp_path / "manifest.json").write_text(json.dumps(manifest(**changes)))
+    sealed_anew(tmp_path)
     with pytest.raises(ManifestError, match="export the bundle again"):
         read_manifest(tmp_path)
 
@@ -135,6 +137,7 @@ def test_a_bundle_carries_the_members_of_each_precision(tmp_path: Path) -> None:
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     variants = {"fp32": [MODEL_FILE, "fold_1.onnx"], "fp16_mixed": ["fp16/0.onnx", "fp16/1.onnx"]}
     (tmp_path / "manifest.json").write_text(json.dumps(manifest(files=hashes, variants=variants)))
+    sealed_anew(tmp_path)
     bundle = load_bundle(tmp_path)
     assert bundle.contents == files
     assert bundle.variant("fp32") == (b"fold 0", b"fold 1")

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import InvalidRequestError, ManifestError, ModelError, ModelInputError
-from engine.manifest import Bundle, LogNormal, ModelManifest, Normal, TensorSpec, load_bundle
+from engine.manifest import Bundle, LogNormal, ModelManifest, Normal, SealedManifest, TensorSpec, load_bundle
 from engine.risk.model import SurvivalModel, SurvivalRisk
 from engine.runtime.onnx_session import OnnxSession
 
@@ -245,7 +245,7 @@ def test_a_risk_that_is_not_a_number_is_an_error() -> None:
 
 
 def with_manifest(**changes: Any) -> Bundle:
-    return Bundle(BUNDLE.manifest.model_copy(update=changes), DEMO, BUNDLE.model_bytes)
+    return Bundle(SealedManifest.of(BUNDLE.manifest.model_copy(update=changes)), DEMO, BUNDLE.model_bytes)
 
 
 def test_a_network_that_contradicts_its_manifest_is_refused() -> None:

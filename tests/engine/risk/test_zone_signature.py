@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from engine.assessment.outcome import AblationAssessment
 from engine.assessment.verification import assess_ablation
 from engine.errors import BackendError, RadiomicsError
-from engine.manifest import Bundle, Normal, load_bundle
+from engine.manifest import Bundle, Normal, SealedManifest, load_bundle
 from engine.manifest.signature import RadiomicsSettings, SignatureFeature, SignatureSection
 from engine.radiomics import EXTRACTOR, Radscore, extract_features, radscore, zone_radscore
 from engine.risk.clinical_inputs import ClinicalInputs
@@ -67,7 +67,9 @@ def model(section: SignatureSection | None, **changes: Any) -> SurvivalModel:
         update={"uses_radscore": True, "covariates": (sex, score, coverage), "signature": section, **changes}
     )
     manifest = BUNDLE.manifest.model_copy(update={"survival": survival})
-    return SurvivalModel(Bundle(manifest, DEMO, BUNDLE.model_bytes), OnnxSession(BUNDLE.model_bytes))
+    return SurvivalModel(
+        Bundle(SealedManifest.of(manifest), DEMO, BUNDLE.model_bytes), OnnxSession(BUNDLE.model_bytes)
+    )
 
 
 def made_features() -> dict[str, float]:

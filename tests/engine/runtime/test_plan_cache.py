@@ -320,7 +320,7 @@ class TestExporting:
         assert (folder / PLAN_FILE).stat().st_size == record["bytes"]
         assert told
 
-    @pytest.mark.parametrize("name", ["model.onnx", "MODEL_CARD.md"])
+    @pytest.mark.parametrize("name", ["model.onnx", "manifest.json", "MODEL_CARD.md"])
     def test_a_bundle_with_one_flipped_bit(self, tmp_path: Path, name: str) -> None:
         bundle = tmp_path / "1.0.0"
         shutil.copytree(BUNDLE, bundle)

@@ -163,7 +163,7 @@ def test_a_bundle_of_several_networks_is_written_alike_each_time(tmp_path: Path)
     assert one.folder == tmp_path / "one" / "fm-lct" / "1.2.3"
     assert one.variant("fp16_mixed") == (NETWORK + b"!",)
     names = sorted(path.name for path in one.folder.iterdir())
-    assert names == ["MODEL_CARD.md", "half.onnx", "manifest.json", "model.onnx"]
+    assert names == ["MODEL_CARD.md", "half.onnx", "manifest.json", "manifest.json.sha256", "model.onnx"]
     for name in names:
         assert (one.folder / name).read_bytes() == (two.folder / name).read_bytes()
     assert load_bundle(two.folder).manifest == one.manifest

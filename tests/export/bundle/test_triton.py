@@ -13,11 +13,12 @@ import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 
 from engine.errors import BundleIntegrityError, InvalidRequestError
-from engine.manifest import load_bundle
+from engine.manifest import SealedManifest, load_bundle
 from engine.runtime.onnx_interface import read_interface
 from engine.runtime.onnx_session import OnnxSession
 from export.bundle import triton
 from export.bundle.triton import export_triton, render_config
+from tests.support.bundle_seals import sealed_anew
 from tests.support.networks import Graph, unet_3d
 
 ROOT = Path(__file__).parents[3]
@@ -163,7 +164,7 @@ def test_every_precision_and_member_is_a_model(
     contents = {
         name: unet_3d(width=number + 1, patch=8) for number, name in enumerate(sum(names.values(), ()))
     }
-    bundle = type(real)(manifest, real.folder, contents["model.onnx"], contents)
+    bundle = type(real)(SealedManifest.of(manifest), real.folder, contents["model.onnx"], contents)
     monkeypatch.setattr(triton, "load_bundle", lambda _folder: bundle)
     out = export_triton(BUNDLE, tmp_path / "repository")
     for precision, members in names.items():
@@ -183,6 +184,7 @@ class TestVersions:
             manifest = json.loads((folder / "manifest.json").read_text())
             manifest["version"] = version
             (folder / "manifest.json").write_text(json.dumps(manifest))
+            sealed_anew(folder)
             return folder
 
         return of_version

@@ -32,6 +32,7 @@ from export.deepsurv.settings import FitSettings, ltp_settings  # noqa: E402
 from export.deepsurv.standardization import fit_standardization  # noqa: E402
 from export.deepsurv.training import NetworkSettings, train  # noqa: E402
 from export.risk_model.bundle import RiskModelDescription, export_survival  # noqa: E402
+from tests.support.bundle_seals import sealed_anew  # noqa: E402
 
 if TYPE_CHECKING:
     from export.deepsurv.fitted import FittedSurvival
@@ -301,5 +302,6 @@ def test_a_manifest_that_contradicts_itself_is_refused(ltp: FittedSurvival, tmp_
     ):
         assert old in text
         (out / "manifest.json").write_text(text.replace(old, new, 1))
+        sealed_anew(out)
         with pytest.raises(ManifestError):
             load_bundle(out)

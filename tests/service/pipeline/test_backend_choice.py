@@ -155,7 +155,11 @@ def test_a_folder_that_cannot_be_written_costs_a_measurement_only(tmp_path: Path
 
 def test_a_model_that_was_not_measured_says_only_what_runs_it() -> None:
     assert (
-        backend_in_words(ServedModel(ModelIdentity("zone", "1", "0", demo=False), "onnxruntime 1 (CPU)"))
+        backend_in_words(
+            ServedModel(
+                ModelIdentity("zone", "1", "0", demo=False, manifest_sha256="1"), "onnxruntime 1 (CPU)"
+            )
+        )
         == "zone: onnxruntime 1 (CPU)"
     )
 

@@ -104,16 +104,18 @@ class ContourOrigin(_message.Message):
     def __init__(self, kind: _Optional[_Union[ContourKind, str]] = ..., model: _Optional[_Union[ModelIdentity, _Mapping]] = ...) -> None: ...
 
 class ModelIdentity(_message.Message):
-    __slots__ = ("id", "version", "sha256", "demo")
+    __slots__ = ("id", "version", "sha256", "demo", "manifest_sha256")
     ID_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     SHA256_FIELD_NUMBER: _ClassVar[int]
     DEMO_FIELD_NUMBER: _ClassVar[int]
+    MANIFEST_SHA256_FIELD_NUMBER: _ClassVar[int]
     id: str
     version: str
     sha256: str
     demo: bool
-    def __init__(self, id: _Optional[str] = ..., version: _Optional[str] = ..., sha256: _Optional[str] = ..., demo: _Optional[bool] = ...) -> None: ...
+    manifest_sha256: str
+    def __init__(self, id: _Optional[str] = ..., version: _Optional[str] = ..., sha256: _Optional[str] = ..., demo: _Optional[bool] = ..., manifest_sha256: _Optional[str] = ...) -> None: ...
 
 class LungClippedCoverage(_message.Message):
     __slots__ = ("tcr", "not_assessable_share")
