@@ -98,16 +98,38 @@ class MarginFinding:
     core_minimal_mm: float | None = None
 
 
+class Direction(StrEnum):
+    """A direction in the patient; :mod:`engine.assessment.wording` puts several of them into words."""
+
+    LEFT = "left"
+    RIGHT = "right"
+    ANTERIOR = "anterior"
+    POSTERIOR = "posterior"
+    SUPERIOR = "superior"
+    INFERIOR = "inferior"
+
+
+class LungSide(StrEnum):
+    """The lung in which a tumor lies, as the patient has it."""
+
+    LEFT = "left"
+    RIGHT = "right"
+
+
 @dataclass(frozen=True)
 class ColdSpot:
-    """A connected uncovered part of the target in lung, for review."""
+    """A connected uncovered part of the target in lung, for review.
+
+    ``directions`` say where its centroid lies as seen from the tumor's, at most one for each axis; none where it lies
+    around the tumor's center.
+    """
 
     rank: int
     volume_ml: float
     centroid_lps_mm: Vector3
     deepest_lps_mm: Vector3
     deepest_mm: float
-    direction: str
+    directions: tuple[Direction, ...]
     distance_to_pleura_mm: float | None
 
 
@@ -175,7 +197,10 @@ class AlignmentFinding:
 
 @dataclass(frozen=True)
 class LesionFinding:
-    """The tumor as it was contoured in the planning CT; ``contour_sd_mm`` of a tumor that a model drew."""
+    """The tumor as it was contoured in the planning CT; ``contour_sd_mm`` of a tumor that a model drew.
+
+    ``lung_side`` is None where the planning CT does not show both lungs.
+    """
 
     volume_ml: float | None
     centroid_lps_mm: Vector3 | None
@@ -183,3 +208,4 @@ class LesionFinding:
     origin: ContourOrigin
     longest_diameter_mm: float | None
     contour_sd_mm: float | None = None
+    lung_side: LungSide | None = None

@@ -72,7 +72,7 @@ def final_answer(
     to_check = contours_to_check(pair.prepared.lesion.origin, contour.origin)
     return AblationAssessment(
         preliminary=False,
-        summary=summary(coverage, margin, measurement.cold_spots, to_check),
+        summary=summary(coverage, margin, measurement.cold_spots, pair.prepared.lesion.lung_side, to_check),
         coverage=coverage,
         margin=margin,
         uncovered=measurement.cold_spots,

@@ -17,6 +17,7 @@ from engine.registration.planning_features import PlanningFeatures, match_slice_
 from engine.stages import Stage, StageClock, StageListener
 from engine.structures.lesion import choose_lesion, describe_lesion, grown_box_inside, touches_border
 from engine.structures.lung import segment_lung
+from engine.structures.lung_side import lung_side_of
 from engine.structures.model_contour import ModelContour, StructureSegmenter
 from engine.structures.surface import StructureSurface
 from engine.structures.tumor_search import find_tumor
@@ -188,12 +189,13 @@ def prepare_planning(
         return RefusedPlanning(planning, located.lesion, refusal, warnings, clock.timings_s)
     with clock.stage(Stage.SEGMENT_LUNG):
         lung = segment_lung(planning, located.mask)
+        lesion = _with_lung_side(planning, located.lesion)
     with clock.stage(Stage.REGISTRATION_FEATURES):
         features = planning_features(planning, located.mask)
         features.source(match_slice_mm(planning, planning))
         features.pattern(match_slice_mm(planning, planning))
     return PreparedPlanning(
-        planning, surface, located.lesion, lung, features, warnings, clock.timings_s, located.cautious
+        planning, surface, lesion, lung, features, warnings, clock.timings_s, located.cautious
     )
 
 
@@ -228,6 +230,11 @@ def _locate_tumor(
         return _LocatedTumor(contour.mask, lesion, contour.warnings, contour.cautious)
     mask, warnings = choose_lesion(contour.require_on(planning), target_lps_mm)
     return _LocatedTumor(mask, describe_lesion(mask, SUPPLIED), (*messages(contour.warnings), *warnings))
+
+
+def _with_lung_side(planning: CtVolume, lesion: LesionFinding) -> LesionFinding:
+    place = lesion.centroid_lps_mm
+    return lesion if place is None else replace(lesion, lung_side=lung_side_of(planning, place))
 
 
 def require_thin(spacing_zyx_mm: Vector3, which: str, limit_mm: float) -> None:

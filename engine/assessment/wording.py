@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from engine import DISCLAIMER
-from engine.findings import ColdSpot, ContourKind, ContourOrigin, CoverageFinding, MarginFinding
+from engine.findings import (
+    ColdSpot,
+    ContourKind,
+    ContourOrigin,
+    CoverageFinding,
+    Direction,
+    LungSide,
+    MarginFinding,
+)
 from engine.geometry import Vector3
 from engine.refusal import Refusal
 
@@ -19,6 +28,16 @@ _JUDGEMENTS: Final = {
     None: "may cover the whole target, which is not sure enough to be called complete",
 }
 
+
+_TOWARD: Final = {
+    Direction.ANTERIOR: "front",
+    Direction.POSTERIOR: "back",
+    Direction.SUPERIOR: "head",
+    Direction.INFERIOR: "feet",
+}
+
+_SMALLEST_NAMED_ML: Final = 0.01
+_REGIONS_IN_SUMMARY: Final = 3
 
 _CORE_SOURCES: Final = {
     ContourKind.NONE: "none",
@@ -53,8 +72,38 @@ def contours_to_check(tumor: ContourOrigin, zone: ContourOrigin) -> str:
     return f"Contours to be checked by a reader: {', '.join(drawn)}." if drawn else ""
 
 
+def place_in_words(directions: Sequence[Direction], lung_side: LungSide | None) -> str:
+    """Where something lies as seen from the tumor, for example ``lateral (left) of the tumor``.
+
+    Left and right are the patient's. They are called lateral and medial where it is known in which lung the tumor
+    lies; where it is not, they are not guessed.
+    """
+    if not directions:
+        return "around the tumor's center"
+    return f"{', '.join(_direction_in_words(direction, lung_side) for direction in directions)} of the tumor"
+
+
+def _direction_in_words(direction: Direction, lung_side: LungSide | None) -> str:
+    if direction in _TOWARD:
+        return f"{direction.value} (toward the {_TOWARD[direction]})"
+    if lung_side is None:
+        return f"toward the patient's {direction.value}"
+    return f"{'lateral' if direction.value == lung_side.value else 'medial'} ({direction.value})"
+
+
+def volume_in_words(volume_ml: float) -> str:
+    """A volume to 0.1 mL; a small one to 0.01 mL, and never as none."""
+    if volume_ml < _SMALLEST_NAMED_ML:
+        return f"less than {_SMALLEST_NAMED_ML:g} mL"
+    return f"{volume_ml:.1f} mL" if volume_ml >= 1.0 else f"{volume_ml:.2f} mL"
+
+
 def summary(
-    coverage: CoverageFinding, margin: MarginFinding, cold_spots: tuple[ColdSpot, ...], to_check: str = ""
+    coverage: CoverageFinding,
+    margin: MarginFinding,
+    cold_spots: tuple[ColdSpot, ...],
+    lung_side: LungSide | None,
+    to_check: str = "",
 ) -> str:
     """The final answer in words; ``to_check`` comes from :func:`contours_to_check`."""
     if coverage.tcr is None or margin.minimal_mm is None or coverage.tcr_interval_90 is None:
@@ -71,7 +120,10 @@ def summary(
     if to_check:
         sentences.append(to_check)
     if cold_spots:
-        listed = "; ".join(f"{s.volume_ml:.2f} mL {s.direction}" for s in cold_spots[:3])
+        listed = "; ".join(
+            f"{volume_in_words(spot.volume_ml)} {place_in_words(spot.directions, lung_side)}"
+            for spot in cold_spots[:_REGIONS_IN_SUMMARY]
+        )
         sentences.append(f"Uncovered in lung, for review: {listed}.")
     if coverage.not_assessable_share:
         sentences.append(

@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from engine.arrays import BoolArray, Float64Array
 from engine.coverage.grid import MeasurementField
-from engine.findings import ColdSpot
+from engine.findings import ColdSpot, Direction
 from engine.geometry import Vector3, VoxelBox
 from engine.kernels.components import find_components
 
@@ -22,7 +22,14 @@ _MIN_VOLUME_ML: Final = 0.001
 _DIRECTION_SHARE: Final = 0.38
 """An axis is named when it carries at least this share of the unit direction (about 22 degrees)."""
 
-_AXIS_WORDS = (("left", "right"), ("posterior", "anterior"), ("superior", "inferior"))
+_CENTRAL_MM: Final = 1.0
+"""A region whose centroid lies this close to the tumor's surrounds it and has no direction."""
+
+_ALONG_LPS: Final = (
+    (Direction.LEFT, Direction.RIGHT),
+    (Direction.POSTERIOR, Direction.ANTERIOR),
+    (Direction.SUPERIOR, Direction.INFERIOR),
+)
 
 
 def find_cold_spots(field: MeasurementField, uncovered: BoolArray) -> tuple[ColdSpot, ...]:
@@ -60,25 +67,24 @@ def find_cold_spots(field: MeasurementField, uncovered: BoolArray) -> tuple[Cold
                 centroid_lps_mm=_vector(centroid),
                 deepest_lps_mm=_vector(field.geometry.to_lps(deepest.astype(float))),
                 deepest_mm=float(depth.max()),
-                direction=direction_in_words(centroid - tumor_center),
+                directions=directions_of(centroid - tumor_center),
                 distance_to_pleura_mm=_finite(float(field.distance_to_pleura_mm[tuple(deepest)])),
             )
         )
     return tuple(spots)
 
 
-def direction_in_words(offset_lps_mm: Float64Array) -> str:
-    """Name an LPS direction, for example ``right anterior inferior``; ``central`` for none."""
+def directions_of(offset_lps_mm: Float64Array) -> tuple[Direction, ...]:
+    """Name an LPS direction by the axes that carry it; by none where the offset is below 1 mm."""
     length = float(np.linalg.norm(offset_lps_mm))
-    if length < 1.0:
-        return "central"
+    if length < _CENTRAL_MM:
+        return ()
     unit = offset_lps_mm / length
-    words = [
+    return tuple(
         positive if u > 0 else negative
-        for u, (positive, negative) in zip(unit, _AXIS_WORDS, strict=True)
+        for u, (positive, negative) in zip(unit, _ALONG_LPS, strict=True)
         if abs(u) >= _DIRECTION_SHARE
-    ]
-    return " ".join(words)
+    )
 
 
 def _finite(distance: float) -> float | None:

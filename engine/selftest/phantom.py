@@ -19,6 +19,7 @@ from engine.assessment.outcome import AblationAssessment
 from engine.assessment.planning import AssessmentSettings, prepare_planning
 from engine.assessment.verification import assess_ablation
 from engine.errors import SelfTestError
+from engine.findings import Direction
 from engine.geometry import VolumeGeometry
 from engine.kernels.backend import KernelBackend
 from engine.kernels.resampling import resample
@@ -96,13 +97,13 @@ def run_self_test(kernels: KernelBackend = KernelBackend.CPU) -> _SelfTestReport
         abs(report.tcr - report.true_tcr) > TCR_TOLERANCE
         or abs(report.minimal_mm - report.true_minimal_mm) > _MARGIN_TOLERANCE_MM
         or report.place_error_mm > _PLACE_TOLERANCE_MM
-        or "right" not in assessment.uncovered[0].direction
+        or Direction.RIGHT not in assessment.uncovered[0].directions
     )
     if wrong:
         raise SelfTestError(
             f"the self-test phantom was measured wrongly: TCR {report.tcr:.3f} for {report.true_tcr:.3f}, margin "
             f"{report.minimal_mm:.2f} mm for {report.true_minimal_mm:.2f} mm, place off by {report.place_error_mm:.2f} "
-            f"mm, missing part {assessment.uncovered[0].direction!r} for 'right'; reinstall Coldspot"
+            f"mm, missing part {' '.join(assessment.uncovered[0].directions)!r} for 'right'; reinstall Coldspot"
         )
     return report
 

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from engine import DISCLAIMER
-from engine.assessment.wording import contours_to_check
+from engine.assessment.wording import contours_to_check, place_in_words, volume_in_words
 from service.figures_in_words import alignment_line
 
 if TYPE_CHECKING:
@@ -75,10 +75,13 @@ def _region_rows(
     assessment: AblationAssessment, maps: AssessmentMaps
 ) -> Iterator[tuple[str, npt.NDArray[np.int64]]]:
     """Yield title and voxel of the uncovered regions that are drawn, the largest first."""
+    side = assessment.lesion.lung_side
     regions = [spot for spot in assessment.uncovered if spot.rank == 1 or spot.volume_ml >= _MIN_DRAWN_ML]
     for spot in regions[:_MAX_REGIONS]:
         deepest = maps.geometry.to_index(np.array(spot.deepest_lps_mm))
-        title = f"region {spot.rank}: {spot.volume_ml:.2f} mL {spot.direction}"
+        title = (
+            f"region {spot.rank}: {volume_in_words(spot.volume_ml)} {place_in_words(spot.directions, side)}"
+        )
         yield title, np.rint(deepest).astype(np.int64)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any, Final
 
-from engine.assessment.wording import contour_source, core_source
+from engine.assessment.wording import contour_source, core_source, place_in_words
 from engine.findings import RegistrationQuality
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         ContourOrigin,
         CoverageFinding,
         LesionFinding,
+        LungSide,
         MarginFinding,
     )
     from engine.geometry import Vector3
@@ -71,15 +72,15 @@ def margin_figures(margin: MarginFinding) -> dict[str, Any]:
     }
 
 
-def region_figures(region: ColdSpot) -> dict[str, Any]:
-    """Return the figures of an uncovered region."""
+def region_figures(region: ColdSpot, lung_side: LungSide | None) -> dict[str, Any]:
+    """Return the figures of an uncovered region around a tumor in the lung of that side."""
     return {
         "rank": int(region.rank),
         "volume_ml": float(region.volume_ml),
         "centroid_lps_mm": _numbers(region.centroid_lps_mm),
         "deepest_lps_mm": _numbers(region.deepest_lps_mm),
         "deepest_mm": float(region.deepest_mm),
-        "direction": region.direction or None,
+        "direction": place_in_words(region.directions, lung_side),
         "distance_to_pleura_mm": _number(region.distance_to_pleura_mm),
     }
 

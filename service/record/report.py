@@ -108,7 +108,7 @@ def assessment_report(
         "summary": assessment.summary or None,
         "coverage": coverage_figures(assessment.coverage),
         "margin": margin_figures(assessment.margin),
-        "uncovered": [region_figures(region) for region in assessment.uncovered],
+        "uncovered": [region_figures(region, assessment.lesion.lung_side) for region in assessment.uncovered],
         "alignment": alignment_figures(assessment.alignment),
         "lesion": lesion_figures(assessment.lesion),
         "risk": risk_figures(assessment.risk, assessment.radscore),

@@ -25,6 +25,7 @@ from engine.findings import (
     AlignmentFinding,
     ColdSpot,
     CoverageFinding,
+    Direction,
     LesionFinding,
     MarginFinding,
     RegistrationQuality,
@@ -236,7 +237,7 @@ def _assessment(
     if_complete: bool = False,
 ) -> AblationAssessment:
     """Numbers are left in on purpose where they must not be told: the service has to withhold them."""
-    spot = ColdSpot(1, 0.5, (1.0, 2.0, 3.0), (4.0, 5.0, 6.0), 2.0, "left", None)
+    spot = ColdSpot(1, 0.5, (1.0, 2.0, 3.0), (4.0, 5.0, 6.0), 2.0, (Direction.LEFT,), None)
     risk = SurvivalRisk(
         months=(12, 24),
         probability=(0.1, 0.2),

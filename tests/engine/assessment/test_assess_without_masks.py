@@ -17,7 +17,7 @@ from engine.assessment.wording import contour_source, core_source
 from engine.assessment.zone import LesionPlace, place_lesion
 from engine.coverage.figures import MIN_PROBABILITY_COMPLETE
 from engine.errors import InvalidRequestError, PreconditionError
-from engine.findings import SUPPLIED, ContourOrigin
+from engine.findings import SUPPLIED, ContourOrigin, Direction
 from engine.geometry import RigidTransform
 from engine.refusal import RefusalCode
 from engine.stages import Stage
@@ -166,7 +166,7 @@ def test_a_half_that_the_model_misses_is_said_to_be_uncovered() -> None:
     assert found.coverage.complete is False
     assert found.coverage.tcr is not None
     assert found.coverage.tcr < 0.7
-    assert found.uncovered[0].direction == "right"
+    assert found.uncovered[0].directions == (Direction.RIGHT,)
 
 
 def test_a_zone_elsewhere_is_a_refusal_and_no_coverage_of_zero() -> None:

@@ -16,7 +16,7 @@ from engine.assessment.planning import (
 from engine.assessment.verification import assess_ablation
 from engine.assessment.wording import slice_warning
 from engine.errors import EmptyMaskError, InvalidRequestError
-from engine.findings import THRESHOLDED
+from engine.findings import THRESHOLDED, Direction
 from engine.refusal import RefusalCode
 from engine.stages import SilentListener, Stage, StageClock
 from engine.volume import LabelMask
@@ -48,7 +48,7 @@ def test_a_miss_is_a_miss() -> None:
     assert found.coverage.complete is False
     assert found.coverage.tcr == pytest.approx(tcr, abs=0.02)
     assert found.margin.minimal_mm == pytest.approx(margin, abs=0.5)
-    assert found.uncovered[0].direction == "right"
+    assert found.uncovered[0].directions == (Direction.RIGHT,)
     assert "for review" in found.summary
     assert found.coverage.probability_complete == 0.0
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine.coverage.cold_spots import direction_in_words, find_cold_spots
+from engine.coverage.cold_spots import directions_of, find_cold_spots
 from engine.coverage.grid import MeasurementField, build_measurement_field
 from engine.coverage.ratio import uncovered_in_lung
+from engine.findings import Direction
 from engine.geometry import RigidTransform
 from engine.structures.surface import StructureSurface
 from engine.volume import LabelMask
@@ -23,12 +24,12 @@ from tests.support.spheres import ball, centered_grid, true_coverage
         ((0, -3, 0), "anterior"),
         ((0, 0, 2), "superior"),
         ((-2, -2, -2), "right anterior inferior"),
-        ((0.5, 0.5, 0), "central"),
+        ((0.5, 0.5, 0), ""),
         ((10, 1, 0), "left"),
     ],
 )
 def test_directions_are_named_as_radiologists_do(offset: tuple[float, float, float], words: str) -> None:
-    assert direction_in_words(np.array(offset, dtype=float)) == words
+    assert " ".join(directions_of(np.array(offset, dtype=float))) == words
 
 
 def shifted_zone() -> MeasurementField:
@@ -45,7 +46,7 @@ def test_a_shifted_zone_leaves_one_spot_on_the_other_side() -> None:
     (spot,) = find_cold_spots(field, uncovered_in_lung(field))
     target_ml = 4 / 3 * np.pi * 12.0**3 / 1000
     assert spot.rank == 1
-    assert spot.direction == "right"
+    assert spot.directions == (Direction.RIGHT,)
     assert spot.volume_ml == pytest.approx((1 - true_coverage(7, 12, 4)[0]) * target_ml, abs=0.01 * target_ml)
     assert spot.deepest_mm == pytest.approx(4.0, abs=0.5)
     assert spot.deepest_lps_mm[0] == pytest.approx(-11.8, abs=0.6)
@@ -117,7 +118,7 @@ def test_the_deepest_point_of_each_spot_is_its_own() -> None:
 @pytest.mark.parametrize(
     ("offset", "words"),
     [
-        ((0.99, 0.0, 0.0), "central"),
+        ((0.99, 0.0, 0.0), ""),
         ((0.0, -1.0, 0.0), "anterior"),
         ((3.7, 10 * np.sqrt(1 - 0.37**2), 0.0), "posterior"),
         ((3.9, 10 * np.sqrt(1 - 0.39**2), 0.0), "left posterior"),
@@ -125,4 +126,4 @@ def test_the_deepest_point_of_each_spot_is_its_own() -> None:
     ],
 )
 def test_an_axis_is_named_from_its_share_on(offset: tuple[float, float, float], words: str) -> None:
-    assert direction_in_words(np.array(offset)) == words
+    assert " ".join(directions_of(np.array(offset))) == words
