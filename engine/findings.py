@@ -22,7 +22,8 @@ class ContourKind(StrEnum):
 
     NONE = "none"
     SUPPLIED = "supplied"
-    SEGMENTED = "segmented"
+    MODEL = "model"
+    DEMO_MODEL = "demo_model"
     THRESHOLDED = "thresholded"
 
 
@@ -34,7 +35,7 @@ class ContourOrigin:
     ----------
     kind : ContourKind
     model : ModelIdentity, optional
-        What drew it; there for ``SEGMENTED`` alone.
+        What drew it; there for ``MODEL`` and ``DEMO_MODEL`` alone.
 
     Raises
     ------
@@ -46,19 +47,38 @@ class ContourOrigin:
     model: ModelIdentity | None = None
 
     def __post_init__(self) -> None:
-        if (self.kind is ContourKind.SEGMENTED) != (self.model is not None):
-            raise ValueError("a segmented contour, and no other, has the model that drew it")
+        if self.model is None:
+            fits = self.kind not in (ContourKind.MODEL, ContourKind.DEMO_MODEL)
+        else:
+            fits = self.kind is _kind_drawn_by(self.model)
+        if not fits:
+            raise ValueError("a contour that a model drew, and no other, has that model")
 
     @classmethod
     def segmented_by(cls, model: ModelIdentity) -> Self:
         """The origin of a contour that a model drew."""
-        return cls(ContourKind.SEGMENTED, model)
+        return cls(_kind_drawn_by(model), model)
+
+
+def _kind_drawn_by(model: ModelIdentity) -> ContourKind:
+    return ContourKind.DEMO_MODEL if model.demo else ContourKind.MODEL
 
 
 NO_CONTOUR = ContourOrigin()
 SUPPLIED = ContourOrigin(ContourKind.SUPPLIED)
 THRESHOLDED = ContourOrigin(ContourKind.THRESHOLDED)
 """Found by its Hounsfield units."""
+
+
+class AlignmentMethod(StrEnum):
+    """How two scans were aligned."""
+
+    NONE = "none"
+    TRANSLATION = "translation"
+    RIGID = "rigid"
+    DEFORMABLE = "deformable"
+    DEFORMABLE_COARSE = "deformable_coarse"
+    """A deadline left no time for the fine deformation."""
 
 
 @dataclass(frozen=True)
@@ -185,7 +205,7 @@ class AlignmentFinding:
     the planning CT; ``pose_sd_mm`` is the standard deviation of the tumor's place along each axis.
     """
 
-    method: str
+    method: AlignmentMethod
     planning_from_verification: RigidTransform | None = None
     similarity: float | None = None
     residual_mm: float | None = None

@@ -86,7 +86,9 @@ def build_app(settings: Settings, pipeline: Pipeline) -> App:
         procedures=Procedures(
             store=store,
             preparation=preparation,
-            assessment_work=AssessmentWork(store, volumes, preparation, pipeline, artifacts, metrics),
+            assessment_work=AssessmentWork(
+                store, volumes, preparation, pipeline, artifacts, metrics, settings.clinical_mode
+            ),
             admission=admission,
             worker=worker,
             metrics=metrics,

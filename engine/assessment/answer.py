@@ -13,7 +13,14 @@ from engine.assessment.zone import lesion_center_lps_mm
 from engine.coverage.figures import with_interval
 from engine.coverage.grid import region_hu
 from engine.coverage.interval import CoverageInterval, PoseUncertainty
-from engine.findings import AlignmentFinding, ContourOrigin, CoverageFinding, LesionFinding, MarginFinding
+from engine.findings import (
+    AlignmentFinding,
+    AlignmentMethod,
+    ContourOrigin,
+    CoverageFinding,
+    LesionFinding,
+    MarginFinding,
+)
 from engine.radiomics.radscore import Radscore
 from engine.refusal import Refusal
 from engine.registration.alignment import Alignment, DeformableRegistration
@@ -110,7 +117,7 @@ def refused_answer(
         lesion=replace(planning.lesion, volume_ml=None, longest_diameter_mm=None, contour_sd_mm=None),
         coverage=CoverageFinding(target_margin_mm=settings.target_margin_mm, zone_origin=zone_origin),
         alignment=AlignmentFinding(
-            "none",
+            AlignmentMethod.NONE,
             planning_frame_of_reference_uid=planning.planning.geometry.frame_of_reference_uid,
             verification_frame_of_reference_uid=verification.geometry.frame_of_reference_uid,
         ),

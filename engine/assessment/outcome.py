@@ -9,7 +9,14 @@ import numpy.typing as npt
 
 from engine.coverage.grid import MeasurementField
 from engine.errors import PreconditionError
-from engine.findings import AlignmentFinding, ColdSpot, CoverageFinding, LesionFinding, MarginFinding
+from engine.findings import (
+    AlignmentFinding,
+    AlignmentMethod,
+    ColdSpot,
+    CoverageFinding,
+    LesionFinding,
+    MarginFinding,
+)
 from engine.geometry import VolumeGeometry
 from engine.radiomics.radscore import Radscore
 from engine.refusal import Refusal
@@ -66,7 +73,7 @@ class AblationAssessment:
     coverage: CoverageFinding = field(default_factory=CoverageFinding)
     margin: MarginFinding = field(default_factory=MarginFinding)
     uncovered: tuple[ColdSpot, ...] = ()
-    alignment: AlignmentFinding = field(default_factory=lambda: AlignmentFinding("none"))
+    alignment: AlignmentFinding = field(default_factory=lambda: AlignmentFinding(AlignmentMethod.NONE))
     risk: SurvivalRisk | None = None
     radscore: Radscore | None = None
     """Where the risk model has a signature."""

@@ -42,7 +42,8 @@ _REGIONS_IN_SUMMARY: Final = 3
 _CORE_SOURCES: Final = {
     ContourKind.NONE: "none",
     ContourKind.SUPPLIED: "supplied",
-    ContourKind.SEGMENTED: "segmented",
+    ContourKind.MODEL: "segmented",
+    ContourKind.DEMO_MODEL: "segmented",
     ContourKind.THRESHOLDED: "found",
 }
 

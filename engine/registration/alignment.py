@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from engine.arrays import Float64Array
-from engine.findings import RegistrationQuality
+from engine.findings import AlignmentMethod, RegistrationQuality
 from engine.geometry import RigidTransform
 from engine.registration.comparison import ScanComparison
 from engine.registration.deformation import Deformation
@@ -44,7 +44,7 @@ class _TumorPose:
 class Translation(_TumorPose):
     """The lesion found by translation alone; a start, not an answer."""
 
-    method: ClassVar = "translation"
+    method: ClassVar = AlignmentMethod.TRANSLATION
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +60,7 @@ class RigidAlignment(_TumorPose):
     comparison: ScanComparison
     coarse: Deformation
 
-    method: ClassVar = "rigid"
+    method: ClassVar = AlignmentMethod.RIGID
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,9 +82,9 @@ class DeformableRegistration(_TumorPose):
     coarse_only: bool
 
     @property
-    def method(self) -> str:
-        """The method in words."""
-        return "deformable, coarse" if self.coarse_only else "deformable"
+    def method(self) -> AlignmentMethod:
+        """Whether the fine deformation was done."""
+        return AlignmentMethod.DEFORMABLE_COARSE if self.coarse_only else AlignmentMethod.DEFORMABLE
 
 
 Alignment = Translation | RigidAlignment | DeformableRegistration

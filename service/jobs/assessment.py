@@ -41,6 +41,7 @@ class AssessmentWork:
     pipeline: Pipeline
     artifacts: ArtifactShelf
     metrics: Metrics
+    clinical_mode: bool = False
 
     def run(self, job: AssessJob, request: AssessRequest, verification_side: VerificationSide) -> None:
         """Emit a preliminary and a final report; the final one is stored before it is emitted."""
@@ -77,9 +78,11 @@ class AssessmentWork:
                 self.pipeline.describe(),
                 planning_side,
                 verification_side,
+                (prepared.planning.acquisition, verification.acquisition),
                 case_id=case_id,
                 assessment_id=assessment_id,
             ),
+            clinical_mode=self.clinical_mode,
         )
         with clock.stage(Stage.RECORD):
             report = report.with_latency(_since_last_byte(arrival))
@@ -95,7 +98,7 @@ class AssessmentWork:
 
     def _emit_preliminary(self, job: AssessJob, assessment: AblationAssessment) -> None:
         self.metrics.answered("preliminary", time.monotonic() - job.submitted_at)
-        job.emit(assessment_report(assessment))
+        job.emit(assessment_report(assessment, clinical_mode=self.clinical_mode))
 
     def _count_final(
         self, job: AssessJob, report: AssessmentReport, case_id: str, assessment_id: str

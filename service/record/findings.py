@@ -82,6 +82,7 @@ def region_figures(region: ColdSpot, lung_side: LungSide | None) -> dict[str, An
         "deepest_mm": float(region.deepest_mm),
         "direction": place_in_words(region.directions, lung_side),
         "distance_to_pleura_mm": _number(region.distance_to_pleura_mm),
+        "directions": [direction.value for direction in region.directions],
     }
 
 
@@ -89,7 +90,7 @@ def alignment_figures(alignment: AlignmentFinding) -> dict[str, Any]:
     """Return the figures of the alignment: how the scans were aligned, and how well."""
     pose = alignment.planning_from_verification
     return {
-        "method": alignment.method or None,
+        "method": alignment.method.value,
         "planning_from_verification": [] if pose is None else pose.matrix.ravel().tolist(),
         "similarity": _number(alignment.similarity),
         "residual_mm": _number(alignment.residual_mm),
@@ -177,8 +178,11 @@ def refusal_content(refusal: Refusal | None) -> dict[str, Any] | None:
 
 
 def empty_as_null(content: dict[str, Any]) -> dict[str, Any]:
-    """Return the content with null for every empty string."""
-    return {name: None if value == "" else value for name, value in content.items()}
+    """Return the content with null for every empty string, in what it contains as well."""
+    return {
+        name: empty_as_null(value) if isinstance(value, dict) else None if value == "" else value
+        for name, value in content.items()
+    }
 
 
 def timings_in_order(timings_s: Mapping[str, float]) -> dict[str, float]:

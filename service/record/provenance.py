@@ -2,17 +2,39 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from engine import DISCLAIMER, __version__
 
 if TYPE_CHECKING:
     from engine.assessment.outcome import AblationAssessment
     from engine.model_identity import ModelIdentity
+    from engine.volume import Acquisition
     from service.cases.selection import PlanningSide, VerificationSide
     from service.pipeline.protocol import PipelineDescription, ServedModel
+
+
+@dataclass(frozen=True)
+class SeriesProvenance:
+    """What the header of a measured CT says; a string that it does not state is empty.
+
+    ``acquired_at`` is ISO 8601 by the scanner's clock.
+    """
+
+    study_instance_uid: str
+    series_instance_uid: str
+    series_description: str
+    acquired_at: str
+    convolution_kernel: str
+    slice_thickness_mm: float | None
+    instance_count: int | None
+
+    @classmethod
+    def of(cls, acquisition: Acquisition) -> Self:
+        """Return what an acquisition says."""
+        return cls(**{field.name: getattr(acquisition, field.name) for field in fields(cls)})
 
 
 @dataclass(frozen=True)
@@ -44,6 +66,11 @@ class Provenance:
     tumor_model_sha256: str
     zone_model: str
     zone_model_sha256: str
+    planning: SeriesProvenance
+    verification: SeriesProvenance
+    risk_model_manifest_sha256: str
+    tumor_model_manifest_sha256: str
+    zone_model_manifest_sha256: str
 
 
 def provenance_of(
@@ -51,11 +78,15 @@ def provenance_of(
     description: PipelineDescription,
     planning: PlanningSide,
     verification: VerificationSide,
+    acquisitions: tuple[Acquisition, Acquisition],
     *,
     case_id: str,
     assessment_id: str,
 ) -> Provenance:
-    """Return the provenance of an assessment that was made just now."""
+    """Return the provenance of an assessment that was made just now.
+
+    ``acquisitions`` are those of the planning and of the verification CT.
+    """
     risk_model = None if assessment.risk is None else _described(assessment.risk.identity, description)
     tumor_model = _described(assessment.lesion.origin.model, description)
     zone_model = _described(assessment.coverage.zone_origin.model, description)
@@ -81,6 +112,11 @@ def provenance_of(
         tumor_model_sha256=tumor_model.identity.sha256 if tumor_model else "",
         zone_model=zone_model.identity.name if zone_model else "",
         zone_model_sha256=zone_model.identity.sha256 if zone_model else "",
+        planning=SeriesProvenance.of(acquisitions[0]),
+        verification=SeriesProvenance.of(acquisitions[1]),
+        risk_model_manifest_sha256=risk_model.identity.manifest_sha256 if risk_model else "",
+        tumor_model_manifest_sha256=tumor_model.identity.manifest_sha256 if tumor_model else "",
+        zone_model_manifest_sha256=zone_model.identity.manifest_sha256 if zone_model else "",
     )
 
 

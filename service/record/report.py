@@ -25,13 +25,17 @@ from service.record.findings import (
     risk_figures,
     timings_in_order,
 )
-from service.record.provenance import Provenance
+from service.record.provenance import Provenance, SeriesProvenance
 
 if TYPE_CHECKING:
     from engine.assessment.outcome import AblationAssessment
     from engine.assessment.planning import PlanningOutcome
 
-_NO_PROVENANCE: Final = dict.fromkeys(field.name for field in fields(Provenance))
+_NO_PROVENANCE: Final[dict[str, Any]] = {
+    **dict.fromkeys(field.name for field in fields(Provenance)),
+    "planning": dict.fromkeys(field.name for field in fields(SeriesProvenance)),
+    "verification": dict.fromkeys(field.name for field in fields(SeriesProvenance)),
+}
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,8 @@ def assessment_report(
     assessment: AblationAssessment,
     timings_s: Mapping[str, float] | None = None,
     provenance: Provenance | None = None,
+    *,
+    clinical_mode: bool = False,
 ) -> AssessmentReport:
     """Return the report of an assessment, without its latency.
 
@@ -102,6 +108,8 @@ def assessment_report(
         Durations of stages to add to the assessment's own; of the same stage they replace it.
     provenance : Provenance, optional
         For a final assessment only.
+    clinical_mode : bool
+        Whether the service runs in clinical mode.
     """
     content = {
         "phase": "preliminary" if assessment.preliminary else "final",
@@ -117,6 +125,8 @@ def assessment_report(
         "warnings": list(assessment.warnings),
         "refusal": refusal_content(assessment.refusal),
         "provenance": _NO_PROVENANCE if provenance is None else empty_as_null(asdict(provenance)),
+        "clinical_mode": clinical_mode,
+        "risk_absence": None,
     }
     if assessment.preliminary or assessment.refusal is not None:
         _leave_ranges_only(content)

@@ -1,17 +1,19 @@
 """The report of an assessment as a message, and back: the keys of the report are the fields of the message.
 
 In a report every key is there: intervals are ``[low, high]``, points ``[x, y, z]`` (LPS mm), enums a lower-case
-word, and what the message leaves out is null.
+word, times ISO 8601, and what the message leaves out is null.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from coldspot.v1 import assessment_pb2, geometry_pb2, service_pb2
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 
 _NULLED_AS_A_WHOLE: Final = frozenset(
     {
@@ -21,6 +23,8 @@ _NULLED_AS_A_WHOLE: Final = frozenset(
         assessment_pb2.ModelIdentity.DESCRIPTOR.full_name,
         geometry_pb2.Interval.DESCRIPTOR.full_name,
         geometry_pb2.Point.DESCRIPTOR.full_name,
+        assessment_pb2.RiskAbsence.DESCRIPTOR.full_name,
+        Timestamp.DESCRIPTOR.full_name,
     }
 )
 """Message fields that become null when absent; any other becomes an object with null values."""
@@ -66,18 +70,25 @@ def _fill(message: Message, report: Mapping[str, Any]) -> None:
         content = report[field.name]
         if _is_map(field):
             getattr(message, field.name).update(content)
-        elif field.is_repeated and field.message_type is not None:
-            for item in content:
-                _fill_message(getattr(message, field.name).add(), item)
         elif field.is_repeated:
-            getattr(message, field.name).extend(content)
+            _fill_list(getattr(message, field.name), field, content)
         elif field.message_type is not None:
             if not _is_empty(content):
                 _fill_message(getattr(message, field.name), content)
-        elif field.enum_type is not None:
-            setattr(message, field.name, _enum_number(field.enum_type, content))
         elif content is not None:
-            setattr(message, field.name, content)
+            setattr(message, field.name, _scalar(field, content))
+
+
+def _fill_list(items: Any, field: Any, content: Iterable[Any]) -> None:
+    for item in content:
+        if field.message_type is not None:
+            _fill_message(items.add(), item)
+        else:
+            items.append(_scalar(field, item))
+
+
+def _scalar(field: Any, content: Any) -> Any:
+    return content if field.enum_type is None else _enum_number(field.enum_type, content)
 
 
 def _fill_message(message: Message, content: Any) -> None:
@@ -86,6 +97,8 @@ def _fill_message(message: Message, content: Any) -> None:
         message.low, message.high = content
     elif isinstance(message, geometry_pb2.Point):
         message.x, message.y, message.z = content
+    elif isinstance(message, Timestamp):
+        message.FromDatetime(datetime.fromisoformat(content))
     else:
         _fill(message, content)
 
@@ -122,6 +135,8 @@ def _leaf(field: Any, content: Any, *, present: bool = True) -> Any:
         return [content.low, content.high]
     if isinstance(content, geometry_pb2.Point):
         return [content.x, content.y, content.z]
+    if isinstance(content, Timestamp):
+        return content.ToDatetime(tzinfo=UTC).isoformat(timespec="seconds")
     if isinstance(content, Message):
         return _object(content, present=present)
     if field.enum_type is not None:
@@ -130,8 +145,9 @@ def _leaf(field: Any, content: Any, *, present: bool = True) -> Any:
 
 
 def _word(enum: Any, number: int) -> str:
-    """``ASSESSMENT_PHASE_FINAL`` is ``final``: the enum's own prefix is left out."""
-    return str(enum.values_by_number[number].name.removeprefix(_prefix(enum)).lower())
+    """``ASSESSMENT_PHASE_FINAL`` is ``final``; a number that this version does not know is ``unspecified``."""
+    value = enum.values_by_number.get(number, enum.values_by_number[0])
+    return str(value.name.removeprefix(_prefix(enum)).lower())
 
 
 def _enum_number(enum: Any, word: str) -> int:

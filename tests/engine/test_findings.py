@@ -32,8 +32,10 @@ def test_an_identity_is_made_from_the_manifest() -> None:
 
 
 def test_a_segmented_contour_and_no_other_has_a_model() -> None:
-    with pytest.raises(ValueError, match="the model that drew it"):
-        ContourOrigin(ContourKind.SEGMENTED)
+    with pytest.raises(ValueError, match="has that model"):
+        ContourOrigin(ContourKind.MODEL)
+    with pytest.raises(ValueError, match="has that model"):
+        ContourOrigin(ContourKind.DEMO_MODEL, SITE)
     with pytest.raises(ValueError, match="and no other"):
         ContourOrigin(ContourKind.SUPPLIED, SITE)
 
@@ -62,7 +64,10 @@ def test_the_flag_and_not_the_name_makes_a_demo_model(model: ModelIdentity, mark
     origin = ContourOrigin.segmented_by(model)
     drawn = replace(found, lesion=replace(found.lesion, origin=origin))
     report = assessment_json(assessment_message(assessment_report(drawn).content))
-    assert report["lesion"]["origin"] == {"kind": "segmented", "model": asdict(model)}
+    assert report["lesion"]["origin"] == {
+        "kind": "demo_model" if model.demo else "model",
+        "model": asdict(model),
+    }
     assert report["coverage"]["zone_origin"] == {"kind": "supplied", "model": None}
     shown = [str(cell) for column in summary_table(report).columns for cell in column.cells]
     assert any(cell.endswith(f", on contours of {mark}") for cell in shown)

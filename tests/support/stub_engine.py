@@ -23,6 +23,7 @@ from engine.findings import (
     SUPPLIED,
     THRESHOLDED,
     AlignmentFinding,
+    AlignmentMethod,
     ColdSpot,
     CoverageFinding,
     Direction,
@@ -257,7 +258,7 @@ def _assessment(
         margin=MarginFinding(-1.0, (-2.0, 0.5), (0.1, 0.2, 0.3, 0.4), -1.0, -2.0),
         uncovered=(spot,),
         alignment=AlignmentFinding(
-            "deformable", RigidTransform.identity(), 0.9, 0.4, 0.3, QUALITY, "1.2.3", "1.2.4"
+            AlignmentMethod.DEFORMABLE, RigidTransform.identity(), 0.9, 0.4, 0.3, QUALITY, "1.2.3", "1.2.4"
         ),
         lesion=LesionFinding(1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), SUPPLIED, 10.0),
         risk=risk,

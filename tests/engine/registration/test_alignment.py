@@ -23,7 +23,7 @@ NOTHING: Any = None
         (Translation(*POSE), "translation"),
         (RigidAlignment(*POSE, NOTHING, NOTHING), "rigid"),
         (DeformableRegistration(*POSE, NOTHING, NOTHING, GOOD, coarse_only=False), "deformable"),
-        (DeformableRegistration(*POSE, NOTHING, NOTHING, GOOD, coarse_only=True), "deformable, coarse"),
+        (DeformableRegistration(*POSE, NOTHING, NOTHING, GOOD, coarse_only=True), "deformable_coarse"),
     ],
 )
 def test_every_kind_has_its_name_and_its_expected_error(alignment: Any, method: str) -> None:

@@ -209,7 +209,7 @@ def test_the_same_scans_give_the_same_answer() -> None:
 def test_a_deadline_gives_a_coarser_answer_that_says_so() -> None:
     seen = breathed()
     hurried = registered_with(seen, deadline_s=0.0)
-    assert hurried.alignment.method == "deformable, coarse"
+    assert hurried.alignment.method == "deformable_coarse"
     assert hurried.alignment.coarse_only
     assert not usual().alignment.coarse_only
     assert hurried.alignment.uncertainty_mm > usual().alignment.uncertainty_mm + 0.3
@@ -249,7 +249,7 @@ def test_whole_scans_without_masks() -> None:
     assert (ends.min(axis=0) <= image.min(axis=0) + 1.5).all()
     assert (ends.max(axis=0) >= image.max(axis=0) - 1.5).all()
     hurried = register(plain, scan(1, planned()[0].geometry), deadline_s=0.0)
-    assert hurried.alignment.method == "deformable, coarse"
+    assert hurried.alignment.method == "deformable_coarse"
     assert hurried.alignment.uncertainty_mm > found.alignment.uncertainty_mm
 
 

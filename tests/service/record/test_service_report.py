@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, fields, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from engine.assessment.outcome import AssessmentMaps
-from engine.findings import AlignmentFinding, RegistrationQuality
+from engine.findings import AlignmentFinding, AlignmentMethod, ContourKind, RegistrationQuality
 from engine.geometry import RigidTransform, VolumeGeometry
 from engine.refusal import Refusal, RefusalCode
 from service.commands.terminal import summary_table
@@ -116,7 +117,8 @@ def test_an_empty_message_has_null_leaves() -> None:
 
 def test_a_refusal_is_told_with_null_numbers() -> None:
     message = assessment_pb2.Assessment(
-        refusal=assessment_pb2.Refusal(code="no_zone", reason="send it"), coverage=assessment_pb2.Coverage()
+        refusal=assessment_pb2.Refusal(code=assessment_pb2.REFUSAL_CODE_NO_ZONE, reason="send it"),
+        coverage=assessment_pb2.Coverage(),
     )
     report = assessment_json(message)
     assert report["refusal"] == {"code": "no_zone", "reason": "send it", "candidates": []}
@@ -144,7 +146,9 @@ def test_a_quality_that_was_not_measured_is_null() -> None:
     told = assessment_json(assessment_message(report))["alignment"]["quality"]
     assert (told["similarity"], told["contraction"]) == (None, 0.0)
     rigid = replace(
-        found, preliminary=True, alignment=AlignmentFinding("rigid", RigidTransform.identity(), 0.9)
+        found,
+        preliminary=True,
+        alignment=AlignmentFinding(AlignmentMethod.RIGID, RigidTransform.identity(), 0.9),
     )
     message = assessment_message(assessment_report(rigid).content)
     assert not message.alignment.HasField("quality")
@@ -154,7 +158,7 @@ def test_a_quality_that_was_not_measured_is_null() -> None:
 @pytest.mark.parametrize("code", RefusalCode)
 def test_a_refusal_tells_no_number_of_the_alignment(code: RefusalCode) -> None:
     message = assessment_message(assessment_report(_assessment("", 0.75, Refusal(code, "why"), {})).content)
-    assert message.refusal.code == code.value
+    assert assessment_json(message)["refusal"]["code"] == code.value
     alignment = assessment_json(message)["alignment"]
     assert alignment.pop("method") == "deformable"
     assert set(alignment.pop("quality").values()) == {None}
@@ -165,10 +169,35 @@ def test_a_refusal_tells_no_number_of_the_alignment(code: RefusalCode) -> None:
     }
 
 
+def words(prefix: str, names: list[str]) -> set[str]:
+    return {name.removeprefix(prefix).lower() for name in names}
+
+
 def test_every_refusal_code_stands_in_the_contract() -> None:
-    source = Path(__file__).resolve().parents[3] / "proto" / "coldspot" / "v1" / "assessment.proto"
-    contract = source.read_text(encoding="utf-8")
-    assert [code for code in RefusalCode if f"`{code.value}`" not in contract] == []
+    contract = words("REFUSAL_CODE_", assessment_pb2.RefusalCode.keys())
+    assert contract == {code.value for code in RefusalCode} | {"unspecified"}
+
+
+def test_every_alignment_method_of_an_answer_stands_in_the_contract() -> None:
+    contract = words("ALIGNMENT_METHOD_", assessment_pb2.AlignmentMethod.keys())
+    assert contract - {"unspecified"} == set(AlignmentMethod) - {AlignmentMethod.TRANSLATION}
+
+
+def test_every_kind_of_contour_stands_in_the_contract() -> None:
+    contract = words("CONTOUR_KIND_", assessment_pb2.ContourKind.keys())
+    assert contract - {"unspecified"} == set(ContourKind)
+
+
+def test_a_code_of_a_later_version_is_unspecified() -> None:
+    message = assessment_pb2.Assessment()
+    message.refusal.ParseFromString(bytes([8, 99]))
+    assert assessment_json(message)["refusal"]["code"] == "unspecified"
+
+
+def test_the_time_of_an_assessment_is_a_timestamp() -> None:
+    message = full()
+    message.provenance.assessed_at.FromDatetime(datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC))
+    assert assessment_json(message)["provenance"]["assessed_at"] == "2026-05-04T03:02:01+00:00"
 
 
 @pytest.mark.parametrize(

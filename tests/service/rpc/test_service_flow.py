@@ -145,7 +145,7 @@ def test_assess_prepares_what_was_not_prepared(client: ColdspotClient, pipeline:
 
 def test_a_refusal_carries_no_number(client: ColdspotClient, tmp_path: Path) -> None:
     final = client.assess(send(client, with_first_voxel(make_case(seed=3), REFUSED_HU)))
-    assert final.refusal.code == "no_zone"
+    assert final.refusal.code == assessment_pb2.REFUSAL_CODE_NO_ZONE
     assert not any(
         final.coverage.HasField(name)
         for name in ("tcr", "complete", "probability_complete", "tcr_interval_90", "lung_clipped")

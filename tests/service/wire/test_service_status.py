@@ -96,7 +96,7 @@ STATUS_OF: dict[grpc.StatusCode, str] = {
         "InputError UnreadableFileError NotCtError MixedSeriesError MissingSliceError "
         "DuplicateSlicePositionError NonUniformSpacingError GantryTiltError "
         "UndecodableTransferSyntaxError LossyCompressionError InvalidGeometryError "
-        "PatientMismatchError GridMismatchError EmptyMaskError EstimationError CollinearityError "
+        "PatientMismatchError GridMismatchError EmptyMaskError ClinicalModeError EstimationError CollinearityError "
         "SeparationError RadiomicsError CollapsedTextureError InvalidRequestError ModelInputError"
     ),
     grpc.StatusCode.FAILED_PRECONDITION: (

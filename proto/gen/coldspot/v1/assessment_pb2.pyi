@@ -1,4 +1,7 @@
+import datetime
+
 from coldspot.v1 import geometry_pb2 as _geometry_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -7,6 +10,16 @@ from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class RiskAbsenceCode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    RISK_ABSENCE_CODE_UNSPECIFIED: _ClassVar[RiskAbsenceCode]
+    RISK_ABSENCE_CODE_PRELIMINARY: _ClassVar[RiskAbsenceCode]
+    RISK_ABSENCE_CODE_REFUSED: _ClassVar[RiskAbsenceCode]
+    RISK_ABSENCE_CODE_NO_MODEL: _ClassVar[RiskAbsenceCode]
+    RISK_ABSENCE_CODE_DEMO_MODEL_IN_CLINICAL_MODE: _ClassVar[RiskAbsenceCode]
+    RISK_ABSENCE_CODE_UNUSABLE_INPUT: _ClassVar[RiskAbsenceCode]
+    RISK_ABSENCE_CODE_NO_SIGNATURE: _ClassVar[RiskAbsenceCode]
 
 class AssessmentPhase(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -19,19 +32,85 @@ class ContourKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     CONTOUR_KIND_UNSPECIFIED: _ClassVar[ContourKind]
     CONTOUR_KIND_NONE: _ClassVar[ContourKind]
     CONTOUR_KIND_SUPPLIED: _ClassVar[ContourKind]
-    CONTOUR_KIND_SEGMENTED: _ClassVar[ContourKind]
+    CONTOUR_KIND_MODEL: _ClassVar[ContourKind]
     CONTOUR_KIND_THRESHOLDED: _ClassVar[ContourKind]
+    CONTOUR_KIND_DEMO_MODEL: _ClassVar[ContourKind]
+
+class AnatomicalDirection(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ANATOMICAL_DIRECTION_UNSPECIFIED: _ClassVar[AnatomicalDirection]
+    ANATOMICAL_DIRECTION_LEFT: _ClassVar[AnatomicalDirection]
+    ANATOMICAL_DIRECTION_RIGHT: _ClassVar[AnatomicalDirection]
+    ANATOMICAL_DIRECTION_ANTERIOR: _ClassVar[AnatomicalDirection]
+    ANATOMICAL_DIRECTION_POSTERIOR: _ClassVar[AnatomicalDirection]
+    ANATOMICAL_DIRECTION_SUPERIOR: _ClassVar[AnatomicalDirection]
+    ANATOMICAL_DIRECTION_INFERIOR: _ClassVar[AnatomicalDirection]
+
+class AlignmentMethod(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ALIGNMENT_METHOD_UNSPECIFIED: _ClassVar[AlignmentMethod]
+    ALIGNMENT_METHOD_NONE: _ClassVar[AlignmentMethod]
+    ALIGNMENT_METHOD_RIGID: _ClassVar[AlignmentMethod]
+    ALIGNMENT_METHOD_DEFORMABLE: _ClassVar[AlignmentMethod]
+    ALIGNMENT_METHOD_DEFORMABLE_COARSE: _ClassVar[AlignmentMethod]
+
+class RefusalCode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    REFUSAL_CODE_UNSPECIFIED: _ClassVar[RefusalCode]
+    REFUSAL_CODE_TARGET_CUT_BY_FIELD_OF_VIEW: _ClassVar[RefusalCode]
+    REFUSAL_CODE_ZONE_CUT_BY_FIELD_OF_VIEW: _ClassVar[RefusalCode]
+    REFUSAL_CODE_LESION_OUTSIDE_OVERLAP: _ClassVar[RefusalCode]
+    REFUSAL_CODE_ALIGNMENT_RESIDUAL_TOO_HIGH: _ClassVar[RefusalCode]
+    REFUSAL_CODE_WRONG_SIDE: _ClassVar[RefusalCode]
+    REFUSAL_CODE_LUNG_CHANGED: _ClassVar[RefusalCode]
+    REFUSAL_CODE_FOLDING: _ClassVar[RefusalCode]
+    REFUSAL_CODE_SLICES_TOO_THICK: _ClassVar[RefusalCode]
+    REFUSAL_CODE_NO_ZONE: _ClassVar[RefusalCode]
+    REFUSAL_CODE_LESION_NOT_FOUND: _ClassVar[RefusalCode]
+    REFUSAL_CODE_SEVERAL_LESIONS: _ClassVar[RefusalCode]
+RISK_ABSENCE_CODE_UNSPECIFIED: RiskAbsenceCode
+RISK_ABSENCE_CODE_PRELIMINARY: RiskAbsenceCode
+RISK_ABSENCE_CODE_REFUSED: RiskAbsenceCode
+RISK_ABSENCE_CODE_NO_MODEL: RiskAbsenceCode
+RISK_ABSENCE_CODE_DEMO_MODEL_IN_CLINICAL_MODE: RiskAbsenceCode
+RISK_ABSENCE_CODE_UNUSABLE_INPUT: RiskAbsenceCode
+RISK_ABSENCE_CODE_NO_SIGNATURE: RiskAbsenceCode
 ASSESSMENT_PHASE_UNSPECIFIED: AssessmentPhase
 ASSESSMENT_PHASE_PRELIMINARY: AssessmentPhase
 ASSESSMENT_PHASE_FINAL: AssessmentPhase
 CONTOUR_KIND_UNSPECIFIED: ContourKind
 CONTOUR_KIND_NONE: ContourKind
 CONTOUR_KIND_SUPPLIED: ContourKind
-CONTOUR_KIND_SEGMENTED: ContourKind
+CONTOUR_KIND_MODEL: ContourKind
 CONTOUR_KIND_THRESHOLDED: ContourKind
+CONTOUR_KIND_DEMO_MODEL: ContourKind
+ANATOMICAL_DIRECTION_UNSPECIFIED: AnatomicalDirection
+ANATOMICAL_DIRECTION_LEFT: AnatomicalDirection
+ANATOMICAL_DIRECTION_RIGHT: AnatomicalDirection
+ANATOMICAL_DIRECTION_ANTERIOR: AnatomicalDirection
+ANATOMICAL_DIRECTION_POSTERIOR: AnatomicalDirection
+ANATOMICAL_DIRECTION_SUPERIOR: AnatomicalDirection
+ANATOMICAL_DIRECTION_INFERIOR: AnatomicalDirection
+ALIGNMENT_METHOD_UNSPECIFIED: AlignmentMethod
+ALIGNMENT_METHOD_NONE: AlignmentMethod
+ALIGNMENT_METHOD_RIGID: AlignmentMethod
+ALIGNMENT_METHOD_DEFORMABLE: AlignmentMethod
+ALIGNMENT_METHOD_DEFORMABLE_COARSE: AlignmentMethod
+REFUSAL_CODE_UNSPECIFIED: RefusalCode
+REFUSAL_CODE_TARGET_CUT_BY_FIELD_OF_VIEW: RefusalCode
+REFUSAL_CODE_ZONE_CUT_BY_FIELD_OF_VIEW: RefusalCode
+REFUSAL_CODE_LESION_OUTSIDE_OVERLAP: RefusalCode
+REFUSAL_CODE_ALIGNMENT_RESIDUAL_TOO_HIGH: RefusalCode
+REFUSAL_CODE_WRONG_SIDE: RefusalCode
+REFUSAL_CODE_LUNG_CHANGED: RefusalCode
+REFUSAL_CODE_FOLDING: RefusalCode
+REFUSAL_CODE_SLICES_TOO_THICK: RefusalCode
+REFUSAL_CODE_NO_ZONE: RefusalCode
+REFUSAL_CODE_LESION_NOT_FOUND: RefusalCode
+REFUSAL_CODE_SEVERAL_LESIONS: RefusalCode
 
 class Assessment(_message.Message):
-    __slots__ = ("phase", "summary", "coverage", "margin", "uncovered", "alignment", "lesion", "risk", "timings_s", "latency_s", "warnings", "refusal", "provenance")
+    __slots__ = ("phase", "summary", "coverage", "margin", "uncovered", "alignment", "lesion", "risk", "timings_s", "latency_s", "warnings", "refusal", "provenance", "clinical_mode", "risk_absence")
     class TimingsSEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -52,6 +131,8 @@ class Assessment(_message.Message):
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
     REFUSAL_FIELD_NUMBER: _ClassVar[int]
     PROVENANCE_FIELD_NUMBER: _ClassVar[int]
+    CLINICAL_MODE_FIELD_NUMBER: _ClassVar[int]
+    RISK_ABSENCE_FIELD_NUMBER: _ClassVar[int]
     phase: AssessmentPhase
     summary: str
     coverage: Coverage
@@ -65,7 +146,17 @@ class Assessment(_message.Message):
     warnings: _containers.RepeatedScalarFieldContainer[str]
     refusal: Refusal
     provenance: Provenance
-    def __init__(self, phase: _Optional[_Union[AssessmentPhase, str]] = ..., summary: _Optional[str] = ..., coverage: _Optional[_Union[Coverage, _Mapping]] = ..., margin: _Optional[_Union[Margin, _Mapping]] = ..., uncovered: _Optional[_Iterable[_Union[UncoveredRegion, _Mapping]]] = ..., alignment: _Optional[_Union[Alignment, _Mapping]] = ..., lesion: _Optional[_Union[LesionFinding, _Mapping]] = ..., risk: _Optional[_Union[Risk, _Mapping]] = ..., timings_s: _Optional[_Mapping[str, float]] = ..., latency_s: _Optional[float] = ..., warnings: _Optional[_Iterable[str]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ..., provenance: _Optional[_Union[Provenance, _Mapping]] = ...) -> None: ...
+    clinical_mode: bool
+    risk_absence: RiskAbsence
+    def __init__(self, phase: _Optional[_Union[AssessmentPhase, str]] = ..., summary: _Optional[str] = ..., coverage: _Optional[_Union[Coverage, _Mapping]] = ..., margin: _Optional[_Union[Margin, _Mapping]] = ..., uncovered: _Optional[_Iterable[_Union[UncoveredRegion, _Mapping]]] = ..., alignment: _Optional[_Union[Alignment, _Mapping]] = ..., lesion: _Optional[_Union[LesionFinding, _Mapping]] = ..., risk: _Optional[_Union[Risk, _Mapping]] = ..., timings_s: _Optional[_Mapping[str, float]] = ..., latency_s: _Optional[float] = ..., warnings: _Optional[_Iterable[str]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ..., provenance: _Optional[_Union[Provenance, _Mapping]] = ..., clinical_mode: _Optional[bool] = ..., risk_absence: _Optional[_Union[RiskAbsence, _Mapping]] = ...) -> None: ...
+
+class RiskAbsence(_message.Message):
+    __slots__ = ("code", "reason")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    code: RiskAbsenceCode
+    reason: str
+    def __init__(self, code: _Optional[_Union[RiskAbsenceCode, str]] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class Coverage(_message.Message):
     __slots__ = ("tcr", "tcr_interval_90", "complete", "probability_complete", "lung_clipped", "core", "target_volume_ml", "zone_volume_ml", "target_margin_mm", "zone_source", "zone_contour_sd_mm", "zone_origin")
@@ -174,7 +265,7 @@ class MarginShares(_message.Message):
     def __init__(self, below_0_mm: _Optional[float] = ..., from_0_to_5_mm: _Optional[float] = ..., from_5_to_10_mm: _Optional[float] = ..., at_least_10_mm: _Optional[float] = ...) -> None: ...
 
 class UncoveredRegion(_message.Message):
-    __slots__ = ("rank", "volume_ml", "centroid_lps_mm", "deepest_lps_mm", "deepest_mm", "direction", "distance_to_pleura_mm")
+    __slots__ = ("rank", "volume_ml", "centroid_lps_mm", "deepest_lps_mm", "deepest_mm", "direction", "distance_to_pleura_mm", "directions")
     RANK_FIELD_NUMBER: _ClassVar[int]
     VOLUME_ML_FIELD_NUMBER: _ClassVar[int]
     CENTROID_LPS_MM_FIELD_NUMBER: _ClassVar[int]
@@ -182,6 +273,7 @@ class UncoveredRegion(_message.Message):
     DEEPEST_MM_FIELD_NUMBER: _ClassVar[int]
     DIRECTION_FIELD_NUMBER: _ClassVar[int]
     DISTANCE_TO_PLEURA_MM_FIELD_NUMBER: _ClassVar[int]
+    DIRECTIONS_FIELD_NUMBER: _ClassVar[int]
     rank: int
     volume_ml: float
     centroid_lps_mm: _geometry_pb2.Point
@@ -189,7 +281,8 @@ class UncoveredRegion(_message.Message):
     deepest_mm: float
     direction: str
     distance_to_pleura_mm: float
-    def __init__(self, rank: _Optional[int] = ..., volume_ml: _Optional[float] = ..., centroid_lps_mm: _Optional[_Union[_geometry_pb2.Point, _Mapping]] = ..., deepest_lps_mm: _Optional[_Union[_geometry_pb2.Point, _Mapping]] = ..., deepest_mm: _Optional[float] = ..., direction: _Optional[str] = ..., distance_to_pleura_mm: _Optional[float] = ...) -> None: ...
+    directions: _containers.RepeatedScalarFieldContainer[AnatomicalDirection]
+    def __init__(self, rank: _Optional[int] = ..., volume_ml: _Optional[float] = ..., centroid_lps_mm: _Optional[_Union[_geometry_pb2.Point, _Mapping]] = ..., deepest_lps_mm: _Optional[_Union[_geometry_pb2.Point, _Mapping]] = ..., deepest_mm: _Optional[float] = ..., direction: _Optional[str] = ..., distance_to_pleura_mm: _Optional[float] = ..., directions: _Optional[_Iterable[_Union[AnatomicalDirection, str]]] = ...) -> None: ...
 
 class Alignment(_message.Message):
     __slots__ = ("method", "planning_from_verification", "similarity", "residual_mm", "pose_sd_mm", "planning_frame_of_reference_uid", "verification_frame_of_reference_uid", "quality")
@@ -201,7 +294,7 @@ class Alignment(_message.Message):
     PLANNING_FRAME_OF_REFERENCE_UID_FIELD_NUMBER: _ClassVar[int]
     VERIFICATION_FRAME_OF_REFERENCE_UID_FIELD_NUMBER: _ClassVar[int]
     QUALITY_FIELD_NUMBER: _ClassVar[int]
-    method: str
+    method: AlignmentMethod
     planning_from_verification: _containers.RepeatedScalarFieldContainer[float]
     similarity: float
     residual_mm: float
@@ -209,7 +302,7 @@ class Alignment(_message.Message):
     planning_frame_of_reference_uid: str
     verification_frame_of_reference_uid: str
     quality: RegistrationQuality
-    def __init__(self, method: _Optional[str] = ..., planning_from_verification: _Optional[_Iterable[float]] = ..., similarity: _Optional[float] = ..., residual_mm: _Optional[float] = ..., pose_sd_mm: _Optional[float] = ..., planning_frame_of_reference_uid: _Optional[str] = ..., verification_frame_of_reference_uid: _Optional[str] = ..., quality: _Optional[_Union[RegistrationQuality, _Mapping]] = ...) -> None: ...
+    def __init__(self, method: _Optional[_Union[AlignmentMethod, str]] = ..., planning_from_verification: _Optional[_Iterable[float]] = ..., similarity: _Optional[float] = ..., residual_mm: _Optional[float] = ..., pose_sd_mm: _Optional[float] = ..., planning_frame_of_reference_uid: _Optional[str] = ..., verification_frame_of_reference_uid: _Optional[str] = ..., quality: _Optional[_Union[RegistrationQuality, _Mapping]] = ...) -> None: ...
 
 class RegistrationQuality(_message.Message):
     __slots__ = ("similarity", "residual_mm", "descriptor_residual", "inverse_consistency_mm", "min_jacobian", "max_jacobian", "folding_share", "evidence_share", "mismatched_share", "sliding_mm", "new_air_ml", "contraction")
@@ -302,10 +395,10 @@ class Refusal(_message.Message):
     CODE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     CANDIDATES_FIELD_NUMBER: _ClassVar[int]
-    code: str
+    code: RefusalCode
     reason: str
     candidates: _containers.RepeatedCompositeFieldContainer[LesionCandidate]
-    def __init__(self, code: _Optional[str] = ..., reason: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[LesionCandidate, _Mapping]]] = ...) -> None: ...
+    def __init__(self, code: _Optional[_Union[RefusalCode, str]] = ..., reason: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[LesionCandidate, _Mapping]]] = ...) -> None: ...
 
 class LesionCandidate(_message.Message):
     __slots__ = ("volume_ml", "place_lps_mm")
@@ -316,7 +409,7 @@ class LesionCandidate(_message.Message):
     def __init__(self, volume_ml: _Optional[float] = ..., place_lps_mm: _Optional[_Union[_geometry_pb2.Point, _Mapping]] = ...) -> None: ...
 
 class Provenance(_message.Message):
-    __slots__ = ("software", "disclaimer", "planning_sha256", "verification_sha256", "tumor_sha256", "zone_sha256", "core_sha256", "registration", "kernels", "risk_model", "risk_model_sha256", "inference_backend", "seed", "draws", "assessed_at", "case_id", "assessment_id", "tumor_model", "tumor_model_sha256", "zone_model", "zone_model_sha256")
+    __slots__ = ("software", "disclaimer", "planning_sha256", "verification_sha256", "tumor_sha256", "zone_sha256", "core_sha256", "registration", "kernels", "risk_model", "risk_model_sha256", "inference_backend", "seed", "draws", "assessed_at", "case_id", "assessment_id", "tumor_model", "tumor_model_sha256", "zone_model", "zone_model_sha256", "planning", "verification", "risk_model_manifest_sha256", "tumor_model_manifest_sha256", "zone_model_manifest_sha256")
     SOFTWARE_FIELD_NUMBER: _ClassVar[int]
     DISCLAIMER_FIELD_NUMBER: _ClassVar[int]
     PLANNING_SHA256_FIELD_NUMBER: _ClassVar[int]
@@ -338,6 +431,11 @@ class Provenance(_message.Message):
     TUMOR_MODEL_SHA256_FIELD_NUMBER: _ClassVar[int]
     ZONE_MODEL_FIELD_NUMBER: _ClassVar[int]
     ZONE_MODEL_SHA256_FIELD_NUMBER: _ClassVar[int]
+    PLANNING_FIELD_NUMBER: _ClassVar[int]
+    VERIFICATION_FIELD_NUMBER: _ClassVar[int]
+    RISK_MODEL_MANIFEST_SHA256_FIELD_NUMBER: _ClassVar[int]
+    TUMOR_MODEL_MANIFEST_SHA256_FIELD_NUMBER: _ClassVar[int]
+    ZONE_MODEL_MANIFEST_SHA256_FIELD_NUMBER: _ClassVar[int]
     software: str
     disclaimer: str
     planning_sha256: str
@@ -352,11 +450,34 @@ class Provenance(_message.Message):
     inference_backend: str
     seed: int
     draws: int
-    assessed_at: str
+    assessed_at: _timestamp_pb2.Timestamp
     case_id: str
     assessment_id: str
     tumor_model: str
     tumor_model_sha256: str
     zone_model: str
     zone_model_sha256: str
-    def __init__(self, software: _Optional[str] = ..., disclaimer: _Optional[str] = ..., planning_sha256: _Optional[str] = ..., verification_sha256: _Optional[str] = ..., tumor_sha256: _Optional[str] = ..., zone_sha256: _Optional[str] = ..., core_sha256: _Optional[str] = ..., registration: _Optional[str] = ..., kernels: _Optional[str] = ..., risk_model: _Optional[str] = ..., risk_model_sha256: _Optional[str] = ..., inference_backend: _Optional[str] = ..., seed: _Optional[int] = ..., draws: _Optional[int] = ..., assessed_at: _Optional[str] = ..., case_id: _Optional[str] = ..., assessment_id: _Optional[str] = ..., tumor_model: _Optional[str] = ..., tumor_model_sha256: _Optional[str] = ..., zone_model: _Optional[str] = ..., zone_model_sha256: _Optional[str] = ...) -> None: ...
+    planning: SeriesProvenance
+    verification: SeriesProvenance
+    risk_model_manifest_sha256: str
+    tumor_model_manifest_sha256: str
+    zone_model_manifest_sha256: str
+    def __init__(self, software: _Optional[str] = ..., disclaimer: _Optional[str] = ..., planning_sha256: _Optional[str] = ..., verification_sha256: _Optional[str] = ..., tumor_sha256: _Optional[str] = ..., zone_sha256: _Optional[str] = ..., core_sha256: _Optional[str] = ..., registration: _Optional[str] = ..., kernels: _Optional[str] = ..., risk_model: _Optional[str] = ..., risk_model_sha256: _Optional[str] = ..., inference_backend: _Optional[str] = ..., seed: _Optional[int] = ..., draws: _Optional[int] = ..., assessed_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., case_id: _Optional[str] = ..., assessment_id: _Optional[str] = ..., tumor_model: _Optional[str] = ..., tumor_model_sha256: _Optional[str] = ..., zone_model: _Optional[str] = ..., zone_model_sha256: _Optional[str] = ..., planning: _Optional[_Union[SeriesProvenance, _Mapping]] = ..., verification: _Optional[_Union[SeriesProvenance, _Mapping]] = ..., risk_model_manifest_sha256: _Optional[str] = ..., tumor_model_manifest_sha256: _Optional[str] = ..., zone_model_manifest_sha256: _Optional[str] = ...) -> None: ...
+
+class SeriesProvenance(_message.Message):
+    __slots__ = ("study_instance_uid", "series_instance_uid", "series_description", "acquired_at", "convolution_kernel", "slice_thickness_mm", "instance_count")
+    STUDY_INSTANCE_UID_FIELD_NUMBER: _ClassVar[int]
+    SERIES_INSTANCE_UID_FIELD_NUMBER: _ClassVar[int]
+    SERIES_DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    ACQUIRED_AT_FIELD_NUMBER: _ClassVar[int]
+    CONVOLUTION_KERNEL_FIELD_NUMBER: _ClassVar[int]
+    SLICE_THICKNESS_MM_FIELD_NUMBER: _ClassVar[int]
+    INSTANCE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    study_instance_uid: str
+    series_instance_uid: str
+    series_description: str
+    acquired_at: str
+    convolution_kernel: str
+    slice_thickness_mm: float
+    instance_count: int
+    def __init__(self, study_instance_uid: _Optional[str] = ..., series_instance_uid: _Optional[str] = ..., series_description: _Optional[str] = ..., acquired_at: _Optional[str] = ..., convolution_kernel: _Optional[str] = ..., slice_thickness_mm: _Optional[float] = ..., instance_count: _Optional[int] = ...) -> None: ...

@@ -45,6 +45,11 @@ class ColdspotServiceStub:
                 request_serializer=coldspot_dot_v1_dot_service__pb2.OpenCaseRequest.SerializeToString,
                 response_deserializer=coldspot_dot_v1_dot_service__pb2.OpenCaseResponse.FromString,
                 _registered_method=True)
+        self.UpdateCase = channel.unary_unary(
+                '/coldspot.v1.ColdspotService/UpdateCase',
+                request_serializer=coldspot_dot_v1_dot_service__pb2.UpdateCaseRequest.SerializeToString,
+                response_deserializer=coldspot_dot_v1_dot_service__pb2.UpdateCaseResponse.FromString,
+                _registered_method=True)
         self.UploadSeries = channel.stream_unary(
                 '/coldspot.v1.ColdspotService/UploadSeries',
                 request_serializer=coldspot_dot_v1_dot_service__pb2.UploadSeriesRequest.SerializeToString,
@@ -64,6 +69,11 @@ class ColdspotServiceStub:
                 '/coldspot.v1.ColdspotService/GetCase',
                 request_serializer=coldspot_dot_v1_dot_service__pb2.GetCaseRequest.SerializeToString,
                 response_deserializer=coldspot_dot_v1_dot_service__pb2.GetCaseResponse.FromString,
+                _registered_method=True)
+        self.ListCases = channel.unary_unary(
+                '/coldspot.v1.ColdspotService/ListCases',
+                request_serializer=coldspot_dot_v1_dot_service__pb2.ListCasesRequest.SerializeToString,
+                response_deserializer=coldspot_dot_v1_dot_service__pb2.ListCasesResponse.FromString,
                 _registered_method=True)
         self.GetAssessment = channel.unary_unary(
                 '/coldspot.v1.ColdspotService/GetAssessment',
@@ -103,6 +113,13 @@ class ColdspotServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdateCase(self, request, context):
+        """Corrects the inputs of a case; what was prepared or assessed before stays as it was.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def UploadSeries(self, request_iterator, context):
         """Stores one series or mask: a header first, then chunks of its bytes (256 KiB to 1 MiB each).
         RESOURCE_EXHAUSTED with RetryInfo on the first message when the appliance is full.
@@ -128,6 +145,13 @@ class ColdspotServiceServicer:
 
     def GetCase(self, request, context):
         """Returns what is stored for a case.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCases(self, request, context):
+        """Lists the stored cases, the newest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -169,6 +193,11 @@ def add_ColdspotServiceServicer_to_server(servicer, server):
                     request_deserializer=coldspot_dot_v1_dot_service__pb2.OpenCaseRequest.FromString,
                     response_serializer=coldspot_dot_v1_dot_service__pb2.OpenCaseResponse.SerializeToString,
             ),
+            'UpdateCase': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateCase,
+                    request_deserializer=coldspot_dot_v1_dot_service__pb2.UpdateCaseRequest.FromString,
+                    response_serializer=coldspot_dot_v1_dot_service__pb2.UpdateCaseResponse.SerializeToString,
+            ),
             'UploadSeries': grpc.stream_unary_rpc_method_handler(
                     servicer.UploadSeries,
                     request_deserializer=coldspot_dot_v1_dot_service__pb2.UploadSeriesRequest.FromString,
@@ -188,6 +217,11 @@ def add_ColdspotServiceServicer_to_server(servicer, server):
                     servicer.GetCase,
                     request_deserializer=coldspot_dot_v1_dot_service__pb2.GetCaseRequest.FromString,
                     response_serializer=coldspot_dot_v1_dot_service__pb2.GetCaseResponse.SerializeToString,
+            ),
+            'ListCases': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCases,
+                    request_deserializer=coldspot_dot_v1_dot_service__pb2.ListCasesRequest.FromString,
+                    response_serializer=coldspot_dot_v1_dot_service__pb2.ListCasesResponse.SerializeToString,
             ),
             'GetAssessment': grpc.unary_unary_rpc_method_handler(
                     servicer.GetAssessment,
@@ -243,6 +277,33 @@ class ColdspotService:
             '/coldspot.v1.ColdspotService/OpenCase',
             coldspot_dot_v1_dot_service__pb2.OpenCaseRequest.SerializeToString,
             coldspot_dot_v1_dot_service__pb2.OpenCaseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateCase(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/coldspot.v1.ColdspotService/UpdateCase',
+            coldspot_dot_v1_dot_service__pb2.UpdateCaseRequest.SerializeToString,
+            coldspot_dot_v1_dot_service__pb2.UpdateCaseResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -351,6 +412,33 @@ class ColdspotService:
             '/coldspot.v1.ColdspotService/GetCase',
             coldspot_dot_v1_dot_service__pb2.GetCaseRequest.SerializeToString,
             coldspot_dot_v1_dot_service__pb2.GetCaseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCases(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/coldspot.v1.ColdspotService/ListCases',
+            coldspot_dot_v1_dot_service__pb2.ListCasesRequest.SerializeToString,
+            coldspot_dot_v1_dot_service__pb2.ListCasesResponse.FromString,
             options,
             channel_credentials,
             insecure,
