@@ -25,6 +25,10 @@ class InputWarningCode(StrEnum):
     PADDING = "padding"
     GANTRY_TILT = "gantry_tilt"
     SLICE_THICKNESS = "slice_thickness"
+    OUTLINES_UNITED = "outlines_united"
+    OUTLINE_BESIDE_SLICE = "outline_beside_slice"
+    OUTLINE_WITHOUT_VOXEL = "outline_without_voxel"
+    SLICE_WITHOUT_OUTLINE = "slice_without_outline"
 
 
 REFUSED_CLINICALLY: Final = frozenset({InputWarningCode.ORIENTATION_NOT_STATED})

@@ -1,56 +1,200 @@
-"""Closed contours to pixels, by the even-odd rule."""
+"""Closed contours as simple loops: what they enclose, in pixels and in area."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
-from engine.arrays import Float64Array
+from engine.arrays import BoolArray, Float64Array
+
+_ROWS_PER_PIXEL = 8
+"""Areas are summed along this many lines to a pixel; pixel centers lie on one of them."""
+
+_SAME_VERTEX = 1e-3
+"""Vertices closer than this, in pixels, are one: positions are written to a micrometer at best."""
 
 
-def rasterize_contours(contours: Iterable[Float64Array], shape_yx: tuple[int, int]) -> npt.NDArray[np.bool_]:
-    """Mark the pixels whose centers lie inside an odd number of contours.
-
-    Every edge toggles, on each row it crosses, all pixels from its crossing to the end of the row;
-    what is left set lies inside. Holes, several parts and keyhole contours (whose coincident edges
-    cancel) need no special case. A center on an edge belongs to the side of lower row and column
-    (half-open), so contours that share an edge neither overlap nor leave a gap.
+@dataclass(frozen=True, eq=False)
+class Loop:
+    """A closed line that meets none of its own vertices again.
 
     Parameters
     ----------
-    contours : iterable of ndarray, (n, 2)
-        Vertices as fractional (row, column) indices; pixel centers are whole numbers. The last
-        vertex is joined to the first.
+    vertices : ndarray, (n, 2)
+        Fractional (row, column) indices; pixel centers are whole numbers. The last is joined to the first.
+    outline : int
+        Which outline of its plane it is part of.
+    """
+
+    vertices: Float64Array
+    outline: int = 0
+
+    @cached_property
+    def perimeter(self) -> float:
+        """Length of the line, in pixels."""
+        return float(np.linalg.norm(np.roll(self.vertices, -1, axis=0) - self.vertices, axis=1).sum())
+
+    @cached_property
+    def signed_area(self) -> float:
+        """Enclosed area in pixels, negative where the line runs the other way round."""
+        row, column = (self.vertices - self.vertices[0]).T
+        return float((row * np.roll(column, -1) - np.roll(row, -1) * column).sum()) / 2
+
+    @cached_property
+    def bounds(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        """Lowest and highest (row, column)."""
+        rows, columns = self.vertices.T
+        return (float(rows.min()), float(columns.min())), (float(rows.max()), float(columns.max()))
+
+    def meets(self, other: Loop) -> bool:
+        """Whether the two bounding boxes overlap."""
+        (top, left), (bottom, right) = self.bounds
+        (other_top, other_left), (other_bottom, other_right) = other.bounds
+        return top <= other_bottom and other_top <= bottom and left <= other_right and other_left <= right
+
+    def shares_vertex(self, other: Loop) -> bool:
+        """Whether the two lines have a vertex in common."""
+        return not set(_vertex_keys(self.vertices)).isdisjoint(_vertex_keys(other.vertices))
+
+
+def simple_loops(vertices: Float64Array, outline: int = 0) -> list[Loop]:
+    """Cut an outline where it comes back to one of its own vertices.
+
+    A keyhole contour becomes its outer and its inner line (the channel between them encloses nothing and is
+    dropped), an outline walked twice becomes two equal loops, a figure of eight its two halves.
+
+    Parameters
+    ----------
+    vertices : ndarray, (n, 2)
+        Fractional (row, column) indices.
+    outline : int
+        Number that the loops carry.
+
+    Returns
+    -------
+    list of Loop
+        Loops that enclose something; empty for points on one line.
+    """
+    walked: list[int] = []
+    place: dict[tuple[int, int], int] = {}
+    keys = _vertex_keys(vertices)
+    closed: list[list[int]] = []
+    for index, key in enumerate(keys):
+        if key in place:
+            at = place[key]
+            closed.append(walked[at:])
+            for dropped in walked[at:]:
+                del place[keys[dropped]]
+            del walked[at:]
+        place[key] = len(walked)
+        walked.append(index)
+    loops = [Loop(vertices[indices], outline) for indices in (*closed, walked)]
+    return [loop for loop in loops if wound_areas(loop).enclosed > 0]
+
+
+def paint(loop: Loop, shape_yx: tuple[int, int]) -> tuple[tuple[slice, slice], BoolArray]:
+    """Mark the pixels whose centers a loop goes round.
+
+    A center on the line belongs to the side of lower row and column (half-open), so loops that share
+    an edge neither overlap nor leave a gap.
+
+    Parameters
+    ----------
+    loop : Loop
     shape_yx : tuple of int
         Rows and columns of the slice.
 
     Returns
     -------
-    ndarray of bool, (rows, columns)
+    box : tuple of two slices
+        The part of the slice that can be marked.
+    inside : ndarray of bool
+        That part.
     """
-    rows, columns = shape_yx
-    toggles = np.zeros((rows, columns + 1), dtype=np.int64)
-    for contour in contours:
-        crossed_rows, first_columns = _crossings(np.asarray(contour, dtype=np.float64), shape_yx)
-        np.add.at(toggles, (crossed_rows, first_columns), 1)
-    return np.asarray(np.cumsum(toggles, axis=1)[:, :columns] % 2 == 1)
+    low, high = (np.clip(np.ceil(bound), 0, np.array(shape_yx)).astype(np.intp) for bound in loop.bounds)
+    rows, columns, steps = _crossings(loop.vertices)
+    is_in_slice = (rows >= low[0]) & (rows < high[0])
+    first = np.clip(np.ceil(columns), low[1], high[1]).astype(np.intp) - low[1]
+    winding = np.zeros((high[0] - low[0], high[1] - low[1] + 1), dtype=np.int64)
+    np.add.at(winding, (rows[is_in_slice] - low[0], first[is_in_slice]), steps[is_in_slice])
+    box = slice(int(low[0]), int(high[0])), slice(int(low[1]), int(high[1]))
+    return box, np.asarray(np.cumsum(winding, axis=1)[:, :-1] != 0)
 
 
-def _crossings(
-    contour: Float64Array, shape_yx: tuple[int, int]
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """For each edge and each row it crosses: the row, and the first column at or beyond the crossing."""
-    start, stop = contour, np.roll(contour, -1, axis=0)
-    is_downward = (start[:, 0] <= stop[:, 0])[:, np.newaxis]
+@dataclass(frozen=True)
+class _WoundAreas:
+    """Areas in pixels that a line goes round: at all, more than once, and in the rarer of both directions."""
+
+    enclosed: float
+    repeatedly: float
+    against: float
+
+
+def wound_areas(loop: Loop) -> _WoundAreas:
+    """How often, and which way, a line that may cross itself goes round what it encloses."""
+    rows, columns, steps = _crossings(loop.vertices * (_ROWS_PER_PIXEL, 1))
+    (winding,), area = _strips(rows, columns, steps[np.newaxis])
+    return _WoundAreas(
+        enclosed=float(area[winding != 0].sum()),
+        repeatedly=float(area[np.abs(winding) > 1].sum()),
+        against=float(min(area[winding > 0].sum(), area[winding < 0].sum())),
+    )
+
+
+@dataclass(frozen=True)
+class _SharedAreas:
+    """Areas in pixels inside one of two loops alone, and inside both."""
+
+    first: float
+    second: float
+    both: float
+
+
+def shared_areas(first: Loop, second: Loop) -> _SharedAreas:
+    """The areas that two loops enclose alone and together."""
+    crossed = [_crossings(loop.vertices * (_ROWS_PER_PIXEL, 1)) for loop in (first, second)]
+    rows = np.concatenate([rows for rows, _, _ in crossed])
+    columns = np.concatenate([columns for _, columns, _ in crossed])
+    steps = np.zeros((2, len(rows)), dtype=np.intp)
+    split = len(crossed[0][0])
+    steps[0, :split], steps[1, split:] = crossed[0][2], crossed[1][2]
+    winding, area = _strips(rows, columns, steps)
+    in_first, in_second = winding != 0
+    return _SharedAreas(
+        first=float(area[in_first & ~in_second].sum()),
+        second=float(area[in_second & ~in_first].sum()),
+        both=float(area[in_first & in_second].sum()),
+    )
+
+
+def _strips(
+    rows: npt.NDArray[np.intp], columns: Float64Array, steps: npt.NDArray[np.intp]
+) -> tuple[npt.NDArray[np.intp], Float64Array]:
+    """Winding numbers (lines, n) and area of the strip from each crossing to the next of its row."""
+    order = np.lexsort((columns, rows))
+    # The steps of a row add up to zero, so the sum starts anew in each and no strip leads to the next row.
+    winding = np.cumsum(steps[:, order], axis=1)
+    return winding, np.diff(columns[order], append=0.0) / _ROWS_PER_PIXEL
+
+
+def _crossings(vertices: Float64Array) -> tuple[npt.NDArray[np.intp], Float64Array, npt.NDArray[np.intp]]:
+    """For each edge and each whole row it crosses: the row, the column, and 1 downward or -1 upward."""
+    start, stop = vertices, np.roll(vertices, -1, axis=0)
+    is_downward = start[:, 0] <= stop[:, 0]
     # Both directions of an edge are computed alike, so that coincident edges cancel exactly.
-    upper, lower = np.where(is_downward, start, stop), np.where(is_downward, stop, start)
-    first_row = np.clip(np.ceil(upper[:, 0]), 0, shape_yx[0]).astype(np.intp)
-    end_row = np.clip(np.ceil(lower[:, 0]), 0, shape_yx[0]).astype(np.intp)
-    count = end_row - first_row
-    edge = np.repeat(np.arange(len(contour)), count)
+    upper = np.where(is_downward[:, np.newaxis], start, stop)
+    lower = np.where(is_downward[:, np.newaxis], stop, start)
+    first_row = np.ceil(upper[:, 0]).astype(np.intp)
+    count = np.ceil(lower[:, 0]).astype(np.intp) - first_row
+    edge = np.repeat(np.arange(len(vertices)), count)
     row = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count) + first_row[edge]
     fraction = (row - upper[edge, 0]) / (lower[edge, 0] - upper[edge, 0])
     column = upper[edge, 1] + fraction * (lower[edge, 1] - upper[edge, 1])
-    return row, np.clip(np.ceil(column), 0, shape_yx[1]).astype(np.intp)
+    return row, column, np.where(is_downward, 1, -1)[edge]
+
+
+def _vertex_keys(vertices: Float64Array) -> list[tuple[int, int]]:
+    return [(row, column) for row, column in np.rint(vertices / _SAME_VERTEX).astype(np.int64).tolist()]

@@ -1,4 +1,4 @@
-"""Contours to masks: the rasterizer against matplotlib and closed forms, and the guards around it."""
+"""A region of a structure set on its CT, and the guards around it."""
 
 from __future__ import annotations
 
@@ -7,16 +7,21 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pydicom
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from matplotlib.path import Path as MatplotlibPath
 from pydicom.uid import generate_uid
 
-from engine.dicom.contours import rasterize_contours
+from engine.dicom.outlines import combine_outlines
 from engine.dicom.structure_set import read_structure_set
-from engine.errors import GridMismatchError, InputError, InvalidRequestError, UnreadableFileError
+from engine.errors import (
+    GridMismatchError,
+    InputError,
+    InvalidGeometryError,
+    InvalidRequestError,
+    UnreadableFileError,
+)
 from engine.geometry import VolumeGeometry
+from engine.input_warning import InputWarningCode
 from engine.volume import CtVolume, LabelMask
 from tests.support.dicom_files import ct_instances, encoded, mask_contours, structure_set, write_structure_set
 
@@ -30,6 +35,7 @@ GEOMETRY = VolumeGeometry(
 )
 CT = CtVolume(np.zeros(GEOMETRY.shape_zyx, np.int16), GEOMETRY)
 SQUARE = np.array([(9.5, 9.5), (9.5, 30.5), (30.5, 30.5), (30.5, 9.5)])
+BESIDE = SQUARE + np.array([0, 10])
 
 
 def on_slice(vertices_yx: npt.ArrayLike, slice_index: float = 3.0) -> npt.NDArray[np.float64]:
@@ -48,44 +54,6 @@ def circle(center_yx: tuple[float, float], radius: float, count: int = 90) -> np
     return np.column_stack([center_yx[0] + radius * np.sin(angle), center_yx[1] + radius * np.cos(angle)])
 
 
-def distance_to_edges(
-    points: npt.NDArray[np.float64], vertices: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
-    start, along = vertices, np.roll(vertices, -1, axis=0) - vertices
-    length2 = np.maximum((along**2).sum(axis=1), 1e-30)
-    share = np.clip(((points[:, None] - start) * along).sum(axis=2) / length2, 0, 1)
-    nearest = start + share[..., None] * along
-    return np.asarray(np.linalg.norm(points[:, None] - nearest, axis=2).min(axis=1))
-
-
-@settings(max_examples=80, deadline=None)
-@given(st.lists(st.tuples(st.floats(-3, 23), st.floats(-3, 18)), min_size=3, max_size=12))
-def test_any_polygon_equals_matplotlib(points: list[tuple[float, float]]) -> None:
-    """Self-intersecting ones too: both follow the even-odd rule. On an edge either answer is right."""
-    vertices = np.array(points)
-    centers = np.argwhere(np.ones((20, 15))).astype(float)
-    expected = MatplotlibPath(np.vstack([vertices, vertices[:1]]), closed=True).contains_points(centers)
-    is_clear = distance_to_edges(centers, vertices) > 1e-6
-    ours = rasterize_contours([vertices], (20, 15)).ravel()
-    assert np.array_equal(ours[is_clear], expected[is_clear])
-
-
-def test_area_of_a_circle_and_a_ring() -> None:
-    disk = rasterize_contours([circle((50, 50), 40, 720)], (101, 101))
-    ring = rasterize_contours([circle((50, 50), 40, 720), circle((50, 50), 20, 720)[::-1]], (101, 101))
-    assert disk.sum() == pytest.approx(math.pi * 1600, rel=0.005)
-    assert ring.sum() == pytest.approx(math.pi * 1200, rel=0.005)
-    assert not ring[50, 50]
-
-
-def test_neighbors_that_share_an_edge_neither_overlap_nor_leave_a_gap() -> None:
-    left = np.array([(2.0, 2.0), (2.0, 6.0), (8.0, 6.0), (8.0, 2.0)])
-    right = left + np.array([0.0, 4.0])
-    both = rasterize_contours([left], (12, 14)).astype(int) + rasterize_contours([right], (12, 14))
-    assert both.max() == 1
-    assert both.sum() == 6 * 8
-
-
 def test_a_contour_is_marked_on_its_slice_in_oblique_space() -> None:
     mask = read(on_slice(SQUARE))
     expected = np.zeros(GEOMETRY.shape_zyx, np.bool_)
@@ -94,34 +62,82 @@ def test_a_contour_is_marked_on_its_slice_in_oblique_space() -> None:
     assert mask.name == "tumor"
 
 
-def test_holes_and_parts_follow_the_even_odd_rule() -> None:
+def pixels(*outlines: npt.NDArray[np.float64]) -> int:
+    return int(combine_outlines(outlines, (40, 50)).inside.sum())
+
+
+def codes(mask: LabelMask) -> list[InputWarningCode]:
+    return [warning.code for warning in mask.warnings]
+
+
+def test_holes_and_parts() -> None:
     hole, part = circle((20, 20), 4.2), circle((35, 40), 3.1)
-    mask = read(on_slice(SQUARE), on_slice(hole), on_slice(part)).voxels[3]
-    assert not mask[20, 20]
-    assert mask[12, 12]
-    assert mask[35, 40]
-    assert (
-        mask.sum()
-        == 441 - rasterize_contours([hole], (40, 50)).sum() + rasterize_contours([part], (40, 50)).sum()
+    mask = read(on_slice(SQUARE), on_slice(hole), on_slice(part))
+    inside = mask.voxels[3]
+    assert not inside[20, 20]
+    assert inside[12, 12]
+    assert inside[35, 40]
+    assert inside.sum() == 441 - pixels(hole) + pixels(part)
+    assert mask.warnings == ()
+
+
+@pytest.mark.parametrize(
+    "again",
+    [SQUARE, np.roll(SQUARE, 2, axis=0), SQUARE[::-1], SQUARE + 0.01, np.vstack([SQUARE, SQUARE])],
+    ids=["as it is", "another start", "other way round", "rounded", "wound twice"],
+)
+def test_a_contour_given_twice_counts_once(again: npt.NDArray[np.float64]) -> None:
+    mask = read(on_slice(SQUARE), on_slice(again))
+    assert mask.voxels.sum() == 441
+    assert mask.warnings == ()
+
+
+def test_crossing_contours_are_united_and_said() -> None:
+    mask = read(on_slice(SQUARE), on_slice(BESIDE))
+    assert mask.voxels[3].sum() == 21 * 31
+    assert codes(mask) == [InputWarningCode.OUTLINES_UNITED]
+    assert "slice 3;" in str(mask.warnings[0])
+
+
+def test_a_contour_that_crosses_another_and_its_hole_is_refused() -> None:
+    with pytest.raises(InvalidGeometryError, match="on slice 3 of 'tumor' an outline crosses"):
+        read(on_slice(SQUARE), on_slice(circle((20, 20), 5)), on_slice(BESIDE))
+
+
+def test_contours_that_exclude_each_other_and_cross_are_refused() -> None:
+    dataset = structure_set(
+        {"tumor": [on_slice(SQUARE), on_slice(BESIDE)]},
+        frame_of_reference_uid=GEOMETRY.frame_of_reference_uid,
     )
+    for contour in dataset.ROIContourSequence[0].ContourSequence:
+        contour.ContourGeometricType = "CLOSEDPLANAR_XOR"
+    with pytest.raises(InvalidGeometryError, match="CLOSEDPLANAR_XOR"):
+        read_structure_set(encoded(dataset), CT)
 
 
-def test_a_keyhole_contour_is_a_ring() -> None:
-    inner = np.array([(16, 16), (24, 16), (24, 24), (16, 24)], dtype=float)
-    keyhole = np.vstack([SQUARE, SQUARE[:1], inner, inner[:1]])
-    separate = read(on_slice(SQUARE), on_slice(inner)).voxels
-    assert np.array_equal(read(on_slice(keyhole)).voxels, separate)
+@pytest.mark.parametrize("other", [SQUARE, SQUARE + 1, circle((20, 20), 3)])
+def test_two_planes_on_one_slice_are_refused(other: npt.NDArray[np.float64]) -> None:
+    with pytest.raises(GridMismatchError, match=r"slice index 2.80 to 3.20\) fall on slice 3"):
+        read(on_slice(SQUARE, 2.8), on_slice(other, 3.2))
 
 
-def test_a_contour_given_twice_counts_once() -> None:
-    assert read(on_slice(SQUARE), on_slice(SQUARE)).voxels.sum() == 441
+def test_a_contour_too_small_for_a_voxel_is_said() -> None:
+    speck = circle((20.5, 20.5), 0.3, 8)
+    mask = read(on_slice(SQUARE, 2), on_slice(speck, 3), on_slice(SQUARE, 4))
+    assert not mask.voxels[3].any()
+    assert codes(mask) == [InputWarningCode.OUTLINE_WITHOUT_VOXEL]
+    assert "slice 3" in str(mask.warnings[0])
+    hole = read(on_slice(SQUARE), on_slice(speck))
+    assert hole.voxels.sum() == 441
+    assert codes(hole) == [InputWarningCode.OUTLINE_WITHOUT_VOXEL]
 
 
 def test_contours_around_any_mask_give_the_mask_back() -> None:
     voxels = np.zeros(GEOMETRY.shape_zyx, np.bool_)
     voxels[2:6, 5:35, 5:45] = np.random.default_rng(5).random((4, 30, 40)) < 0.7
-    mask = LabelMask(voxels, GEOMETRY)
-    assert np.array_equal(read(*mask_contours(mask)).voxels, voxels)
+    again = read(*mask_contours(LabelMask(voxels, GEOMETRY)))
+    assert np.array_equal(again.voxels, voxels)
+    assert again.warnings == ()
 
 
 def test_regions_are_chosen_by_name(tmp_path: Path) -> None:
@@ -136,9 +152,11 @@ def test_regions_are_chosen_by_name(tmp_path: Path) -> None:
         read_structure_set(path, CT, roi="lung")
 
 
-@pytest.mark.parametrize("offset", [0.1, -0.2])
-def test_rounding_of_the_plane_is_tolerated(offset: float) -> None:
-    assert read(on_slice(SQUARE, 3 + offset)).voxels[3].sum() == 441
+@pytest.mark.parametrize(("offset", "is_said"), [(0.08, False), (-0.08, False), (0.15, True), (-0.2, True)])
+def test_a_plane_beside_its_slice_is_said_beyond_rounding(offset: float, is_said: bool) -> None:
+    mask = read(on_slice(SQUARE, 3 + offset))
+    assert mask.voxels[3].sum() == 441
+    assert codes(mask) == [InputWarningCode.OUTLINE_BESIDE_SLICE] * is_said
 
 
 @pytest.mark.parametrize("offset", [0.3, 0.5])
@@ -167,6 +185,8 @@ def test_a_slice_left_out_is_refused_and_two_separate_parts_are_not() -> None:
         read(on_slice(SQUARE, 3), on_slice(SQUARE, 5))
     apart = read(on_slice(circle((8, 8), 4), 2), on_slice(circle((30, 40), 4), 6))
     assert sorted(set(np.nonzero(apart.voxels)[0].tolist())) == [2, 6]
+    assert codes(apart) == [InputWarningCode.SLICE_WITHOUT_OUTLINE]
+    assert "slices 3, 4, 5" in str(apart.warnings[0])
 
 
 def test_another_frame_of_reference_is_refused() -> None:
@@ -185,6 +205,22 @@ def test_what_is_no_closed_contour_is_refused(kind: str, points: int) -> None:
     dataset.ROIContourSequence[0].ContourSequence[0].ContourGeometricType = kind
     with pytest.raises(UnreadableFileError, match="closed planar"):
         read_structure_set(encoded(dataset), CT)
+
+
+def test_points_that_were_lost_or_are_no_numbers_are_refused() -> None:
+    dataset = structure_set({"tumor": [on_slice(SQUARE)]})
+    dataset.StructureSetROISequence[0].ReferencedFrameOfReferenceUID = ""
+    contour = dataset.ROIContourSequence[0].ContourSequence[0]
+    contour.NumberOfContourPoints = 5
+    with pytest.raises(UnreadableFileError, match="announces 5 points and has 4"):
+        read_structure_set(encoded(dataset), CT)
+    contour.NumberOfContourPoints = 4
+    for damaged in ("nan", "inf"):
+        contour["ContourData"] = pydicom.DataElement(
+            "ContourData", "LO", [damaged, *map(str, contour.ContourData[1:])]
+        )
+        with pytest.raises(UnreadableFileError, match="ContourData"):
+            read_structure_set(encoded(dataset), CT)
 
 
 def test_a_region_without_contours_is_empty() -> None:
