@@ -187,7 +187,7 @@ def answer(final: assessment_pb2.Assessment) -> dict[str, Any]:
     """What shows that the calls did their work."""
     provenance = final.provenance
     return {
-        "refusal": final.refusal.code,
+        "refusal": final.refusal.reason,
         "models": [provenance.tumor_model, provenance.zone_model],
         "risk_model": provenance.risk_model,
         "kernels": sum(count > 0 for count in signatures().values()),
