@@ -154,7 +154,9 @@ def _segmentation_lines(section: SegmentationSection) -> list[str]:
     """What is segmented, on which grid, and how a volume is put together from patches."""
     version = {"nnunet_v2": "nnU-Net, version 2", "nnunet_v1": "nnU-Net, version 1"}[section.framework]
     labels = ", ".join(f"{name} = {number}" for name, number in section.labels.items())
-    mirrored = f"axes {_join(section.mirror_axes)}" if section.mirror_axes else "no axis"
+    axes = "as they are stored in the file"
+    if section.orientation != "as_stored":
+        axes = f"turned to the closest {section.orientation.upper()} axes first, labels turned back"
     lines = [
         f"- Purpose: {section.purpose.replace('_', ' ')}",
         f"- Method: {version}",
@@ -163,7 +165,8 @@ def _segmentation_lines(section: SegmentationSection) -> list[str]:
             f"- Grid of the network: {_by(section.spacing_mm)} mm, patches of {_by(section.patch_shape)} voxels, "
             f"steps of at most {section.step_share:g} patch"
         ),
-        f"- May be averaged over mirrored patches: {mirrored}",
+        f"- Axes of the image: {axes} (see Assumptions)",
+        f"- Mirroring: {_mirroring(section)}",
     ]
     if section.regions:
         regions = "; ".join(
@@ -172,6 +175,16 @@ def _segmentation_lines(section: SegmentationSection) -> list[str]:
         )
         lines.insert(3, f"- Regions that may overlap, in the order of writing: {regions}")
     return lines
+
+
+def _mirroring(section: SegmentationSection) -> str:
+    """Along which axes patches may be mirrored, and what that means for the figures its authors publish."""
+    if not section.mirror_axes:
+        return "along no axis, neither here nor in nnU-Net's own predictions"
+    return (
+        f"may average over patches mirrored along the axes {_join(section.mirror_axes)}. nnU-Net's own figures "
+        "(validation, leaderboards) include it; here it is left out unless it is asked for"
+    )
 
 
 def _normalization(section: SegmentationSection) -> list[str]:

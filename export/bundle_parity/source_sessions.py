@@ -36,7 +36,12 @@ def source_sessions(manifest: ModelManifest, source: Path) -> list[TorchSession]
             "a risk model's source is not kept; its manifest holds the source's outputs, and they were checked"
         )
     names = {number: name for name, number in manifest.segmentation.labels.items()}
-    model = read_model_folder(source, purpose=manifest.segmentation.purpose, label_names=names)
+    model = read_model_folder(
+        source,
+        purpose=manifest.segmentation.purpose,
+        label_names=names,
+        orientation=manifest.segmentation.orientation,
+    )
     same = (model.section.patch_shape, model.section.spacing_mm, model.section.output_count) == (
         manifest.segmentation.patch_shape,
         manifest.segmentation.spacing_mm,

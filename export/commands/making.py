@@ -44,6 +44,14 @@ class _Purpose(StrEnum):
     OTHER = "other"
 
 
+class _Orientation(StrEnum):
+    """How the axes of the images ran that a network was trained on."""
+
+    AS_STORED = "as_stored"
+    RAS = "ras"
+    LPS = "lps"
+
+
 class _DemoStructure(StrEnum):
     """Structure that a demo segmenter finds."""
 
@@ -81,8 +89,21 @@ def nnunet(
         list[str] | None, typer.Option(help="Name of a label, as 1=zone.", metavar="NUMBER=NAME")
     ] = None,
     configuration: Annotated[str | None, typer.Option(help="3d_fullres, or stage0 of version 1.")] = None,
-    fold: Annotated[list[str] | None, typer.Option(help="Folds of the ensemble; all by default.")] = None,
-    checkpoint: Annotated[str | None, typer.Option(help="File name inside each fold.")] = None,
+    folds: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--folds", "--fold", help="Folds of the ensemble, as 0,1,2; all by default.", metavar="FOLDS"
+        ),
+    ] = None,
+    checkpoint: Annotated[
+        str | None, typer.Option(help="File name inside each fold; by default that of a finished training.")
+    ] = None,
+    orientation: Annotated[
+        _Orientation | None,
+        typer.Option(
+            help="Axes of the images in training: ras for TotalSegmentator's models, as_stored for nnU-Net's own."
+        ),
+    ] = None,
     precision: _ExportPrecisions = None,
     image: Images = None,
     model_id: Annotated[str | None, typer.Option("--id", help="Of the bundle, as lung-tumor.")] = None,
@@ -101,10 +122,11 @@ def nnunet(
                 licence=licence,
                 provenance=provenance or f"exported from {folder.name}",
                 configuration=configuration,
-                folds=fold,
+                folds=_parse_folds(folds),
                 checkpoint=checkpoint,
                 purpose=purpose.value,
                 label_names=names,
+                orientation=orientation.value if orientation else None,
                 precisions=[choice.value for choice in precision or _ExportPrecision],
                 images=image or (),
                 model_id=model_id,
@@ -198,6 +220,13 @@ def train_demo(
             on_progress=in_steps(progress),
         )
         print_paths(bundles, as_json=json_output)
+
+
+def _parse_folds(given: list[str] | None) -> list[str] | None:
+    """Return the folds that one or several options list."""
+    if given is None:
+        return None
+    return [fold.strip() for folds in given for fold in folds.split(",") if fold.strip()]
 
 
 def _parse_labels(pairs: list[str]) -> dict[int, str]:

@@ -13,7 +13,7 @@ from engine.errors import SourceModelError, UnreadableFileError
 
 MAX_UNPACKED_BYTES = 16 * 2**30
 _MAX_MEMBERS = 20_000
-_KEPT_NAMES = ("plans.json", "dataset.json", "plans.pkl", "postprocessing.json")
+_KEPT_NAMES = ("plans.json", "dataset.json", "plans.pkl", "postprocessing.json", "postprocessing.pkl")
 _KEPT_ENDINGS = (".pth", ".model", ".model.pkl")
 _PLANS = ("plans.json", "plans.pkl")
 _BLOCK = 2**20
@@ -68,6 +68,9 @@ def _unpack(archive: Path, into: Path) -> None:
             _require_harmless(archive, members)
             bytes_left = MAX_UNPACKED_BYTES
             for member in members:
+                # A fold without a checkpoint must be seen to lack it: its folder is made all the same.
+                name = into / PurePosixPath(member.filename)
+                (name if member.is_dir() else name.parent).mkdir(parents=True, exist_ok=True)
                 if _is_needed(member):
                     bytes_left -= _write(source, member, into, bytes_left)
     except OSError as error:
@@ -103,7 +106,6 @@ def _is_needed(member: zipfile.ZipInfo) -> bool:
 def _write(source: zipfile.ZipFile, member: zipfile.ZipInfo, into: Path, max_bytes: int) -> int:
     """Unpack one file; what it really holds is counted, not what its header says."""
     target = into / PurePosixPath(member.filename)
-    target.parent.mkdir(parents=True, exist_ok=True)
     written = 0
     with source.open(member) as packed, target.open("wb") as unpacked:
         while block := packed.read(_BLOCK):

@@ -17,7 +17,7 @@ from export.nnunet import v1 as nnunet_v1
 from export.nnunet import v2 as nnunet_v2
 from export.nnunet.archive import opened_model_folder
 from export.nnunet.model import NnunetModel, segmentation_section
-from export.nnunet.orientation import Orientation, assumption_on, orientation_of
+from export.nnunet.orientation import Orientation, known_orientation
 from export.nnunet.parity import measure_fold_parity, tensor_spec
 from export.onnx_graph.network_graph import network_to_onnx
 from export.onnx_graph.precision import fp16_variant
@@ -47,7 +47,7 @@ def read_model_folder(
     configuration : str, optional
         ``3d_fullres`` (``stage0`` for version 1) where a folder holds several.
     folds : sequence of int or str, optional
-        By default all that were trained; several are an ensemble.
+        By default all there are; several are an ensemble.
     checkpoint : str, optional
         By default ``checkpoint_final.pth`` (``model_final_checkpoint.model``).
     purpose : str, optional
@@ -55,13 +55,14 @@ def read_model_folder(
     label_names : mapping of int to str, optional
         Names in place of those of the data set (version 1 has none of its own).
     orientation : str, optional
-        How the axes of its images ran in training: ``as_stored``, ``ras`` or ``lps``. By default ``ras`` for
-        data sets that bear TotalSegmentator's name, else ``as_stored``; no folder says it.
+        How the axes of its images ran in training: ``as_stored``, ``ras`` or ``lps``, which no folder says.
+        By default ``as_stored``; a model that may be TotalSegmentator's must be told.
 
     Raises
     ------
     SourceModelError
-        If part of it is missing, does not fit the rest, or is not supported.
+        If part of it is missing, does not fit the rest, or is not supported; if a fold lacks its checkpoint or
+        the model may be TotalSegmentator's, and nothing was said of it.
     UntrustedPickleError
         If a file would run code when loaded as its author meant it to be.
     UnreadableFileError
@@ -82,13 +83,14 @@ def read_model_folder(
                 folds=folds,
                 checkpoint=checkpoint or nnunet_v1.CHECKPOINT,
             )
-    chosen = orientation or orientation_of(model.name)
+        places = [model.name, path.name, *folder.resolve().parts[-2:]]
+    chosen, assumption = known_orientation(orientation, names=places, trainer=model.trainer, where=str(path))
     section = _requested_section(model.section, purpose, label_names or {}, str(path), chosen)
-    assumptions = tuple(
-        assumption_on(text, chosen, model.name, requested=orientation is not None)
-        for text in model.assumptions
+    return replace(
+        model,
+        section=section,
+        assumptions=(*model.assumptions, *_checkpoint_assumption(checkpoint), assumption),
     )
-    return replace(model, section=section, assumptions=assumptions)
 
 
 def export_nnunet(
@@ -271,6 +273,15 @@ def network_graph(model: NnunetModel, member: int, metadata: Mapping[str, str] |
         patch_shape=model.section.patch_shape,
         name=f"{_slug(model.name).replace('-', '_')}_fold_{model.folds[member]}",
         metadata={**source, **(metadata or {})},
+    )
+
+
+def _checkpoint_assumption(checkpoint: str | None) -> tuple[str, ...]:
+    """Which weights were taken, where they are not those of the end of the training."""
+    if checkpoint in (None, nnunet_v2.CHECKPOINT, nnunet_v1.CHECKPOINT):
+        return ()
+    return (
+        f"The weights are those of {checkpoint}, as was asked for, not those that the training ended with.",
     )
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -123,35 +122,6 @@ def required(mapping: Any, key: Any, where: str) -> Any:
     if not isinstance(mapping, Mapping) or key not in mapping:
         raise SourceModelError(f"{where} has no entry {key!r}; it is not complete, or not of nnU-Net")
     return mapping[key]
-
-
-def fold_checkpoints(folder: Path, folds: Sequence[int | str] | None, pattern: str) -> dict[str, Path]:
-    """Checkpoints by fold: those asked for, or all that were trained (``all`` only if alone).
-
-    Parameters
-    ----------
-    folder : Path
-        Of the model; holds a folder for each fold.
-    folds : sequence of int or str, optional
-    pattern : str
-        Of a fold's folder and its checkpoint, as in ``fold_*/checkpoint_final.pth``.
-
-    Raises
-    ------
-    SourceModelError
-        If there is none, or one that was asked for is missing.
-    """
-    trained = {path.parent.name.removeprefix("fold_"): path for path in sorted(folder.glob(pattern))}
-    numbered = [fold for fold in trained if fold != "all"]
-    chosen = [str(fold) for fold in folds] if folds is not None else numbered or list(trained)
-    absent = [fold for fold in chosen if fold not in trained]
-    if not chosen or absent:
-        checkpoint = pattern.rpartition("/")[2]
-        raise SourceModelError(
-            f"{folder} has {checkpoint} for the folds {', '.join(trained) or 'none'}"
-            + (f", not for {', '.join(absent)}" if absent else "; give a trained model's folder")
-        )
-    return {fold: trained[fold] for fold in chosen}
 
 
 def triples(values: Any, where: str) -> tuple[tuple[int, int, int], ...]:

@@ -15,9 +15,9 @@ from typing import Any, Final
 from engine.errors import SourceModelError
 from engine.manifest.segmentation import Channel, NormalizationScheme, Resampling, SegmentationSection
 from export.checkpoints.checkpoint import read_pickle_file, read_torch_checkpoint
+from export.nnunet.folder import fold_checkpoints, postprocessing_not_applied
 from export.nnunet.model import (
     NnunetModel,
-    fold_checkpoints,
     load_weights,
     required,
     segmentation_section,
@@ -56,7 +56,7 @@ def read_v1_folder(
         If a pickle or checkpoint would run code, or is damaged.
     """
     plans = read_pickle_file(folder / PLANS)
-    chosen = fold_checkpoints(folder, folds, f"*/{checkpoint}")
+    chosen = fold_checkpoints(folder, folds, checkpoint)
     trainer, stage = _trainer_and_stage(chosen, plans)
     if configuration not in (None, f"stage{stage}"):
         raise SourceModelError(f"{folder} was trained as stage{stage}, not as {configuration}")
@@ -157,7 +157,7 @@ def _section(
         patch_shape=tuple(int(n) for n in settings["patch_size"]),
         mirror_axes=() if _NO_MIRRORING.search(trainer) else (0, 1, 2),
         channels=_channels(plans, where),
-        resampling=Resampling(),
+        resampling=_resampling(plans, where),
     )
 
 
@@ -202,16 +202,34 @@ def _channels(plans: Any, where: str) -> tuple[Channel, ...]:
     return tuple(channels)
 
 
+def _resampling(plans: Any, where: str) -> Resampling:
+    """How probabilities return to the CT: nnU-Net's defaults, or what ``segmentation_export_params`` sets.
+
+    Images are resampled by the defaults whatever it says (``preprocessing.py`` does not read it).
+    """
+    wanted = plans.get("segmentation_export_params")
+    if wanted is None:
+        return Resampling()
+    where = f"{where}, segmentation_export_params"
+    separate_z = required(wanted, "force_separate_z", where)
+    orders = {key: required(wanted, key, where) for key in ("interpolation_order", "interpolation_order_z")}
+    if separate_z is not None:
+        raise SourceModelError(
+            f"{where}: force_separate_z is {separate_z} for the output alone, which inference here cannot do; "
+            "it was set by hand for this training, so ask its author whether None gives the same masks"
+        )
+    unknown = [f"{key} {order}" for key, order in orders.items() if order not in (0, 1)]
+    if unknown:
+        raise SourceModelError(f"{where}: {', '.join(unknown)} is not supported; only 0 and 1 are")
+    return Resampling(
+        logits_order=orders["interpolation_order"], logits_order_z=orders["interpolation_order_z"]
+    )
+
+
 def _assumptions(folder: Path, trainer: str) -> tuple[str, ...]:
     """What the folder leaves open, and what it asks for that inference here does not do."""
     mirroring = (
         f"nnU-Net v1 does not write down which axes may be mirrored; taken from the name {trainer}: "
         f"{'none' if _NO_MIRRORING.search(trainer) else 'all'}."
     )
-    orientation = (
-        "Images are given to the network in the order in which they are stored, as nnU-Net does; if it was "
-        "trained on images turned to one orientation beforehand, its input must be turned likewise."
-    )
-    if not (folder / "postprocessing.json").is_file():
-        return mirroring, orientation
-    return mirroring, orientation, "postprocessing.json of the folder (largest components) is not applied."
+    return mirroring, *postprocessing_not_applied(folder)

@@ -14,9 +14,9 @@ from typing import Any, Final
 from engine.errors import SourceModelError
 from engine.manifest.segmentation import Channel, NormalizationScheme, Resampling, SegmentationSection
 from export.checkpoints.checkpoint import read_torch_checkpoint
+from export.nnunet.folder import fold_checkpoints, postprocessing_not_applied
 from export.nnunet.model import (
     NnunetModel,
-    fold_checkpoints,
     load_weights,
     required,
     segmentation_section,
@@ -60,7 +60,7 @@ def read_v2_folder(
         If a checkpoint would run code, or is damaged.
     """
     plans, dataset = _read_json(folder / PLANS), _read_json(folder / DATASET)
-    chosen = fold_checkpoints(folder, folds, f"fold_*/{checkpoint}")
+    chosen = fold_checkpoints(folder, folds, checkpoint)
     checkpoints = {fold: read_torch_checkpoint(path) for fold, path in chosen.items()}
     common = _common(checkpoints, configuration, folder)
     name = common["configuration"]
@@ -78,7 +78,7 @@ def read_v2_folder(
         name=str(plans.get("dataset_name", folder.parent.name)),
         configuration=name,
         trainer=common["trainer"],
-        assumptions=_assumptions(plans, common["trainer"]),
+        assumptions=_assumptions(folder, common["trainer"]),
     )
 
 
@@ -323,15 +323,10 @@ def _each(value: Any, count: int, where: str) -> tuple[int, ...]:
     return numbers
 
 
-def _assumptions(plans: Any, trainer: str) -> tuple[str, ...]:
-    """What the folder leaves open."""
-    reader = plans.get("image_reader_writer", _READERS[0])
+def _assumptions(folder: Path, trainer: str) -> tuple[str, ...]:
+    """What the folder leaves open, and what it asks for that inference here does not do."""
     network = (
         f"The network is the one its plans describe: every weight fitted it by name and shape. {trainer} "
         "could have changed a layer that has no weights, which a checkpoint does not show."
     )
-    orientation = (
-        f"Images are given to the network in the order in which they are stored, as {reader} does; if it "
-        "was trained on images turned to one orientation beforehand, its input must be turned likewise."
-    )
-    return network, orientation
+    return network, *postprocessing_not_applied(folder)

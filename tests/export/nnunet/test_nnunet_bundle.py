@@ -137,26 +137,3 @@ def test_the_bundle_segments_as_nnunet_does(
         found = segmenter.segment(ct, mirror=True).labels
     # The predictor adds up in half precision: a random network has many near ties.
     assert np.mean(found != expected) < 0.005
-
-
-@pytest.mark.parametrize(
-    ("dataset", "asked", "expected", "said"),
-    [
-        ("Dataset999_Random", None, "as_stored", "in the order in which they are stored"),
-        ("Dataset297_TotalSegmentator_total_3mm_1559subj", None, "ras", "as TotalSegmentator does"),
-        ("Dataset297_TotalSegmentator_total_3mm_1559subj", "as_stored", "as_stored", "stored"),
-        (
-            "Dataset913_lung_nodules",
-            "lps",
-            "lps",
-            "closest LPS axes before the network sees them, as was asked",
-        ),
-    ],
-)
-def test_how_the_axes_of_its_images_ran(
-    tmp_path: Path, dataset: str, asked: Any, expected: str, said: str
-) -> None:
-    model = read_model_folder(write_v2_folder(tmp_path, dataset=dataset), orientation=asked)
-    assert model.section.orientation == expected
-    assert sum(said in text for text in model.assumptions) == 1
-    assert len(model.assumptions) == 2

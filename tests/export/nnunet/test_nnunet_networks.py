@@ -10,9 +10,6 @@ import numpy as np
 import onnx
 import pytest
 
-from engine.errors import (
-    SourceModelError,
-)
 from engine.runtime.onnx_session import OnnxSession
 
 torch = pytest.importorskip("torch", reason="torch is not installed: make setup-export")
@@ -152,13 +149,14 @@ def test_regions_keep_their_order_and_their_labels(tmp_path: Path) -> None:
 
 def test_the_section_says_what_the_v1_plans_say(tmp_path: Path) -> None:
     root = write_v1_folder(tmp_path, stages=2, trainer="nnUNetTrainerV2_ep4000_nomirror", dataset_json=False)
-    model = read_model_folder(root, label_names={1: "zone", 2: "core"}, purpose="ablation_zone")
+    options: dict[str, Any] = {"orientation": "as_stored"}
+    model = read_model_folder(root, label_names={1: "zone", 2: "core"}, purpose="ablation_zone", **options)
     assert (model.section.framework, model.configuration) == ("nnunet_v1", "stage1")
     assert model.section.spacing_mm == (2.0, 1.5, 1.5)
     assert model.section.mirror_axes == ()
     assert model.section.labels == {"background": 0, "zone": 1, "core": 2}
     assert model.section.purpose == "ablation_zone"
-    unnamed = read_model_folder(root).section
+    unnamed = read_model_folder(root, **options).section
     assert unnamed.labels == {"background": 0, "label_1": 1, "label_2": 2}
     assert read_model_folder(write_v1_folder(tmp_path / "m")).section.mirror_axes == (0, 1, 2)
 
@@ -212,15 +210,3 @@ def test_the_graph_explains_itself_and_is_the_same_every_time(tmp_path: Path) ->
         together = session.run({"image": image})["logits"]
         alone = session.run({"image": image[2:]})["logits"]
     np.testing.assert_allclose(together[2:], alone, atol=1e-5)
-
-
-def test_folds_are_an_ensemble_or_chosen(tmp_path: Path) -> None:
-    root = write_v2_folder(tmp_path, folds=(0, 2, "all"))
-    assert read_model_folder(root).folds == ("0", "2")
-    assert read_model_folder(root, folds=["all"]).folds == ("all",)
-    assert read_model_folder(root, folds=[2]).folds == ("2",)
-    with pytest.raises(SourceModelError, match="for the folds 0, 2, all, not for 1"):
-        read_model_folder(root, folds=[1, 2])
-    assert read_model_folder(write_v1_folder(tmp_path / "1", folds=(0, 3))).folds == ("0", "3")
-    with pytest.raises(SourceModelError, match="not for 5"):
-        read_model_folder(tmp_path / "1", folds=[5])

@@ -25,6 +25,7 @@ from tests.support.nnunet.folders import (  # noqa: E402 - it needs torch
     edited_checkpoint,
     write_v1_folder,
     write_v2_folder,
+    zipped,
 )
 
 
@@ -191,26 +192,6 @@ def test_a_hostile_checkpoint_in_a_folder_is_refused(tmp_path: Path) -> None:
     (root / "plans.pkl").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
     with pytest.raises(UntrustedPickleError, match=r"os\.system"):
         read_model_folder(root)
-
-
-def zipped(source: Path, target: Path, extra: dict[str, bytes] | None = None) -> Path:
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in sorted(source.rglob("*")):
-            if path.is_file():
-                archive.write(path, path.relative_to(source))
-        for name, content in (extra or {}).items():
-            archive.writestr(name, content)
-    return target
-
-
-def test_the_zip_of_totalsegmentator_is_read(tmp_path: Path) -> None:
-    trainer = "nnUNetTrainer_MOSAIC_1k_QuarterLR_NoMirroring"
-    write_v2_folder(tmp_path / "u", dataset="Dataset913_lung_nodules", trainer=trainer, mirror_axes=None)
-    archive = zipped(tmp_path / "u", tmp_path / "Dataset913_lung_nodules.zip")
-    from_zip, from_folder = read_model_folder(archive), read_model_folder(tmp_path / "u")
-    assert from_zip.section == from_folder.section
-    assert from_zip.name == "Dataset913_lung_nodules"
-    assert network_graph(from_zip, 0) == network_graph(from_folder, 0)
 
 
 @pytest.mark.parametrize("name", ["../plans.json", "/plans.json", "a/../../b.pth", "..\\b.pth", "C:/b.pth"])

@@ -8,6 +8,7 @@ v1 are in :mod:`tests.support.nnunet.v1_folders`.
 from __future__ import annotations
 
 import json
+import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -35,6 +36,7 @@ __all__ = [
     "v2_network",
     "write_v1_folder",
     "write_v2_folder",
+    "zipped",
 ]
 
 SCHEMES = {
@@ -307,3 +309,14 @@ def edited_checkpoint(path: Path, change: Callable[[Any], None]) -> None:
     checkpoint = torch.load(path, weights_only=False)
     change(checkpoint)
     torch.save(checkpoint, path)
+
+
+def zipped(source: Path, target: Path, extra: dict[str, bytes] | None = None) -> Path:
+    """A folder as a zip, as nnU-Net and TotalSegmentator publish models, with more members if wished."""
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(source.rglob("*")):
+            if path.is_file():
+                archive.write(path, path.relative_to(source))
+        for name, content in (extra or {}).items():
+            archive.writestr(name, content)
+    return target
