@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
+import numpy as np
+
+from engine.arrays import AnyArray
+
+AIR_HU: Final = -1024
+"""Air, and what padding becomes: outside the reconstructed circle there is nothing to see."""
+
 AERATED_LUNG_HU: Final = (-970.0, -500.0)
 """Aerated lung without its vessels; air outside the body and in the bowel is lighter."""
 
@@ -12,3 +19,22 @@ LUNG_THRESHOLD_HU: Final = -400
 
 OUTSIDE_AIR_HU: Final = -950
 """Air around the patient; even emphysema seldom forms a connected region below it."""
+
+
+def padding_to_air(hu: AnyArray) -> AnyArray:
+    """The same HU with air where padding lies below it.
+
+    Scanners and converters fill what lies outside the reconstructed circle with values down to -3024, which no tissue
+    has; the gray levels of radiomics would be counted from there.
+
+    Parameters
+    ----------
+    hu : ndarray
+        Real numbers, of any shape.
+
+    Returns
+    -------
+    ndarray
+        ``hu`` itself where it has no padding, else a new array of the same type.
+    """
+    return np.maximum(hu, hu.dtype.type(AIR_HU)) if hu.size and hu.min() < AIR_HU else hu

@@ -16,14 +16,12 @@ from engine.dicom.image_shape import slice_shape
 from engine.dicom.instances import DicomInstance, parse_instance, read_instances
 from engine.dicom.transfer_syntaxes import require_lossless
 from engine.errors import NotCtError, UnreadableFileError
-
-AIR_HU = -1024
-"""What padding becomes: outside the reconstructed circle there is nothing to see."""
+from engine.hounsfield import AIR_HU, padding_to_air
 
 _HU_TYPES = frozenset({"", "HU", "US"})
 _MIN_TISSUE_HU = -900
 """Padding above this could be mistaken for tissue."""
-INT16 = np.iinfo(np.int16)
+_INT16 = np.iinfo(np.int16)
 
 
 @dataclass(frozen=True)
@@ -50,10 +48,11 @@ class HounsfieldRescale:
         hu = self._rescaled(stored)
         if self.padding is not None:
             hu[(stored >= self.padding[0]) & (stored <= self.padding[1])] = AIR_HU
+        hu = padding_to_air(hu)
         clipped = 0
-        if hu.min() < INT16.min or hu.max() > INT16.max:
-            clipped = int(np.count_nonzero((hu < INT16.min) | (hu > INT16.max)))
-            np.clip(hu, INT16.min, INT16.max, out=hu)
+        if hu.max() > _INT16.max:
+            clipped = int(np.count_nonzero(hu > _INT16.max))
+            np.minimum(hu, _INT16.max, out=hu)
         out[...] = hu
         return clipped
 
@@ -83,7 +82,7 @@ def read_rescale(dataset: Dataset, transformation: Dataset, where: str) -> Houns
         raise NotCtError(f"{where} holds {kind}, not HU (RescaleType); choose the series in Hounsfield units")
     slope = numbers(transformation, "RescaleSlope", 1, where, NotCtError)[0]
     intercept = numbers(transformation, "RescaleIntercept", 1, where, NotCtError)[0]
-    if slope == 0 or abs(slope) > INT16.max or abs(intercept) > 1e6:
+    if slope == 0 or abs(slope) > _INT16.max or abs(intercept) > 1e6:
         raise NotCtError(
             f"{where} has a rescale of {slope} · value + {intercept}, which gives no HU; export it again"
         )

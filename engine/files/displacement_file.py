@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import SimpleITK as sitk
 
-from engine.errors import InvalidGeometryError, UnreadableFileError
-from engine.files.nifti_file import require_intact
-from engine.geometry import Vector3, VolumeGeometry
+from engine.errors import InvalidGeometryError
+from engine.files.nifti_header import NiftiHeader, read_nifti, stated_axes
+from engine.files.stated_grid import grid_of
+from engine.files.stored_bytes import read_stored
 from engine.registration.field import DisplacementField
+
+_VECTORS_LPS: Final = 1007
+"""NIFTI_INTENT_VECTOR: components as ITK keeps them. DISPVECT (1006) is in RAS for some programs, LPS for others."""
 
 
 def write_displacement(path: Path, field: DisplacementField) -> None:
@@ -60,35 +65,24 @@ def read_displacement(path: Path) -> DisplacementField:
     ------
     UnreadableFileError
         If the file is not there, damaged, or no NIfTI.
-    InvalidGeometryError
-        If it is not one vector of three numbers a voxel in three dimensions.
+    InvalidGeometryError, GantryTiltError
+        If it is not one vector of three finite numbers a voxel in three dimensions, or its grid is not stated or stated
+        twice and differently.
     """
-    if not path.is_file():
-        raise UnreadableFileError(f"{path.name} does not exist; check the path")
-    require_intact(path)
-    try:
-        image = sitk.ReadImage(str(path), imageIO="NiftiImageIO")
-    except RuntimeError as error:
-        raise UnreadableFileError(
-            f"{path.name} is damaged or no NIfTI ({str(error).strip().splitlines()[-1]}); export it again"
-        ) from error
-    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 3:
+    header = read_nifti(path)
+    _require_vectors(header)
+    axes, _ = stated_axes(header)
+    grid = grid_of(axes, header.shape_xyz, header.name)
+    components = read_stored(header.stored).view(header.stored_type).reshape(3, *grid.shape_zyx)
+    vectors = np.ascontiguousarray(np.moveaxis(components, 0, -1), dtype=np.float32)
+    if not np.isfinite(vectors).all():
+        raise InvalidGeometryError(f"{header.name} has displacements that are not finite numbers")
+    return DisplacementField(vectors, grid)
+
+
+def _require_vectors(header: NiftiHeader) -> None:
+    if len(header.shape) != 5 or header.shape[3:] != (1, 3) or header.intent_code != _VECTORS_LPS:
         raise InvalidGeometryError(
-            f"{path.name} has {image.GetNumberOfComponentsPerPixel()} values a voxel in "
-            f"{image.GetDimension()} dimensions, not one vector in three; send a displacement field"
+            f"{header.name} has {' × '.join(map(str, header.shape))} values of intent {header.intent_code}, not one "
+            "vector in three dimensions (intent 1007); send a displacement field"
         )
-    vectors = sitk.GetArrayFromImage(image).astype(np.float32)
-    z, y, x = (_vector(axis) for axis in np.array(image.GetDirection()).reshape(3, 3).T[::-1])
-    sx, sy, sz = image.GetSpacing()
-    geometry = VolumeGeometry(
-        shape_zyx=(vectors.shape[0], vectors.shape[1], vectors.shape[2]),
-        spacing_zyx_mm=(sz, sy, sx),
-        directions_zyx_lps=(z, y, x),
-        origin_lps_mm=_vector(image.GetOrigin()),
-    )
-    return DisplacementField(vectors, geometry)
-
-
-def _vector(values: tuple[float, ...] | np.ndarray) -> Vector3:
-    a, b, c = (float(v) for v in values)
-    return a, b, c

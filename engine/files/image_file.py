@@ -1,36 +1,41 @@
 """CT and masks from NIfTI, NRRD and MetaImage files, and volumes back to NIfTI.
 
-ITK keeps positions in LPS as DICOM does, whatever the file format says; its axes are (x, y, z).
+Headers and voxels are read here and not by ITK: what ITK lacks it fills in, or passes over (decision 0018). Positions
+become LPS whatever the format says; the axes of files are (x, y, z).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
 
+from engine.arrays import AnyArray
 from engine.errors import InvalidGeometryError, InvalidRequestError, NotCtError, UnreadableFileError
-from engine.files.nifti_file import require_intact
-from engine.geometry import Vector3, VolumeGeometry
+from engine.files.file_names import require_regular, shown_name
+from engine.files.image_header import ImageHeader
+from engine.files.metaimage_header import read_metaimage
+from engine.files.nifti_header import NIFTI_SUFFIXES, read_nifti_image
+from engine.files.nrrd_header import read_nrrd
+from engine.geometry import VolumeGeometry
+from engine.hounsfield import AIR_HU, padding_to_air
 from engine.input_warning import InputWarning, InputWarningCode
 from engine.volume import Acquisition, CtVolume, LabelMask
 
-_NIFTI = "NiftiImageIO"
-_IMAGE_READERS = {
-    ".nii": _NIFTI,
-    ".nii.gz": _NIFTI,
-    ".nrrd": "NrrdImageIO",
-    ".nhdr": "NrrdImageIO",
-    ".mha": "MetaImageIO",
-    ".mhd": "MetaImageIO",
+_READERS: Final[dict[str, Callable[[Path], ImageHeader]]] = {
+    **dict.fromkeys(NIFTI_SUFFIXES, read_nifti_image),
+    ".nrrd": read_nrrd,
+    ".nhdr": read_nrrd,
+    ".mha": read_metaimage,
+    ".mhd": read_metaimage,
 }
-MAX_VOXELS = 2**30
-_EIGHT_BIT_MAXIMUM = 255
-_LUNG_IS_BELOW_HU = -200
-INT16 = np.iinfo(np.int16)
+_EIGHT_BIT_MAXIMUM: Final = 255
+_LUNG_IS_BELOW_HU: Final = -200
+_INT16: Final = np.iinfo(np.int16)
 
 
 def read_ct_image(path: Path) -> CtVolume:
@@ -39,35 +44,38 @@ def read_ct_image(path: Path) -> CtVolume:
     Parameters
     ----------
     path : Path
-        ``.nii``, ``.nii.gz``, ``.nrrd``, ``.nhdr``, ``.mha`` or ``.mhd``.
+        NIfTI (``.nii``, ``.nii.gz``, ``.hdr`` with ``.img``), ``.nrrd``, ``.nhdr``, ``.mha`` or ``.mhd``.
 
     Returns
     -------
     CtVolume
-        Array axes are the file's slowest to fastest; fractional HU are rounded.
+        Array axes are the file's slowest to fastest; fractional HU are rounded, padding below -1024 HU is air.
 
     Raises
     ------
     UnreadableFileError
         If no reader knows the file, or it is damaged.
     InvalidGeometryError
-        If it is not three-dimensional with one value a voxel, or its axes are sheared.
+        If it is not three-dimensional with one value a voxel, states no voxel size, or states its grid twice and
+        differently.
+    GantryTiltError
+        If its slices are not stacked along their normal.
     NotCtError
         If its values can't be HU.
     """
-    voxels, geometry = _read(path)
-    _require_hounsfield_range(voxels, path.name)
-    warnings = []
-    if voxels.min() > _LUNG_IS_BELOW_HU:
-        no_air = f"{path.name} has no voxel below {_LUNG_IS_BELOW_HU} HU: no lung or air is in it"
-        warnings.append(InputWarning(InputWarningCode.NO_AIR, no_air))
-    hu = np.rint(voxels) if np.issubdtype(voxels.dtype, np.floating) else voxels
-    outside = int(np.count_nonzero((hu < INT16.min) | (hu > INT16.max))) if _exceeds_int16(hu) else 0
-    if outside:
-        hu = np.clip(hu, INT16.min, INT16.max)
-        clipped = f"{outside} voxels of {path.name} lie outside the range of int16 HU and were clipped to it"
-        warnings.append(InputWarning(InputWarningCode.HU_CLIPPED, clipped))
-    return CtVolume(hu.astype(np.int16), geometry, Acquisition(warnings=tuple(warnings)))
+    name, header = shown_name(path), _read_header(path)
+    voxels = header.read_voxels()
+    low, high = _require_hounsfield_range(voxels, name)
+    warnings = [*header.warnings, *_without_air(voxels, low, name)]
+    if np.issubdtype(voxels.dtype, np.floating):
+        np.rint(voxels, out=voxels)
+    voxels = padding_to_air(voxels)
+    if high > _INT16.max:
+        clipped = int(np.count_nonzero(voxels > _INT16.max))
+        voxels = np.minimum(voxels, _INT16.max)
+        message = f"{clipped} voxels of {name} lie above {_INT16.max} HU and were clipped to it"
+        warnings.append(InputWarning(InputWarningCode.HU_CLIPPED, message))
+    return CtVolume(voxels.astype(np.int16, copy=False), header.grid, Acquisition(warnings=tuple(warnings)))
 
 
 def read_mask_image(path: Path, name: str = "mask", *, label: int | None = None) -> LabelMask:
@@ -89,24 +97,25 @@ def read_mask_image(path: Path, name: str = "mask", *, label: int | None = None)
 
     Raises
     ------
-    UnreadableFileError, InvalidGeometryError
+    UnreadableFileError, InvalidGeometryError, GantryTiltError
         As for :func:`read_ct_image`.
     InvalidRequestError
         If voxels are not labels, or several labels are there and none was chosen.
     """
-    voxels, geometry = _read(path)
-    labels = _labels(voxels, path.name)
+    shown, header = shown_name(path), _read_header(path)
+    voxels = header.read_voxels()
+    labels = _labels(voxels, shown)
     if label is None:
         if len(labels) > 1:
             listed = ", ".join(str(value) for value in labels[:20])
             raise InvalidRequestError(
-                f"{path.name} has {len(labels)} labels ({listed}); choose the one of the {name}"
+                f"{shown} has {len(labels)} labels ({listed}); choose the one of the {name}"
             )
-        return LabelMask(voxels != 0, geometry, name)
+        return LabelMask(voxels != 0, header.grid, name, header.warnings)
     if label not in labels:
         listed = ", ".join(str(value) for value in labels[:20]) or "none"
-        raise InvalidRequestError(f"{path.name} has no label {label}, only {listed}; choose one of these")
-    return LabelMask(voxels == label, geometry, name)
+        raise InvalidRequestError(f"{shown} has no label {label}, only {listed}; choose one of these")
+    return LabelMask(voxels == label, header.grid, name, header.warnings)
 
 
 def write_volume(path: Path, voxels: npt.NDArray[Any], geometry: VolumeGeometry) -> None:
@@ -132,93 +141,45 @@ def write_mask(path: Path, mask: LabelMask) -> None:
     write_volume(path, mask.voxels, mask.geometry)
 
 
-def _read(path: Path) -> tuple[npt.NDArray[Any], VolumeGeometry]:
-    """Voxels (z, y, x) as stored, and their grid."""
-    kind = _image_reader(path)
-    if kind == _NIFTI:
-        require_intact(path)
-    reader = sitk.ImageFileReader()
-    reader.SetImageIO(kind)
-    reader.SetFileName(str(path))
-    # ITK prints its warnings; whatever matters in them is checked here.
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    try:
-        reader.ReadImageInformation()
-        _require_volume(reader, path.name)
-        image = reader.Execute()
-    except RuntimeError as error:
-        raise _damage(path, str(error)) from error
-    if image.GetDimension() == 4:
-        image = image[:, :, :, 0]
-    voxels: npt.NDArray[Any] = sitk.GetArrayFromImage(image)
-    return voxels, _geometry(image, voxels.shape)
-
-
-def _image_reader(path: Path) -> str:
+def _read_header(path: Path) -> ImageHeader:
+    require_regular(path)
     name = path.name.lower()
-    for suffix, reader in _IMAGE_READERS.items():
+    for suffix, read in _READERS.items():
         if name.endswith(suffix):
-            if not path.is_file():
-                raise UnreadableFileError(f"{path.name} does not exist; check the path")
-            return reader
+            return read(path)
     raise UnreadableFileError(
-        f"{path.name} is not in a format that is read here; send DICOM or one of {', '.join(_IMAGE_READERS)}"
+        f"{shown_name(path)} is not in a format that is read here; send DICOM or one of {', '.join(_READERS)}"
     )
 
 
-def _require_volume(reader: sitk.ImageFileReader, name: str) -> None:
-    size = reader.GetSize()
-    if not (len(size) == 3 or (len(size) == 4 and size[3] == 1)) or reader.GetNumberOfComponents() != 1:
-        raise InvalidGeometryError(
-            f"{name} has {' × '.join(map(str, size))} voxels of {reader.GetNumberOfComponents()} values, "
-            "not one value in three dimensions; send a single volume"
-        )
-    if np.prod(size, dtype=np.float64) > MAX_VOXELS:
-        raise InvalidGeometryError(f"{name} has more than {MAX_VOXELS} voxels; send a smaller volume")
-
-
-def _damage(path: Path, report: str) -> UnreadableFileError | InvalidGeometryError:
-    """What an exception of ITK means; the report's last line has its reason."""
-    reason = report.strip().splitlines()[-1].split("): ")[-1]
-    if "orthonormal" in report.lower():
-        return InvalidGeometryError(
-            f"the axes of {path.name} are not orthogonal (sheared or tilted); resample to an orthogonal grid"
-        )
-    return UnreadableFileError(
-        f"{path.name} is damaged or not what its suffix says ({reason}); export it again"
-    )
-
-
-def _geometry(image: sitk.Image, shape: tuple[int, ...]) -> VolumeGeometry:
-    axes_xyz = np.array(image.GetDirection()).reshape(3, 3).T
-    z, y, x = (_vector(axis) for axis in axes_xyz[::-1])
-    return VolumeGeometry(
-        shape_zyx=(shape[0], shape[1], shape[2]),
-        spacing_zyx_mm=_vector(image.GetSpacing()[::-1]),
-        directions_zyx_lps=(z, y, x),
-        origin_lps_mm=_vector(image.GetOrigin()),
-    )
-
-
-def _vector(values: npt.ArrayLike) -> Vector3:
-    a, b, c = (float(v) for v in np.asarray(values))
-    return a, b, c
-
-
-def _require_hounsfield_range(voxels: npt.NDArray[Any], name: str) -> None:
-    """HU need a sign: what lies in 0 to 255 was scaled for display, or is a mask."""
-    if np.issubdtype(voxels.dtype, np.complexfloating) or not np.isfinite(voxels).all():
-        raise NotCtError(f"{name} has voxels that are not finite numbers; export it in Hounsfield units")
+def _require_hounsfield_range(voxels: AnyArray, name: str) -> tuple[float, float]:
+    """The least and the greatest value; HU need a sign: what lies in 0 to 255 was scaled for display, or is a mask."""
     low, high = float(voxels.min()), float(voxels.max())
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise NotCtError(f"{name} has voxels that are not finite numbers; export it in Hounsfield units")
     if low >= 0 and high <= _EIGHT_BIT_MAXIMUM:
         raise NotCtError(
             f"the values of {name} run from {low:g} to {high:g}: a mask or gray values, not Hounsfield units; "
             "export the CT itself"
         )
+    return low, high
 
 
-def _exceeds_int16(hu: npt.NDArray[Any]) -> bool:
-    return bool(hu.min() < INT16.min or hu.max() > INT16.max)
+def _without_air(voxels: AnyArray, low: float, name: str) -> list[InputWarning]:
+    """A word on a CT without lung or air; padding is neither."""
+    if low > _LUNG_IS_BELOW_HU:
+        least = low
+    else:
+        if low >= AIR_HU or ((voxels < _LUNG_IS_BELOW_HU) & (voxels >= AIR_HU)).any():
+            return []
+        least = float(voxels[voxels >= AIR_HU].min(initial=np.inf))
+    likely = (
+        "it looks like HU + 1024, stored values without their offset; export it in Hounsfield units"
+        if least >= 0
+        else "no lung or air is in it; choose a CT of the chest in Hounsfield units"
+    )
+    message = f"{name} has no voxel below {_LUNG_IS_BELOW_HU} HU: {likely}"
+    return [InputWarning(InputWarningCode.NO_AIR, message)]
 
 
 def _labels(voxels: npt.NDArray[Any], name: str) -> list[int]:

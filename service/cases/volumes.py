@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from engine.errors import InvalidRequestError
+from engine.hounsfield import padding_to_air
 from engine.input_warning import require_clinical
 from engine.volume import Acquisition, CtVolume, LabelMask
 from service.cases.series import (
@@ -173,7 +174,8 @@ class VolumeShelf:
 def _from_voxels(role: SeriesRole, described: VoxelContent, content: memoryview) -> CtVolume | LabelMask:
     grid = described.geometry
     if role.is_ct:
-        voxels_hu = np.frombuffer(content, dtype="<i2").astype(np.int16, copy=False).reshape(grid.shape_zyx)
+        stored = np.frombuffer(content, dtype="<i2").astype(np.int16, copy=False).reshape(grid.shape_zyx)
+        voxels_hu = padding_to_air(stored)
         acquisition = Acquisition(
             patient_id=described.patient_id,
             study_instance_uid=described.study_instance_uid,

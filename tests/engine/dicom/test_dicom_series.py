@@ -133,7 +133,7 @@ def test_rescale_padding_and_unsigned_values() -> None:
         dataset["PixelPaddingValue"].VR = dataset["PixelPaddingRangeLimit"].VR = "US"
     read = read_series([encoded(d) for d in datasets])
     expected = np.rint(stored * -0.5 + 10.25)
-    expected[(stored >= 2200) & (stored <= 2300)] = -1024
+    expected[((stored >= 2200) & (stored <= 2300)) | (expected < -1024)] = -1024
     assert np.array_equal(read.voxels_hu, expected)
 
 
