@@ -11,6 +11,7 @@ from engine.arrays import BoolArray, Int16Array
 from engine.errors import EmptyMaskError, GridMismatchError, InvalidGeometryError
 from engine.geometry import VolumeGeometry, VoxelBox
 from engine.input_warning import InputWarning
+from engine.patient import Patient
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Acquisition:
     """
 
     patient_id: str = ""
+    patient_birth_date: str = ""
     study_instance_uid: str = ""
     series_instance_uid: str = ""
     series_description: str = ""
@@ -37,6 +39,11 @@ class Acquisition:
     convolution_kernel: str = ""
     instance_count: int | None = None
     warnings: tuple[InputWarning, ...] = ()
+
+    @property
+    def patient(self) -> Patient:
+        """Whose scan it is."""
+        return Patient(self.patient_id, self.patient_birth_date)
 
 
 @dataclass(frozen=True, eq=False)

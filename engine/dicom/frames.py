@@ -20,7 +20,7 @@ _ENHANCED_CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2.1"
 _LEGACY_CONVERTED_CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2.2"
 _MULTI_FRAME = frozenset({_ENHANCED_CT_IMAGE, _LEGACY_CONVERTED_CT_IMAGE})
 
-_NOT_A_SLICE_STACK = frozenset({"LOCALIZER", "PERFUSION", "MIP", "MINIP", "PROJECTION IMAGE"})
+NOT_A_SLICE_STACK = frozenset({"LOCALIZER", "PERFUSION", "MIP", "MINIP", "PROJECTION IMAGE"})
 """Image types (PS3.3 C.8.2.1.1.1) whose pixels are not HU of one thin plane."""
 
 _MAX_FRAMES = 20_000
@@ -128,16 +128,20 @@ def _frame(instance: DicomInstance, index: int, name: str, groups: _Groups) -> C
     return CtFrame(instance, index, plane, rescale, optional_number(groups.measures, "SliceThickness", name))
 
 
+def is_ct_class(sop_class: str) -> bool:
+    """Whether a SOP class is a CT image's; anonymised files may have lost the class, never the modality."""
+    return sop_class in {"", _CT_IMAGE, *_MULTI_FRAME}
+
+
 def _require_ct(instance: DicomInstance) -> None:
     dataset, name = instance.dataset, instance.name
     modality, sop_class = text(dataset, "Modality", name), text(dataset, "SOPClassUID", name)
-    # Anonymised files may have lost the class, never the modality.
-    if modality != "CT" or sop_class not in {"", _CT_IMAGE, *_MULTI_FRAME}:
+    if modality != "CT" or not is_ct_class(sop_class):
         raise NotCtError(
             f"{name} is {modality or 'of no modality'} (SOP class {sop_class or 'absent'}), not a CT image; "
             "choose the folder of one CT series"
         )
-    kinds = _NOT_A_SLICE_STACK.intersection(words(dataset, "ImageType", name))
+    kinds = NOT_A_SLICE_STACK.intersection(words(dataset, "ImageType", name))
     if kinds:
         raise NotCtError(
             f"{name} is a {', '.join(sorted(kinds)).lower()} (ImageType), not a CT slice in HU; leave it out"

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import pydicom
-from pydicom.dataset import Dataset
-from pydicom.uid import UID
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from engine.dicom.attributes import text
+from engine.dicom.file_format import HEAD_BYTES, data_set_offset, starts_as_dicom, starts_with_preamble
 from engine.errors import UnreadableFileError
 
 # Values are checked where they are used; pydicom's own warnings would name them without the file.
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
-
-_PREAMBLE_BYTES = 128
-MAGIC = b"DICM"
-DICOM_SUFFIXES = frozenset({".dcm", ".dicom", ".ima"})
-_DIRECTORY_CLASS = "1.2.840.10008.1.3.10"
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,92 +44,119 @@ class DicomInstance:
         return UID(uid)
 
 
-def is_dicom_file(path: Path) -> bool:
-    """Whether a file starts as PS3.10 says: 128 bytes, then ``DICM``."""
-    try:
-        with path.open("rb") as file:
-            return file.read(_PREAMBLE_BYTES + len(MAGIC))[_PREAMBLE_BYTES:] == MAGIC
-    except OSError as error:
-        raise UnreadableFileError(f"{path.name} cannot be opened: {error.strerror}") from error
+InstanceSource = Path | bytes | DicomInstance
+"""A DICOM file, its content, or what was parsed of it."""
 
 
-def read_instances(source: Path | Sequence[bytes]) -> tuple[DicomInstance, ...]:
-    """Parse every DICOM instance of a folder (and the folders right below it), file or list.
-
-    Files that are not DICOM, DICOMDIR and hidden files are skipped; a file that calls itself
-    DICOM by suffix, or has no byte at all, is not: it may be a slice that was lost in transfer.
+def parse_instances(contents: Sequence[bytes]) -> tuple[DicomInstance, ...]:
+    """Parse instances that were sent one after the other.
 
     Raises
     ------
     UnreadableFileError
-        If nothing is there, or an instance cannot be parsed.
+        If one cannot be parsed.
     """
-    if isinstance(source, Path):
-        instances = tuple(_from_path(source))
-    else:
-        instances = tuple(
-            parse_instance(content, f"instance {number}") for number, content in enumerate(source, start=1)
-        )
-    images = tuple(
-        i
-        for i in instances
-        if text(i.dataset.file_meta, "MediaStorageSOPClassUID", i.name) != _DIRECTORY_CLASS
+    return tuple(
+        parse_instance(content, f"instance {number}") for number, content in enumerate(contents, start=1)
     )
-    if not images:
-        where = f"the folder {source.name}" if isinstance(source, Path) else "what was sent"
-        raise UnreadableFileError(f"there is no DICOM image in {where}; choose the folder of one CT series")
-    return images
+
+
+def one_instance(source: InstanceSource, name: str) -> DicomInstance:
+    """Parse one instance from a file, under its own name, or from memory, under the name given; a parsed one is itself.
+
+    Raises
+    ------
+    UnreadableFileError
+        If it cannot be read, or is not DICOM, or damaged.
+    """
+    if isinstance(source, DicomInstance):
+        return source
+    if isinstance(source, bytes):
+        return parse_instance(source, name)
+    return parse_instance(file_content(source, source.name), source.name)
 
 
 def parse_instance(content: bytes, name: str) -> DicomInstance:
-    """Parse one instance.
+    """Parse one instance, with the preamble of a DICOM file or without.
 
     Raises
     ------
     UnreadableFileError
-        If ``content`` is not a DICOM file, or a damaged one.
+        If ``content`` is not DICOM, or damaged.
     """
-    if content[_PREAMBLE_BYTES : _PREAMBLE_BYTES + len(MAGIC)] != MAGIC:
-        what = "empty" if not content else "not a DICOM file (PS3.10)"
-        raise UnreadableFileError(f"{name} is {what}; export or send it again")
+    dataset = _parse(io.BytesIO(content), name)
+    if not len(dataset):
+        raise UnreadableFileError(f"{name} is cut off after its DICOM header; export or send it again")
+    if not starts_with_preamble(content):
+        _complete_meta_information(dataset, name)
+    return DicomInstance(name, dataset)
+
+
+def read_header(path: Path, name: str, keywords: Sequence[str]) -> DicomInstance:
+    """Parse the named attributes of a file, and no pixels.
+
+    Raises
+    ------
+    UnreadableFileError
+        As for :func:`parse_instance`, or if it cannot be read.
+    """
     try:
-        dataset = pydicom.dcmread(io.BytesIO(content))
+        with path.open("rb") as file:
+            return DicomInstance(name, _parse(file, name, keywords))
+    except OSError as error:
+        raise UnreadableFileError(f"{name} cannot be read: {error.strerror}") from error
+
+
+def file_content(path: Path, name: str) -> bytes:
+    """The bytes of a file.
+
+    Raises
+    ------
+    UnreadableFileError
+        If it cannot be read, or is empty.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UnreadableFileError(f"{name} cannot be read: {error.strerror}") from error
+    if not content:
+        raise UnreadableFileError(f"{name} is empty; export or send it again")
+    return content
+
+
+def _parse(stream: BinaryIO, name: str, keywords: Sequence[str] | None = None) -> FileDataset:
+    head = stream.read(HEAD_BYTES)
+    if not starts_as_dicom(head):
+        what = "not a DICOM file (PS3.10)" if head else "empty"
+        raise UnreadableFileError(f"{name} is {what}; export or send it again")
+    has_preamble = starts_with_preamble(head)
+    stream.seek(0)
+    if not has_preamble and data_set_offset(head):
+        stream = io.BytesIO(stream.read()[data_set_offset(head) :])  # pydicom begins at the start of a stream
+    try:
+        return pydicom.dcmread(
+            stream,
+            force=not has_preamble,
+            stop_before_pixels=keywords is not None,
+            specific_tags=None if keywords is None else list(keywords),
+        )
+    except OSError:
+        raise
     except Exception as error:  # a damaged header raises anything from EOFError to zlib.error
         raise UnreadableFileError(
             f"{name} is a damaged DICOM file ({error}); export or send it again"
         ) from error
-    if not len(dataset):
-        raise UnreadableFileError(f"{name} is cut off after its DICOM header; export or send it again")
-    return DicomInstance(name, dataset)
 
 
-def _from_path(path: Path) -> list[DicomInstance]:
-    if not path.exists():
-        raise UnreadableFileError(f"{path.name} does not exist; check the path")
-    files = [path] if path.is_file() else _files_below(path)
-    instances = []
-    for file in files:
-        must_be_dicom = path.is_file() or file.suffix.lower() in DICOM_SUFFIXES or file.stat().st_size == 0
-        if must_be_dicom or is_dicom_file(file):
-            instances.append(parse_instance(_content(file), file.name))
-    return instances
-
-
-def _files_below(folder: Path) -> list[Path]:
-    """Files of a folder and of the folders right below it, hidden ones left out, in a fixed order."""
-    files: list[Path] = []
-    for entry in sorted(folder.iterdir()):
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir():
-            files += [f for f in sorted(entry.iterdir()) if f.is_file() and not f.name.startswith(".")]
-        else:
-            files.append(entry)
-    return [file for file in files if file.is_file() and os.access(file, os.R_OK)]
-
-
-def _content(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UnreadableFileError(f"{path.name} cannot be read: {error.strerror}") from error
+def _complete_meta_information(dataset: FileDataset, name: str) -> None:
+    """Name the encoding of a data set without meta information, as far as it can be told from its elements."""
+    if not text(dataset, "SOPClassUID", name) and not text(dataset, "Modality", name):
+        raise UnreadableFileError(f"{name} is not a DICOM file (PS3.10); export or send it again")
+    if text(dataset.file_meta, "TransferSyntaxUID", name):
+        return
+    if "PixelData" in dataset and dataset["PixelData"].is_undefined_length:
+        return  # compressed, and nothing says how
+    is_implicit, is_little_endian = dataset.original_encoding
+    syntax = ImplicitVRLittleEndian if is_implicit else ExplicitVRLittleEndian
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = syntax if is_little_endian else ExplicitVRBigEndian

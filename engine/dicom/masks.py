@@ -1,30 +1,34 @@
-"""A DICOM mask of either kind: segmentation or structure set."""
+"""A DICOM mask of either kind, segmentation or structure set, of the same patient as its CT."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from engine.dicom.attributes import text
-from engine.dicom.instances import read_instances
+from engine.dicom.attributes import items, text
+from engine.dicom.instances import DicomInstance, one_instance
 from engine.dicom.segmentation import read_segmentation
+from engine.dicom.series_choice import choose_mask_file
 from engine.dicom.structure_set import read_structure_set
-from engine.errors import InvalidRequestError, UnreadableFileError
+from engine.errors import InvalidRequestError, PatientMismatchError
+from engine.input_warning import InputWarning, InputWarningCode
+from engine.patient import Patient
 from engine.volume import CtVolume, LabelMask
 
 
-def read_dicom_mask(path: Path, ct: CtVolume, name: str, *, label: str | None = None) -> LabelMask:
-    """Read the one SEG or RTSTRUCT at ``path``.
+def read_dicom_mask(source: Path | bytes, ct: CtVolume, name: str, *, label: str | None = None) -> LabelMask:
+    """Read one structure of a SEG or RTSTRUCT.
 
     Parameters
     ----------
-    path : Path
-        A file, or a folder that holds one such file and no other DICOM.
+    source : Path or bytes
+        A file, a folder that holds one such file and no other DICOM, or the content of a file.
     ct : CtVolume
         The CT it was drawn on.
     name : str
         What it marks, for messages.
     label : str, optional
-        Segment number, or name of the region (ROI).
+        Number or label of the segment, or name of the region (ROI).
 
     Returns
     -------
@@ -33,30 +37,50 @@ def read_dicom_mask(path: Path, ct: CtVolume, name: str, *, label: str | None = 
 
     Raises
     ------
+    PatientMismatchError
+        If it is of another patient than the CT.
     InvalidRequestError
-        If there is no such object, or several.
+        If there is no such object, or several; or no such structure.
     UnreadableFileError, GridMismatchError
         As for the two readers.
     """
-    instances = read_instances(path)
-    kinds = [text(instance.dataset, "Modality", instance.name) for instance in instances]
-    if len(instances) != 1 or kinds[0] not in {"SEG", "RTSTRUCT"}:
+    instance = one_instance(
+        choose_mask_file(source, name) if isinstance(source, Path) else source, f"the {name}"
+    )
+    unchecked = _require_patient_of(instance, ct, name)
+    modality = text(instance.dataset, "Modality", instance.name)
+    if modality == "RTSTRUCT":
+        mask = read_structure_set(instance, ct, roi=label)
+    elif modality == "SEG":
+        mask = read_segmentation(instance, ct, segment=label)
+    else:
         raise InvalidRequestError(
-            f"{path.name} holds {len(instances)} DICOM instances ({', '.join(sorted(set(kinds)))}), "
-            f"not one SEG or RTSTRUCT; choose the file of the {name}"
+            f"{instance.name} is DICOM of modality {modality or 'none'}, not SEG or RTSTRUCT; "
+            f"choose the file of the {name}"
         )
-    file = path if path.is_file() else _only_file(path, instances[0].name)
-    if kinds[0] == "RTSTRUCT":
-        return read_structure_set(file, ct, roi=label)
-    if label is not None and not label.isdecimal():
-        raise InvalidRequestError(
-            f"{label!r} is not a segment number; choose the segment of the {name} by its number"
-        )
-    return read_segmentation(file, ct, segment=None if label is None else int(label))
+    return replace(mask, name=name, warnings=(*unchecked, *mask.warnings))
 
 
-def _only_file(folder: Path, name: str) -> Path:
-    match = next((file for file in sorted(folder.rglob(name)) if file.is_file()), None)
-    if match is None:
-        raise UnreadableFileError(f"{name} has gone from {folder.name}; send it again")
-    return match
+def _require_patient_of(instance: DicomInstance, ct: CtVolume, name: str) -> tuple[InputWarning, ...]:
+    """Refuse a mask of another patient; a warning where neither patient nor frame of reference tells."""
+    dataset, where = instance.dataset, instance.name
+    drawn_for = Patient(text(dataset, "PatientID", where), text(dataset, "PatientBirthDate", where))
+    is_same = drawn_for.is_same_as(ct.acquisition.patient)
+    if is_same is False:
+        # A patient's identifier is not written into messages, which end in logs.
+        raise PatientMismatchError(
+            f"the {name} ({where}) and its CT name different patients (PatientID, or PatientBirthDate where an ID is "
+            f"missing); send the {name} that was drawn on this CT"
+        )
+    own_frame = ct.geometry.frame_of_reference_uid
+    if is_same or (own_frame and own_frame in _frames_of_reference(instance)):
+        return ()
+    message = f"the {name} or its CT names no patient: that both are of one was not checked"
+    return (InputWarning(InputWarningCode.PATIENT_NOT_CHECKED, message),)
+
+
+def _frames_of_reference(instance: DicomInstance) -> set[str]:
+    dataset, where = instance.dataset, instance.name
+    regions = items(dataset, "StructureSetROISequence", where)
+    named = {text(region, "ReferencedFrameOfReferenceUID", where) for region in regions}
+    return named | {text(dataset, "FrameOfReferenceUID", where)}

@@ -13,7 +13,7 @@ from pydicom.pixels.decoders.base import get_decoder
 
 from engine.dicom.attributes import numbers, optional_number, text
 from engine.dicom.image_shape import slice_shape
-from engine.dicom.instances import DicomInstance, parse_instance, read_instances
+from engine.dicom.instances import DicomInstance, one_instance
 from engine.dicom.transfer_syntaxes import require_lossless
 from engine.errors import NotCtError, UnreadableFileError
 from engine.hounsfield import AIR_HU, padding_to_air
@@ -141,9 +141,7 @@ def decode_slice_hu(source: Path | bytes) -> npt.NDArray[np.int16]:
     UnreadableFileError, NotCtError, InvalidGeometryError
     LossyCompressionError, UndecodableTransferSyntaxError
     """
-    instance = (
-        read_instances(source)[0] if isinstance(source, Path) else parse_instance(source, "the instance")
-    )
+    instance = one_instance(source, "the instance")
     decoder = require_lossless(instance)
     rescale = read_rescale(instance.dataset, instance.dataset, instance.name)
     stored = stored_values(instance, decoder)

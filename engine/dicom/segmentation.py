@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import highdicom
@@ -14,7 +14,7 @@ from engine.arrays import Float64Array
 from engine.dicom.attributes import items, numbers, optional_number, text, whole_number
 from engine.dicom.frames import functional_group, vector3
 from engine.dicom.image_shape import slice_shape
-from engine.dicom.instances import DicomInstance, parse_instance, read_instances
+from engine.dicom.instances import DicomInstance, InstanceSource, one_instance
 from engine.dicom.stacking import slice_axes
 from engine.errors import GridMismatchError, InvalidGeometryError, InvalidRequestError, UnreadableFileError
 from engine.geometry import VolumeGeometry
@@ -27,7 +27,7 @@ _FRACTIONAL_THRESHOLD = 0.5
 """A fractional segment is inside where probability or occupancy reaches one half."""
 
 
-def read_segmentation(source: Path | bytes, ct: CtVolume, *, segment: int | None = None) -> LabelMask:
+def read_segmentation(source: InstanceSource, ct: CtVolume, *, segment: int | str | None = None) -> LabelMask:
     """Lay one segment on the grid of a CT, frame by frame, by physical position.
 
     Frames may be sparse, cropped, flipped or in another plane of the same grid; segments may
@@ -35,12 +35,12 @@ def read_segmentation(source: Path | bytes, ct: CtVolume, *, segment: int | None
 
     Parameters
     ----------
-    source : Path or bytes
+    source : Path, bytes or DicomInstance
         A DICOM SEG file, or its content.
     ct : CtVolume
         The CT it was drawn on.
-    segment : int, optional
-        Segment number; may be left out when there is only one.
+    segment : int or str, optional
+        Segment number, or its label; may be left out when there is only one.
 
     Returns
     -------
@@ -52,14 +52,11 @@ def read_segmentation(source: Path | bytes, ct: CtVolume, *, segment: int | None
     UnreadableFileError
         If it is not a segmentation, or a damaged one.
     InvalidRequestError
-        If the segment is not there, or several are and none was chosen.
+        If the segment is not there, or several are and none was chosen or the label names several.
     GridMismatchError
         If its pixels are not voxels of the CT.
     """
-    if isinstance(source, Path):
-        instance = read_instances(source)[0]
-    else:
-        instance = parse_instance(source, "the segmentation")
+    instance = one_instance(source, "the segmentation")
     if text(instance.dataset, "Modality", instance.name) != "SEG":
         raise UnreadableFileError(f"{instance.name} is not a DICOM segmentation; choose the SEG file")
     _require_same_frame(instance, ct)
@@ -96,7 +93,7 @@ def _require_same_frame(instance: DicomInstance, ct: CtVolume) -> None:
         )
 
 
-def _choose(dataset: Dataset, segment: int | None, where: str) -> tuple[int, str]:
+def _choose(dataset: Dataset, segment: int | str | None, where: str) -> tuple[int, str]:
     """Number and label of the segment to read; the background of a label map is none."""
     labels = {
         whole_number(item, "SegmentNumber", where, UnreadableFileError): text(item, "SegmentLabel", where)
@@ -107,12 +104,26 @@ def _choose(dataset: Dataset, segment: int | None, where: str) -> tuple[int, str
     if segment is None:
         if len(labels) != 1:
             raise InvalidRequestError(
-                f"{where} has {len(labels)} segments ({listed}); choose one by its number"
+                f"{where} has {len(labels)} segments ({listed}); choose one by its number or label"
             )
-        segment = next(iter(labels))
-    if segment not in labels:
-        raise InvalidRequestError(f"{where} has no segment {segment}, only {listed}; choose one of these")
-    return segment, labels[segment]
+        return next(iter(labels.items()))
+    named = _named(labels, str(segment).strip())
+    if not named:
+        raise InvalidRequestError(f"{where} has no segment {segment!r}, only {listed}; choose one of these")
+    if len(named) > 1:
+        raise InvalidRequestError(
+            f"{where} has {len(named)} segments labeled {segment!r} (numbers {', '.join(map(str, named))}); "
+            "choose one by its number"
+        )
+    return named[0], labels[named[0]]
+
+
+def _named(labels: Mapping[int, str], choice: str) -> list[int]:
+    """Numbers of the segments that a choice names: a number names one, else the label, in whatever case."""
+    if choice.isdecimal() and int(choice) in labels:
+        return [int(choice)]
+    exact = [number for number, label in labels.items() if label == choice]
+    return exact or [number for number, label in labels.items() if label.casefold() == choice.casefold()]
 
 
 def _frames_of(dataset: Dataset, number: int, where: str) -> list[tuple[int, Dataset]]:

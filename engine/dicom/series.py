@@ -10,11 +10,12 @@ import numpy as np
 
 from engine.dicom.attributes import acquired_at, text
 from engine.dicom.frames import CtFrame, ct_frames, shared_warnings
-from engine.dicom.instances import DicomInstance, read_instances
+from engine.dicom.instances import DicomInstance, file_content, parse_instance, parse_instances
 from engine.dicom.pixels import stored_values
+from engine.dicom.series_choice import choose_instances, choose_series, convolution_kernel
 from engine.dicom.stacking import stack
 from engine.dicom.transfer_syntaxes import require_lossless
-from engine.errors import MixedSeriesError, NotCtError
+from engine.errors import MixedSeriesError, UnreadableFileError
 from engine.geometry import DIRECTION_TOLERANCE, VolumeGeometry
 from engine.input_warning import InputWarning, InputWarningCode
 from engine.volume import Acquisition, CtVolume
@@ -22,11 +23,8 @@ from engine.volume import Acquisition, CtVolume
 _SAME_SPACING_MM = 1e-3
 _THICKNESS_TOLERANCE = 0.01
 
-_NOT_IMAGES = frozenset({"SEG", "RTSTRUCT", "RTPLAN", "RTDOSE", "SR", "PR", "KO", "REG", "DOC", "FID"})
-"""Modalities of objects that archives keep beside the slices and that hold no slice of it."""
 
-
-def read_series(source: Path | Sequence[bytes]) -> CtVolume:
+def read_series(source: Path | Sequence[bytes], choice: str = "") -> CtVolume:
     """Read one CT series.
 
     Slices are ordered by position along their normal, and the spacing between them comes from the
@@ -35,7 +33,9 @@ def read_series(source: Path | Sequence[bytes]) -> CtVolume:
     Parameters
     ----------
     source : Path or sequence of bytes
-        A folder (and those right below it), or the content of each DICOM instance.
+        A folder, with all folders below it, or the content of each DICOM instance.
+    choice : str, optional
+        Which series, where several lie there: its number, UID or description.
 
     Returns
     -------
@@ -47,16 +47,19 @@ def read_series(source: Path | Sequence[bytes]) -> CtVolume:
     UnreadableFileError
         If there is no DICOM instance, or a damaged one.
     NotCtError
-        If it is another modality, a localizer, or not in HU.
+        If there is no CT slice, or it is not in HU.
     MixedSeriesError
-        If instances differ in series, patient, frame of reference, orientation, spacing or size.
+        If there are several CT series and none was chosen, or the slices of one differ in modality, patient, frame
+        of reference, orientation, spacing or size.
+    InvalidRequestError
+        If no series is the chosen one.
     DuplicateSlicePositionError, MissingSliceError, NonUniformSpacingError, GantryTiltError,
     InvalidGeometryError
         If the slices make no regular stack.
     LossyCompressionError, UndecodableTransferSyntaxError
         If pixel data lost information, or cannot be decoded.
     """
-    instances, warnings = _images(read_instances(source))
+    instances, warnings = _instances(source, choice)
     _require_one_series(instances)
     decoders = {id(instance): require_lossless(instance) for instance in instances}
     frames = [frame for instance in instances for frame in ct_frames(instance)]
@@ -77,26 +80,24 @@ def read_series(source: Path | Sequence[bytes]) -> CtVolume:
     return CtVolume(voxels, geometry, _acquisition(frames, warnings))
 
 
-def _images(instances: Sequence[DicomInstance]) -> tuple[list[DicomInstance], list[InputWarning]]:
-    """Leave out objects that are not images; a series of nothing else is not a CT."""
-    modalities = [text(i.dataset, "Modality", i.name) for i in instances]
-    images = [i for i, modality in zip(instances, modalities, strict=True) if modality not in _NOT_IMAGES]
-    others = sorted(set(modalities) & _NOT_IMAGES)
-    if "CT" not in modalities:
-        raise NotCtError(
-            f"{instances[0].name} is {modalities[0] or 'of no modality'}, and no CT image is beside it; "
-            "choose the folder of a CT series"
-        )
-    if not others:
-        return images, []
-    message = f"{', '.join(others)} beside the CT slices was left out"
-    return images, [InputWarning(InputWarningCode.FILES_LEFT_OUT, message)]
+def _instances(source: Path | Sequence[bytes], choice: str) -> tuple[list[DicomInstance], list[InputWarning]]:
+    """The instances of one CT series, and what was left out beside them."""
+    if not isinstance(source, Path):
+        if not source:
+            raise UnreadableFileError("nothing was sent; send the instances of one CT series")
+        chosen, warnings = choose_instances(parse_instances(source), choice)
+        return chosen, list(warnings)
+    series = choose_series(source, choice)
+    instances = [
+        parse_instance(file_content(file, name), name)
+        for file, name in ((file, series.found.name(file)) for file in series.files)
+    ]
+    return instances, list(series.warnings)
 
 
 def _require_one_series(instances: Sequence[DicomInstance]) -> None:
     for keyword, what in (
         ("Modality", "modalities"),
-        ("SeriesInstanceUID", "series"),
         ("PatientID", "patients"),
         ("FrameOfReferenceUID", "frames of reference"),
     ):
@@ -153,13 +154,14 @@ def _acquisition(frames: Sequence[CtFrame], warnings: list[InputWarning]) -> Acq
 
     return Acquisition(
         patient_id=read("PatientID"),
+        patient_birth_date=read("PatientBirthDate"),
         study_instance_uid=read("StudyInstanceUID"),
         series_instance_uid=read("SeriesInstanceUID"),
         series_description=read("SeriesDescription"),
         patient_position=read("PatientPosition"),
         slice_thickness_mm=frame.slice_thickness_mm,
         acquired_at=acquired_at(dataset, where),
-        convolution_kernel=read("ConvolutionKernel"),
+        convolution_kernel=convolution_kernel(frame.instance),
         instance_count=len({id(frame.instance) for frame in frames}),
         warnings=tuple(warnings),
     )

@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -14,7 +13,7 @@ from pydicom.dataset import Dataset
 
 from engine.arrays import Float64Array
 from engine.dicom.attributes import items, numbers, optional_number, text, whole_number
-from engine.dicom.instances import DicomInstance, parse_instance, read_instances
+from engine.dicom.instances import DicomInstance, InstanceSource, one_instance
 from engine.dicom.outlines import ContradictoryOutlinesError, PlaneRegion, combine_outlines
 from engine.errors import GridMismatchError, InvalidGeometryError, InvalidRequestError, UnreadableFileError
 from engine.input_warning import InputWarning, InputWarningCode
@@ -32,7 +31,7 @@ _MIN_VERTICES: Final = 3
 _NAMED_SLICES: Final = 5
 
 
-def read_structure_set(source: Path | bytes, ct: CtVolume, *, roi: str | None = None) -> LabelMask:
+def read_structure_set(source: InstanceSource, ct: CtVolume, *, roi: str | None = None) -> LabelMask:
     """Rasterize the contours of one region (ROI) on the slices of a CT.
 
     A voxel is inside if its center is. The contours of one plane are combined as
@@ -41,7 +40,7 @@ def read_structure_set(source: Path | bytes, ct: CtVolume, *, roi: str | None = 
 
     Parameters
     ----------
-    source : Path or bytes
+    source : Path, bytes or DicomInstance
         An RTSTRUCT file, or its content.
     ct : CtVolume
         The CT it was drawn on.
@@ -66,10 +65,7 @@ def read_structure_set(source: Path | bytes, ct: CtVolume, *, roi: str | None = 
     InvalidGeometryError
         If the contours of a plane contradict each other.
     """
-    if isinstance(source, Path):
-        instance = read_instances(source)[0]
-    else:
-        instance = parse_instance(source, "the structure set")
+    instance = one_instance(source, "the structure set")
     dataset, where = instance.dataset, instance.name
     if text(dataset, "Modality", where) != "RTSTRUCT":
         raise UnreadableFileError(f"{where} is not an RT structure set; choose the RTSTRUCT file")

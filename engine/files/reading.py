@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from engine.dicom.instances import is_dicom_file
+from engine.dicom.folder import is_dicom
 from engine.dicom.masks import read_dicom_mask
 from engine.dicom.series import read_series
 from engine.errors import InvalidRequestError
@@ -23,16 +23,38 @@ _SAME_AXIS_TOLERANCE = 1e-3
 """How far the step of one grid may be from one voxel of another that is the same but for its axis order."""
 
 
-def read_ct(path: Path) -> CtVolume:
+def read_ct(path: Path, series: str = "") -> CtVolume:
     """Read a CT: a folder of DICOM, a multi-frame DICOM file, or a NIfTI, NRRD or MetaImage file.
+
+    Parameters
+    ----------
+    path : Path
+    series : str, optional
+        Which one, where the folder holds several: number, UID or description.
 
     Raises
     ------
+    InvalidRequestError
+        If a series is named for a file that has none.
     InputError
         The kind that names what is wrong; see :func:`engine.dicom.series.read_series` and
         :func:`engine.files.image_file.read_ct_image`.
     """
-    return read_series(path) if _is_dicom(path) else read_ct_image(path)
+    if is_dicom(path):
+        return read_series(path, series)
+    _require_no_series(path, series)
+    return read_ct_image(path)
+
+
+def _require_no_series(path: Path, series: str) -> None:
+    """Refuse to choose a series of a file that is no DICOM.
+
+    Raises
+    ------
+    InvalidRequestError
+    """
+    if series:
+        raise InvalidRequestError(f"{path.name} is no DICOM folder: it has no series {series!r} to choose")
 
 
 def read_mask(path: Path, ct: CtVolume, name: str, *, label: str | None = None) -> LabelMask:
@@ -48,7 +70,7 @@ def read_mask(path: Path, ct: CtVolume, name: str, *, label: str | None = None) 
     name : str
         What it marks, for messages: ``tumor``, ``ablation zone``, …
     label : str, optional
-        Which one, if there are several: label value, segment number or name of the region (ROI).
+        Which one, if there are several: label value, number or label of a segment, name of a region (ROI).
 
     Returns
     -------
@@ -64,20 +86,30 @@ def read_mask(path: Path, ct: CtVolume, name: str, *, label: str | None = None) 
     InputError
         Else the kind that names what is wrong.
     """
-    if _is_dicom(path):
+    if is_dicom(path):
         mask = read_dicom_mask(path, ct, name, label=label)
     else:
-        if label is not None and not label.lstrip("-").isdecimal():
-            raise InvalidRequestError(
-                f"{label!r} is not a label value; choose the label of the {name} by its number"
-            )
-        mask = read_mask_image(path, name, label=None if label is None else int(label))
+        mask = read_mask_image(path, name, label=label_value(label, name))
     mask = in_axis_order_of(ct.geometry, replace(mask, name=name)).require_on(ct)
     return LabelMask(mask.voxels, ct.geometry, name, mask.warnings)
 
 
-def _is_dicom(path: Path) -> bool:
-    return path.is_dir() or (path.is_file() and is_dicom_file(path))
+def label_value(label: str | None, name: str) -> int | None:
+    """The label of an image file that a choice names; None where nothing was chosen.
+
+    Raises
+    ------
+    InvalidRequestError
+        If it is not a number: image files have no names for their labels.
+    """
+    if label is None:
+        return None
+    try:
+        return int(label)
+    except ValueError:
+        raise InvalidRequestError(
+            f"{label!r} is not a label value; choose the label of the {name} by its number"
+        ) from None
 
 
 def in_axis_order_of(grid: VolumeGeometry, mask: LabelMask) -> LabelMask:

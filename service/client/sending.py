@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,7 +18,6 @@ from service.wire.geometry import geometry_message
 from service.wire.upload import Part
 
 CHUNK_BYTES: Final = 1 << 20
-DICOM_SUFFIXES: Final = frozenset({".dcm", ".dicom", ".ima"})
 
 
 @dataclass(frozen=True)
@@ -64,8 +63,14 @@ def parts_of(header: service_pb2.UploadHeader, outgoing: Outgoing) -> Iterator[P
             yield part[start : start + CHUNK_BYTES]
 
 
-def ct_content(ct: Path | CtVolume) -> Outgoing:
+def ct_content(ct: Path | CtVolume, series: str = "") -> Outgoing:
     """Return what is sent for a CT: the bytes and their description.
+
+    Parameters
+    ----------
+    ct : Path or CtVolume
+    series : str, optional
+        Which one, where a folder holds several: number, UID or description.
 
     Raises
     ------
@@ -73,11 +78,14 @@ def ct_content(ct: Path | CtVolume) -> Outgoing:
         If the CT or mask cannot be read.
     """
     if isinstance(ct, Path):
-        if _holds_dicom(ct):
-            return _instances(_dicom_files(ct))
+        if _is_dicom(ct):
+            from engine.dicom.series_choice import choose_series
+
+            chosen = choose_series(ct, series)
+            return _instances((file, chosen.found.name(file)) for file in chosen.files)
         from engine.files.reading import read_ct
 
-        ct = read_ct(ct)
+        ct = read_ct(ct, series)
     acquisition = ct.acquisition
     described = service_pb2.VoxelContent(
         geometry=geometry_message(ct.geometry),
@@ -98,12 +106,15 @@ def mask_content(mask: Path | LabelMask, name: str, structure: str = "") -> Outg
         If the CT or mask cannot be read.
     """
     if isinstance(mask, Path):
-        if _holds_dicom(mask):
-            return _instances(_dicom_files(mask), structure)
-        from engine.files.image_file import read_mask_image
+        if _is_dicom(mask):
+            from engine.dicom.series_choice import choose_mask_file
 
-        label = int(structure) if structure.isdecimal() else None
-        mask = read_mask_image(mask, name, label=label)
+            file = choose_mask_file(mask, name)
+            return _instances([(file, file.name)], structure)
+        from engine.files.image_file import read_mask_image
+        from engine.files.reading import label_value
+
+        mask = read_mask_image(mask, name, label=label_value(structure or None, name))
     described = service_pb2.VoxelContent(geometry=geometry_message(mask.geometry))
     voxels = mask.voxels
     if (
@@ -119,52 +130,18 @@ def _bytes_of(voxels: npt.NDArray[np.int16] | npt.NDArray[np.uint8]) -> memoryvi
     return np.ascontiguousarray(voxels).data.cast("B")
 
 
-def _instances(files: list[Path], structure: str = "") -> Outgoing:
-    parts = []
-    for file in files:
-        try:
-            content = file.read_bytes()
-        except OSError as error:
-            raise UnreadableFileError(f"{file.name} cannot be read: {error.strerror}") from error
-        if not content:
-            raise UnreadableFileError(f"{file.name} is empty; export or send it again")
-        parts.append(memoryview(content))
+def _instances(files: Iterable[tuple[Path, str]], structure: str = "") -> Outgoing:
+    """Files, each with its name for messages, as they are."""
+    from engine.dicom.instances import file_content
+
+    parts = tuple(memoryview(file_content(file, name)) for file, name in files)
     described = service_pb2.DicomContent(instance_bytes=[part.nbytes for part in parts], structure=structure)
-    return Outgoing(tuple(parts), described)
+    return Outgoing(parts, described)
 
 
-def _holds_dicom(path: Path) -> bool:
+def _is_dicom(path: Path) -> bool:
+    from engine.dicom.folder import is_dicom, shown
+
     if not path.exists():
-        raise UnreadableFileError(f"{path} does not exist; check the path")
-    return path.is_dir() or path.suffix.lower() in DICOM_SUFFIXES or _starts_as_dicom(path)
-
-
-def _dicom_files(path: Path) -> list[Path]:
-    """Return the DICOM files of a folder and the folders right below it, in a fixed order."""
-    if path.is_file():
-        return [path]
-    below = [
-        file
-        for entry in sorted(path.iterdir())
-        if not entry.name.startswith(".")
-        for file in (sorted(entry.iterdir()) if entry.is_dir() else [entry])
-    ]
-    files = [
-        file for file in below if file.is_file() and not file.name.startswith(".") and _is_instance(file)
-    ]
-    if not files:
-        raise UnreadableFileError(f"there is no DICOM file in {path}; choose the folder of one series")
-    return files
-
-
-def _is_instance(file: Path) -> bool:
-    """Whether a file is DICOM or has to be treated as such, so that a damaged slice is not silently left out."""
-    if file.name.upper() == "DICOMDIR":
-        return False
-    return file.suffix.lower() in DICOM_SUFFIXES or file.stat().st_size == 0 or _starts_as_dicom(file)
-
-
-def _starts_as_dicom(path: Path) -> bool:
-    from engine.dicom.instances import is_dicom_file
-
-    return is_dicom_file(path)
+        raise UnreadableFileError(f"{shown(path)} does not exist; check the path")
+    return is_dicom(path)

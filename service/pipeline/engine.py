@@ -9,12 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from engine.assessment.planning import AssessmentSettings, prepare_planning
 from engine.assessment.verification import assess_ablation
-from engine.dicom.attributes import text
-from engine.dicom.instances import parse_instance
-from engine.dicom.segmentation import read_segmentation
+from engine.dicom.masks import read_dicom_mask
 from engine.dicom.series import read_series
-from engine.dicom.structure_set import read_structure_set
-from engine.errors import InvalidRequestError
 from engine.files.reading import in_axis_order_of
 from engine.kernels.backend import require_kernels
 from engine.registration import coarse_to_fine
@@ -124,19 +120,7 @@ class EnginePipeline:
 
     def read_mask(self, instance: bytes, ct: CtVolume, name: str, structure: str) -> LabelMask:
         """Return one structure of a DICOM SEG or RTSTRUCT on its CT."""
-        source = f"the {name}"
-        modality = text(parse_instance(instance, source).dataset, "Modality", source)
-        if modality == "RTSTRUCT":
-            mask = read_structure_set(instance, ct, roi=structure or None)
-        elif modality == "SEG":
-            if structure and not structure.isdecimal():
-                raise InvalidRequestError(
-                    f"{structure!r} is not a segment number; choose the {name} by its number"
-                )
-            mask = read_segmentation(instance, ct, segment=int(structure) if structure else None)
-        else:
-            raise InvalidRequestError(f"{source} is DICOM of modality {modality}, not SEG or RTSTRUCT")
-        return LabelMask(mask.voxels, mask.geometry, name, mask.warnings)
+        return read_dicom_mask(instance, ct, name, label=structure or None)
 
     def in_axis_order_of(self, ct: CtVolume, mask: LabelMask) -> LabelMask:
         """Return a mask with its axes in the order of its CT's axes, if both have the same voxels in another order."""

@@ -61,6 +61,34 @@ def test_overlapping_segments_are_chosen_by_number() -> None:
         read_segmentation(content, CT, segment=3)
 
 
+@pytest.mark.parametrize("choice", ["Lung tumor", " lung TUMOR ", "1"])
+def test_a_segment_is_chosen_by_label_too(choice: str) -> None:
+    content = encoded(made({"Lung tumor": blob(1), "zone": blob(2)}))
+    assert np.array_equal(read_segmentation(content, CT, segment=choice).voxels, blob(1))
+
+
+def relabeled(labels: list[str]) -> bytes:
+    dataset = made({str(k): blob(k) for k in range(len(labels))})
+    for item, label in zip(dataset.SegmentSequence, labels, strict=True):
+        item.SegmentLabel = label
+    return encoded(dataset)
+
+
+def test_a_label_that_several_segments_have_is_refused_with_their_numbers() -> None:
+    with pytest.raises(InvalidRequestError, match=r"2 segments labeled 'tumor' \(numbers 1, 3\)"):
+        read_segmentation(relabeled(["tumor", "zone", "tumor"]), CT, segment="tumor")
+    with pytest.raises(InvalidRequestError, match=r"numbers 1, 2"):
+        read_segmentation(relabeled(["Tumor", "TUMOR"]), CT, segment="tumor")
+
+
+def test_a_number_comes_before_a_label_and_exact_case_before_another() -> None:
+    assert np.array_equal(read_segmentation(relabeled(["2", "1"]), CT, segment="2").voxels, blob(1))
+    assert np.array_equal(read_segmentation(relabeled(["7", "x"]), CT, segment="7").voxels, blob(0))
+    assert np.array_equal(
+        read_segmentation(relabeled(["Tumor", "tumor"]), CT, segment="tumor").voxels, blob(1)
+    )
+
+
 def test_a_fractional_segment_is_cut_at_one_half() -> None:
     fraction = np.where(blob(1), 0.7, 0.3)
     assert np.array_equal(read_segmentation(encoded(made({"a": fraction}, "FRACTIONAL")), CT).voxels, blob(1))

@@ -11,8 +11,7 @@ import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.data import get_testdata_file
-from pydicom.dataset import Dataset
-from pydicom.uid import EnhancedCTImageStorage, generate_uid
+from pydicom.uid import generate_uid
 
 from engine.dicom.series import read_series
 from engine.errors import (
@@ -23,7 +22,7 @@ from engine.geometry import Vector3, VolumeGeometry
 from engine.input_warning import messages
 from engine.volume import CtVolume
 from tests.support.dicom_files import ct_instances, encoded, write_ct_series, write_datasets
-from tests.support.dicom_series import AXIAL, contents, phantom_ct, rotated
+from tests.support.dicom_series import AXIAL, contents, multi_frame, phantom_ct, rotated
 
 
 def test_a_written_series_comes_back(tmp_path: Path) -> None:
@@ -111,7 +110,7 @@ def test_a_structure_set_beside_the_slices_is_named() -> None:
     other = ct_instances(phantom_ct())[0]
     other.Modality, other.SeriesInstanceUID = "RTSTRUCT", generate_uid()
     read = read_series([*contents(phantom_ct()), encoded(other)])
-    assert messages(read.warnings) == ("RTSTRUCT beside the CT slices was left out",)
+    assert messages(read.warnings) == ("beside the CT slices, left out: 1 RTSTRUCT",)
 
 
 def test_anonymized_oddities_are_read() -> None:
@@ -162,31 +161,6 @@ def test_stored_bits_above_bits_stored_do_not_count() -> None:
     for dataset in datasets:
         dataset.PixelData = np.full(12, 0xF000 + 1064, "<u2").tobytes()
     assert (read_series([encoded(d) for d in datasets]).voxels_hu == 40).all()
-
-
-def multi_frame(ct: CtVolume) -> Dataset:
-    """An enhanced CT with what the reader needs."""
-    slices = ct_instances(ct)
-    dataset = slices[0].copy()
-    dataset.file_meta = slices[0].file_meta
-    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = EnhancedCTImageStorage
-    dataset.NumberOfFrames = len(slices)
-    dataset.PixelData = b"".join(s.PixelData for s in reversed(slices))
-    shared, measures, orientation = Dataset(), Dataset(), Dataset()
-    measures.PixelSpacing, measures.SliceThickness = slices[0].PixelSpacing, slices[0].SliceThickness
-    orientation.ImageOrientationPatient = slices[0].ImageOrientationPatient
-    shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = [measures], [orientation]
-    dataset.SharedFunctionalGroupsSequence = [shared]
-    dataset.PerFrameFunctionalGroupsSequence = []
-    for source in reversed(slices):
-        item, position, values = Dataset(), Dataset(), Dataset()
-        position.ImagePositionPatient = source.ImagePositionPatient
-        values.RescaleSlope, values.RescaleIntercept, values.RescaleType = 1, -1024, "HU"
-        item.PlanePositionSequence, item.PixelValueTransformationSequence = [position], [values]
-        dataset.PerFrameFunctionalGroupsSequence.append(item)
-    for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "RescaleSlope"):
-        delattr(dataset, keyword)
-    return dataset
 
 
 def test_a_multi_frame_ct_is_read() -> None:

@@ -80,7 +80,7 @@ def test_a_slice_beside_the_others_is_refused() -> None:
 @pytest.mark.parametrize(
     ("overrides", "named"),
     [
-        ({"SeriesInstanceUID": "1.2.3"}, "SeriesInstanceUID"),
+        ({"SeriesInstanceUID": "1.2.3"}, "there are 2 CT series"),
         ({"FrameOfReferenceUID": "1.2.3"}, "FrameOfReferenceUID"),
         ({"PatientID": "SECRET-7"}, "PatientID"),
         ({"Modality": "MR"}, "Modality"),
@@ -187,7 +187,7 @@ def test_what_is_not_dicom_is_refused(content: bytes) -> None:
 def test_empty_folders_and_lost_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UnreadableFileError, match="no DICOM image"):
         read_series(tmp_path)
-    with pytest.raises(UnreadableFileError, match="no DICOM image"):
+    with pytest.raises(UnreadableFileError, match="nothing was sent"):
         read_series([])
     with pytest.raises(UnreadableFileError, match="does not exist"):
         read_series(tmp_path / "nowhere")

@@ -238,8 +238,9 @@ def test_dicom_masks_are_found_by_content(tmp_path: Path) -> None:
         assert mask.name == "tumor"
     with pytest.raises(InvalidRequestError, match="5 DICOM instances"):
         read_mask(tmp_path / "ct", ct, "tumor")
-    with pytest.raises(InvalidRequestError, match="segment number"):
-        read_mask(tmp_path / "seg", ct, "tumor", label="a")
+    assert np.array_equal(read_mask(tmp_path / "seg", ct, "tumor", label="b").voxels, ~BLOB)
+    with pytest.raises(InvalidRequestError, match="has no segment 'c'"):
+        read_mask(tmp_path / "seg", ct, "tumor", label="c")
 
 
 @pytest.mark.parametrize(("header", "content"), [("ct.mhd", "ct.zraw"), ("ct.nhdr", "ct.raw.gz")])

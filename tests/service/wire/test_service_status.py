@@ -66,7 +66,7 @@ def over_the_wire(error: ColdspotError) -> ColdspotError:
 
 
 ALL_CLASSES = sorted(
-    {kind for kind in error_classes() if kind.__module__ == engine.errors.__name__},
+    {kind for kind in error_classes() if kind.__module__.startswith("engine.")},
     key=lambda kind: kind.__name__,
 )
 
