@@ -17,7 +17,6 @@ from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGLSLossless
 
-from engine.dicom import folder
 from engine.dicom.file_format import starts_as_dicom
 from engine.dicom.series import read_series
 from engine.errors import ColdspotError, UnreadableFileError
@@ -216,7 +215,7 @@ def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pyt
             raise PermissionError(13, "Permission denied")
         return genuine(path)
 
-    monkeypatch.setattr(folder.os, "scandir", listed)
+    monkeypatch.setattr(os, "scandir", listed)
     assert "more (a folder that cannot be opened: Permission denied)" in str(
         read_series(tmp_path).warnings[0]
     )
