@@ -42,7 +42,7 @@ class Metrics:
         )
         self._latency = Histogram(
             "coldspot_assessment_latency_seconds",
-            "From the last byte of the verification CT to the final answer.",
+            "From the last byte of the last input that the answer needs to the final answer.",
             buckets=_ASSESSMENT_BUCKETS_S,
             registry=self.registry,
         )

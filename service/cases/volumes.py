@@ -44,11 +44,11 @@ class ImageReader(Protocol):
 
 @dataclass(frozen=True)
 class Arrival:
-    """A decoded series and how it came; ``last_byte_at`` (monotonic) is unknown after a restart."""
+    """A decoded series, how long decoding it took, and whether that was while it arrived or only when it was used."""
 
     volume: CtVolume | LabelMask
     decode_s: float
-    last_byte_at: float | None = None
+    decoded_on_arrival: bool = False
 
     @property
     def nbytes(self) -> int:
@@ -77,6 +77,7 @@ class VolumeShelf:
         self._clinical_mode = clinical_mode
         self._lock = threading.Lock()
         self._kept: OrderedDict[str, Arrival] = OrderedDict()
+        self._last_byte_at: dict[str, float] = {}
 
     def put(self, series_id: str, arrival: Arrival) -> None:
         """Keep a decoded series in memory while there is room."""
@@ -92,6 +93,23 @@ class VolumeShelf:
         """Drop a deleted series from memory."""
         with self._lock:
             self._kept.pop(series_id, None)
+            self._last_byte_at.pop(series_id, None)
+
+    def arrived(self, series_id: str, last_byte_at: float) -> None:
+        """Remember when (monotonic) the last byte of a series came, for as long as the service runs."""
+        with self._lock:
+            self._last_byte_at[series_id] = last_byte_at
+
+    def last_byte_of(self, series_ids: Iterable[str]) -> float | None:
+        """Return when (monotonic) the last byte of the last of several series came.
+
+        Series that came before the service was started count as earlier than the others; None if all of them did.
+        """
+        with self._lock:
+            known = [
+                self._last_byte_at[series_id] for series_id in series_ids if series_id in self._last_byte_at
+            ]
+        return max(known, default=None)
 
     def ct(self, record: SeriesRecord) -> tuple[CtVolume, Arrival]:
         """Return a stored CT, and its :class:`Arrival`."""

@@ -50,10 +50,11 @@ class Reception:
             check_disk(self.settings.state_dir, header, self.settings)
             reference = self._reference_ct(header)
             try:
-                series_id, arrival = self._take(chunks, header, reference)
+                series_id, arrival, last_byte_at = self._take(chunks, header, reference)
             except ColdspotError:
                 _let_finish(chunks)
                 raise
+        self.volumes.arrived(series_id, last_byte_at)
         if arrival is not None:
             self.volumes.put(series_id, arrival)
             self.metrics.decoded_upload(arrival.decode_s)
@@ -65,10 +66,11 @@ class Reception:
         chunks: Iterator[bytes | memoryview],
         header: SeriesHeader,
         reference: CtVolume | None,
-    ) -> tuple[str, Arrival | None]:
+    ) -> tuple[str, Arrival | None, float]:
         """Write and decode at the same time, so that the disk does not delay the verification CT.
 
-        Returns the series id, and the decoded series; None for a mask that is read only when its CT is known.
+        Returns the series id, the decoded series (None for a mask that is read only when its CT is known), and when
+        (monotonic) its last byte came.
         """
         with self.store.blobs.writer() as writer, ThreadPoolExecutor(max_workers=1) as disk:
             received = receive(chunks, header, writer, disk)
@@ -77,13 +79,13 @@ class Reception:
             with disk_full_as_capacity_error():
                 flushed.result()
                 series_id = self.store.add_series(header.case_id, header.role, encode(header), writer)
-        return series_id, arrival
+        return series_id, arrival, received.last_byte_at
 
     def _decode(self, header: SeriesHeader, received: Received, reference: CtVolume | None) -> Arrival | None:
         if isinstance(header.content, DicomContent) and not header.role.is_ct and reference is None:
             return None  # read when it is used, on the CT it is used with
         arrival = self.volumes.decode(header, received.content, reference)
-        return replace(arrival, last_byte_at=received.last_byte_at)
+        return replace(arrival, decoded_on_arrival=True)
 
     def _reference_ct(self, header: SeriesHeader) -> CtVolume | None:
         if not header.reference_series_id:

@@ -18,7 +18,7 @@ from service.record.report import AssessmentReport, assessment_report
 
 if TYPE_CHECKING:
     from engine.assessment.outcome import AblationAssessment
-    from service.cases.selection import VerificationSide
+    from service.cases.selection import PlanningSide, VerificationSide
     from service.cases.store import CaseStore
     from service.cases.volumes import Arrival, VolumeShelf
     from service.jobs.preparation import Preparation
@@ -85,12 +85,22 @@ class AssessmentWork:
             clinical_mode=self.clinical_mode,
         )
         with clock.stage(Stage.RECORD):
-            report = report.with_latency(_since_last_byte(arrival))
+            report = report.with_latency(
+                self._since_last_input(_series_ids(planning_side, verification_side))
+            )
             self.store.add_assessment(case_id, assessment_id, report.to_bytes())
         make_artifacts = self.artifacts.promise(assessment_id, assessment)
         self._count_final(job, report, case_id, assessment_id)
         job.emit(report)
         make_artifacts()
+
+    def _since_last_input(self, series_ids: tuple[str, ...]) -> float | None:
+        """Return the seconds since the last byte of the last input; None if all came before the service started.
+
+        A reader may have contoured the zone for minutes after the verification CT came: that is not counted.
+        """
+        last_byte_at = self.volumes.last_byte_of(series_ids)
+        return None if last_byte_at is None else time.monotonic() - last_byte_at
 
     def _clinical_inputs(self, case_id: str) -> ClinicalInputs:
         opened = decode_request(self.store.request_of(case_id))
@@ -117,11 +127,19 @@ class AssessmentWork:
 
 def _reading_included(timings_s: dict[str, float], arrival: Arrival) -> dict[str, float]:
     """Add the decoding of a verification CT to the stage that reads it, where it was decoded on arrival."""
-    if arrival.last_byte_at is None:
+    if not arrival.decoded_on_arrival:
         return timings_s
     reading = Stage.READ_VERIFICATION.value
     return {**timings_s, reading: timings_s[reading] + arrival.decode_s}
 
 
-def _since_last_byte(arrival: Arrival) -> float | None:
-    return None if arrival.last_byte_at is None else time.monotonic() - arrival.last_byte_at
+def _series_ids(planning_side: PlanningSide, verification_side: VerificationSide) -> tuple[str, ...]:
+    """Return the ids of all inputs that an answer needs."""
+    records = (
+        planning_side.planning,
+        planning_side.tumor,
+        verification_side.verification,
+        verification_side.zone,
+        verification_side.core,
+    )
+    return tuple(record.series_id for record in records if record is not None)

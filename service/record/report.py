@@ -63,7 +63,7 @@ class AssessmentReport:
 
     @property
     def latency_s(self) -> float | None:
-        """Last byte of the verification CT received to this report, where that is known."""
+        """Seconds from the last byte of the last input to this report, where that is known."""
         latency_s: float | None = self.content["latency_s"]
         return latency_s
 
