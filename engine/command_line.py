@@ -35,6 +35,7 @@ _EXIT_CODES: Final[dict[type[ColdspotError], int]] = {
     errors.ColdspotError: INTERNAL_ERROR,
     errors.InputError: 2,
     errors.StateError: 2,
+    errors.UnauthenticatedError: 2,
     errors.ModelError: 4,
     errors.BackendError: 5,
     errors.CapacityError: 6,

@@ -29,6 +29,7 @@
     │   ├── PreconditionError           something has to be sent or prepared first
     │   ├── ConflictError               the same request id with other content
     │   └── ChecksumError               bytes are not those the sender announced
+    ├── UnauthenticatedError            the service does not know who asks
     ├── CapacityError                   the bounded queue is full; try again later
     ├── InterruptedAssessmentError      stopped between two stages
     │   ├── ClientCancelledError
@@ -272,6 +273,12 @@ class ChecksumError(StateError):
     """The bytes received are not those the sender announced."""
 
     code = "checksum_mismatch"
+
+
+class UnauthenticatedError(ColdspotError):
+    """The service asks for a token, and none that it knows was shown."""
+
+    code = "unauthenticated"
 
 
 class CapacityError(ColdspotError):

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from engine import __version__
-from engine.errors import ServiceUnavailableError
+from engine.errors import ColdspotError, ServiceUnavailableError
 from service.app import App, build_app
 from service.logging import get_logger
 from service.rpc.server import RpcServer
@@ -37,6 +37,8 @@ class ColdspotServer:
 
     Raises
     ------
+    InvalidRequestError
+        If a certificate, a key or the tokens that the settings name cannot be used.
     ServiceUnavailableError
         If the port or the state directory is taken.
     """
@@ -49,7 +51,7 @@ class ColdspotServer:
         self.metrics_port: int | None = None
         try:
             self._rpc = RpcServer(self.app)
-        except ServiceUnavailableError:
+        except ColdspotError:
             self.app.close(0.0)
             raise
         self.port = self._rpc.port

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
+import difflib
 import os
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import (
@@ -18,9 +19,30 @@ from pydantic_settings import (
 import engine
 from engine.errors import InvalidRequestError
 from engine.kernels.backend import KernelBackend
+from service.credentials import CLIENT_VARIABLES, is_loopback
 
-_CONFIG_VARIABLE = "COLDSPOT_CONFIG"
+_PREFIX: Final = "COLDSPOT_"
+"""Of every environment variable that is meant for Coldspot."""
+
+_CONFIG_VARIABLE: Final = "COLDSPOT_CONFIG"
 """Environment variable that names the TOML file."""
+
+_FURTHER_VARIABLES: Final = frozenset(
+    {
+        _CONFIG_VARIABLE,
+        *CLIENT_VARIABLES.values(),
+        # Read by the compose files, not by the service.
+        "COLDSPOT_MODELS",
+        "COLDSPOT_TENSORRT",
+        # Read by the tests.
+        "COLDSPOT_DATA",
+        "COLDSPOT_BIN",
+        "COLDSPOT_ACCEPTANCE_CASES",
+        "COLDSPOT_SIMULATED_COHORT",
+        "COLDSPOT_TEST_PAUSE_S",
+    }
+)
+"""Environment variables that are no settings of the service, and no mistakes either."""
 
 
 def _default_state_dir() -> Path:
@@ -44,6 +66,8 @@ class Settings(BaseSettings):
     pydantic.ValidationError
         If a value is out of its range, a TOML key is unknown, or the service would listen beyond
         this machine without TLS and without an explicit ``allow_insecure``.
+    ValueError
+        If an environment variable that begins with ``COLDSPOT_`` is unknown.
     """
 
     model_config = SettingsConfigDict(env_prefix="COLDSPOT_", frozen=True, extra="forbid")
@@ -54,6 +78,9 @@ class Settings(BaseSettings):
     tls_key: Path | None = None
     tls_client_ca: Path | None = Field(default=None, description="ask clients for a certificate of this CA")
     allow_insecure: bool = Field(default=False, description="listen beyond this machine without TLS")
+    access_tokens_file: Path | None = Field(
+        default=None, description="serve only clients with one of these tokens, one in each line"
+    )
 
     metrics_host: str = "127.0.0.1"
     metrics_port: int | None = Field(default=9464, ge=0, le=65535, description="none: no metrics")
@@ -101,6 +128,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - likewise
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Read arguments, then the environment, then the TOML file."""
+        _require_known_variables(settings_cls.model_fields)
         path = os.environ.get(_CONFIG_VARIABLE)
         if not path:
             return init_settings, env_settings
@@ -139,11 +167,23 @@ def read_settings(**arguments: Any) -> Settings:
         raise InvalidRequestError(f"settings: {error}") from None
 
 
-def is_loopback(host: str) -> bool:
-    """Whether ``host`` can be reached from this machine only."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
+def _require_known_variables(fields: Iterable[str]) -> None:
+    """Refuse a misspelled variable: what it was meant to switch on would silently stay off.
+
+    Raises
+    ------
+    ValueError
+    """
+    known = {*_FURTHER_VARIABLES, *(_PREFIX + field.upper() for field in fields)}
+    unknown = sorted(
+        name for name in os.environ if name.upper().startswith(_PREFIX) and name.upper() not in known
+    )
+    if not unknown:
+        return
+    described = []
+    for name in unknown:
+        close = difflib.get_close_matches(name.upper(), known, n=1)
+        described.append(f"{name} (did you mean {close[0]}?)" if close else name)
+    raise ValueError(
+        f"unknown environment variable {', '.join(described)}; correct or unset it. docs/cli.md lists the settings"
+    )

@@ -16,6 +16,7 @@ from typing import Final, Self
 from uuid import uuid4
 
 from engine.errors import ChecksumError, NotFoundError
+from service.cases.owner_only import withdraw_from_others
 
 _LONG_BYTES: Final = 1 << 20
 """Length from which a chunk is hashed in a second thread."""
@@ -103,18 +104,24 @@ class BlobStore:
     Parameters
     ----------
     folder : Path
-        Made if absent, readable by its owner only. Unfinished files of an earlier run are removed.
+        Made if absent, and its owner's alone from now on. Unfinished files of an earlier run are removed.
 
     Attributes
     ----------
     unfinished : Path
         Folder on the same file system for what is not a blob yet.
+
+    Raises
+    ------
+    PreconditionError
+        If other accounts can use one of the files or folders, and this account may not change that.
     """
 
     def __init__(self, folder: Path) -> None:
         self._blobs, self.unfinished = folder / "blobs", folder / "unfinished"
         for needed in (folder, self._blobs, self.unfinished):
             needed.mkdir(mode=0o700, parents=True, exist_ok=True)
+        withdraw_from_others(folder, self._blobs, self.unfinished, *self._blobs.iterdir())
         for leftover in self.unfinished.iterdir():
             if leftover.is_dir() and not leftover.is_symlink():
                 shutil.rmtree(leftover)

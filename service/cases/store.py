@@ -22,6 +22,7 @@ from typing import Final
 from engine.errors import ConflictError, InvalidRequestError, NotFoundError, ServiceUnavailableError
 from service.cases.blobs import BlobStore, BlobWriter
 from service.cases.database import Database
+from service.cases.owner_only import create_for_owner, withdraw_from_others
 from service.cases.series import SeriesRecord, SeriesRole
 
 _MAX_REQUEST_ID_LENGTH: Final = 128
@@ -79,7 +80,7 @@ class CaseStore:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder_lock = _lock_folder(folder)
         self.blobs = BlobStore(folder)
-        self._database = Database(folder / "cases.sqlite", _SCHEMA)
+        self._database = Database(_owners_database(folder), _SCHEMA)
         if "target" not in {row[1] for row in self._database.rows("PRAGMA table_info(prepared)")}:
             with self._database.transaction() as database:  # it was made by version 0.1
                 database.execute("ALTER TABLE prepared ADD COLUMN target TEXT NOT NULL DEFAULT ''")
@@ -262,6 +263,14 @@ def _lock_folder(folder: Path) -> int:
             f"another service uses the state directory {folder}; stop it, or choose another state_dir"
         ) from None
     return descriptor
+
+
+def _owners_database(folder: Path) -> Path:
+    """Return the path of the database, which is there from now on and its owner's alone; its journals follow it."""
+    path = folder / "cases.sqlite"
+    create_for_owner(path)
+    withdraw_from_others(*(path.with_name(path.name + journal) for journal in ("", "-wal", "-shm")))
+    return path
 
 
 def _valid_id(value: str, field: str) -> str:

@@ -21,7 +21,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-import grpc
 from coldspot.v1 import assessment_pb2, service_pb2
 
 from engine.errors import InvalidRequestError, ServiceError
@@ -30,6 +29,7 @@ from engine.volume import CtVolume, LabelMask
 from service.artifact_names import check_artifact_name
 from service.client.connection import Connection
 from service.client.sending import ct_content, mask_content
+from service.credentials import Access
 from service.wire.geometry import point_message
 
 _WORK_DEADLINE_S: Final = 600.0
@@ -65,16 +65,19 @@ class ColdspotClient:
     ----------
     target : str
         ``host:port``.
-    credentials : grpc.ChannelCredentials, optional
-        For TLS; without them the channel is plain.
+    access : Access, optional
+        TLS, and a token for a service that asks for one; without it the connection is plain.
     patience_s : float, optional
         How long to keep trying when the service is full, waiting as it asks to.
+
+    Raises
+    ------
+    InvalidRequestError
+        If a certificate, a key or the token cannot be used.
     """
 
-    def __init__(
-        self, target: str, credentials: grpc.ChannelCredentials | None = None, patience_s: float = 0.0
-    ) -> None:
-        self._connection = Connection(target, credentials, patience_s)
+    def __init__(self, target: str, access: Access | None = None, patience_s: float = 0.0) -> None:
+        self._connection = Connection(target, access or Access(), patience_s)
 
     def close(self) -> None:
         """Close the connection."""

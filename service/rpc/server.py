@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import grpc
@@ -12,9 +13,11 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from engine.errors import ServiceUnavailableError
+from service.credentials import read_key_pair, read_pem, read_tokens
 from service.rpc.quick_uploads import QuickUploads
 from service.rpc.servicer import ColdspotServicer
 from service.rpc.stall_watch import StallWatch
+from service.rpc.token_guard import TokenGuard
 
 if TYPE_CHECKING:
     from service.app import App
@@ -39,16 +42,22 @@ class RpcServer:
 
     Raises
     ------
+    InvalidRequestError
+        If a certificate, a key or the tokens cannot be used.
     ServiceUnavailableError
         If the port is taken.
     """
 
     def __init__(self, app: App) -> None:
         settings = app.settings
+        address, credentials = _address(settings), _credentials(settings)
+        guards = [] if settings.access_tokens_file is None else [_guard(settings.access_tokens_file)]
         self._health = health.HealthServicer()
         self._threads = ThreadPoolExecutor(settings.max_admitted + _SPARE_THREADS, thread_name_prefix="call")
         self._server = grpc.server(
-            self._threads, interceptors=[QuickUploads()], options=[("grpc.so_reuseport", 0)]
+            self._threads,
+            interceptors=[*guards, QuickUploads()],
+            options=[("grpc.so_reuseport", 0)],
         )
         self._stall_watch = StallWatch(settings.upload_idle_s, settings.upload_limit_s)
         add_servicer: Callable[..., None] = service_pb2_grpc.add_ColdspotServiceServicer_to_server
@@ -58,7 +67,7 @@ class RpcServer:
         reflection.enable_server_reflection(names, self._server)
         self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         try:
-            self.port = _listen(self._server, settings)
+            self.port = _listen(self._server, address, credentials)
         except RuntimeError as error:
             self._stall_watch.stop()
             raise ServiceUnavailableError(
@@ -91,17 +100,29 @@ class RpcServer:
             self._health.set(name, state)
 
 
-def _listen(server: grpc.Server, settings: Settings) -> int:
+def _guard(tokens_file: Path) -> TokenGuard:
+    return TokenGuard(read_tokens(tokens_file, "access_tokens_file"))
+
+
+def _address(settings: Settings) -> str:
     host = settings.host
     bracketed = f"[{host}]" if ":" in host and not host.startswith("[") else host
-    address = f"{bracketed}:{settings.port}"
-    certificate, key = settings.tls_certificate, settings.tls_key
+    return f"{bracketed}:{settings.port}"
+
+
+def _credentials(settings: Settings) -> grpc.ServerCredentials | None:
+    """Return what TLS needs; None where the settings name no certificate."""
+    certificate, key, authority = settings.tls_certificate, settings.tls_key, settings.tls_client_ca
     if certificate is None or key is None:
-        return int(server.add_insecure_port(address))
-    authority = settings.tls_client_ca
-    credentials = grpc.ssl_server_credentials(
-        [(key.read_bytes(), certificate.read_bytes())],
-        root_certificates=authority.read_bytes() if authority else None,
+        return None
+    return grpc.ssl_server_credentials(
+        [read_key_pair(certificate, key, ("tls_certificate", "tls_key"))],
+        root_certificates=None if authority is None else read_pem(authority, "tls_client_ca"),
         require_client_auth=authority is not None,
     )
+
+
+def _listen(server: grpc.Server, address: str, credentials: grpc.ServerCredentials | None) -> int:
+    if credentials is None:
+        return int(server.add_insecure_port(address))
     return int(server.add_secure_port(address, credentials))

@@ -29,6 +29,7 @@ _STATUS_CODES: Final[dict[type[ColdspotError], grpc.StatusCode]] = {
     errors.NotFoundError: grpc.StatusCode.NOT_FOUND,
     errors.ConflictError: grpc.StatusCode.ALREADY_EXISTS,
     errors.ChecksumError: grpc.StatusCode.DATA_LOSS,
+    errors.UnauthenticatedError: grpc.StatusCode.UNAUTHENTICATED,
     errors.CapacityError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.InterruptedAssessmentError: grpc.StatusCode.ABORTED,
     errors.ClientCancelledError: grpc.StatusCode.CANCELLED,
@@ -47,6 +48,7 @@ _WITHOUT_DETAILS: Final[dict[grpc.StatusCode, type[ColdspotError]]] = {
     grpc.StatusCode.CANCELLED: errors.ServiceUnavailableError,  # this client never cancels: it was dropped
     grpc.StatusCode.INVALID_ARGUMENT: errors.InvalidRequestError,
     grpc.StatusCode.NOT_FOUND: errors.NotFoundError,
+    grpc.StatusCode.UNAUTHENTICATED: errors.UnauthenticatedError,
 }
 """What a status means that gRPC itself made."""
 
@@ -96,6 +98,14 @@ def error_from_call(call: grpc.RpcError) -> ColdspotError:
         return errors.CapacityError(f"the service is full: {details}", retry_after_s=1.0)
     kind = _WITHOUT_DETAILS.get(code, errors.ServiceError)
     return kind(f"{code.name.lower().replace('_', ' ')}: {details}")
+
+
+def came_from_service(call: grpc.RpcError) -> bool:
+    """Whether a service ended the call, not gRPC on the way to it."""
+    try:
+        return isinstance(call, grpc.Call) and rpc_status.from_call(call) is not None
+    except ValueError:
+        return False
 
 
 def _error_from_status(status: status_pb2.Status) -> ColdspotError:

@@ -6,9 +6,10 @@ import pytest
 from numba import cuda
 from pydantic import ValidationError
 
-from engine.errors import BackendError
+from engine.errors import BackendError, InvalidRequestError
 from engine.kernels.backend import KernelBackend
-from service.settings import Settings, default_models_dir, is_loopback
+from service.credentials import is_loopback
+from service.settings import Settings, default_models_dir, read_settings
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.1", "::1", "[::1]", "localhost"])
@@ -125,3 +126,37 @@ def test_settings_do_not_change() -> None:
 
 def test_models_lie_beside_the_engine() -> None:
     assert default_models_dir().parent == Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("COLDSPOT_CLINICAL_MOD", "COLDSPOT_CLINICAL_MODE"),
+        ("COLDSPOT_MAX_ADMITED", "COLDSPOT_MAX_ADMITTED"),
+        ("coldspot_clinicalmode", "COLDSPOT_CLINICAL_MODE"),
+        ("COLDSPOT_CLIENT_TOKENFILE", "COLDSPOT_CLIENT_TOKEN_FILE"),
+        ("COLDSPOT_SOMETHING_ELSE_ALTOGETHER", "unknown environment variable"),
+    ],
+)
+def test_a_misspelled_variable_is_an_error(name: str, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "true")
+    with pytest.raises(InvalidRequestError, match=told) as caught:
+        read_settings()
+    assert name in str(caught.value)
+
+
+def test_every_setting_and_every_known_variable_is_taken(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name, value in Settings().model_dump().items():
+        if value is not None:
+            monkeypatch.setenv(f"COLDSPOT_{name.upper()}", str(value))
+    for name in (
+        "COLDSPOT_DATA",
+        "COLDSPOT_MODELS",
+        "COLDSPOT_CLIENT_TLS_CA",
+        "COLDSPOTTED",
+        "coldspot_port",
+    ):
+        monkeypatch.setenv(name, "7")
+    assert read_settings().port == 7

@@ -21,6 +21,7 @@ from engine.errors import (
     ServiceError,
     ServiceUnavailableError,
     StateError,
+    UnauthenticatedError,
     entry_for,
 )
 from service.wire import status
@@ -82,7 +83,7 @@ def test_the_tree_was_walked() -> None:
 
 
 EXIT_CODES = {
-    2: (InputError, StateError),
+    2: (InputError, StateError, UnauthenticatedError),
     4: (ModelError,),
     5: (BackendError,),
     6: (CapacityError, InterruptedAssessmentError, ServiceUnavailableError),
@@ -108,6 +109,7 @@ STATUS_OF: dict[grpc.StatusCode, str] = {
     ),
     grpc.StatusCode.NOT_FOUND: "NotFoundError",
     grpc.StatusCode.ALREADY_EXISTS: "ConflictError",
+    grpc.StatusCode.UNAUTHENTICATED: "UnauthenticatedError",
     grpc.StatusCode.DATA_LOSS: "ChecksumError",
     grpc.StatusCode.RESOURCE_EXHAUSTED: "CapacityError",
     grpc.StatusCode.ABORTED: "InterruptedAssessmentError",
