@@ -16,6 +16,7 @@ PATCH, FEATURES = "patch", "features"
 """Names of the network's input (N, 1, z, y, x) and output (N, F)."""
 
 Recipe: TypeAlias = Literal["zscore_patch", "hu_-1024_3072", "window_-450_1500"]
+PositionTable: TypeAlias = Literal["checkpoint", "sine_cosine"]
 
 
 class FeatureSection(Section):
@@ -33,12 +34,17 @@ class FeatureSection(Section):
     roi_only : bool
         Whether what lies outside the mask is blanked.
     feature_count : int
+    position_table : str
+        What tells the network where in the patch a token lies: ``checkpoint``, the table that was trained
+        with; ``sine_cosine``, computed, because the checkpoint has none. Features by one have nothing to do
+        with features by the other.
     """
 
     recipe: Recipe
     patch_shape: tuple[Count, Count, Count]
     roi_only: bool
     feature_count: Count
+    position_table: PositionTable = "sine_cosine"
 
     @model_validator(mode="after")
     def _patch_can_vary(self) -> Self:

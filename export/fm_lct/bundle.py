@@ -15,7 +15,7 @@ from engine.manifest import (
     Precision,
     TensorSpec,
 )
-from engine.manifest.features import FEATURES, PATCH, Recipe
+from engine.manifest.features import FEATURES, PATCH, PositionTable, Recipe
 from engine.progress import ShareProgress, ignore_progress
 from engine.runtime.onnx_session import OnnxSession
 from export.bundle.writing import require_free, write_bundle_folder
@@ -33,6 +33,14 @@ TOLERANCES: Final[Mapping[Precision, float]] = {"fp32": 1e-5, "fp16_mixed": 1e-3
 
 FILES: Final[Mapping[Precision, str]] = {"fp32": MODEL_FILE, "fp16_mixed": "model.fp16_mixed.onnx"}
 LICENCE: Final = "CC BY 3.0 (stated in the README of FM-LCT: scientific and educational purposes)"
+_POSITIONS: Final[Mapping[PositionTable, str]] = {
+    "checkpoint": "The position table is the checkpoint's own, as FM-LCT's program uses it.",
+    "sine_cosine": (
+        "The checkpoint has no position table. FM-LCT's program then draws a random one at every start, and no two of "
+        "its runs give the same features; here it is sines and cosines, which the program sets before it overwrites "
+        "them."
+    ),
+}
 _INTENDED_USE: Final = "Features of lung lesions for research. Not for any decision about a patient."
 
 
@@ -92,7 +100,11 @@ def export_fm_lct(
     network = load_fm_lct(checkpoint, plan)
     size = network.plan.image_size
     section = FeatureSection(
-        recipe=recipe, patch_shape=(size, size, size), roi_only=roi_only, feature_count=network.plan.width
+        recipe=recipe,
+        patch_shape=(size, size, size),
+        roi_only=roi_only,
+        feature_count=network.plan.width,
+        position_table=network.position_table,
     )
     notify("cutting patches", 0.1)
     samples = sample_lesions(section, lesions)
@@ -174,4 +186,4 @@ def _assumptions(section: FeatureSection) -> tuple[str, ...]:
     order = "The axes of a patch are z, y, x, as SimpleITK gives arrays in that program."
     if section.recipe == "hu_-1024_3072":
         order = "The axes of a patch are x, y, z, as MONAI gives arrays in that program."
-    return spacing, recipe, order
+    return spacing, recipe, order, _POSITIONS[section.position_table]

@@ -2,6 +2,11 @@
 
 Source: github.com/zhenweishi/FM-LCT and LC-NICER (the same checkpoint). Their own loaders strip one prefix
 and load what is left without complaint: with another prefix the network runs on random weights.
+
+The position table is the checkpoint's own where it has one. FM-LCT's class sets sines and cosines and then
+overwrites them with noise (its ``init_weights`` draws ``pos_embed`` anew), which is what its trainers train with
+and keep; where a checkpoint has no table, that program draws another one at every start, and no two of its runs
+agree. Sines and cosines, which were meant, are taken then, and the model card says so.
 """
 
 from __future__ import annotations
@@ -16,17 +21,16 @@ from engine.errors import SourceModelError
 from export.checkpoints.checkpoint import read_torch_checkpoint
 from export.fm_lct.vision_transformer import VisionTransformer, VisionTransformerPlan
 
-PREFIXES: Final = ("module.base_encoder.", "base_encoder.", "encoder.", "")
-"""As the published loaders know them (MoCo with and without DDP, masked autoencoder); bare names too."""
+PREFIXES: Final = ("module.base_encoder.", "base_encoder.", "module.encoder.", "encoder.", "module.", "")
+"""Of MoCo, of the masked autoencoder and the segmentation network, and of the fine-tuned network, each with and
+without the wrapper of distributed training."""
 
 _IGNORED: Final = ("head.", "fc_norm.")
 """Parts of the encoder's checkpoint that the features do not come from."""
 
-_POSITIONS: Final = ("pos_embed", "encoder_pos_embed")
-"""Names under which a checkpoint may bring the fixed position embedding (with and without a class row)."""
-
-_POSITION_TOLERANCE: Final = 1e-3
-"""Half precision keeps sines to 5e-4."""
+_POSITIONS: Final = "pos_embed"
+_ENCODER_POSITIONS: Final = ("encoder_pos_embed", "module.encoder_pos_embed")
+"""Names of the position table: in the encoder, and of the masked autoencoder beside it (without a class row)."""
 
 
 def load_fm_lct(path: Path, plan: VisionTransformerPlan | None = None) -> VisionTransformer:
@@ -48,14 +52,15 @@ def load_fm_lct(path: Path, plan: VisionTransformerPlan | None = None) -> Vision
     ------
     SourceModelError
         If a weight of the encoder is missing, unexpected, of another shape or not finite, if several
-        prefixes fit, or if the checkpoint's position embedding is not the fixed one.
+        prefixes fit, or if the position table is none of this network or there are two that differ.
     UntrustedPickleError, UnreadableFileError
         See :func:`export.checkpoints.checkpoint.read_torch_checkpoint`.
     """
-    network = VisionTransformer(plan)
+    plan = plan or VisionTransformerPlan()
     state = _state(read_torch_checkpoint(path), path)
-    weights = _encoder(state, path)
-    _require_positions(state, network, path)
+    prefix = _prefix(state, path)
+    weights = _encoder(state, prefix)
+    network = VisionTransformer(plan, _positions(state, prefix, plan, path))
     expected = network.state_dict()
     missing, unexpected = sorted(set(expected) - set(weights)), sorted(set(weights) - set(expected))
     if missing or unexpected:
@@ -78,48 +83,64 @@ def _state(content: Any, path: Path) -> dict[str, torch.Tensor]:
     return {key: value for key, value in state.items() if isinstance(value, torch.Tensor)}
 
 
-def _encoder(state: Mapping[str, torch.Tensor], path: Path) -> dict[str, torch.Tensor]:
-    """Weights of the encoder, without prefix and without what is not used."""
+def _prefix(state: Mapping[str, torch.Tensor], path: Path) -> str:
+    """What the names of the encoder begin with."""
     known = [prefix for prefix in PREFIXES if f"{prefix}patch_embed.proj.weight" in state]
     if len(known) != 1:
         reason = "several fit" if known else f"its names begin with {_list(_beginnings(state))}"
         known_prefixes = ", ".join(prefix for prefix in PREFIXES if prefix)
         raise SourceModelError(f"{path} has no encoder under exactly one of {known_prefixes}: {reason}")
-    (prefix,) = known
+    return known[0]
+
+
+def _encoder(state: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    """Weights of the encoder, without prefix and without what is not used."""
     stripped = {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
     return {
         key: value
         for key, value in stripped.items()
-        if not key.startswith(_IGNORED) and key not in _POSITIONS and not _is_elsewhere(key, prefix)
+        if not key.startswith(_IGNORED) and key != _POSITIONS and not _is_elsewhere(key, prefix)
     }
 
 
 def _is_elsewhere(key: str, prefix: str) -> bool:
     """Whether a bare name belongs to a decoder next to the encoder (masked autoencoder)."""
-    return not prefix and key.startswith(("decoder", "mask_token", "encoder_"))
+    return prefix in {"", "module."} and key.startswith(("decoder", "mask_token", "encoder_"))
 
 
-def _require_positions(
-    state: Mapping[str, torch.Tensor],
-    network: VisionTransformer,
-    path: Path,
-) -> None:
-    """A position embedding in the checkpoint must be the fixed one that is baked in."""
-    fixed = network.pos_embed
-    for key, position in state.items():
-        last = key.rsplit(".", 1)[-1]
-        if last not in _POSITIONS or key.startswith(
-            ("decoder", "module.momentum_encoder", "momentum_encoder")
-        ):
-            continue
-        expected = fixed if position.shape == fixed.shape else fixed[:, 1:]
-        if position.shape != expected.shape or not torch.allclose(
-            position.float(), expected, atol=_POSITION_TOLERANCE, rtol=0
-        ):
-            raise SourceModelError(
-                f"{path}: {key} is not the fixed position embedding of FM-LCT (sines and cosines along three "
-                "axes); this is another network"
-            )
+def _positions(
+    state: Mapping[str, torch.Tensor], prefix: str, plan: VisionTransformerPlan, path: Path
+) -> torch.Tensor | None:
+    """The checkpoint's own position table (1, tokens, width), if it has one."""
+    tables = {
+        key: _table(key, state[key], plan, path)
+        for key in (f"{prefix}{_POSITIONS}", *_ENCODER_POSITIONS)
+        if key in state
+    }
+    if not tables:
+        return None
+    first, *others = tables.values()
+    if not all(torch.equal(first, other) for other in others):
+        raise SourceModelError(
+            f"{path} has several position tables that differ ({_list(list(tables))}), and features by one have nothing "
+            "to do with features by the other; remove those that the encoder was not trained with"
+        )
+    return first
+
+
+def _table(key: str, table: torch.Tensor, plan: VisionTransformerPlan, path: Path) -> torch.Tensor:
+    """A position table with its row for the class token, which is zero where the checkpoint leaves it out."""
+    shape = (1, plan.tokens, plan.width)
+    if key in _ENCODER_POSITIONS and tuple(table.shape) == (1, plan.tokens - 1, plan.width):
+        table = torch.cat([torch.zeros(1, 1, plan.width, dtype=table.dtype), table], dim=1)
+    _require_weight(key, table, torch.empty(shape), path)
+    patches = table[0, 1:].float()
+    if torch.equal(patches, patches[:1].expand_as(patches)):
+        raise SourceModelError(
+            f"{path}: {key} has the same row for every patch, so it says nothing about places; the file is damaged, "
+            "or this is another network"
+        )
+    return table.float()
 
 
 def _require_weight(name: str, weight: torch.Tensor, expected: torch.Tensor, path: Path) -> None:

@@ -1,8 +1,8 @@
 """The 3D vision transformer of FM-LCT in PyTorch, with the module names of its published checkpoint.
 
 Architecture: Dosovitskiy et al., ICLR 2021 (ViT-B, pre-norm, exact GELU), on cubes of voxels instead of
-squares of pixels; position embedding: fixed sines and cosines along three axes, as moco-v3 (Chen et al.,
-ICCV 2021) has them along two. Written from these descriptions.
+squares of pixels; position embedding: a fixed table, the checkpoint's own or sines and cosines along three
+axes, as moco-v3 (Chen et al., ICCV 2021) has them along two. Written from these descriptions.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
+
+from engine.manifest.features import PositionTable
 
 NORM_EPS = 1e-6
 """Of every layer normalization."""
@@ -60,19 +62,31 @@ class VisionTransformer(nn.Module):
     Parameters
     ----------
     plan : VisionTransformerPlan, optional
+    positions : torch.Tensor, (1, tokens, width), optional
+        Table that is added to class token and patches; :func:`position_embedding` by default.
+
+    Attributes
+    ----------
+    position_table : {"checkpoint", "sine_cosine"}
+        Where the table comes from.
     """
 
     pos_embed: torch.Tensor
 
-    def __init__(self, plan: VisionTransformerPlan | None = None) -> None:
+    def __init__(
+        self, plan: VisionTransformerPlan | None = None, positions: torch.Tensor | None = None
+    ) -> None:
         super().__init__()
         self.plan = plan = plan or VisionTransformerPlan()
+        self.position_table: PositionTable = "sine_cosine" if positions is None else "checkpoint"
         self.patch_embed = _PatchEmbedding(plan)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, plan.width))
         self.blocks = nn.ModuleList(_Block(plan) for _ in range(plan.depth))
         self.norm = nn.LayerNorm(plan.width, eps=NORM_EPS)
-        # Fixed and computed: no checkpoint has to bring it, and none can bring another.
-        self.register_buffer("pos_embed", position_embedding(plan.grid, plan.width), persistent=False)
+        if positions is None:
+            positions = position_embedding(plan.grid, plan.width)
+        # Not among the weights: a checkpoint may lack it, and keeps it under several names.
+        self.register_buffer("pos_embed", positions, persistent=False)
 
     def forward(self, patch: torch.Tensor) -> torch.Tensor:
         """Features (N, width) of images (N, 1, z, y, x)."""

@@ -15,7 +15,7 @@ from engine import DISCLAIMER
 from engine.files.image_file import read_mask_image, write_volume
 from engine.files.reading import read_mask
 from engine.geometry import VolumeGeometry
-from engine.manifest import Channel, SegmentationSection
+from engine.manifest import Channel, SegmentationSection, read_sealed_manifest
 from engine.volume import CtVolume
 from tests.support.segmentation_models import threshold_network, write_bundle_folder
 
@@ -64,7 +64,13 @@ def succeeded(result: Result) -> dict[str, Any]:
 
 def test_labels_are_written_on_the_grid_of_the_ct(arguments: list[str], ct: CtVolume) -> None:
     report = succeeded(run(*arguments, "--backend", "onnxruntime", "--json"))
-    assert report["model"] == {"id": "tumor-demo", "version": "1.0.0", "demo": True}
+    digest = read_sealed_manifest(Path(arguments[arguments.index("--model") + 1])).sha256
+    assert report["model"] == {
+        "id": "tumor-demo",
+        "version": "1.0.0",
+        "demo": True,
+        "manifest_sha256": digest,
+    }
     assert report["backend"].startswith("onnxruntime")
     assert report["labels"] == {"tumor": {"voxels": 96, "volume_ml": pytest.approx(0.192)}}
     assert (report["region"], report["patches"], report["precision"]) == (None, 4 * 4 * 4, "fp32")
