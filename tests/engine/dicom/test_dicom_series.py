@@ -147,6 +147,18 @@ def test_negative_padding_written_as_unsigned_is_understood() -> None:
     assert (read_series([encoded(d) for d in datasets]).voxels_hu[:, 0, :3] == -1024).all()
 
 
+@pytest.mark.parametrize("padding_hu", [-1025, -2000, -3024, -8192, -31744])
+def test_what_lies_below_air_is_air_without_a_padding_value(padding_hu: int) -> None:
+    datasets = ct_instances(phantom_ct())
+    for dataset in datasets:
+        values = np.frombuffer(dataset.PixelData, "<i2").copy()
+        values[:3] = padding_hu + 1024
+        dataset.PixelData = values.tobytes()
+    read = read_series([encoded(d) for d in datasets])
+    assert (read.voxels_hu[:, 0, :3] == -1024).all()
+    assert np.array_equal(read.voxels_hu[:, 1:], phantom_ct().voxels_hu[:, 1:])
+
+
 def test_padding_that_hides_tissue_and_clipped_values_are_warned_of() -> None:
     datasets = ct_instances(phantom_ct(), PixelPaddingValue=1024 + 40)
     assert "padding value" in read_series([encoded(d) for d in datasets]).warnings[0].message
