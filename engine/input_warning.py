@@ -32,9 +32,22 @@ class InputWarningCode(StrEnum):
     OUTLINE_BESIDE_SLICE = "outline_beside_slice"
     OUTLINE_WITHOUT_VOXEL = "outline_without_voxel"
     SLICE_WITHOUT_OUTLINE = "slice_without_outline"
+    MASK_SLICE_LOST = "mask_slice_lost"
+    MASK_SLICE_NARROW = "mask_slice_narrow"
+    MASK_HOLE = "mask_hole"
+    MASK_CAVITY = "mask_cavity"
+    MASK_PIT = "mask_pit"
+    MASK_STRAY_PART = "mask_stray_part"
+    MASK_SEVERAL_PARTS = "mask_several_parts"
 
 
-REFUSED_CLINICALLY: Final = frozenset({InputWarningCode.ORIENTATION_NOT_STATED})
+REFUSED_CLINICALLY: Final = frozenset(
+    {
+        InputWarningCode.ORIENTATION_NOT_STATED,
+        InputWarningCode.MASK_SLICE_LOST,
+        InputWarningCode.MASK_HOLE,
+    }
+)
 """Warnings with which clinical mode gives no number: what they name can turn a miss into a complete coverage."""
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -167,6 +168,13 @@ class LabelMask:
         EmptyMaskError
         """
         return self.crop(self.bounding_box().padded(pad_voxels).clipped(self.geometry.shape_zyx))
+
+    def with_warnings(self, warnings: Iterable[InputWarning]) -> LabelMask:
+        """The same voxels, with more that was noticed; what is known of them is not computed again."""
+        warned = replace(self, warnings=(*self.warnings, *warnings))
+        if "_bounding_box" in self.__dict__:
+            warned.__dict__["_bounding_box"] = self._bounding_box
+        return warned
 
     def crop(self, box: VoxelBox) -> LabelMask:
         """A copy of the part in a box."""

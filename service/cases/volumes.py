@@ -14,6 +14,7 @@ import numpy as np
 from engine.errors import InvalidRequestError
 from engine.hounsfield import padding_to_air
 from engine.input_warning import require_clinical
+from engine.structures.mask_warnings import inspected
 from engine.volume import Acquisition, CtVolume, LabelMask
 from service.cases.series import (
     STRUCTURE_NAMES,
@@ -57,6 +58,70 @@ class Arrival:
         return voxels.nbytes
 
 
+class SeriesDecoder:
+    """Makes a volume of the bytes of a series: the one reader of whatever comes in.
+
+    Parameters
+    ----------
+    reader : ImageReader
+    clinical_mode : bool
+        Whether a series with a warning that clinical mode does not accept is refused.
+    """
+
+    def __init__(self, reader: ImageReader, *, clinical_mode: bool = False) -> None:
+        self._reader, self._clinical_mode = reader, clinical_mode
+
+    def decode(self, header: SeriesHeader, content: memoryview, ct: CtVolume | None) -> CtVolume | LabelMask:
+        """Return the volume that the bytes of a series hold; of a mask with what its inspection found.
+
+        Parameters
+        ----------
+        header : SeriesHeader
+            One that was accepted when it was announced.
+        content : memoryview
+            All bytes of the series.
+        ct : CtVolume or None
+            The CT that a mask is drawn on; a DICOM mask cannot be read without it.
+
+        Raises
+        ------
+        InputError
+            What the reader raises; EmptyMaskError and GridMismatchError of a mask; ClinicalModeError.
+        """
+        if isinstance(header.content, VoxelContent):
+            volume = _from_voxels(header.role, header.content, content)
+        else:
+            volume = self._from_dicom(header.role, header.content, content, ct)
+        if isinstance(volume, LabelMask):
+            volume = inspected(volume if ct is None else self.on_grid_of(volume, ct))
+        if self._clinical_mode:
+            require_clinical(volume.warnings)
+        return volume
+
+    def _from_dicom(
+        self, role: SeriesRole, described: DicomContent, content: memoryview, ct: CtVolume | None
+    ) -> CtVolume | LabelMask:
+        instances = [bytes(part) for part in _split(content, described.instance_bytes)]
+        if role.is_ct:
+            return self._reader.read_ct(instances)
+        if ct is None:
+            raise InvalidRequestError(
+                "a DICOM mask is read on the grid of its CT; name that CT", "header.reference_series_id"
+            )
+        return self._reader.read_mask(instances[0], ct, STRUCTURE_NAMES[role], described.structure)
+
+    def on_grid_of(self, mask: LabelMask, ct: CtVolume) -> LabelMask:
+        """Return a mask that lies on a CT with its axes in the order of that CT's.
+
+        Raises
+        ------
+        EmptyMaskError, GridMismatchError
+        """
+        if not mask.geometry.same_grid(ct.geometry):
+            mask = self._reader.in_axis_order_of(ct, mask)
+        return mask.require_on(ct)
+
+
 class VolumeShelf:
     """Keeps the most recently used series decoded in memory, and decodes the others from disk.
 
@@ -73,8 +138,8 @@ class VolumeShelf:
     def __init__(
         self, store: CaseStore, reader: ImageReader, limit_bytes: int, *, clinical_mode: bool = False
     ) -> None:
-        self._store, self._reader, self._limit_bytes = store, reader, limit_bytes
-        self._clinical_mode = clinical_mode
+        self._store, self._limit_bytes = store, limit_bytes
+        self._decoder = SeriesDecoder(reader, clinical_mode=clinical_mode)
         self._lock = threading.Lock()
         self._kept: OrderedDict[str, Arrival] = OrderedDict()
         self._last_byte_at: dict[str, float] = {}
@@ -128,35 +193,12 @@ class VolumeShelf:
         volume = self._arrival(record, ct).volume
         if not isinstance(volume, LabelMask):
             raise InvalidRequestError(f"the series {record.series_id} is a CT, not a mask")
-        return self._on_grid_of(volume, ct)
+        return self._decoder.on_grid_of(volume, ct)
 
     def decode(self, header: SeriesHeader, content: memoryview, ct: CtVolume | None) -> Arrival:
-        """Decode the bytes of a series.
-
-        Parameters
-        ----------
-        header : SeriesHeader
-            One that was accepted when it was announced.
-        content : memoryview
-            All bytes of the series.
-        ct : CtVolume or None
-            The CT that a mask is drawn on; a DICOM mask cannot be read without it.
-
-        Raises
-        ------
-        InputError
-            What the reader raises.
-        """
+        """Decode the bytes of a series, as :meth:`SeriesDecoder.decode` does, and say how long it took."""
         started = time.perf_counter()
-        if isinstance(header.content, VoxelContent):
-            volume = _from_voxels(header.role, header.content, content)
-        else:
-            volume = self._from_dicom(header.role, header.content, content, ct)
-        if isinstance(volume, LabelMask) and ct is not None:
-            volume = self._on_grid_of(volume, ct)
-        if self._clinical_mode:
-            require_clinical(volume.warnings)
-        return Arrival(volume, time.perf_counter() - started)
+        return Arrival(self._decoder.decode(header, content, ct), time.perf_counter() - started)
 
     def _arrival(self, record: SeriesRecord, ct: CtVolume | None) -> Arrival:
         with self._lock:
@@ -170,23 +212,6 @@ class VolumeShelf:
         arrival = Arrival(self.decode(header, content, ct).volume, time.perf_counter() - started)
         self.put(record.series_id, arrival)
         return arrival
-
-    def _from_dicom(
-        self, role: SeriesRole, described: DicomContent, content: memoryview, ct: CtVolume | None
-    ) -> CtVolume | LabelMask:
-        instances = [bytes(part) for part in _split(content, described.instance_bytes)]
-        if role.is_ct:
-            return self._reader.read_ct(instances)
-        if ct is None:
-            raise InvalidRequestError(
-                "a DICOM mask is read on the grid of its CT; name that CT", "header.reference_series_id"
-            )
-        return self._reader.read_mask(instances[0], ct, STRUCTURE_NAMES[role], described.structure)
-
-    def _on_grid_of(self, mask: LabelMask, ct: CtVolume) -> LabelMask:
-        if not mask.geometry.same_grid(ct.geometry):
-            mask = self._reader.in_axis_order_of(ct, mask)
-        return mask.require_on(ct)
 
 
 def _from_voxels(role: SeriesRole, described: VoxelContent, content: memoryview) -> CtVolume | LabelMask:

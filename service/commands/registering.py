@@ -23,6 +23,7 @@ from engine.kernels.backend import KernelBackend
 from engine.progress import TextProgress
 from engine.refusal import RefusedError
 from engine.registration.register import register
+from engine.structures.mask_warnings import inspected
 from engine.volume import CtVolume, LabelMask
 from service.commands.landmarks import read_landmarks, score_landmarks
 from service.commands.registration_report import refused_report, registered_report
@@ -174,7 +175,7 @@ def in_hounsfield_units(ct: CtVolume) -> CtVolume:
 
 
 def _mask(path: Path | None, ct: CtVolume, name: str, structure: str) -> LabelMask | None:
-    return None if path is None else read_mask(path, ct, name, label=structure or None)
+    return None if path is None else inspected(read_mask(path, ct, name, label=structure or None))
 
 
 def _require_time(deadline_s: float | None) -> None:
