@@ -6,6 +6,7 @@ No transport is among them: a transport (today :mod:`service.rpc`) takes an :cla
 from __future__ import annotations
 
 from dataclasses import dataclass
+from shutil import disk_usage
 from typing import TYPE_CHECKING
 
 from service.admission import Admission
@@ -73,6 +74,7 @@ def build_app(settings: Settings, pipeline: Pipeline) -> App:
     metrics, admission, worker = Metrics(), Admission(settings.max_admitted), Worker()
     _describe(pipeline.describe(), metrics)
     metrics.watch_queue(lambda: worker.depth)
+    metrics.watch_disk(lambda: disk_usage(settings.state_dir).free)
     volumes = VolumeShelf(store, pipeline, settings.cache_bytes, clinical_mode=settings.clinical_mode)
     prepared = PreparedShelf()
     artifacts = ArtifactShelf(store, pipeline.write_artifacts)

@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    start_http_server,
+)
+
+from engine import __version__
 
 if TYPE_CHECKING:
     from engine.model_identity import ModelIdentity
@@ -55,6 +66,32 @@ class Metrics:
         self._assessments = Counter(
             "coldspot_assessments", "Assess calls by how they ended.", ["outcome"], registry=self.registry
         )
+        self._refusals = Counter(
+            "coldspot_refusals",
+            "Assessments without a number, by the reason.",
+            ["code"],
+            registry=self.registry,
+        )
+        self._calls = Counter(
+            "coldspot_calls",
+            "Calls by method and gRPC status.",
+            ["method", "status"],
+            registry=self.registry,
+        )
+        self._errors = Counter(
+            "coldspot_errors",
+            "Calls that ended with an error, by its code.",
+            ["code"],
+            registry=self.registry,
+        )
+        self._ready = Gauge(
+            "coldspot_ready",
+            "1 once the self-test has passed, 0 before and at shutdown.",
+            registry=self.registry,
+        )
+        self._free_disk = Gauge(
+            "coldspot_free_disk_bytes", "Free disk space of the state directory.", registry=self.registry
+        )
         self._depth = Gauge("coldspot_queue_depth", "Jobs that wait for the device.", registry=self.registry)
         self._uploaded = Counter("coldspot_upload_bytes", "Bytes of stored uploads.", registry=self.registry)
         self._backend = Gauge(
@@ -69,6 +106,12 @@ class Metrics:
             ["model", "version", "sha256"],
             registry=self.registry,
         )
+        build = Gauge(
+            "coldspot_build_info", "The running version; always 1.", ["version"], registry=self.registry
+        )
+        build.labels(__version__).set(1)
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=self.registry)
 
     def describe(self, kernels: str, inference_backend: str) -> None:
         """Record which kernels, backends and models compute the answers."""
@@ -81,6 +124,24 @@ class Metrics:
     def watch_queue(self, depth: Callable[[], int]) -> None:
         """Read the queue's depth whenever the metrics are read."""
         self._depth.set_function(lambda: float(depth()))
+
+    def watch_disk(self, free_bytes: Callable[[], int]) -> None:
+        """Read the free disk space whenever the metrics are read."""
+        self._free_disk.set_function(lambda: float(free_bytes()))
+
+    def set_ready(self, *, ready: bool) -> None:
+        """Record whether calls are answered with measurements."""
+        self._ready.set(int(ready))
+
+    def call_ended(self, method: str, status: str, error_code: str | None) -> None:
+        """Count one call by its gRPC status, and its error by the error's code."""
+        self._calls.labels(method, status).inc()
+        if error_code is not None:
+            self._errors.labels(error_code).inc()
+
+    def refused(self, code: str) -> None:
+        """Count one assessment that gave no number."""
+        self._refusals.labels(code).inc()
 
     def stage_ended(self, stage: Stage, duration_s: float) -> None:
         """Count one run of a stage."""

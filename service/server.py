@@ -76,6 +76,7 @@ class ColdspotServer:
         self._rpc.start()
         self.app.open()
         self._rpc.announce_serving()
+        self.app.metrics.set_ready(ready=True)
         _log.info("serving", version=__version__, port=self.port)
 
     def stop(self) -> None:
@@ -83,6 +84,7 @@ class ColdspotServer:
         if not self._to_be_stopped.acquire(blocking=False):
             return
         self._rpc.announce_shutdown()
+        self.app.metrics.set_ready(ready=False)
         self.app.admission.close(ServiceUnavailableError("the service is shutting down"))
         self._rpc.stop(self.settings.drain_grace_s)
         self.app.close(self.settings.drain_grace_s)

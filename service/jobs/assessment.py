@@ -116,6 +116,8 @@ class AssessmentWork:
         outcome = "measured" if report.refusal_code is None else "refused"
         self.metrics.answered("final", time.monotonic() - job.submitted_at, report.latency_s)
         self.metrics.assessment_ended(outcome)
+        if report.refusal_code is not None:
+            self.metrics.refused(report.refusal_code)
         _log.info(
             "assessed",
             case_id=case_id,

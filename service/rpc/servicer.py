@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
@@ -41,19 +42,20 @@ class ColdspotServicer(service_pb2_grpc.ColdspotServiceServicer):
 
     def __init__(self, app: App, stall_watch: StallWatch) -> None:
         self._app, self._stall_watch = app, stall_watch
+        self._answering = partial(answering, count=app.metrics.call_ended)
 
     def OpenCase(
         self, request: service_pb2.OpenCaseRequest, context: grpc.ServicerContext
     ) -> service_pb2.OpenCaseResponse:
         """Open a case, or find the one this request id has opened."""
-        with answering(context, "OpenCase"):
+        with self._answering(context, "OpenCase"):
             return service_pb2.OpenCaseResponse(case_id=self._app.cases.open(case_request(request)))
 
     def UploadSeries(
         self, request_iterator: Iterator[Part], context: grpc.ServicerContext
     ) -> service_pb2.UploadSeriesResponse:
         """Store one series or mask."""
-        with answering(context, "UploadSeries"):
+        with self._answering(context, "UploadSeries"):
             parts = self._stall_watch.watch(request_iterator, context.cancel)
             header = header_of(next(parts, None))
             if header is None:
@@ -65,7 +67,7 @@ class ColdspotServicer(service_pb2_grpc.ColdspotServiceServicer):
         self, request: service_pb2.PrepareRequest, context: grpc.ServicerContext
     ) -> Iterator[service_pb2.PrepareResponse]:
         """Prepare the planning side; the stages are streamed."""
-        with answering(context, "Prepare"):
+        with self._answering(context, "Prepare"):
             job = self._app.procedures.prepare(prepare_request(request), context.time_remaining())
             self._stop_with_client(job, context)
             for event in job:
@@ -78,7 +80,7 @@ class ColdspotServicer(service_pb2_grpc.ColdspotServiceServicer):
         self, request: service_pb2.AssessRequest, context: grpc.ServicerContext
     ) -> Iterator[service_pb2.AssessResponse]:
         """Measure one verification CT; stages, a preliminary and the final answer are streamed."""
-        with answering(context, "Assess"):
+        with self._answering(context, "Assess"):
             job = self._app.procedures.assess(assess_request(request), context.time_remaining())
             self._stop_with_client(job, context)
             for event in job:
@@ -93,14 +95,14 @@ class ColdspotServicer(service_pb2_grpc.ColdspotServiceServicer):
         self, request: service_pb2.GetCaseRequest, context: grpc.ServicerContext
     ) -> service_pb2.GetCaseResponse:
         """Return what is stored for a case."""
-        with answering(context, "GetCase"):
+        with self._answering(context, "GetCase"):
             return case_message(self._app.cases.summary(request.case_id))
 
     def GetAssessment(
         self, request: service_pb2.GetAssessmentRequest, context: grpc.ServicerContext
     ) -> service_pb2.GetAssessmentResponse:
         """Return a stored final assessment."""
-        with answering(context, "GetAssessment"):
+        with self._answering(context, "GetAssessment"):
             report = self._app.artifacts.report(request.case_id, request.assessment_id)
             return service_pb2.GetAssessmentResponse(assessment=assessment_message(report.content))
 
@@ -108,7 +110,7 @@ class ColdspotServicer(service_pb2_grpc.ColdspotServiceServicer):
         self, request: service_pb2.FetchArtifactRequest, context: grpc.ServicerContext
     ) -> Iterator[service_pb2.FetchArtifactResponse]:
         """Send one file of an assessment."""
-        with answering(context, "FetchArtifact"):
+        with self._answering(context, "FetchArtifact"):
             for chunk in self._app.artifacts.read(request.case_id, request.assessment_id, request.name):
                 yield service_pb2.FetchArtifactResponse(chunk=chunk)
 
@@ -116,7 +118,7 @@ class ColdspotServicer(service_pb2_grpc.ColdspotServiceServicer):
         self, request: service_pb2.DeleteCaseRequest, context: grpc.ServicerContext
     ) -> service_pb2.DeleteCaseResponse:
         """Remove a case."""
-        with answering(context, "DeleteCase"):
+        with self._answering(context, "DeleteCase"):
             self._app.cases.delete(request.case_id)
             return service_pb2.DeleteCaseResponse()
 
@@ -125,7 +127,7 @@ class ColdspotServicer(service_pb2_grpc.ColdspotServiceServicer):
     ) -> service_pb2.GetServerInfoResponse:
         """Return version, device, models and limits."""
         del request
-        with answering(context, "GetServerInfo"):
+        with self._answering(context, "GetServerInfo"):
             description = self._app.pipeline.describe()
             return service_pb2.GetServerInfoResponse(
                 version=__version__,
