@@ -28,6 +28,7 @@ class InputWarningCode(StrEnum):
     PADDING = "padding"
     GANTRY_TILT = "gantry_tilt"
     SLICE_THICKNESS = "slice_thickness"
+    UNUSED_BITS = "unused_bits"
     OUTLINES_UNITED = "outlines_united"
     OUTLINE_BESIDE_SLICE = "outline_beside_slice"
     OUTLINE_WITHOUT_VOXEL = "outline_without_voxel"

@@ -8,6 +8,7 @@ JPEG_START, JPEG_END, JPEG_SCAN = b"\xff\xd8", b"\xff\xd9", b"\xff\xda"
 JPEG_LOSSLESS_FRAME, JPEG_LS_FRAME = b"\xff\xc3", b"\xff\xf7"
 JPEG_2000_START, JPEG_2000_SIZE, JPEG_2000_CODING_STYLE = b"\xff\x4f", b"\xff\x51", b"\xff\x52"
 _REVERSIBLE_WAVELET = 1
+_COMPONENT_SIZE_AT = 36
 
 
 def coded_shape(codestream: bytes) -> tuple[int, int] | None:
@@ -24,6 +25,22 @@ def coded_shape(codestream: bytes) -> tuple[int, int] | None:
         if len(frame) >= 5:
             rows, columns = struct.unpack_from(">2H", frame, 1)
             return rows, columns
+    return None
+
+
+def coded_bits(codestream: bytes) -> int | None:
+    """Bits of a sample in a codestream; ``None`` if it does not say or is of no known kind.
+
+    Sources: ISO/IEC 10918-1 B.2.2, 14495-1 C.2.2 (P of the frame header), 15444-1 A.5.1 (Ssiz of the first component,
+    whose highest bit is the sign).
+    """
+    size = _segment(codestream, JPEG_2000_START, JPEG_2000_SIZE)
+    if len(size) > _COMPONENT_SIZE_AT:
+        return (size[_COMPONENT_SIZE_AT] & 0x7F) + 1
+    for marker in (JPEG_LOSSLESS_FRAME, JPEG_LS_FRAME):
+        frame = _segment(codestream, JPEG_START, marker)
+        if frame:
+            return frame[0]
     return None
 
 

@@ -14,7 +14,8 @@ from pydicom.pixels.decoders.base import get_decoder
 from engine.dicom.attributes import numbers, optional_number, text
 from engine.dicom.image_shape import slice_shape
 from engine.dicom.instances import DicomInstance, one_instance
-from engine.dicom.transfer_syntaxes import require_lossless
+from engine.dicom.stored_bits import ImageSamples, image_samples, read_sample_format
+from engine.dicom.transfer_syntaxes import Encoding, require_lossless
 from engine.errors import NotCtError, UnreadableFileError
 from engine.hounsfield import AIR_HU, padding_to_air
 
@@ -89,39 +90,53 @@ def read_rescale(dataset: Dataset, transformation: Dataset, where: str) -> Houns
     return HounsfieldRescale(slope, intercept, _padding(dataset, where), kind != "US")
 
 
-def stored_values(instance: DicomInstance, decoder: str, frame: int = 0) -> npt.NDArray[Any]:
+def stored_samples(instance: DicomInstance, encoding: Encoding, frame: int = 0) -> ImageSamples:
     """Decode one frame.
 
     Parameters
     ----------
     instance : DicomInstance
-    decoder : str
+    encoding : Encoding
         What :func:`engine.dicom.transfer_syntaxes.require_lossless` returned.
     frame : int
         Index of the frame.
 
     Returns
     -------
-    ndarray, (rows, columns)
-        Stored values, before the rescale.
+    ImageSamples
+        Stored values, before the rescale, of the bits that are the image.
 
     Raises
     ------
     UnreadableFileError
-        If pixel data are absent, cut off or damaged.
+        If pixel data are absent, cut off or damaged, or contradict what the header says of their bits.
     """
-    slice_shape(instance.dataset, instance.name)
-    if "PixelData" not in instance.dataset:
-        raise UnreadableFileError(f"{instance.name} has no pixel data (cut off in transfer?); send it again")
+    dataset, name = instance.dataset, instance.name
+    slice_shape(dataset, name)
+    sample = read_sample_format(dataset, name)
+    if "PixelData" not in dataset:
+        raise UnreadableFileError(f"{name} has no pixel data (cut off in transfer?); send it again")
     try:
-        stored, _ = get_decoder(instance.transfer_syntax).as_array(
-            instance.dataset, index=frame, raw=True, decoding_plugin=decoder
+        decoded, _ = get_decoder(instance.transfer_syntax).as_array(
+            dataset, index=frame, raw=True, decoding_plugin=encoding.decoder, **_bits_as_decoded(encoding)
         )
     except Exception as error:  # every codec raises its own kinds
         raise UnreadableFileError(
-            f"the pixel data of {instance.name} cannot be decoded ({error}); export or send it again"
+            f"the pixel data of {name} cannot be decoded ({error}); export or send it again"
         ) from error
-    return stored
+    return image_samples(decoded, sample, encoding.coded_bits, _padding(dataset, name), name)
+
+
+def _bits_as_decoded(encoding: Encoding) -> dict[str, Any]:
+    """Leave the corrections of pydicom and GDCM out: they differ between encodings, and hide what contradicts."""
+    options: dict[str, Any] = {
+        "correct_unused_bits": False,
+        "apply_jls_sign_correction": False,
+        "apply_j2k_sign_correction": False,
+    }
+    if encoding.coded_bits is not None:
+        options["bits_stored"] = encoding.coded_bits
+    return options
 
 
 def decode_slice_hu(source: Path | bytes) -> npt.NDArray[np.int16]:
@@ -142,9 +157,9 @@ def decode_slice_hu(source: Path | bytes) -> npt.NDArray[np.int16]:
     LossyCompressionError, UndecodableTransferSyntaxError
     """
     instance = one_instance(source, "the instance")
-    decoder = require_lossless(instance)
+    encoding = require_lossless(instance)
     rescale = read_rescale(instance.dataset, instance.dataset, instance.name)
-    stored = stored_values(instance, decoder)
+    stored = stored_samples(instance, encoding).values
     hu = np.empty(stored.shape, dtype=np.int16)
     rescale.to_hu(stored, out=hu)
     return hu
@@ -161,13 +176,5 @@ def _padding(dataset: Dataset, where: str) -> tuple[int, int] | None:
 
 
 def _stored_integer(dataset: Dataset, keyword: str, where: str) -> int | None:
-    """A stored value; some writers give a negative one as its unsigned two's complement."""
     number = optional_number(dataset, keyword, where)
-    if number is None:
-        return None
-    is_signed = optional_number(dataset, "PixelRepresentation", where) == 1
-    bits = int(optional_number(dataset, "BitsAllocated", where) or 16)
-    value = int(number)
-    if is_signed and value >= 1 << (bits - 1):
-        return value - (1 << bits)
-    return value + (1 << bits) if not is_signed and value < 0 else value
+    return None if number is None else read_sample_format(dataset, where).value_of(int(number))

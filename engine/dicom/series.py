@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from engine.arrays import Int16Array
 from engine.dicom.attributes import acquired_at, text
 from engine.dicom.frames import CtFrame, ct_frames, shared_warnings
 from engine.dicom.instances import DicomInstance, file_content, parse_instance, parse_instances
-from engine.dicom.pixels import stored_values
+from engine.dicom.pixels import stored_samples
 from engine.dicom.series_choice import choose_instances, choose_series, convolution_kernel
 from engine.dicom.stacking import stack
-from engine.dicom.transfer_syntaxes import require_lossless
+from engine.dicom.transfer_syntaxes import Encoding, require_lossless
 from engine.errors import MixedSeriesError, UnreadableFileError
 from engine.geometry import DIRECTION_TOLERANCE, VolumeGeometry
 from engine.input_warning import InputWarning, InputWarningCode
@@ -61,21 +62,15 @@ def read_series(source: Path | Sequence[bytes], choice: str = "") -> CtVolume:
     """
     instances, warnings = _instances(source, choice)
     _require_one_series(instances)
-    decoders = {id(instance): require_lossless(instance) for instance in instances}
+    encodings = {id(instance): require_lossless(instance) for instance in instances}
     frames = [frame for instance in instances for frame in ct_frames(instance)]
     _require_one_grid(frames)
     first = instances[0]
     frame_of_reference = text(first.dataset, "FrameOfReferenceUID", first.name)
     order, geometry = stack([frame.plane for frame in frames], frame_of_reference)
     frames = [frames[i] for i in order]
-    voxels = np.empty(geometry.shape_zyx, dtype=np.int16)
-    clipped = 0
-    for voxel_slice, frame in zip(voxels, frames, strict=True):
-        stored = stored_values(frame.instance, decoders[id(frame.instance)], frame.index)
-        clipped += frame.rescale.to_hu(stored, out=voxel_slice)
-    if clipped:
-        message = f"{clipped} voxels lie outside the range of int16 HU and were clipped to it"
-        warnings.append(InputWarning(InputWarningCode.HU_CLIPPED, message))
+    voxels, noticed = _voxels(frames, encodings, geometry)
+    warnings += noticed
     warnings += shared_warnings(frames) + _thickness_warnings(frames, geometry)
     return CtVolume(voxels, geometry, _acquisition(frames, warnings))
 
@@ -93,6 +88,29 @@ def _instances(source: Path | Sequence[bytes], choice: str) -> tuple[list[DicomI
         for file, name in ((file, series.found.name(file)) for file in series.files)
     ]
     return instances, list(series.warnings)
+
+
+def _voxels(
+    frames: Sequence[CtFrame], encodings: Mapping[int, Encoding], geometry: VolumeGeometry
+) -> tuple[Int16Array, list[InputWarning]]:
+    """Decode the slices of a volume; encodings are by the identity of their instance."""
+    voxels = np.empty(geometry.shape_zyx, dtype=np.int16)
+    clipped = with_other_bits = 0
+    for voxel_slice, frame in zip(voxels, frames, strict=True):
+        samples = stored_samples(frame.instance, encodings[id(frame.instance)], frame.index)
+        with_other_bits += samples.with_other_bits
+        clipped += frame.rescale.to_hu(samples.values, out=voxel_slice)
+    warnings = []
+    if with_other_bits:
+        message = (
+            f"{with_other_bits} voxels held something beyond the bits of the image (BitsStored), such as an overlay; "
+            "it was left out"
+        )
+        warnings.append(InputWarning(InputWarningCode.UNUSED_BITS, message))
+    if clipped:
+        message = f"{clipped} voxels lie outside the range of int16 HU and were clipped to it"
+        warnings.append(InputWarning(InputWarningCode.HU_CLIPPED, message))
+    return voxels, warnings
 
 
 def _require_one_series(instances: Sequence[DicomInstance]) -> None:

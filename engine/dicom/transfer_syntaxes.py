@@ -10,12 +10,14 @@ encoding: decoding it again does not bring the HU back.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from pydicom.encaps import generate_frames
 from pydicom.uid import UID
 
 from engine.dicom.attributes import optional_number, text
 from engine.dicom.codestreams import (
+    coded_bits,
     coded_shape,
     has_jpeg_end,
     has_reversible_wavelet,
@@ -50,13 +52,28 @@ _JPEG_LOSSLESS = frozenset({"1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70"})
 _JPEG_FAMILY = frozenset(syntax for syntax in DECODERS if syntax.startswith("1.2.840.10008.1.2.4."))
 
 
-def require_lossless(instance: DicomInstance) -> str:
-    """The decoder for an instance that was never compressed with loss.
+@dataclass(frozen=True)
+class Encoding:
+    """How to decode an instance.
+
+    Parameters
+    ----------
+    decoder : str
+        Name of the pydicom decoding plugin, empty for native pixel data.
+    coded_bits : int or None
+        Bits of a sample in the codestreams; ``None`` for encodings that keep all bits that are allocated.
+    """
+
+    decoder: str
+    coded_bits: int | None = None
+
+
+def require_lossless(instance: DicomInstance) -> Encoding:
+    """How to decode an instance that was never compressed with loss.
 
     Returns
     -------
-    str
-        Name of the pydicom decoding plugin, empty for native pixel data.
+    Encoding
 
     Raises
     ------
@@ -89,7 +106,7 @@ def require_lossless(instance: DicomInstance) -> str:
         )
     if syntax in _JPEG_FAMILY:
         _require_whole_frames(instance, syntax, frames)
-    return DECODERS[syntax]
+    return Encoding(DECODERS[syntax], _coded_bits(instance, frames) if syntax in _JPEG_FAMILY else None)
 
 
 def _reversibility_test(syntax: UID) -> Callable[[bytes], bool]:
@@ -110,6 +127,16 @@ def _require_whole_frames(instance: DicomInstance, syntax: UID, frames: list[byt
             raise UnreadableFileError(
                 f"the pixel data of {instance.name} end before the image does; export or send it again"
             )
+
+
+def _coded_bits(instance: DicomInstance, frames: list[bytes]) -> int:
+    (first, *others) = {coded_bits(frame) for frame in frames}
+    if first is None or others:
+        raise UnreadableFileError(
+            f"the pixel data of {instance.name} do not say how many bits they hold, or differ in it; export or send "
+            "it again"
+        )
+    return first
 
 
 def _codestreams(instance: DicomInstance) -> list[bytes]:

@@ -38,3 +38,10 @@ def test_two_planes_on_one_slice_are_refused() -> None:
     ct = read_series(FOLDER / "rtstruct" / "ct")
     with pytest.raises(GridMismatchError, match="several planes"):
         read_structure_set(FOLDER / "rtstruct" / "two_planes_one_slice.dcm", ct)
+
+
+def test_an_overlay_in_bit_12_under_jpeg_ls_is_no_image() -> None:
+    ct = read_series(FOLDER / "dicom-bits" / "overlay_bit12_jpegls")
+    assert ct.voxels_hu.max() == 96
+    assert [warning.code for warning in ct.acquisition.warnings] == [InputWarningCode.UNUSED_BITS]
+    assert str(ct.acquisition.warnings[0]).startswith("400 voxels")
