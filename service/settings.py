@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
@@ -66,8 +65,6 @@ class Settings(BaseSettings):
     pydantic.ValidationError
         If a value is out of its range, a TOML key is unknown, or the service would listen beyond
         this machine without TLS and without an explicit ``allow_insecure``.
-    ValueError
-        If an environment variable that begins with ``COLDSPOT_`` is unknown.
     """
 
     model_config = SettingsConfigDict(env_prefix="COLDSPOT_", frozen=True, extra="forbid")
@@ -128,7 +125,6 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - likewise
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Read arguments, then the environment, then the TOML file."""
-        _require_known_variables(settings_cls.model_fields)
         path = os.environ.get(_CONFIG_VARIABLE)
         if not path:
             return init_settings, env_settings
@@ -156,7 +152,9 @@ def read_settings(**arguments: Any) -> Settings:
     Raises
     ------
     InvalidRequestError
+        Also if an environment variable that begins with ``COLDSPOT_`` is unknown.
     """
+    require_known_variables()
     try:
         return Settings(**arguments)
     except ValidationError as error:
@@ -167,14 +165,14 @@ def read_settings(**arguments: Any) -> Settings:
         raise InvalidRequestError(f"settings: {error}") from None
 
 
-def _require_known_variables(fields: Iterable[str]) -> None:
+def require_known_variables() -> None:
     """Refuse a misspelled variable: what it was meant to switch on would silently stay off.
 
     Raises
     ------
-    ValueError
+    InvalidRequestError
     """
-    known = {*_FURTHER_VARIABLES, *(_PREFIX + field.upper() for field in fields)}
+    known = {*_FURTHER_VARIABLES, *(_PREFIX + field.upper() for field in Settings.model_fields)}
     unknown = sorted(
         name for name in os.environ if name.upper().startswith(_PREFIX) and name.upper() not in known
     )
@@ -184,6 +182,6 @@ def _require_known_variables(fields: Iterable[str]) -> None:
     for name in unknown:
         close = difflib.get_close_matches(name.upper(), known, n=1)
         described.append(f"{name} (did you mean {close[0]}?)" if close else name)
-    raise ValueError(
+    raise InvalidRequestError(
         f"unknown environment variable {', '.join(described)}; correct or unset it. docs/cli.md lists the settings"
     )

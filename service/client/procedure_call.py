@@ -40,23 +40,29 @@ class Procedure:
     include_risk_if_complete: bool = False
 
 
-def assess_procedure(
-    client: ColdspotClient, procedure: Procedure, progress: TextProgress
-) -> assessment_pb2.Assessment:
-    """Send a procedure and return its final assessment.
-
-    Parameters
-    ----------
-    client : ColdspotClient
-    procedure : Procedure
-    progress : callable
-        Called with what is being done.
-    """
-    case_id = client.open_case(
+def open_case(client: ColdspotClient, procedure: Procedure) -> str:
+    """Open a case with the inputs of a procedure and return its id."""
+    return client.open_case(
         sex=procedure.sex,
         fibrinogen_g_per_l=procedure.fibrinogen_g_per_l,
         target_lps_mm=procedure.target_lps_mm,
     )
+
+
+def assess_procedure(
+    client: ColdspotClient, case_id: str, procedure: Procedure, progress: TextProgress
+) -> assessment_pb2.Assessment:
+    """Send the images of a procedure and return its final assessment.
+
+    Parameters
+    ----------
+    client : ColdspotClient
+    case_id : str
+        Of :func:`open_case`.
+    procedure : Procedure
+    progress : callable
+        Called with what is being done.
+    """
     progress("sending the planning CT")
     planning = client.upload_ct(case_id, procedure.planning, "planning")
     _upload_mask(client, case_id, procedure.tumor, "tumor", planning)

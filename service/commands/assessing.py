@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine.errors import ColdspotError
 from engine.progress import TextProgress
-from service.client.procedure_call import Procedure, assess_procedure, fetch_all
-from service.commands.own_service import connected
+from service.client.client import ColdspotClient
+from service.client.procedure_call import Procedure, assess_procedure, fetch_all, open_case
+from service.commands.own_service import ChosenService, connected
 from service.wire.report import assessment_json
 
 if TYPE_CHECKING:
@@ -17,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def run_assessment(
-    address: str | None,
+    chosen: ChosenService,
     procedure: Procedure,
     out: Path | None,
     make_pipeline: Callable[[Settings], Pipeline],
@@ -27,8 +31,7 @@ def run_assessment(
 
     Parameters
     ----------
-    address : str or None
-        Address of a running service; None starts one for this call.
+    chosen : ChosenService
     procedure : Procedure
     out : Path or None
         Folder for the files of the assessment; None writes none.
@@ -41,10 +44,24 @@ def run_assessment(
     ------
     ColdspotError
     """
-    with connected(address, make_pipeline) as client:
-        final = assess_procedure(client, procedure, progress)
+    with connected(chosen, make_pipeline) as client, _opened_case(client, chosen, procedure) as case_id:
+        final = assess_procedure(client, case_id, procedure, progress)
         report = assessment_json(final)
         if out is None:
             return report, ()
         progress("fetching the pictures")
         return report, tuple(fetch_all(client, final, out))
+
+
+@contextmanager
+def _opened_case(client: ColdspotClient, chosen: ChosenService, procedure: Procedure) -> Iterator[str]:
+    """Yield the id of a case opened for a procedure; afterwards it is deleted, unless it is to be kept."""
+    case_id = open_case(client, procedure)
+    try:
+        yield case_id
+    finally:
+        if not chosen.keep_case:
+            try:
+                client.delete_case(case_id)
+            except ColdspotError as error:  # the answer, or what went wrong before, matters more
+                sys.stderr.write(f"coldspot: the case {case_id} stays on the service: {error}\n")

@@ -12,6 +12,17 @@ import typer
 
 from engine import DISCLAIMER
 from engine.command_line import REFUSED, errors_shown, explain_exit_codes, print_json
+from service.commands.options import (
+    Address,
+    AddressOrHere,
+    AsJson,
+    TlsCa,
+    TlsCertificate,
+    TlsKey,
+    TlsServerName,
+    TokenFile,
+)
+from service.credentials import Access
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -31,8 +42,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-_Address = Annotated[str | None, typer.Option("--server", help="host:port of a running service.")]
-_AsJson = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object.")]
 _OutFolder = Annotated[
     Path | None, typer.Option("--out", help="Folder for masks, margin map, picture and assessment.json.")
 ]
@@ -53,7 +62,7 @@ def assess(
     *,
     planning: Annotated[Path, typer.Option(help="Planning CT: DICOM folder, NIfTI, NRRD or MHA.")],
     verification: Annotated[Path, typer.Option(help="CT after the ablation.")],
-    server: _Address = None,
+    server: Address = None,
     tumor: Annotated[
         Path | None,
         typer.Option(help="Tumor mask on the planning CT; without it a model segments the tumor."),
@@ -75,7 +84,15 @@ def assess(
     if_complete: Annotated[
         bool, typer.Option("--if-complete", help="Add the risk associated with complete coverage.")
     ] = False,
-    json_output: _AsJson = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave the case on the running service; otherwise it is deleted.")
+    ] = False,
+    tls_ca: TlsCa = None,
+    tls_certificate: TlsCertificate = None,
+    tls_key: TlsKey = None,
+    tls_server_name: TlsServerName = "",
+    token_file: TokenFile = None,
+    json_output: AsJson = False,
     out: _OutFolder = None,
 ) -> None:
     """Measure coverage and margin of one ablation; without --server on a service of its own."""
@@ -83,6 +100,7 @@ def assess(
         from service.client.procedure_call import MaskSource, Procedure
         from service.commands.assessing import run_assessment
         from service.commands.coordinates import parse_point
+        from service.commands.own_service import ChosenService
         from service.commands.terminal import progress_on_terminal, summary_table
 
         procedure = Procedure(
@@ -96,8 +114,10 @@ def assess(
             fibrinogen_g_per_l=fibrinogen,
             include_risk_if_complete=if_complete,
         )
+        access = Access(tls_ca, tls_certificate, tls_key, tls_server_name, token_file)
+        chosen = ChosenService(server, access, keep_case=keep)
         with progress_on_terminal() as progress:
-            report, _ = run_assessment(server, procedure, out, make_pipeline, progress)
+            report, _ = run_assessment(chosen, procedure, out, make_pipeline, progress)
         _print_report(report, summary_table, as_json=json_output)
         if report["refusal"] is not None:
             raise SystemExit(REFUSED)
@@ -137,9 +157,14 @@ def serve(
 
 @app.command(epilog=_EXPLANATION)
 def demo(
-    server: _Address = None,
+    server: Address = None,
+    tls_ca: TlsCa = None,
+    tls_certificate: TlsCertificate = None,
+    tls_key: TlsKey = None,
+    tls_server_name: TlsServerName = "",
+    token_file: TokenFile = None,
     seed: Annotated[int, typer.Option(help="Which phantom.")] = 0,
-    json_output: _AsJson = False,
+    json_output: AsJson = False,
     out: Annotated[Path, typer.Option(help="Folder for the picture and the other files.")] = Path(
         "coldspot-demo"
     ),
@@ -147,10 +172,12 @@ def demo(
     """Send a phantom of known truth through the real client and service; print true against measured."""
     with _errors_shown(as_json=json_output):
         from service.commands.demo import run_demo
+        from service.commands.own_service import ChosenService
         from service.commands.terminal import comparison_table, print_table, progress_on_terminal
 
+        access = Access(tls_ca, tls_certificate, tls_key, tls_server_name, token_file)
         with progress_on_terminal() as progress:
-            outcome = run_demo(server, seed, out, make_pipeline, progress)
+            outcome = run_demo(ChosenService(server, access), seed, out, make_pipeline, progress)
         if json_output:
             print_json({"truth": outcome.truth, "measured": outcome.measured})
         else:
@@ -173,7 +200,7 @@ def register(
         Path | None, typer.Option(help="CSV of pairs, LPS mm; for scoring alone.", metavar="CSV")
     ] = None,
     deadline_s: Annotated[float | None, typer.Option(help="Seconds for the registration itself.")] = None,
-    json_output: _AsJson = False,
+    json_output: AsJson = False,
 ) -> None:
     """Register two CTs in this process: a fixed point p lies at p + d(p) in the moving CT."""
     with _errors_shown(as_json=json_output):
@@ -219,7 +246,7 @@ def segment(
     mirror: Annotated[
         bool, typer.Option("--mirror", help="Average over mirrored patches, up to 8 times the work.")
     ] = False,
-    json_output: _AsJson = False,
+    json_output: AsJson = False,
 ) -> None:
     """Segment a CT with an nnU-Net in this process; labels go to a NIfTI file."""
     with _errors_shown(as_json=json_output):
@@ -237,13 +264,26 @@ def segment(
 
 
 @app.command(epilog=_EXPLANATION)
-def info(server: _Address = None, json_output: _AsJson = False) -> None:
+def info(
+    server: Address = None,
+    tls_ca: TlsCa = None,
+    tls_certificate: TlsCertificate = None,
+    tls_key: TlsKey = None,
+    tls_server_name: TlsServerName = "",
+    token_file: TokenFile = None,
+    json_output: AsJson = False,
+) -> None:
     """Print what is installed here, or what a running service offers."""
     with _errors_shown(as_json=json_output):
         from service.commands.information import describe_here, describe_service, in_lines
         from service.settings import read_settings
 
-        described = describe_service(server) if server else describe_here(read_settings(), make_pipeline)
+        settings = read_settings()
+        if server:
+            access = Access(tls_ca, tls_certificate, tls_key, tls_server_name, token_file)
+            described = describe_service(server, access)
+        else:
+            described = describe_here(settings, make_pipeline)
         if json_output:
             print_json(described)
         else:
@@ -251,7 +291,7 @@ def info(server: _Address = None, json_output: _AsJson = False) -> None:
 
 
 @app.command(epilog=_EXPLANATION)
-def selftest(json_output: _AsJson = False) -> None:
+def selftest(json_output: AsJson = False) -> None:
     """Measure a phantom of known truth in this process; exit code 7 if it is measured wrongly."""
     with _errors_shown(as_json=json_output):
         from service.settings import read_settings
@@ -264,15 +304,27 @@ def selftest(json_output: _AsJson = False) -> None:
 
 
 @app.command(epilog=_EXPLANATION)
-def healthcheck(server: Annotated[str, typer.Option(help="host:port")] = "127.0.0.1:50051") -> None:
-    """Exit with 0 if a service is ready to measure."""
+def healthcheck(
+    server: AddressOrHere = None,
+    tls_ca: TlsCa = None,
+    tls_certificate: TlsCertificate = None,
+    tls_key: TlsKey = None,
+    tls_server_name: TlsServerName = "",
+    token_file: TokenFile = None,
+) -> None:
+    """Exit with 0 if a service is ready to measure; without --server the one that the settings describe."""
     with _errors_shown(as_json=False):
         from engine.errors import ServiceUnavailableError
         from service.client.client import ColdspotClient
+        from service.commands.this_machine import service_here
+        from service.settings import read_settings
 
-        with ColdspotClient(server) as client:
+        settings = read_settings()
+        access = Access(tls_ca, tls_certificate, tls_key, tls_server_name, token_file)
+        target, access = (server, access) if server else service_here(settings, access)
+        with ColdspotClient(target, access) as client:
             if not client.is_serving():
-                raise ServiceUnavailableError(f"the service at {server} is not ready")
+                raise ServiceUnavailableError(f"the service at {target} is not ready")
         typer.echo("serving")
 
 

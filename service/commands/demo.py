@@ -11,6 +11,7 @@ from engine.phantoms import make_procedure
 from engine.progress import TextProgress
 from service.client.procedure_call import MaskSource, Procedure
 from service.commands.assessing import run_assessment
+from service.commands.own_service import ChosenService
 
 if TYPE_CHECKING:
     from service.pipeline.protocol import Pipeline
@@ -31,7 +32,7 @@ class _DemoOutcome:
 
 
 def run_demo(
-    address: str | None,
+    chosen: ChosenService,
     seed: int,
     out: Path,
     make_pipeline: Callable[[Settings], Pipeline],
@@ -47,5 +48,5 @@ def run_demo(
         zone=MaskSource(phantom.zone),
         core=MaskSource(phantom.core) if phantom.core is not None else None,
     )
-    report, files = run_assessment(address, procedure, out, make_pipeline, progress)
+    report, files = run_assessment(chosen, procedure, out, make_pipeline, progress)
     return _DemoOutcome(phantom.truth.to_json(), report, files)

@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any
 from engine import DISCLAIMER, __version__
 from engine.runtime.backends import available_backends
 from service.client.client import ColdspotClient
+from service.credentials import Access
 
 if TYPE_CHECKING:
     from service.pipeline.protocol import Pipeline
     from service.settings import Settings
 
 
-def describe_service(address: str) -> dict[str, Any]:
+def describe_service(address: str, access: Access) -> dict[str, Any]:
     """Return what a running service reports about itself."""
-    with ColdspotClient(address) as client:
+    with ColdspotClient(address, access) as client:
         server = client.info()
         return {
             "version": server.version,

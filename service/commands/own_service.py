@@ -4,27 +4,52 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from service.client.client import ColdspotClient
+from service.credentials import Access
 
 if TYPE_CHECKING:
     from service.pipeline.protocol import Pipeline
     from service.settings import Settings
 
 
+@dataclass(frozen=True)
+class ChosenService:
+    """The service that a command talks to.
+
+    Parameters
+    ----------
+    address : str or None
+        Of a running service; None starts one for this command.
+    access : Access
+        How the running service is reached.
+    keep_case : bool
+        Whether a case that the command opens there stays.
+    """
+
+    address: str | None
+    access: Access
+    keep_case: bool = False
+
+
 @contextmanager
-def connected(address: str | None, make_pipeline: Callable[[Settings], Pipeline]) -> Iterator[ColdspotClient]:
-    """Yield a client of the service at ``address``; without an address, of one started on loopback for this call."""
-    if address:
-        with ColdspotClient(address) as client:
+def connected(
+    chosen: ChosenService, make_pipeline: Callable[[Settings], Pipeline]
+) -> Iterator[ColdspotClient]:
+    """Yield a client of the chosen service, which is started on loopback for this call if none is named."""
+    from service.settings import read_settings, require_known_variables
+
+    if chosen.address:
+        require_known_variables()
+        with ColdspotClient(chosen.address, chosen.access) as client:
             yield client
         return
     from service.logging import silence_logging
     from service.server import running_server
-    from service.settings import read_settings
 
     silence_logging()
     with TemporaryDirectory(prefix="coldspot-") as folder:
@@ -37,6 +62,7 @@ def connected(address: str | None, make_pipeline: Callable[[Settings], Pipeline]
             tls_certificate=None,
             tls_key=None,
             tls_client_ca=None,
+            access_tokens_file=None,
         )
         with (
             running_server(settings, make_pipeline(settings)) as server,

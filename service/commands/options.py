@@ -1,0 +1,61 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from service.credentials import CLIENT_VARIABLES
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object.")]
+Address = Annotated[str | None, typer.Option("--server", help="host:port of a running service.")]
+AddressOrHere = Annotated[
+    str | None,
+    typer.Option(
+        "--server", help="host:port; without it the service that the settings of this machine describe."
+    ),
+]
+
+_CONNECTION: Final = "Connection"
+"""Heading of these options in ``--help``."""
+
+TlsCa = Annotated[
+    Path | None,
+    typer.Option(
+        help="PEM file of the authority that issued the service's certificate: the connection is encrypted.",
+        envvar=CLIENT_VARIABLES["tls_ca"],
+        rich_help_panel=_CONNECTION,
+    ),
+]
+TlsCertificate = Annotated[
+    Path | None,
+    typer.Option(
+        help="PEM file of this client's certificate, for a service that asks for one.",
+        envvar=CLIENT_VARIABLES["tls_certificate"],
+        rich_help_panel=_CONNECTION,
+    ),
+]
+TlsKey = Annotated[
+    Path | None,
+    typer.Option(
+        help="PEM file of its key.", envvar=CLIENT_VARIABLES["tls_key"], rich_help_panel=_CONNECTION
+    ),
+]
+TlsServerName = Annotated[
+    str,
+    typer.Option(
+        help="Name in the service's certificate, where it is reached by another one.",
+        envvar=CLIENT_VARIABLES["tls_server_name"],
+        rich_help_panel=_CONNECTION,
+    ),
+]
+TokenFile = Annotated[
+    Path | None,
+    typer.Option(
+        help="File with this client's token, for a service that asks for one.",
+        envvar=CLIENT_VARIABLES["token_file"],
+        rich_help_panel=_CONNECTION,
+    ),
+]
