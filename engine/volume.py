@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from engine.acquisition_time import TimeSource
 from engine.arrays import BoolArray, Int16Array
 from engine.errors import EmptyMaskError, GridMismatchError, InvalidGeometryError
 from engine.geometry import VolumeGeometry, VoxelBox
@@ -25,6 +26,8 @@ class Acquisition:
     ----------
     acquired_at : str
         ISO 8601 by the scanner's clock; with an offset from UTC only if the header states one.
+    time_source : TimeSource
+        What ``acquired_at`` is the time of, where the header does not name the acquisition's own.
     instance_count : int, optional
         Number of DICOM instances that the volume was read from.
     """
@@ -37,6 +40,7 @@ class Acquisition:
     patient_position: str = ""
     slice_thickness_mm: float | None = None
     acquired_at: str = ""
+    time_source: TimeSource = TimeSource.ACQUISITION
     convolution_kernel: str = ""
     instance_count: int | None = None
     warnings: tuple[InputWarning, ...] = ()

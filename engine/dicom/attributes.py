@@ -9,10 +9,15 @@ from collections.abc import Iterable
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
+from engine.acquisition_time import TimeSource, parse_acquired_at
 from engine.errors import InputError, UnreadableFileError
 
-_DATE = re.compile(r"(\d{4})(\d{2})(\d{2})")
-_TIME = re.compile(r"(\d{2})(\d{2})(\d{2})(\.\d{1,6})?")
+_DATE = re.compile(r"(\d{4})\.?(\d{2})\.?(\d{2})")
+_TIME = re.compile(r"(\d{2}):?(\d{2}):?(\d{2})(\.\d{1,6})?")
+"""With the dots and colons of ACR-NEMA, which old archives still hold."""
+
+_DATE_TIME = re.compile(r"(\d{8})([\d.]*)([+-]\d{4})?")
+_OFFSET = re.compile(r"([+-]\d{2})(\d{2})")
 
 
 def present(dataset: Dataset, keyword: str, where: str) -> object | None:
@@ -104,22 +109,39 @@ def items(dataset: Dataset, keyword: str, where: str) -> tuple[Dataset, ...]:
     return tuple(item for item in value if isinstance(item, Dataset))
 
 
-def acquired_at(dataset: Dataset, where: str) -> str:
-    """When the slice was acquired, ISO 8601 without time zone; empty where the header does not say."""
-    moment = text(dataset, "AcquisitionDateTime", where)
-    if moment:
-        return _iso(moment[:8], moment[8:])
-    for kind in ("Acquisition", "Content", "Series", "Study"):
-        date = text(dataset, f"{kind}Date", where)
-        if date:
-            return _iso(date, text(dataset, f"{kind}Time", where))
-    return ""
+def acquired_at(dataset: Dataset, where: str) -> tuple[str, TimeSource]:
+    """When a slice was acquired, or else what comes nearest to it, and the time of what it is.
+
+    Returns
+    -------
+    moment : str
+        ISO 8601 by the scanner's clock, with an offset from UTC only if the header states one; a date alone where the
+        time of day is missing or incomplete; empty where the header says nothing.
+    source : TimeSource
+    """
+    offset = text(dataset, "TimezoneOffsetFromUTC", where)
+    stated = _DATE_TIME.match(text(dataset, "AcquisitionDateTime", where))
+    if stated:
+        moment = _iso(stated[1], stated[2], stated[3] or offset)
+        if moment:
+            return moment, TimeSource.ACQUISITION
+    for source in TimeSource:
+        kind = source.value.capitalize()
+        moment = _iso(text(dataset, f"{kind}Date", where), text(dataset, f"{kind}Time", where), offset)
+        if moment:
+            return moment, source
+    return "", TimeSource.ACQUISITION
 
 
-def _iso(date: str, time: str) -> str:
-    day, moment = _DATE.match(date), _TIME.match(time)
+def _iso(date: str, time: str, offset: str) -> str:
+    """ISO 8601 of a date, with the time of day and the offset as far as they are whole; empty if it is no date."""
+    day, moment, zone = _DATE.match(date), _TIME.match(time), _OFFSET.fullmatch(offset)
     if not day:
         return ""
-    return "-".join(day.groups()) + (
-        f"T{moment[1]}:{moment[2]}:{moment[3]}{moment[4] or ''}" if moment else ""
-    )
+    iso_day = "-".join(day.groups())
+    if moment:
+        whole = f"{iso_day}T{moment[1]}:{moment[2]}:{moment[3]}{moment[4] or ''}"
+        whole += f"{zone[1]}:{zone[2]}" if zone else ""
+        if parse_acquired_at(whole):
+            return whole
+    return iso_day if parse_acquired_at(iso_day) else ""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from engine.acquisition_time import TimeSource
 from engine.arrays import Int16Array
 from engine.dicom.attributes import acquired_at, text
 from engine.dicom.frames import CtFrame, ct_frames, shared_warnings
@@ -170,6 +171,7 @@ def _acquisition(frames: Sequence[CtFrame], warnings: list[InputWarning]) -> Acq
     def read(keyword: str) -> str:
         return text(dataset, keyword, where)
 
+    moment, source = _began_at(frames)
     return Acquisition(
         patient_id=read("PatientID"),
         patient_birth_date=read("PatientBirthDate"),
@@ -178,8 +180,20 @@ def _acquisition(frames: Sequence[CtFrame], warnings: list[InputWarning]) -> Acq
         series_description=read("SeriesDescription"),
         patient_position=read("PatientPosition"),
         slice_thickness_mm=frame.slice_thickness_mm,
-        acquired_at=acquired_at(dataset, where),
+        acquired_at=moment,
+        time_source=source,
         convolution_kernel=convolution_kernel(frame.instance),
         instance_count=len({id(frame.instance) for frame in frames}),
         warnings=tuple(warnings),
     )
+
+
+def _began_at(frames: Sequence[CtFrame]) -> tuple[str, TimeSource]:
+    """When the first of the slices was acquired; what is nearest to that, of all that the headers give."""
+    instances = {id(frame.instance): frame.instance for frame in frames}.values()
+    times = [time for time in (acquired_at(i.dataset, i.name) for i in instances) if time[0]]
+    if not times:
+        return "", TimeSource.ACQUISITION
+    ranks = list(TimeSource)
+    best = min((source for _, source in times), key=ranks.index)
+    return min(moment for moment, source in times if source is best), best

@@ -5,12 +5,14 @@ These types know no transport. Every transport (gRPC today) converts what it rec
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final
 
 from engine.errors import InvalidRequestError
 from engine.geometry import VolumeGeometry, VoxelBox
+from engine.input_warning import InputWarning
+from engine.volume import Acquisition
 
 
 class SeriesRole(IntEnum):
@@ -55,18 +57,14 @@ class VoxelContent:
     Parameters
     ----------
     geometry : VolumeGeometry
-    patient_id, study_instance_uid, series_instance_uid : str
-        For a CT, as far as its file names them.
-    slice_thickness_mm : float, optional
+    acquisition : Acquisition
+        What the sender read of the file's header, and what was noticed; of a mask only the warnings.
     box : VoxelBox, optional
         For a mask: its bytes fill this part of the grid, all other voxels are 0. Without a box they fill the grid.
     """
 
     geometry: VolumeGeometry
-    patient_id: str = ""
-    study_instance_uid: str = ""
-    series_instance_uid: str = ""
-    slice_thickness_mm: float | None = None
+    acquisition: Acquisition = field(default_factory=Acquisition)
     box: VoxelBox | None = None
 
     @property
@@ -91,6 +89,11 @@ class VoxelContent:
             )
         return self.box
 
+    @property
+    def warnings(self) -> tuple[InputWarning, ...]:
+        """What the sender noticed."""
+        return self.acquisition.warnings
+
 
 @dataclass(frozen=True)
 class DicomContent:
@@ -101,11 +104,17 @@ class DicomContent:
     instance_bytes : tuple of int
         Length of each instance, bytes.
     structure : str
-        For a mask with several structures, the one to use: segment number of a SEG, ROI name of an RTSTRUCT.
+        For a mask with several structures, the one to use: number or label of a SEG's segment, ROI name of an RTSTRUCT.
+    series : str
+        For a CT, if the instances are of several series, the one to use: number, UID or description.
+    warnings : tuple of InputWarning
+        What the sender noticed, for example files that it left out.
     """
 
     instance_bytes: tuple[int, ...]
     structure: str = ""
+    series: str = ""
+    warnings: tuple[InputWarning, ...] = ()
 
 
 @dataclass(frozen=True)

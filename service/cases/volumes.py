@@ -6,7 +6,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -15,7 +15,7 @@ from engine.errors import InvalidRequestError
 from engine.hounsfield import padding_to_air
 from engine.input_warning import require_clinical
 from engine.structures.mask_warnings import inspected
-from engine.volume import Acquisition, CtVolume, LabelMask
+from engine.volume import CtVolume, LabelMask
 from service.cases.series import (
     STRUCTURE_NAMES,
     DicomContent,
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 class ImageReader(Protocol):
     """Reads DICOM, and brings masks onto the grid of their CT."""
 
-    def read_ct(self, instances: Sequence[bytes]) -> CtVolume:
-        """Return the volume of a DICOM series in memory."""
+    def read_ct(self, instances: Sequence[bytes], series: str) -> CtVolume:
+        """Return the volume of a DICOM series in memory: of the only one, or of the one that is named."""
 
     def read_mask(self, instance: bytes, ct: CtVolume, name: str, structure: str) -> LabelMask:
         """Return one structure of a DICOM SEG or RTSTRUCT on its CT."""
@@ -103,12 +103,15 @@ class SeriesDecoder:
     ) -> CtVolume | LabelMask:
         instances = [bytes(part) for part in _split(content, described.instance_bytes)]
         if role.is_ct:
-            return self._reader.read_ct(instances)
+            ct = self._reader.read_ct(instances, described.series)
+            noticed = (*described.warnings, *ct.warnings)
+            return replace(ct, acquisition=replace(ct.acquisition, warnings=noticed))
         if ct is None:
             raise InvalidRequestError(
                 "a DICOM mask is read on the grid of its CT; name that CT", "header.reference_series_id"
             )
-        return self._reader.read_mask(instances[0], ct, STRUCTURE_NAMES[role], described.structure)
+        mask = self._reader.read_mask(instances[0], ct, STRUCTURE_NAMES[role], described.structure)
+        return replace(mask, warnings=(*described.warnings, *mask.warnings))
 
     def on_grid_of(self, mask: LabelMask, ct: CtVolume) -> LabelMask:
         """Return a mask that lies on a CT with its axes in the order of that CT's.
@@ -219,13 +222,7 @@ def _from_voxels(role: SeriesRole, described: VoxelContent, content: memoryview)
     if role.is_ct:
         stored = np.frombuffer(content, dtype="<i2").astype(np.int16, copy=False).reshape(grid.shape_zyx)
         voxels_hu = padding_to_air(stored)
-        acquisition = Acquisition(
-            patient_id=described.patient_id,
-            study_instance_uid=described.study_instance_uid,
-            series_instance_uid=described.series_instance_uid,
-            slice_thickness_mm=described.slice_thickness_mm,
-        )
-        return CtVolume(voxels_hu, grid, acquisition)
+        return CtVolume(voxels_hu, grid, described.acquisition)
     marks = np.frombuffer(content, dtype=np.uint8)
     if marks.max() > 1:
         raise InvalidRequestError(
@@ -234,7 +231,7 @@ def _from_voxels(role: SeriesRole, described: VoxelContent, content: memoryview)
     voxels = np.zeros(grid.shape_zyx, dtype=np.bool_)
     filled = voxels[described.filled.slices]
     filled[...] = marks.view(np.bool_).reshape(filled.shape)
-    return LabelMask(voxels, grid, STRUCTURE_NAMES[role])
+    return LabelMask(voxels, grid, STRUCTURE_NAMES[role], described.warnings)
 
 
 def _split(content: memoryview, lengths: Iterable[int]) -> Iterator[memoryview]:

@@ -13,7 +13,9 @@ import numpy.typing as npt
 from coldspot.v1 import service_pb2
 
 from engine.errors import UnreadableFileError
+from engine.input_warning import InputWarning
 from engine.volume import CtVolume, LabelMask
+from service.wire.acquisition import described_acquisition, warning_messages
 from service.wire.geometry import geometry_message
 from service.wire.upload import Part
 
@@ -82,18 +84,13 @@ def ct_content(ct: Path | CtVolume, series: str = "") -> Outgoing:
             from engine.dicom.series_choice import choose_series
 
             chosen = choose_series(ct, series)
-            return _instances((file, chosen.found.name(file)) for file in chosen.files)
+            files = ((file, chosen.found.name(file)) for file in chosen.files)
+            return _instances(files, warnings=chosen.warnings)
         from engine.files.reading import read_ct
 
         ct = read_ct(ct, series)
-    acquisition = ct.acquisition
-    described = service_pb2.VoxelContent(
-        geometry=geometry_message(ct.geometry),
-        patient_id=acquisition.patient_id,
-        study_instance_uid=acquisition.study_instance_uid,
-        series_instance_uid=acquisition.series_instance_uid,
-        slice_thickness_mm=acquisition.slice_thickness_mm,
-    )
+    described = described_acquisition(ct.acquisition)
+    described.geometry.CopyFrom(geometry_message(ct.geometry))
     return Outgoing((_bytes_of(ct.voxels_hu.astype("<i2", copy=False)),), described)
 
 
@@ -115,7 +112,9 @@ def mask_content(mask: Path | LabelMask, name: str, structure: str = "") -> Outg
         from engine.files.reading import label_value
 
         mask = read_mask_image(mask, name, label=label_value(structure or None, name))
-    described = service_pb2.VoxelContent(geometry=geometry_message(mask.geometry))
+    described = service_pb2.VoxelContent(
+        geometry=geometry_message(mask.geometry), warnings=warning_messages(mask.warnings)
+    )
     voxels = mask.voxels
     if (
         voxels.any()
@@ -130,12 +129,18 @@ def _bytes_of(voxels: npt.NDArray[np.int16] | npt.NDArray[np.uint8]) -> memoryvi
     return np.ascontiguousarray(voxels).data.cast("B")
 
 
-def _instances(files: Iterable[tuple[Path, str]], structure: str = "") -> Outgoing:
+def _instances(
+    files: Iterable[tuple[Path, str]], structure: str = "", warnings: Iterable[InputWarning] = ()
+) -> Outgoing:
     """Files, each with its name for messages, as they are."""
     from engine.dicom.instances import file_content
 
     parts = tuple(memoryview(file_content(file, name)) for file, name in files)
-    described = service_pb2.DicomContent(instance_bytes=[part.nbytes for part in parts], structure=structure)
+    described = service_pb2.DicomContent(
+        instance_bytes=[part.nbytes for part in parts],
+        structure=structure,
+        warnings=warning_messages(warnings),
+    )
     return Outgoing(parts, described)
 
 

@@ -114,9 +114,9 @@ class EnginePipeline:
             check_segmenters(self.tumor_segmenter, self.zone_segmenter)
             self._segmenters_tested = True
 
-    def read_ct(self, instances: Sequence[bytes]) -> CtVolume:
-        """Return the volume of a DICOM series in memory."""
-        return read_series(instances)
+    def read_ct(self, instances: Sequence[bytes], series: str) -> CtVolume:
+        """Return the volume of a DICOM series in memory: of the only one, or of the one that is named."""
+        return read_series(instances, series)
 
     def read_mask(self, instance: bytes, ct: CtVolume, name: str, structure: str) -> LabelMask:
         """Return one structure of a DICOM SEG or RTSTRUCT on its CT."""

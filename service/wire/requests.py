@@ -10,6 +10,7 @@ from engine.errors import InvalidRequestError
 from engine.geometry import Vector3, VoxelBox
 from service.cases.requests import AssessRequest, CaseRequest, PrepareRequest
 from service.cases.series import DicomContent, SeriesHeader, SeriesRole, VoxelContent
+from service.wire.acquisition import acquisition_of, warnings_of
 from service.wire.geometry import geometry_of, position_of
 
 _SEXES: Final[dict[int, Literal["f", "m"] | None]] = {
@@ -89,16 +90,19 @@ def series_header(message: service_pb2.UploadHeader) -> SeriesHeader:
 def _content(message: service_pb2.UploadHeader) -> VoxelContent | DicomContent:
     kind = message.WhichOneof("content")
     if kind == "dicom":
-        return DicomContent(tuple(message.dicom.instance_bytes), message.dicom.structure)
+        dicom = message.dicom
+        return DicomContent(
+            instance_bytes=tuple(dicom.instance_bytes),
+            structure=dicom.structure,
+            series=dicom.series,
+            warnings=warnings_of(dicom.warnings),
+        )
     if kind != "voxels":
         raise InvalidRequestError("the header must describe its content: voxels or dicom", "header.content")
     voxels = message.voxels
     return VoxelContent(
         geometry=geometry_of(voxels.geometry),
-        patient_id=voxels.patient_id,
-        study_instance_uid=voxels.study_instance_uid,
-        series_instance_uid=voxels.series_instance_uid,
-        slice_thickness_mm=voxels.slice_thickness_mm if voxels.HasField("slice_thickness_mm") else None,
+        acquisition=acquisition_of(voxels),
         box=_box(voxels) if voxels.HasField("box") else None,
     )
 

@@ -104,7 +104,7 @@ class StubPipeline:
         if self.fail_self_test is not None:
             raise self.fail_self_test
 
-    def read_ct(self, instances: Sequence[bytes]) -> CtVolume:
+    def read_ct(self, instances: Sequence[bytes], series: str) -> CtVolume:
         if not all(instance.startswith(b"CT") for instance in instances):
             raise UnreadableFileError(f"instance 1 of {PATIENT} is not a CT")
         voxels = np.array([list(instance[2:6]) for instance in instances], dtype=np.int16)

@@ -6,22 +6,42 @@ import math
 
 import pytest
 
+from engine.acquisition_time import TimeSource
 from engine.errors import PreconditionError
 from engine.geometry import VolumeGeometry, VoxelBox
+from engine.input_warning import InputWarning, InputWarningCode
+from engine.volume import Acquisition
 from service.cases.requests import CaseRequest
 from service.cases.series import DicomContent, SeriesHeader, SeriesRole, VoxelContent
 from service.cases.stored_form import decode_header, decode_request, encode
 from service.record.report import AssessmentReport
 
+LEFT_OUT = InputWarning(InputWarningCode.FILES_LEFT_OUT, "IM011 – left out")
 GRID = VolumeGeometry((2, 3, 4), (2.5, 0.1 + 0.2, 0.7), origin_lps_mm=(-1.0, 1e-9, 1e6))
 REQUESTS = [
     CaseRequest(""),
     CaseRequest("once", sex="f", fibrinogen_g_per_l=3.1, target_lps_mm=(1.0, -2.0, 1 / 3)),
 ]
 CONTENTS: list[DicomContent | VoxelContent] = [
-    DicomContent((12, 1 << 40), "GTV 1 µ"),
-    VoxelContent(GRID, "P1", "1.2", "1.3", slice_thickness_mm=2.5),
-    VoxelContent(GRID, slice_thickness_mm=math.inf, box=VoxelBox((0, 0, 1), (1, 3, 4))),
+    DicomContent((12, 1 << 40), "GTV 1 µ", "Lung 1.0", (LEFT_OUT,)),
+    VoxelContent(
+        GRID,
+        Acquisition(
+            "P1",
+            "19700101",
+            "1.2",
+            "1.3",
+            "Lung",
+            "HFS",
+            2.5,
+            "2026-01-02T03:04:05.5+01:00",
+            TimeSource.SERIES,
+            "Br64d/3",
+            312,
+            (LEFT_OUT, InputWarning(InputWarningCode.NO_AIR, "none")),
+        ),
+    ),
+    VoxelContent(GRID, Acquisition(slice_thickness_mm=math.inf), box=VoxelBox((0, 0, 1), (1, 3, 4))),
 ]
 
 
