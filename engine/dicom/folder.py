@@ -208,7 +208,7 @@ def _classified(path: Path, *, hidden: bool) -> _Entry:
         return _Entry(path, kind, "hidden" if hidden else "", state.st_size)
     if hidden or not head:
         return _Entry(path, _Kind.COMPANION, "hidden") if hidden else _Entry(path, _Kind.DICOM)
-    is_text = _NOT_TEXT.search(head) is None
+    is_text = not path.suffix and _NOT_TEXT.search(head) is None
     return _Entry(
         path, _Kind.UNKNOWN, "is no DICOM file", state.st_size, may_be_a_slice=True, is_text=is_text
     )

@@ -121,15 +121,15 @@ def choose_series(path: Path, choice: str = "") -> _ChosenSeries:
         raise UnreadableFileError(
             f"there is no DICOM image in {shown(path)}; choose the folder of one CT series"
         )
-    chosen, warnings = choose_instances(headers, choice)
+    chosen, warnings = choose_instances(headers, choice, shown(path))
     files = dict(zip((id(header) for header in headers), found.dicom, strict=True))
     return _ChosenSeries(found, tuple(files[id(header)] for header in chosen), (*found.warnings, *warnings))
 
 
 def choose_instances(
-    instances: Sequence[DicomInstance], choice: str = ""
+    instances: Sequence[DicomInstance], choice: str = "", where: str = "what was sent"
 ) -> tuple[list[DicomInstance], tuple[InputWarning, ...]]:
-    """Choose the instances of one CT series; what is left out is said in a warning.
+    """Choose the instances of one CT series of those in ``where``; what is left out is said in a warning.
 
     Raises
     ------
@@ -137,7 +137,7 @@ def choose_instances(
         As for :func:`choose_series`.
     """
     groups = _by_series(instances)
-    members = _named(groups, choice.strip()) if choice.strip() else _only_ct(groups)
+    members = _named(groups, choice.strip(), where) if choice.strip() else _only_ct(groups, where)
     _require_modalities(instances)
     chosen = [instance for instance in members if _role(instance) is not _Role.ASIDE]
     kept = {id(instance) for instance in chosen}
@@ -213,33 +213,35 @@ def _require_modalities(instances: Sequence[DicomInstance]) -> None:
             )
 
 
-def _only_ct(groups: list[list[DicomInstance]]) -> list[DicomInstance]:
+def _only_ct(groups: list[list[DicomInstance]], where: str) -> list[DicomInstance]:
     with_slices = [members for members in groups if any(_role(i) is _Role.SLICE for i in members)]
     if not with_slices:
         every = [instance for members in groups for instance in members]
         raise NotCtError(
-            f"there is no CT slice among {_counted_kinds(every)}; choose the folder of a CT series"
+            f"there is no CT slice in {where}, only {_counted_kinds(every)}; choose the folder of a CT series"
         )
     if len(with_slices) > 1:
         raise MixedSeriesError(
-            f"there are {len(with_slices)} CT series: {_listed(with_slices)}; "
-            "choose one by its number, UID or description"
+            f"there are {len(with_slices)} CT series in {where}: {_listed(with_slices)}; "
+            "choose one by its number, UID or description (option --…-series)"
         )
     return with_slices[0]
 
 
-def _named(groups: list[list[DicomInstance]], choice: str) -> list[DicomInstance]:
+def _named(groups: list[list[DicomInstance]], choice: str, where: str) -> list[DicomInstance]:
     named = [members for members in groups if _summary(members).is_named(choice)]
     if not named:
         raise InvalidRequestError(
-            f"no series is numbered or called {choice!r}, only {_listed(groups)}; choose one of these"
+            f"no series in {where} is numbered or called {choice!r}, only {_listed(groups)}; choose one of these"
         )
     if len(named) > 1:
         named = [members for members in named if _summary(members).slices]
     if len(named) > 1:
         raise MixedSeriesError(f"{choice!r} names {_listed(named)}; choose one by its UID")
     if not named or not _summary(named[0]).slices:
-        raise NotCtError(f"the series {choice!r} holds no CT slice; choose one of {_listed(groups)}")
+        raise NotCtError(
+            f"the series {choice!r} in {where} holds no CT slice; choose one of {_listed(groups)}"
+        )
     return named[0]
 
 

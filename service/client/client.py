@@ -121,7 +121,7 @@ class ColdspotClient:
         )
         return str(self._connection.call("OpenCase", request).case_id)
 
-    def upload_ct(self, case_id: str, ct: str | Path | CtVolume, role: str) -> SentSeries:
+    def upload_ct(self, case_id: str, ct: str | Path | CtVolume, role: str, series: str = "") -> SentSeries:
         """Send a CT and return the stored series.
 
         Parameters
@@ -130,9 +130,11 @@ class ColdspotClient:
         ct : path or CtVolume
             A folder of DICOM instances (sent as they are), a file of another format, or a volume.
         role : {"planning", "verification"}
+        series : str, optional
+            Which one, if a folder holds several: number, UID or description.
         """
         source = ct if isinstance(ct, CtVolume) else Path(ct)
-        outgoing = ct_content(source)
+        outgoing = ct_content(source, series)
         header = outgoing.header(case_id, _CT_ROLES[role], "")
         return _acknowledged(self._connection.upload(outgoing, header))
 
@@ -155,7 +157,7 @@ class ColdspotClient:
         drawn_on : SentSeries
             The CT it was drawn on, as :meth:`upload_ct` returned it.
         structure : str, optional
-            Which one, if there are several: label value, segment number or ROI name.
+            Which one, if there are several: label value, number or label of a segment, ROI name.
         """
         source = mask if isinstance(mask, LabelMask) else Path(mask)
         outgoing = mask_content(source, role, structure)

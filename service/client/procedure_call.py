@@ -27,10 +27,12 @@ class MaskSource:
 
 @dataclass(frozen=True)
 class Procedure:
-    """What is sent for one assessment."""
+    """What is sent for one assessment; a series is named where the folder of its CT holds several."""
 
     planning: Path | CtVolume
     verification: Path | CtVolume
+    planning_series: str = ""
+    verification_series: str = ""
     tumor: MaskSource | None = None
     zone: MaskSource | None = None
     core: MaskSource | None = None
@@ -64,11 +66,13 @@ def assess_procedure(
         Called with what is being done.
     """
     progress("sending the planning CT")
-    planning = client.upload_ct(case_id, procedure.planning, "planning")
+    planning = client.upload_ct(case_id, procedure.planning, "planning", procedure.planning_series)
     _upload_mask(client, case_id, procedure.tumor, "tumor", planning)
     client.prepare(case_id, on_stage=lambda event: progress(event.stage.replace("_", " ")))
     progress("sending the verification CT")
-    verification = client.upload_ct(case_id, procedure.verification, "verification")
+    verification = client.upload_ct(
+        case_id, procedure.verification, "verification", procedure.verification_series
+    )
     _upload_mask(client, case_id, procedure.zone, "zone", verification)
     _upload_mask(client, case_id, procedure.core, "core", verification)
     return client.assess(

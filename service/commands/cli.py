@@ -46,7 +46,13 @@ _OutFolder = Annotated[
     Path | None, typer.Option("--out", help="Folder for masks, margin map, picture and assessment.json.")
 ]
 _Structure = Annotated[
-    str, typer.Option(help="Which one, if there are several: label, segment number, ROI name.")
+    str,
+    typer.Option(help="Which one, if there are several: label, number or label of a segment, ROI name."),
+]
+
+
+_Series = Annotated[
+    str, typer.Option(help="Which one, if the folder holds several: number, UID or description.")
 ]
 
 
@@ -69,6 +75,8 @@ def assess(
     ] = None,
     zone: Annotated[Path | None, typer.Option(help="Ablation zone on the verification CT; likewise.")] = None,
     core: Annotated[Path | None, typer.Option(help="Dense core of the zone.")] = None,
+    planning_series: _Series = "",
+    verification_series: _Series = "",
     tumor_structure: _Structure = "",
     zone_structure: _Structure = "",
     core_structure: _Structure = "",
@@ -106,6 +114,8 @@ def assess(
         procedure = Procedure(
             planning=planning,
             verification=verification,
+            planning_series=planning_series,
+            verification_series=verification_series,
             tumor=MaskSource(tumor, tumor_structure) if tumor else None,
             zone=MaskSource(zone, zone_structure) if zone else None,
             core=MaskSource(core, core_structure) if core else None,
@@ -194,6 +204,8 @@ def register(
     out: Annotated[Path, typer.Option(help="Folder for displacement.nii.gz and registration.json.")],
     fixed_zone: Annotated[Path | None, typer.Option(help="Ablation zone on the fixed CT.")] = None,
     moving_tumor: Annotated[Path | None, typer.Option(help="Tumor mask on the moving CT.")] = None,
+    fixed_series: _Series = "",
+    moving_series: _Series = "",
     fixed_zone_structure: _Structure = "",
     moving_tumor_structure: _Structure = "",
     landmarks: Annotated[
@@ -215,6 +227,8 @@ def register(
             fixed_zone=fixed_zone,
             moving_tumor=moving_tumor,
             landmarks=landmarks,
+            fixed_series=fixed_series,
+            moving_series=moving_series,
             fixed_zone_structure=fixed_zone_structure,
             moving_tumor_structure=moving_tumor_structure,
             deadline_s=deadline_s,
@@ -232,6 +246,7 @@ def segment(
     model: Annotated[Path, typer.Option(help="Bundle of a segmentation model: models/<id>/<version>.")],
     image: Annotated[Path, typer.Option(help="CT: DICOM folder, NIfTI, NRRD or MHA.")],
     out: Annotated[Path, typer.Option(help="NIfTI file for the labels, on the grid of the CT.")],
+    series: _Series = "",
     region: Annotated[
         str | None,
         typer.Option(
@@ -257,7 +272,7 @@ def segment(
         )
         from service.commands.terminal import progress_on_terminal
 
-        request = SegmentationRequest(model, image, out, region, backend, precision, mirror)
+        request = SegmentationRequest(model, image, out, series, region, backend, precision, mirror)
         with progress_on_terminal() as progress:
             report = segment_file(request, progress)
         _print_report(report, segmentation_table, as_json=json_output)

@@ -52,8 +52,10 @@ class RegistrationRequest:
     out : Path
         Folder of the result.
     fixed_zone, moving_tumor, landmarks : Path, optional
+    fixed_series, moving_series : str
+        Which one, if a folder holds several: number, UID or description.
     fixed_zone_structure, moving_tumor_structure : str
-        Which one, if a file has several: label, segment number, ROI name.
+        Which one, if a file has several: label, number or label of a segment, ROI name.
     deadline_s : float, optional
         Limit for the registration alone.
     """
@@ -64,6 +66,8 @@ class RegistrationRequest:
     fixed_zone: Path | None = None
     moving_tumor: Path | None = None
     landmarks: Path | None = None
+    fixed_series: str = ""
+    moving_series: str = ""
     fixed_zone_structure: str = ""
     moving_tumor_structure: str = ""
     deadline_s: float | None = None
@@ -91,7 +95,8 @@ def register_files(request: RegistrationRequest, progress: TextProgress) -> dict
     _clear(request.out)
     progress("reading")
     landmarks = None if request.landmarks is None else read_landmarks(request.landmarks)
-    fixed, moving = in_hounsfield_units(read_ct(request.fixed)), in_hounsfield_units(read_ct(request.moving))
+    fixed = in_hounsfield_units(read_ct(request.fixed, request.fixed_series))
+    moving = in_hounsfield_units(read_ct(request.moving, request.moving_series))
     zone = _mask(request.fixed_zone, fixed, "ablation zone", request.fixed_zone_structure)
     tumor = _mask(request.moving_tumor, moving, "tumor", request.moving_tumor_structure)
     warnings = [

@@ -41,6 +41,8 @@ class SegmentationRequest:
         DICOM folder, NIfTI, NRRD or MetaImage.
     out : Path
         NIfTI file.
+    series : str
+        Which one, if a folder holds several: number, UID or description.
     region : str, optional
         ``x,y,z,half_width`` or ``x,y,z,x,y,z`` (opposite corners), LPS mm.
     backend, precision : str
@@ -51,6 +53,7 @@ class SegmentationRequest:
     model: Path
     image: Path
     out: Path
+    series: str = ""
     region: str | None = None
     backend: str = "auto"
     precision: str = "fp32"
@@ -80,7 +83,7 @@ def segment_file(request: SegmentationRequest, progress: TextProgress) -> dict[s
     precision = _precision_named(request.precision)
     box = None if request.region is None else _parse_region(request.region)
     progress("reading")
-    ct = read_ct(request.image)
+    ct = read_ct(request.image, request.series)
     progress("opening the model")
     with open_segmenter(request.model, request.backend, precision) as segmenter:
         started = time.perf_counter()

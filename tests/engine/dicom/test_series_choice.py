@@ -45,8 +45,9 @@ def test_several_series_are_listed_and_none_is_guessed(study: Path) -> None:
     with pytest.raises(MixedSeriesError) as caught:
         read_series(study)
     assert str(caught.value) == (
-        "there are 2 CT series: 3 'Lung 2.5' (kernel Br64d, 6 slices of 2.5 mm); "
-        "4 'Soft tissue' (kernel Br40d, 6 slices of 2.5 mm); choose one by its number, UID or description"
+        f"there are 2 CT series in {study}: 3 'Lung 2.5' (kernel Br64d, 6 slices of 2.5 mm); "
+        "4 'Soft tissue' (kernel Br40d, 6 slices of 2.5 mm); "
+        "choose one by its number, UID or description (option --…-series)"
     )
 
 
@@ -80,7 +81,7 @@ def test_a_uid_chooses(study: Path) -> None:
 @pytest.mark.parametrize(
     ("choice", "error", "said"),
     [
-        ("7", InvalidRequestError, "no series is numbered or called '7', only 1 'Topogram'"),
+        ("7", InvalidRequestError, "no series in .* is numbered or called '7', only 1 'Topogram'"),
         ("lung", InvalidRequestError, "'lung'"),
         ("1", NotCtError, "holds no CT slice"),
         ("999", NotCtError, "holds no CT slice"),
