@@ -18,6 +18,9 @@ import numpy.typing as npt
 
 from engine.assessment.outcome import AblationAssessment, AssessmentMaps
 from engine.assessment.planning import PlanningOutcome, PreparedPlanning, require_prepared
+from engine.dicom.file_format import starts_with_preamble
+from engine.dicom.masks import read_dicom_mask
+from engine.dicom.series import read_series
 from engine.errors import UnreadableFileError
 from engine.findings import (
     SUPPLIED,
@@ -105,6 +108,8 @@ class StubPipeline:
             raise self.fail_self_test
 
     def read_ct(self, instances: Sequence[bytes], series: str) -> CtVolume:
+        if all(starts_with_preamble(instance) for instance in instances):
+            return read_series(instances, series)
         if not all(instance.startswith(b"CT") for instance in instances):
             raise UnreadableFileError(f"instance 1 of {PATIENT} is not a CT")
         voxels = np.array([list(instance[2:6]) for instance in instances], dtype=np.int16)
@@ -114,6 +119,8 @@ class StubPipeline:
         )
 
     def read_mask(self, instance: bytes, ct: CtVolume, name: str, structure: str) -> LabelMask:
+        if starts_with_preamble(instance):
+            return read_dicom_mask(instance, ct, name, label=structure or None)
         if not instance.startswith(b"SEG"):
             raise UnreadableFileError(f"the {name} is no segmentation")
         return LabelMask(ct.voxels_hu > 0, ct.geometry, name)

@@ -32,6 +32,7 @@ from engine.geometry import VolumeGeometry
 from engine.volume import CtVolume, LabelMask
 from service.client.client import ColdspotClient, SentSeries
 from service.server import ColdspotServer, running_server
+from tests.support.dicom_files import write_ct_series, write_segmentation
 from tests.support.stub_engine import (
     BROKEN_HU,
     PATIENT,
@@ -327,18 +328,18 @@ def test_files_are_sent_as_they_are(client: ColdspotClient, tmp_path: Path) -> N
 
 def test_a_folder_of_instances_is_sent_in_order(client: ColdspotClient, tmp_path: Path) -> None:
     folder = tmp_path / "series"
-    (folder / "below").mkdir(parents=True)
-    (folder / "a.dcm").write_bytes(b"CT\x01\x02\x03\x04")
-    (folder / "below" / "b.dcm").write_bytes(b"CT\x05\x06\x07\x00")
+    expected = np.array([[[1, 2], [3, 4]], [[5, 6], [7, 0]]], dtype=np.int16)
+    grid = VolumeGeometry((2, 2, 2), (1.0, 1.0, 1.0), frame_of_reference_uid="1.2.3")
+    first, _ = write_ct_series(folder / "below", CtVolume(expected, grid))
+    first.rename(folder / "a.dcm")
+    write_segmentation(tmp_path / "seg", CtVolume(expected, grid), {"tumor": expected > 4})
     (folder / "notes.txt").write_bytes(b"not an image")
     (folder / ".hidden.dcm").write_bytes(b"not an image")
     (folder / "DICOMDIR").write_bytes(b"")
-    (tmp_path / "seg.dcm").write_bytes(b"SEG")
     case = client.open_case()
     planning = client.upload_ct(case, folder, "planning")
-    client.upload_mask(case, tmp_path / "seg.dcm", "tumor", planning)
-    expected = np.array([[[1, 2], [3, 4]], [[5, 6], [7, 0]]], dtype=np.int16)
-    grid = VolumeGeometry((2, 2, 2), (1.0, 1.0, 1.0))
+    client.upload_mask(case, tmp_path / "seg", "tumor", planning)
+    assert "1 DICOMDIR, 1 txt" in planning.warnings[1]
     client.upload_ct(case, CtVolume(expected, grid), "verification")
     planning_sum, tumor_sum, verification_sum = client.assess(case).summary.split()[:3]
     assert planning_sum == verification_sum
@@ -351,6 +352,7 @@ def test_a_series_that_cannot_be_read_is_refused_at_upload(client: ColdspotClien
     with pytest.raises(UnreadableFileError):
         client.upload_ct(case, tmp_path, "planning")
     assert not client.case(case).series
+    (tmp_path / "broken.dcm").unlink()
     (tmp_path / "empty.dcm").write_bytes(b"")
     with pytest.raises(UnreadableFileError, match=r"empty\.dcm is empty"):
         client.upload_ct(case, tmp_path, "planning")

@@ -257,7 +257,7 @@ def test_unknown_cases(client: ColdspotClient) -> None:
 def test_a_long_message_fits_into_the_trailers(
     client: ColdspotClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(_self: StubPipeline, _instances: object) -> None:
+    def refuse(_self: StubPipeline, _instances: object, _series: str) -> None:
         raise UnreadableFileError("long " * 5000)
 
     monkeypatch.setattr(StubPipeline, "read_ct", refuse)
