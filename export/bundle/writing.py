@@ -37,7 +37,7 @@ def write_bundle(
 
 
 def write_bundle_folder(
-    manifest: ModelManifest, networks: bytes | Mapping[str, bytes], folder: Path
+    manifest: ModelManifest, networks: bytes | Mapping[str, bytes | Path], folder: Path
 ) -> Bundle:
     """Write a bundle into a folder of its own and load it back with every check.
 
@@ -47,8 +47,9 @@ def write_bundle_folder(
     ----------
     manifest : ModelManifest
         Its ``files`` are replaced by those that are written.
-    networks : bytes or mapping of str to bytes
-        The self-contained ONNX model, or all of them by file name (see ``ModelManifest.variants``).
+    networks : bytes, or mapping of str to bytes or Path
+        The self-contained ONNX model, or all of them by file name (see ``ModelManifest.variants``); files are
+        moved in.
     folder : Path
         Must not exist: a version never changes.
 
@@ -58,8 +59,10 @@ def write_bundle_folder(
         If it exists already.
     """
     require_free(folder)
-    models = {MODEL_FILE: networks} if isinstance(networks, bytes) else dict(networks)
-    files = {name: hashlib.sha256(content).hexdigest() for name, content in models.items()}
+    models: dict[str, bytes | Path] = (
+        {MODEL_FILE: networks} if isinstance(networks, bytes) else dict(networks)
+    )
+    files = {name: _sha256(content) for name, content in models.items()}
     complete = ModelManifest.model_validate_json(
         manifest.model_copy(update={"files": files}).model_dump_json()
     )
@@ -76,7 +79,10 @@ def write_bundle_folder(
         for name, content in contents.items():
             path = unfinished / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
+            if isinstance(content, Path):
+                shutil.move(content, path)
+            else:
+                path.write_bytes(content)
         checked = load_bundle(unfinished)
         unfinished.chmod(0o755)  # a temporary folder is private
         unfinished.rename(folder)
@@ -95,3 +101,11 @@ def require_free(folder: Path) -> None:
     """
     if folder.exists():
         raise InvalidRequestError(f"{folder} exists already; give a new version, or remove it yourself")
+
+
+def _sha256(content: bytes | Path) -> str:
+    """Digest of bytes, or of a file without holding it in memory."""
+    if isinstance(content, bytes):
+        return hashlib.sha256(content).hexdigest()
+    with content.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

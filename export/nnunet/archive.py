@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import stat
+import weakref
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 
 from engine.errors import SourceModelError, UnreadableFileError
 
@@ -19,13 +19,12 @@ _PLANS = ("plans.json", "plans.pkl")
 _BLOCK = 2**20
 
 
-@contextmanager
-def opened_model_folder(path: Path, configuration: str | None = None) -> Iterator[Path]:
-    """The folder that holds the plans, unpacked for as long as the context lasts.
+class ModelFolder:
+    """The folder that holds the plans and folds of one trained model, unpacked for as long as this object lives.
 
     Parameters
     ----------
-    path : Path
+    source : Path
         A trained model's folder, a data set's folder with one trained model, or a zip of either.
     configuration : str, optional
         Chooses between several by the ending of the folder's name (``…__3d_fullres``).
@@ -37,12 +36,14 @@ def opened_model_folder(path: Path, configuration: str | None = None) -> Iterato
     UnreadableFileError
         If the archive is damaged, names a file outside itself, holds a link, or is too large.
     """
-    if path.is_dir():
-        yield _only_model(path, configuration)
-        return
-    with TemporaryDirectory(prefix="coldspot-export-") as unpacked:
-        _unpack(path, Path(unpacked))
-        yield _only_model(Path(unpacked), configuration)
+
+    def __init__(self, source: Path, configuration: str | None = None) -> None:
+        root = source
+        if not source.is_dir():
+            root = Path(mkdtemp(prefix="coldspot-export-"))
+            weakref.finalize(self, shutil.rmtree, root, ignore_errors=True)
+            _unpack(source, root)
+        self.path: Path = _only_model(root, configuration)
 
 
 def _only_model(folder: Path, configuration: str | None) -> Path:

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import re
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal
 
 from engine.errors import InvalidRequestError, SourceModelError
-from engine.manifest import MODEL_FILE, ModelManifest, ParityReport
-from engine.manifest.segmentation import IMAGE, LOGITS, SegmentationSection
-from engine.progress import ShareProgress
+from engine.manifest import ModelManifest, ParityReport
+from engine.manifest.segmentation import SegmentationSection
+from engine.progress import ShareProgress, ignore_progress
 from export.bundle.writing import require_free, write_bundle_folder
 from export.nnunet import v1 as nnunet_v1
 from export.nnunet import v2 as nnunet_v2
-from export.nnunet.archive import opened_model_folder
+from export.nnunet.archive import ModelFolder
+from export.nnunet.fold_export import FoldExport, Steps, graph_of
 from export.nnunet.model import NnunetModel, segmentation_section
 from export.nnunet.orientation import Orientation, known_orientation
-from export.nnunet.parity import measure_fold_parity, tensor_spec
-from export.onnx_graph.network_graph import network_to_onnx
-from export.onnx_graph.precision import fp16_variant
+from export.nnunet.parity import tensor_specs
 from export.parity.sample_patches import sample_patches
 
 Purpose = Literal["tumor", "ablation_zone", "other"]
@@ -68,29 +68,19 @@ def read_model_folder(
     UnreadableFileError
         If a file is damaged, or an archive leads out of itself.
     """
-    with opened_model_folder(path, configuration) as folder:
-        if (folder / nnunet_v2.PLANS).is_file():
-            model = nnunet_v2.read_v2_folder(
-                folder,
-                configuration=configuration,
-                folds=folds,
-                checkpoint=checkpoint or nnunet_v2.CHECKPOINT,
-            )
-        else:
-            model = nnunet_v1.read_v1_folder(
-                folder,
-                configuration=configuration,
-                folds=folds,
-                checkpoint=checkpoint or nnunet_v1.CHECKPOINT,
-            )
-        places = [model.name, path.name, *folder.resolve().parts[-2:]]
+    source = ModelFolder(path, configuration)
+    folder = source.path
+    is_v2 = (folder / nnunet_v2.PLANS).is_file()
+    read = nnunet_v2.read_v2_folder if is_v2 else nnunet_v1.read_v1_folder
+    usual = nnunet_v2.CHECKPOINT if is_v2 else nnunet_v1.CHECKPOINT
+    model = read(folder, configuration=configuration, folds=folds, checkpoint=checkpoint or usual)
+    places = [model.name, path.name, *folder.resolve().parts[-2:]]
     chosen, assumption = known_orientation(orientation, names=places, trainer=model.trainer, where=str(path))
     section = _requested_section(model.section, purpose, label_names or {}, str(path), chosen)
-    return replace(
-        model,
-        section=section,
-        assumptions=(*model.assumptions, *_checkpoint_assumption(checkpoint), assumption),
-    )
+    # A fold that does not fit is refused now, not after the minutes that the folds before it take.
+    deque(model.networks, maxlen=0)
+    assumptions = (*model.assumptions, *_checkpoint_assumption(checkpoint), assumption)
+    return replace(model, section=section, assumptions=assumptions, folder=source)
 
 
 def export_nnunet(
@@ -149,6 +139,8 @@ def export_nnunet(
         If the folder exists already.
     """
     require_free(out)
+    if on_progress is not None:
+        on_progress("reading the model", 0.0)
     model = read_model_folder(
         folder,
         configuration=configuration,
@@ -160,7 +152,7 @@ def export_nnunet(
     )
     manifest = ModelManifest.model_construct(
         schema_version=1,
-        id=model_id or _slug(model.name),
+        id=model_id or model.slug,
         version=version,
         kind="segmentation",
         description=f"Segmentation by {model.description}.",
@@ -211,35 +203,34 @@ def export_networks(
     if unknown:
         raise InvalidRequestError(f"precision {', '.join(sorted(unknown))} is not known; fp32 or fp16_mixed")
     require_free(out)
+    report = on_progress or ignore_progress
+    report("reading CTs to measure on", 0.0)
     patches = sample_patches(model.section, images)
-    contents: dict[str, bytes] = {}
     variants: dict[str, tuple[str, ...]] = {}
     reports: list[ParityReport] = []
-    for member in range(len(model.networks)):
-        graph = network_graph(model, member, {"licence": manifest.licence, "provenance": manifest.provenance})
-        graphs = {"fp32": graph}
-        if "fp16_mixed" in precisions:
-            graphs["fp16_mixed"], _ = fp16_variant(
-                graph, patches.inputs, emulate=False, on_progress=on_progress
-            )
-        reports += measure_fold_parity(model, member, graph, patches, fp16="fp16_mixed" in graphs)
-        for precision, content in graphs.items():
-            name = _file_name(precision, model.folds[member] if member else None)
-            contents[name] = content
-            variants[precision] = (*variants.get(precision, ()), name)
-        if on_progress is not None:
-            on_progress("networks", (member + 1) / len(model.networks))
-    complete = manifest.model_copy(
-        update={
-            "variants": variants,
-            "inputs": (tensor_spec(IMAGE, len(model.section.channels), model.section),),
-            "outputs": (tensor_spec(LOGITS, model.section.output_count, model.section),),
-            "parity_reports": tuple(reports),
-            "segmentation": model.section,
-            "assumptions": model.assumptions,
-        }
-    )
-    return write_bundle_folder(complete, contents, out).folder
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=f".{out.name}-networks-", dir=out.parent) as networks:
+        terms = {"licence": manifest.licence, "provenance": manifest.provenance}
+        export = FoldExport(model, patches, terms, "fp16_mixed" in precisions, Path(networks))
+        steps = Steps(export.step_count, report)
+        for member in range(len(model.networks)):
+            names, measured = export.run(member, steps)
+            reports += measured
+            variants |= {key: (*variants.get(key, ()), name) for key, name in names.items()}
+        steps.begin("writing the bundle")
+        inputs, outputs = tensor_specs(model.section)
+        complete = manifest.model_copy(
+            update={
+                "variants": variants,
+                "inputs": inputs,
+                "outputs": outputs,
+                "parity_reports": tuple(reports),
+                "segmentation": model.section,
+                "assumptions": model.assumptions,
+            }
+        )
+        files = {name: Path(networks) / name for names in variants.values() for name in names}
+        return write_bundle_folder(complete, files, out).folder
 
 
 def network_graph(model: NnunetModel, member: int, metadata: Mapping[str, str] | None = None) -> bytes:
@@ -258,22 +249,7 @@ def network_graph(model: NnunetModel, member: int, metadata: Mapping[str, str] |
     SourceModelError
         See :func:`export.onnx_graph.network_graph.network_to_onnx`.
     """
-    source = {
-        "source": model.description,
-        "framework": model.section.framework,
-        "fold": model.folds[member],
-        "trainer": model.trainer,
-        "labels": ", ".join(f"{value} {name}" for name, value in model.section.labels.items()),
-        "spacing_mm": ", ".join(f"{s:g}" for s in model.section.spacing_mm),
-    }
-    return network_to_onnx(
-        model.networks[member],
-        channels=len(model.section.channels),
-        outputs=model.section.output_count,
-        patch_shape=model.section.patch_shape,
-        name=f"{_slug(model.name).replace('-', '_')}_fold_{model.folds[member]}",
-        metadata={**source, **(metadata or {})},
-    )
+    return graph_of(model.networks[member], model, member, metadata or {})
 
 
 def _checkpoint_assumption(checkpoint: str | None) -> tuple[str, ...]:
@@ -302,18 +278,3 @@ def _requested_section(
     parts = {name: getattr(section, name) for name in SegmentationSection.model_fields}
     requested = {"purpose": purpose, "labels": labels, "orientation": orientation}
     return segmentation_section(where, **parts | requested)
-
-
-def _file_name(precision: str, fold: str | None) -> str:
-    """``model.onnx`` for the first fold in FP32, and names that say what differs."""
-    parts = [MODEL_FILE.removesuffix(".onnx")]
-    if fold is not None:
-        parts.append(f"fold_{fold}")
-    if precision != "fp32":
-        parts.append(precision)
-    return ".".join([*parts, "onnx"])
-
-
-def _slug(name: str) -> str:
-    """An id of lower-case words."""
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "nnunet"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, overload
 
 import torch
 from pydantic import ValidationError
@@ -13,6 +14,7 @@ from torch import nn
 
 from engine.errors import SourceModelError
 from engine.manifest.segmentation import SegmentationSection
+from export.nnunet.archive import ModelFolder
 
 _WRAPPERS = ("module.", "_orig_mod.")
 _DUPLICATE = re.compile(r"\.all_modules\.(\d+)\.")
@@ -26,29 +28,64 @@ class NnunetModel:
     Parameters
     ----------
     section : SegmentationSection
-    networks : tuple of torch.nn.Module
-        One for each fold, in evaluation mode; (N, C, z, y, x) to logits (N, K, z, y, x).
+    networks : sequence of torch.nn.Module
+        One for each fold, in evaluation mode; (N, C, z, y, x) to logits (N, K, z, y, x). Those of a folder are
+        read again each time that one is taken, so that no more than one is in memory.
     folds : tuple of str
         As their folders are named, without ``fold_``.
     name, configuration, trainer : str
         Data set, ``3d_fullres`` or ``stage1``, and the trainer's class.
     assumptions : tuple of str
         What the folder does not say.
+    folder : ModelFolder, optional
+        Where ``networks`` reads; an unpacked archive lasts as long as this.
     """
 
     section: SegmentationSection
-    networks: tuple[nn.Module, ...]
+    networks: Sequence[nn.Module]
     folds: tuple[str, ...]
     name: str
     configuration: str
     trainer: str
     assumptions: tuple[str, ...]
+    folder: ModelFolder | None = None
 
     @property
     def description(self) -> str:
         """One line for metadata and provenance."""
         folds = ", ".join(self.folds)
         return f"{self.section.framework} {self.name}, {self.configuration}, {self.trainer}, fold {folds}"
+
+    @property
+    def slug(self) -> str:
+        """The name as lower-case words, for an id."""
+        return re.sub(r"[^a-z0-9]+", "-", self.name.lower()).strip("-") or "nnunet"
+
+
+class FoldNetworks(Sequence[nn.Module]):
+    """The networks of a folder, each read when it is taken and kept by nobody else.
+
+    Parameters
+    ----------
+    load : callable
+        Reads the network of one checkpoint.
+    checkpoints : sequence of Path
+    """
+
+    def __init__(self, load: Callable[[Path], nn.Module], checkpoints: Sequence[Path]) -> None:
+        self._load, self._checkpoints = load, tuple(checkpoints)
+
+    def __len__(self) -> int:
+        return len(self._checkpoints)
+
+    @overload
+    def __getitem__(self, member: int) -> nn.Module: ...
+    @overload
+    def __getitem__(self, member: slice) -> FoldNetworks: ...
+    def __getitem__(self, member: int | slice) -> nn.Module | FoldNetworks:
+        """The network of a fold, by its place; a slice reads nothing yet."""
+        chosen = self._checkpoints[member]
+        return FoldNetworks(self._load, chosen) if isinstance(chosen, tuple) else self._load(chosen)
 
 
 def load_weights(network: nn.Module, state: Mapping[str, Any], where: str) -> nn.Module:

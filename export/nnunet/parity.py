@@ -1,16 +1,21 @@
-"""Whether the exported graph of a fold gives what its PyTorch network gives, in FP32 and in FP16."""
+"""Whether the exported graphs of a fold give what its PyTorch network gives, in FP32 and in FP16.
+
+The reference computes first and its logits wait on disk, so that never more than one network is in memory.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
+
+import numpy as np
+from torch import nn
 
 from engine.manifest import ParityReport, TensorSpec
 from engine.manifest.segmentation import IMAGE, LOGITS, SegmentationSection
 from engine.runtime.onnx_session import OnnxSession
-from export.nnunet.model import NnunetModel
 from export.onnx_graph.mixed_precision import emulate_mixed_precision
 from export.parity.comparison import OutputComparison, require_parity
 from export.parity.sample_patches import SamplePatches
@@ -28,83 +33,127 @@ _FP16_TOLERANCE_SHARE = 0.02
 _MAX_FP16_FLIP_SHARE = 0.01
 """Share of voxels whose label FP16 may change; each is a near tie within twice the tolerance."""
 
-
-def measure_fold_parity(
-    model: NnunetModel, member: int, graph: bytes, patches: SamplePatches, *, fp16: bool
-) -> list[ParityReport]:
-    """Compare one fold's variants with its PyTorch network.
-
-    Returns
-    -------
-    list of ParityReport
-        Of FP32, and of FP16 emulated on the CPU: ONNX Runtime has no FP16 arithmetic there.
-
-    Raises
-    ------
-    ParityError
-        If a variant does not give what PyTorch gives.
-    """
-    inputs = (tensor_spec(IMAGE, len(model.section.channels), model.section),)
-    outputs = (tensor_spec(LOGITS, model.section.output_count, model.section),)
-    fold = f", fold {model.folds[member]}" if len(model.networks) > 1 else ""
-    candidates = [_Candidate(f"fp32{fold}", graph, emulated=False)]
-    if fp16:
-        name = f"fp16_mixed emulated (FP16 storage, FP32 arithmetic){fold}"
-        candidates.append(_Candidate(name, emulate_mixed_precision(graph), emulated=True))
-    with ExitStack() as opened:
-        source = opened.enter_context(TorchSession(model.networks[member], inputs, outputs))
-        sessions = {
-            candidate.name: opened.enter_context(OnnxSession(candidate.graph)) for candidate in candidates
-        }
-        comparisons, spread = _compare(source, sessions, model.section, patches)
-    reports = []
-    for candidate in candidates:
-        tolerance = (
-            _FP16_TOLERANCE_SHARE * spread
-            if candidate.emulated
-            else max(_FP32_TOLERANCE, _FP32_TOLERANCE_SHARE * spread)
-        )
-        report = comparisons[candidate.name].report(tolerance=tolerance, measured_on=patches.measured_on)
-        reports.append(require_parity(_judged_as_fp16(report) if candidate.emulated else report))
-    return reports
+BeforeEach = Callable[[], None]
+"""Called before each patch; what it raises stops the comparison."""
 
 
 @dataclass(frozen=True)
-class _Candidate:
-    """A graph to compare with the source; ``emulated`` where FP16 is rounded to on a CPU."""
+class ReferenceLogits:
+    """What a PyTorch network gives on every patch, as files.
 
-    name: str
-    graph: bytes
-    emulated: bool
+    Parameters
+    ----------
+    backend : str
+        Library, version and device.
+    files : tuple of Path
+        One array for each patch, (1, K, z, y, x).
+    spread : float
+        Range of all logits; it sets the tolerances.
+    """
+
+    backend: str
+    files: tuple[Path, ...]
+    spread: float
+
+    @classmethod
+    def of(
+        cls,
+        network: nn.Module,
+        section: SegmentationSection,
+        patches: SamplePatches,
+        folder: Path,
+        before_each: BeforeEach,
+    ) -> ReferenceLogits:
+        """Run the network on each patch.
+
+        Parameters
+        ----------
+        network : torch.nn.Module
+        section : SegmentationSection
+        patches : SamplePatches
+        folder : Path
+            For the files.
+        before_each : callable
+        """
+        files, low, high = [], float("inf"), float("-inf")
+        with TorchSession(network, *tensor_specs(section)) as session:
+            for index, patch in enumerate(patches.inputs):
+                before_each()
+                logits = session.run(dict(patch))[LOGITS]
+                low, high = min(low, float(logits.min())), max(high, float(logits.max()))
+                files.append(folder / f"logits_{index}.npy")
+                np.save(files[-1], logits)
+            return cls(session.backend, tuple(files), high - low)
 
 
-def _compare(
-    source: TorchSession,
-    sessions: Mapping[str, OnnxSession],
-    section: SegmentationSection,
-    patches: SamplePatches,
-) -> tuple[dict[str, OutputComparison], float]:
-    """Run all on each patch, the slow reference once; the range of its logits sets the tolerances."""
-    kind: Literal["logits", "regions"] = "regions" if section.regions else "logits"
-    comparisons = {
-        name: OutputComparison(source.backend, f"{session.backend}, {name}", kind)
-        for name, session in sessions.items()
-    }
-    low, high = float("inf"), float("-inf")
-    for patch in patches.inputs:
-        expected = source.run(dict(patch))
-        low, high = min(low, float(expected[LOGITS].min())), max(high, float(expected[LOGITS].max()))
-        for name, session in sessions.items():
-            comparisons[name].add(expected, session.run(dict(patch)))
-    return comparisons, high - low
+@dataclass(frozen=True)
+class FoldParity:
+    """Comparisons of one fold's graphs with its network.
+
+    Parameters
+    ----------
+    section : SegmentationSection
+    patches : SamplePatches
+    reference : ReferenceLogits
+    fold : str
+        Words behind a candidate's name, empty for a network alone.
+    """
+
+    section: SegmentationSection
+    patches: SamplePatches
+    reference: ReferenceLogits
+    fold: str
+
+    def of_fp32(self, graph: bytes, before_each: BeforeEach) -> ParityReport:
+        """Compare the FP32 graph.
+
+        Raises
+        ------
+        ParityError
+            If it does not give what PyTorch gives.
+        """
+        tolerance = max(_FP32_TOLERANCE, _FP32_TOLERANCE_SHARE * self.reference.spread)
+        return require_parity(self._compared(OnnxSession(graph), f"fp32{self.fold}", tolerance, before_each))
+
+    def of_fp16(self, graph: bytes, before_each: BeforeEach) -> ParityReport:
+        """Compare the FP16-mixed variant of the FP32 graph, emulated: ONNX Runtime has no FP16 on the CPU.
+
+        Raises
+        ------
+        ParityError
+            If it does not give what PyTorch gives, but for near ties, which are wider than those of FP32.
+        """
+        name = f"fp16_mixed emulated (FP16 storage, FP32 arithmetic){self.fold}"
+        session = OnnxSession(emulate_mixed_precision(graph))
+        del graph
+        report = self._compared(session, name, _FP16_TOLERANCE_SHARE * self.reference.spread, before_each)
+        few = (report.label_flips or 0) <= _MAX_FP16_FLIP_SHARE * (report.voxels or 1)
+        passed = report.max_abs <= report.tolerance and few
+        return require_parity(report.model_copy(update={"passed": passed}))
+
+    def _compared(
+        self, session: OnnxSession, name: str, tolerance: float, before_each: BeforeEach
+    ) -> ParityReport:
+        kind: Literal["logits", "regions"] = "regions" if self.section.regions else "logits"
+        with session:
+            comparison = OutputComparison(self.reference.backend, f"{session.backend}, {name}", kind)
+            for patch, expected in zip(self.patches.inputs, _arrays(self.reference.files), strict=True):
+                before_each()
+                comparison.add({LOGITS: expected}, session.run(dict(patch)))
+        return comparison.report(tolerance=tolerance, measured_on=self.patches.measured_on)
 
 
-def _judged_as_fp16(report: ParityReport) -> ParityReport:
-    """FP16 may flip a few near ties, which are wider than those of FP32."""
-    few = (report.label_flips or 0) <= _MAX_FP16_FLIP_SHARE * (report.voxels or 1)
-    return report.model_copy(update={"passed": report.max_abs <= report.tolerance and few})
+def tensor_specs(section: SegmentationSection) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """Inputs and outputs of a network, as its bundle declares them."""
+    return (
+        (_spec(IMAGE, len(section.channels), section),),
+        (_spec(LOGITS, section.output_count, section),),
+    )
 
 
-def tensor_spec(name: str, channels: int, section: SegmentationSection) -> TensorSpec:
-    """Name, type and shape of a network's input or output, as its bundle declares it."""
+def _spec(name: str, channels: int, section: SegmentationSection) -> TensorSpec:
     return TensorSpec(name=name, dtype="float32", shape=("batch", channels, *section.patch_shape))
+
+
+def _arrays(files: Iterable[Path]) -> Iterator[np.ndarray]:
+    yield from (np.load(file) for file in files)

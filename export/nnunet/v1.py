@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from engine.manifest.segmentation import Channel, NormalizationScheme, Resamplin
 from export.checkpoints.checkpoint import read_pickle_file, read_torch_checkpoint
 from export.nnunet.folder import fold_checkpoints, postprocessing_not_applied
 from export.nnunet.model import (
+    FoldNetworks,
     NnunetModel,
     load_weights,
     required,
@@ -74,10 +76,9 @@ def read_v1_folder(
     )
     if len(plan.kernels) != len(plan.pools) + 1:
         raise SourceModelError(f"{where}: {len(plan.kernels)} kernels for {len(plan.pools)} poolings")
-    networks = tuple(_network(plan, path) for path in chosen.values())
     return NnunetModel(
         section=section,
-        networks=networks,
+        networks=FoldNetworks(partial(_network, plan), tuple(chosen.values())),
         folds=tuple(chosen),
         name=folder.parent.name or folder.name,
         configuration=f"stage{stage}",

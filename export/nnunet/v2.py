@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from engine.manifest.segmentation import Channel, NormalizationScheme, Resamplin
 from export.checkpoints.checkpoint import read_torch_checkpoint
 from export.nnunet.folder import fold_checkpoints, postprocessing_not_applied
 from export.nnunet.model import (
+    FoldNetworks,
     NnunetModel,
     load_weights,
     required,
@@ -61,25 +63,33 @@ def read_v2_folder(
     """
     plans, dataset = _read_json(folder / PLANS), _read_json(folder / DATASET)
     chosen = fold_checkpoints(folder, folds, checkpoint)
-    checkpoints = {fold: read_torch_checkpoint(path) for fold, path in chosen.items()}
-    common = _common(checkpoints, configuration, folder)
+    common = _common(chosen, configuration, folder)
     name = common["configuration"]
     settings = _resolved(plans, name, folder)
     section = _section(plans, settings, dataset, common["mirror_axes"], str(folder))
     plan = _network_plan(settings, len(section.channels), section.output_count, str(folder / PLANS))
-    networks = tuple(
-        load_weights(UNet(plan), required(content, "network_weights", fold), f"{folder.name}/fold_{fold}")
-        for fold, content in checkpoints.items()
-    )
     return NnunetModel(
         section=section,
-        networks=networks,
+        networks=FoldNetworks(partial(_network, plan), tuple(chosen.values())),
         folds=tuple(chosen),
         name=str(plans.get("dataset_name", folder.parent.name)),
         configuration=name,
         trainer=common["trainer"],
         assumptions=_assumptions(folder, common["trainer"]),
     )
+
+
+def _network(plan: UNetPlan, checkpoint: Path) -> UNet:
+    """One fold's network with its weights."""
+    where = _named(checkpoint)
+    network = UNet(plan)
+    load_weights(network, required(read_torch_checkpoint(checkpoint), "network_weights", where), where)
+    return network
+
+
+def _named(checkpoint: Path) -> str:
+    """A fold's checkpoint, for messages: the folders above it may be those of an unpacked archive."""
+    return "/".join(checkpoint.parts[-3:-1])
 
 
 def _read_json(path: Path) -> Any:
@@ -91,11 +101,11 @@ def _read_json(path: Path) -> Any:
         raise SourceModelError(f"{path} is not JSON ({error}); copy it again") from error
 
 
-def _common(checkpoints: Mapping[str, Any], configuration: str | None, folder: Path) -> dict[str, Any]:
+def _common(checkpoints: Mapping[str, Path], configuration: str | None, folder: Path) -> dict[str, Any]:
     """What all folds must agree on: configuration, trainer and mirroring."""
     descriptions = []
-    for fold, content in checkpoints.items():
-        where = f"{folder.name}/fold_{fold}"
+    for path in checkpoints.values():
+        content, where = read_torch_checkpoint(path), _named(path)
         axes = content.get("inference_allowed_mirroring_axes") if isinstance(content, Mapping) else None
         init = required(content, "init_args", where)
         name = str(required(init, "configuration", where))

@@ -93,8 +93,8 @@ def measure_ranges(
 ) -> tuple[ActivationRange, ...]:
     """Largest magnitude of every activation that an FP16 variant would store in FP16.
 
-    The FP32 graph is run with one scalar more for each tensor (``ReduceMax`` of ``Abs``), so that no
-    activation outlives the node that reads it: memory stays that of inference plus one tensor.
+    The FP32 graph is run with one scalar more for each tensor (``ReduceMax`` of ``Abs``), computed as soon as
+    the tensor is: memory stays that of inference plus one tensor.
 
     Parameters
     ----------
@@ -117,21 +117,24 @@ def measure_ranges(
     graph = HalfGraph(model_bytes)
     for name, node in graph.half_weights():
         require_fp16_weight(onnx.numpy_helper.to_array(graph.weights[name]), name, node)
-    tensors = graph.half_tensors()
+    tensors = [(name, node.name or node.op_type, node.op_type) for name, node in graph.half_tensors()]
     batches = list(inputs)
     if not batches:
         raise ModelInputError("no input to measure the range of activations with; give patches of a CT")
     largest = np.zeros(len(tensors))
-    with OnnxSession(_probed(graph, [name for name, _ in tensors])) as session:
+    probed = _probed(graph, [name for name, _, _ in tensors])
+    del graph  # it holds the weights; the session has its own
+    with OnnxSession(probed) as session:
+        del probed
         for done, batch in enumerate(batches):
+            if on_progress is not None:
+                on_progress("activation range", done / len(batches))
             outputs = session.run(batch)
             magnitudes = np.array([float(outputs[_probe(i)]) for i in range(len(tensors))])
             largest = np.maximum(largest, np.where(np.isnan(magnitudes), np.inf, magnitudes))
-            if on_progress is not None:
-                on_progress("activation range", (done + 1) / len(batches))
     ranges = [
-        ActivationRange(name, node.name or node.op_type, node.op_type, float(value))
-        for (name, node), value in zip(tensors, largest, strict=True)
+        ActivationRange(name, node, operator, float(value))
+        for (name, node, operator), value in zip(tensors, largest, strict=True)
     ]
     return tuple(sorted(ranges, key=lambda item: -item.largest))
 
@@ -171,7 +174,9 @@ def _probed(graph: HalfGraph, names: list[str]) -> bytes:
     model.CopyFrom(graph.model)
     del model.graph.initializer[:], model.graph.output[:], model.graph.value_info[:]
     model.graph.initializer.extend(graph.weights.values())
-    for index, name in enumerate(names):
+    # ONNX Runtime computes what the last node needs first. Written from the last probe to the first, each is
+    # computed as soon as its tensor is; the other way round all tensors wait in memory for the end.
+    for index, name in reversed(list(enumerate(names))):
         magnitude, probe = f"{_probe(index)}.magnitude", _probe(index)
         model.graph.node.append(helper.make_node("Abs", [name], [magnitude]))
         model.graph.node.append(helper.make_node("ReduceMax", [magnitude], [probe], keepdims=0))

@@ -18,6 +18,7 @@ from engine.arrays import FloatingArray
 from engine.errors import BlankOutputError, NonFiniteOutputError, ParityError
 from engine.manifest import ParityReport
 from export.parity.measures import (
+    DifferenceSummary,
     LabelAgreement,
     OutputSpread,
     cosine_distances,
@@ -151,7 +152,7 @@ class OutputComparison:
     candidate: str
     kind: OutputKind = "values"
     cases: int = 0
-    _differences: list[npt.NDArray[np.float32]] = field(default_factory=list)
+    _differences: DifferenceSummary = field(default_factory=DifferenceSummary)
     _distance: float = 0.0
     _labels: LabelAgreement | None = None
     _spread: dict[str, OutputSpread] = field(default_factory=dict)
@@ -187,8 +188,7 @@ class OutputComparison:
         if not self.cases:
             raise ParityError("nothing was compared; give at least one input")
         self._refuse_blank()
-        differences = np.concatenate(self._differences)
-        largest = float(differences.max())
+        largest = self._differences.max
         is_vector = self.kind == "features"
         passed = (self._distance if is_vector else largest) <= tolerance
         agreement: dict[str, Any] = {}
@@ -206,8 +206,8 @@ class OutputComparison:
             measured_on=measured_on,
             cases=self.cases,
             max_abs=largest,
-            mean_abs=min(float(differences.mean(dtype=np.float64)), largest),
-            p999_abs=min(_percentile_99_9(differences), largest),
+            mean_abs=self._differences.mean,
+            p999_abs=self._differences.percentile_99_9,
             cosine_distance=self._distance if is_vector else None,
             tolerance=tolerance,
             passed=bool(passed),
@@ -227,7 +227,7 @@ class OutputComparison:
         wide = np.result_type(expected, actual, np.float32)
         wide_expected: FloatingArray = expected.astype(wide, copy=False)
         wide_actual: FloatingArray = actual.astype(wide, copy=False)
-        self._differences.append(np.abs(wide_expected - wide_actual).ravel().astype(np.float32, copy=False))
+        self._differences.add(wide_expected, wide_actual)
         self._spread.setdefault(name, OutputSpread()).add(wide_expected, wide_actual)
         if self.kind == "features":
             self._distance = max(self._distance, float(cosine_distances(wide_expected, wide_actual).max()))
@@ -259,12 +259,6 @@ def _require_finite(name: str, value: npt.NDArray[Any], backend: str) -> None:
             f"{backend} gives NaN or infinity in {share:.2%} of {name}; its precision does not hold this "
             "network: use the variant fp32"
         )
-
-
-def _percentile_99_9(differences: npt.NDArray[np.float32]) -> float:
-    """The smallest difference that 99.9 % of all do not exceed."""
-    rank = min(int(np.ceil(0.999 * differences.size)), differences.size) - 1
-    return float(np.partition(differences, rank)[rank])
 
 
 def _list(names: Iterable[str]) -> str:

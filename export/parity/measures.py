@@ -13,6 +13,9 @@ from engine.arrays import AnyArray, BoolArray
 NEAR_TIE: Final = 0.01
 """Gap between the two best logits below which rounding may decide the label."""
 
+_PART: Final = 2**22
+"""Differences that are looked at together."""
+
 _BLANK_SHARE: Final = 1e-4
 """An output whose values spread over less than this share of the reference's spread says nothing."""
 
@@ -39,6 +42,52 @@ def cosine_distances(expected: AnyArray, actual: AnyArray) -> npt.NDArray[np.flo
     distance = 0.5 * np.square(difference).sum(axis=1)
     both_zero = (norms[0] == 0) & (norms[1] == 0)
     return np.asarray(np.where(product > 0, distance, np.where(both_zero, 0.0, 1.0)))
+
+
+@dataclass
+class DifferenceSummary:
+    """Absolute differences, summed up part by part; only the largest are kept.
+
+    Parameters
+    ----------
+    capacity : int, optional
+        How many are kept. While they are a thousandth of all or more the percentile is exact, beyond that it is
+        an upper bound.
+    """
+
+    capacity: int = 2**22
+    count: int = 0
+    _sum: float = 0.0
+    _largest: npt.NDArray[np.float32] = field(default_factory=lambda: np.empty(0, dtype=np.float32))
+
+    def add(self, expected: AnyArray, actual: AnyArray) -> None:
+        """Add the differences of two arrays of one shape."""
+        flat_expected, flat_actual = expected.reshape(-1), actual.reshape(-1)
+        for start in range(0, flat_expected.size, _PART):
+            part = slice(start, start + _PART)
+            differences = np.abs(flat_expected[part] - flat_actual[part]).astype(np.float32, copy=False)
+            self.count += differences.size
+            self._sum += float(differences.sum(dtype=np.float64))
+            kept = np.concatenate([self._largest, differences])
+            surplus = kept.size - self.capacity
+            self._largest = np.partition(kept, surplus)[surplus:].copy() if surplus > 0 else kept
+
+    @property
+    def max(self) -> float:
+        """The largest difference."""
+        return float(self._largest.max())
+
+    @property
+    def mean(self) -> float:
+        """The mean difference."""
+        return min(self._sum / self.count, self.max)
+
+    @property
+    def percentile_99_9(self) -> float:
+        """The smallest difference that 99.9 % of all do not exceed."""
+        above = self.count - int(np.ceil(0.999 * self.count))
+        place = max(self._largest.size - 1 - above, 0)
+        return float(np.partition(self._largest, place)[place])
 
 
 @dataclass
@@ -136,5 +185,9 @@ def _is_near_tie(logits: AnyArray, exclusive: bool) -> BoolArray:
     """Voxels whose label depends on less than ``NEAR_TIE``."""
     if not exclusive:
         return np.asarray((np.abs(logits) < NEAR_TIE).any(axis=0))
-    best = np.partition(logits, -2, axis=0)[-2:]
-    return np.asarray(best[1] - best[0] < NEAR_TIE)
+    # One channel after the other: sorting them would copy them all.
+    best, second = np.maximum(logits[0], logits[1]), np.minimum(logits[0], logits[1])
+    for channel in logits[2:]:
+        second = np.maximum(second, np.minimum(best, channel))
+        best = np.maximum(best, channel)
+    return np.asarray(best - second < NEAR_TIE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,15 @@ from tests.support.nnunet.folders import (  # noqa: E402 - it needs torch
 needs_real_ct = pytest.mark.skipif(
     not os.environ.get("COLDSPOT_DATA"), reason="COLDSPOT_DATA is not set: no real CT to read"
 )
+PHASES = [
+    "writing the network",
+    "PyTorch, the reference",
+    "ONNX Runtime, compared with it",
+    "range of activations",
+    "writing FP16",
+    "preparing FP16 emulation",
+    "FP16 emulated, compared with it",
+]
 TERMS: dict[str, Any] = {"licence": "none: random weights", "provenance": "a test"}
 
 
@@ -60,7 +70,13 @@ def test_a_bundle_of_folds_has_each_precision_and_its_parity(
     assert all("phantom" in report.measured_on for report in reports)
     assert {"emulated" in report.candidate for report in reports} == {True, False}
     assert all(r.max_abs <= 1e-4 for r in reports if "emulated" not in r.candidate)
-    assert seen[-1] == "networks 1.00"
+    shares = [float(line.rpartition(" ")[2]) for line in seen]
+    assert shares == sorted(shares)
+    assert seen[-1] == "writing the bundle 1.00"
+    assert max(b - a for a, b in pairwise(shares)) < 0.1
+    for fold in (0, 1):
+        phases = dict.fromkeys(line.rpartition(" ")[0] for line in seen if line.startswith(f"fold {fold}: "))
+        assert [phase.removeprefix(f"fold {fold}: ") for phase in phases] == PHASES
     with pytest.raises(InvalidRequestError, match="already"):
         export_nnunet(tmp_path, folder, **TERMS)
 
@@ -79,7 +95,7 @@ def test_a_network_that_answers_otherwise_makes_no_bundle(
         weight.CopyFrom(onnx.numpy_helper.from_array(values, weight.name))
         return bytes(model.SerializeToString())
 
-    monkeypatch.setattr("export.nnunet.bundle.network_to_onnx", wrong)
+    monkeypatch.setattr("export.nnunet.fold_export.network_to_onnx", wrong)
     with pytest.raises(ParityError, match="does not answer as"):
         export_nnunet(write_v2_folder(tmp_path), tmp_path / "bundle", **TERMS)
     assert not (tmp_path / "bundle").exists()

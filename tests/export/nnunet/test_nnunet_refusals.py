@@ -19,7 +19,7 @@ from engine.errors import (
 )
 
 torch = pytest.importorskip("torch", reason="torch is not installed: make setup-export")
-from export.nnunet.archive import opened_model_folder  # noqa: E402 - it needs torch
+from export.nnunet.archive import ModelFolder  # noqa: E402 - it needs torch
 from export.nnunet.bundle import network_graph, read_model_folder  # noqa: E402 - it needs torch
 from tests.support.nnunet.folders import (  # noqa: E402 - it needs torch
     edited_checkpoint,
@@ -234,5 +234,5 @@ def test_what_is_no_model_folder_is_refused(tmp_path: Path) -> None:
         ("text.zip", UnreadableFileError),
         ("absent", UnreadableFileError),
     ):
-        with pytest.raises(error), opened_model_folder(tmp_path / path):
-            pass
+        with pytest.raises(error):
+            ModelFolder(tmp_path / path)
