@@ -159,7 +159,11 @@ def test_the_card_of_a_risk_model_is_as_it_was() -> None:
 def test_a_bundle_of_several_networks_is_written_alike_each_time(tmp_path: Path) -> None:
     networks = {"model.onnx": NETWORK, "half.onnx": NETWORK + b"!"}
     one = write_bundle(features(), networks, tmp_path / "one")
-    two = write_bundle_folder(features(), networks, tmp_path / "two")
+    files = {name: tmp_path / f"made.{name}" for name in networks}
+    for name, path in files.items():
+        path.write_bytes(networks[name])
+    two = write_bundle_folder(features(), files, tmp_path / "two")
+    assert not any(path.exists() for path in files.values())  # moved in
     assert one.folder == tmp_path / "one" / "fm-lct" / "1.2.3"
     assert one.variant("fp16_mixed") == (NETWORK + b"!",)
     names = sorted(path.name for path in one.folder.iterdir())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import pickle
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from engine.errors import SourceModelError
 
 torch = pytest.importorskip("torch", reason="torch is not installed: make setup-export")
 from export.nnunet.bundle import read_model_folder  # noqa: E402 - it needs torch
-from tests.support.nnunet.folders import write_v1_folder, write_v2_folder, zipped  # noqa: E402 - likewise
+from tests.support.nnunet.folders import edited_checkpoint, write_v1_folder, write_v2_folder, zipped  # noqa: E402 - likewise
 
 FINAL = "checkpoint_final.pth"
 
@@ -156,4 +158,43 @@ def test_what_version_1_asks_for_that_is_not_done_here_is_refused(
 ) -> None:
     root = with_export_params(write_v1_folder(tmp_path), **wanted)
     with pytest.raises(SourceModelError, match=f"segmentation_export_params.*{named}"):
+        read_model_folder(root)
+
+
+def test_one_network_is_in_memory_at_a_time(tmp_path: Path) -> None:
+    model = read_model_folder(write_v2_folder(tmp_path, folds=(0, 1, 2)))
+    alive = [weakref.ref(network) for network in model.networks]
+    gc.collect()
+    assert [network() for network in alive] == [None, None, None]
+    assert len(model.networks) == 3
+    first, again = (next(model.networks[1].parameters()) for _ in range(2))
+    assert torch.equal(first, again)
+    (last,) = model.networks[2:]
+    assert not torch.equal(next(last.parameters()), first)
+
+
+def test_an_archive_is_unpacked_for_as_long_as_its_model_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    write_v2_folder(tmp_path / "u", folds=(0, 1))
+    model = read_model_folder(zipped(tmp_path / "u", tmp_path / "model.zip"))
+    (unpacked,) = tmp_path.glob("coldspot-export-*")
+    assert len(list(model.networks)) == 2
+    del model
+    gc.collect()
+    assert not unpacked.exists()
+    with pytest.raises(SourceModelError):
+        read_model_folder(tmp_path / "model.zip", folds=[7])
+    gc.collect()
+    assert not list(tmp_path.glob("coldspot-export-*"))
+
+
+def test_a_later_fold_that_does_not_fit_is_refused_before_anything_is_computed(tmp_path: Path) -> None:
+    root = write_v2_folder(tmp_path, folds=(0, 1))
+    edited_checkpoint(
+        root / "fold_1" / FINAL,
+        lambda checkpoint: checkpoint["network_weights"].pop("decoder.seg_layers.0.bias"),
+    )
+    with pytest.raises(SourceModelError, match=r"fold_1 does not fit .* decoder\.seg_layers\.0\.bias"):
         read_model_folder(root)
