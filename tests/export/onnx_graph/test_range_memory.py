@@ -42,8 +42,6 @@ print(1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before))
 
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss counts KiB on Linux alone")
 def test_activations_do_not_wait_for_their_probes() -> None:
-    printed = subprocess.run(
-        [sys.executable, "-c", _MEASURED], capture_output=True, text=True, check=True
-    )
+    printed = subprocess.run([sys.executable, "-c", _MEASURED], capture_output=True, text=True, check=True)
     # All of them together are 40 tensors; the order of the probes decides.
     assert int(printed.stdout) < 8 * _TENSOR_BYTES
