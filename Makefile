@@ -116,6 +116,8 @@ $(VENV)/.bedside: $(VENV)/.python requirements/bedside.txt requirements/build.tx
 	@echo "Installing the bedside"
 	@$(LOCKED) --requirement requirements/bedside.txt --requirement requirements/build.txt
 	@$(ITSELF)
+	@echo "Compiling the kernels for this machine and measuring a phantom of known truth (about a minute, once)"
+	@$(BIN)/coldspot selftest
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.bedside requirements/dev.txt

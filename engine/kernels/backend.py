@@ -62,6 +62,20 @@ def require_kernels(kernels: KernelBackend) -> None:
         _require_gpu()
 
 
+def is_compiled(kernels: KernelBackend) -> bool:
+    """Whether machine code of these kernels lies on disk, so that loading them takes seconds and not a minute.
+
+    Raises
+    ------
+    InvalidRequestError, BackendError
+    """
+    if kernels is KernelBackend.CPU:
+        from engine.kernels import cpu  # noqa: PLC0415 - Numba loads only when asked for
+
+        return cpu.is_compiled()
+    return kernels is KernelBackend.REFERENCE
+
+
 def resident(kernels: KernelBackend) -> AbstractContextManager[Any]:
     """Keep on the device what the kernels of a block take and give; nothing where the backend has no device.
 

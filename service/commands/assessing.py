@@ -44,7 +44,10 @@ def run_assessment(
     ------
     ColdspotError
     """
-    with connected(chosen, make_pipeline) as client, _opened_case(client, chosen, procedure) as case_id:
+    with (
+        connected(chosen, make_pipeline, progress) as client,
+        _opened_case(client, chosen, procedure) as case_id,
+    ):
         final = assess_procedure(client, case_id, procedure, progress)
         report = assessment_json(final)
         if out is None:

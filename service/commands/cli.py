@@ -309,8 +309,10 @@ def info(
 def selftest(json_output: AsJson = False) -> None:
     """Measure a phantom of known truth in this process; exit code 7 if it is measured wrongly."""
     with _errors_shown(as_json=json_output):
+        from service.logging import silence_logging
         from service.settings import read_settings
 
+        silence_logging()
         make_pipeline(read_settings()).self_test()
         if json_output:
             print_json({"self_test": "passed"})

@@ -13,6 +13,7 @@ from service.client.client import ColdspotClient
 from service.credentials import Access
 
 if TYPE_CHECKING:
+    from engine.progress import TextProgress
     from service.pipeline.protocol import Pipeline
     from service.settings import Settings
 
@@ -38,9 +39,12 @@ class ChosenService:
 
 @contextmanager
 def connected(
-    chosen: ChosenService, make_pipeline: Callable[[Settings], Pipeline]
+    chosen: ChosenService, make_pipeline: Callable[[Settings], Pipeline], progress: TextProgress
 ) -> Iterator[ColdspotClient]:
-    """Yield a client of the chosen service, which is started on loopback for this call if none is named."""
+    """Yield a client of the chosen service, which is started on loopback for this call if none is named.
+
+    One that is started here loads its kernels first, or compiles them, so that this is not part of an answer's latency.
+    """
     from service.settings import read_settings, require_known_variables
 
     if chosen.address:
@@ -64,8 +68,10 @@ def connected(
             tls_client_ca=None,
             access_tokens_file=None,
         )
+        pipeline = make_pipeline(settings)
+        pipeline.load_kernels(progress)
         with (
-            running_server(settings, make_pipeline(settings)) as server,
+            running_server(settings, pipeline) as server,
             ColdspotClient(f"127.0.0.1:{server.port}") as client,
         ):
             yield client

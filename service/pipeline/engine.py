@@ -12,7 +12,7 @@ from engine.assessment.verification import assess_ablation
 from engine.dicom.masks import read_dicom_mask
 from engine.dicom.series import read_series
 from engine.files.reading import in_axis_order_of
-from engine.kernels.backend import require_kernels
+from engine.kernels.backend import is_compiled, require_kernels
 from engine.registration import coarse_to_fine
 from engine.registration.planning_features import MIN_GRID_SPACING_MM
 from engine.volume import CtVolume, LabelMask
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from engine.assessment.outcome import AblationAssessment
     from engine.assessment.planning import PlanningOutcome
     from engine.geometry import Vector3
+    from engine.progress import TextProgress
     from engine.risk.clinical_inputs import ClinicalInputs
     from engine.stages import StageListener
     from service.settings import Settings
@@ -34,6 +35,9 @@ RESERVED_S: Final = 4.0
 
 _RESERVED_FOR_SEGMENTATION_S: Final = 6.0
 """Kept in addition where the zone has to be segmented: patches of a box of about 11 cm."""
+
+_LOADING: Final = "loading the kernels"
+_COMPILING: Final = "compiling the kernels for this machine: about a minute, the first time only"
 
 REGISTRATION: Final = (
     f"grid {MIN_GRID_SPACING_MM:g} mm, bending "
@@ -87,6 +91,19 @@ class EnginePipeline:
     def segmenters(self) -> list[InstalledSegmenter]:
         """Return the segmentation models that are used here."""
         return [model for model in (self.tumor_segmenter, self.zone_segmenter) if model is not None]
+
+    def load_kernels(self, progress: TextProgress) -> None:
+        """Load the kernels by measuring a small phantom, which compiles those that are not on disk.
+
+        Raises
+        ------
+        BackendError
+        """
+        from engine.selftest import phantom  # noqa: PLC0415 - phantoms
+
+        kernels = self.assessment_settings.kernels
+        progress(_LOADING if is_compiled(kernels) else _COMPILING)
+        phantom.warm_up(kernels)
 
     def warm_up(self) -> None:
         """Compile the kernels, draw a sheet, and open the segmentation models and test them on a phantom.

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from engine.assessment.planning import PlanningOutcome
     from engine.geometry import Vector3
     from engine.model_identity import ModelIdentity
+    from engine.progress import TextProgress
     from engine.risk.clinical_inputs import ClinicalInputs
     from engine.stages import StageListener
     from engine.volume import CtVolume, LabelMask
@@ -57,6 +58,9 @@ class Pipeline(ImageReader, Protocol):
 
     def describe(self) -> PipelineDescription:
         """Return which kernels, backends and models compute the answers."""
+
+    def load_kernels(self, progress: TextProgress) -> None:
+        """Load the kernels, or compile them, which takes about a minute; ``progress`` is told which."""
 
     def warm_up(self) -> None:
         """Make the first assessment as fast as the second."""

@@ -36,6 +36,7 @@ from engine.findings import (
 )
 from engine.geometry import RigidTransform, Vector3, VolumeGeometry
 from engine.model_identity import ModelIdentity
+from engine.progress import TextProgress
 from engine.refusal import Refusal, RefusalCode
 from engine.registration.planning_features import planning_features
 from engine.risk.clinical_inputs import ClinicalInputs
@@ -99,6 +100,9 @@ class StubPipeline:
             "grid 0 mm",
             (ServedModel(ModelIdentity("demo", "1", "0" * 64, demo=True, manifest_sha256="1" * 64)),),
         )
+
+    def load_kernels(self, progress: TextProgress) -> None:
+        progress("loading the kernels")
 
     def warm_up(self) -> None:
         pass

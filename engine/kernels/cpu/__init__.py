@@ -22,3 +22,8 @@ def _cache_folder() -> str:
 
 
 config.CACHE_DIR = _cache_folder()
+
+
+def is_compiled() -> bool:
+    """Whether machine code of these sources lies in the cache."""
+    return any(Path(config.CACHE_DIR).rglob("*.nbc"))
