@@ -172,7 +172,8 @@ def _without_air(voxels: AnyArray, low: float, name: str) -> list[InputWarning]:
     else:
         if low >= AIR_HU or ((voxels < _LUNG_IS_BELOW_HU) & (voxels >= AIR_HU)).any():
             return []
-        least = float(voxels[voxels >= AIR_HU].min(initial=np.inf))
+        no_padding = voxels[voxels >= AIR_HU]
+        least = float(no_padding.min()) if no_padding.size else low
     likely = (
         "it looks like HU + 1024, stored values without their offset; export it in Hounsfield units"
         if least >= 0
