@@ -14,7 +14,9 @@
     │   ├── UndecodableTransferSyntaxError
     │   ├── LossyCompressionError       pixel data were compressed with loss
     │   ├── InvalidGeometryError        spacing, direction or shape make no volume
-    │   ├── PatientMismatchError        planning and verification of different patients
+    │   ├── PatientMismatchError        planning, verification or a mask of different patients
+    │   ├── SameSeriesError             one scan as planning and as verification
+    │   ├── AcquiredOutOfOrderError     a verification older than its planning
     │   ├── GridMismatchError           a mask that does not lie on its CT
     │   ├── EmptyMaskError              a mask without a voxel
     │   ├── ClinicalModeError           acceptable for research, not in clinical mode
@@ -175,9 +177,21 @@ class InvalidGeometryError(InputError):
 
 
 class PatientMismatchError(InputError):
-    """Planning and verification CT name different patients."""
+    """Planning and verification CT, or a mask and its CT, name different patients."""
 
     code = "patient_mismatch"
+
+
+class SameSeriesError(InputError):
+    """Planning and verification CT are one and the same scan."""
+
+    code = "same_series"
+
+
+class AcquiredOutOfOrderError(InputError):
+    """The verification CT was acquired before the planning CT."""
+
+    code = "acquired_out_of_order"
 
 
 class GridMismatchError(InputError):

@@ -100,7 +100,7 @@ def register_files(request: RegistrationRequest, progress: TextProgress) -> dict
     zone = _mask(request.fixed_zone, fixed, "ablation zone", request.fixed_zone_structure)
     tumor = _mask(request.moving_tumor, moving, "tumor", request.moving_tumor_structure)
     warnings = [
-        *check_same_patient(moving, fixed),
+        *check_same_patient(moving, fixed, ("moving", "fixed")),
         *(f"fixed CT: {warning}" for warning in fixed.acquisition.warnings),
         *(f"moving CT: {warning}" for warning in moving.acquisition.warnings),
         *(str(warning) for mask in (zone, tumor) if mask is not None for warning in mask.warnings),

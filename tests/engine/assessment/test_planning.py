@@ -29,9 +29,9 @@ INSIDE: Vector3 = (0.0, 0.0, 0.0)
 AT_THE_EDGE: Vector3 = (33.0, 0.0, 0.0)
 
 
-def ct(**acquisition: str) -> CtVolume:
+def ct(hu: int = -800, **acquisition: str) -> CtVolume:
     return CtVolume(
-        np.full(GRID.shape_zyx, -800, dtype=np.int16),
+        np.full(GRID.shape_zyx, hu, dtype=np.int16),
         GRID,
         Acquisition(
             patient_id=acquisition.get("patient_id", ""),
@@ -93,6 +93,6 @@ def test_what_was_refused_in_planning_is_refused_of_the_verification_ct_without_
 def test_a_refusal_says_of_the_zone_what_was_known_by_then(limit_mm: float, origin: ContourOrigin) -> None:
     settings = AssessmentSettings(max_slice_mm=limit_mm)
     zone = ball(GRID, AT_THE_EDGE, 9.0, "ablation zone")
-    answer = assess_ablation(planned(INSIDE), ct(patient_id="A"), zone, settings=settings)
+    answer = assess_ablation(planned(INSIDE), ct(-801, patient_id="A"), zone, settings=settings)
     assert answer.refusal is not None
     assert answer.coverage.zone_origin == origin

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from engine.dicom.masks import read_dicom_mask
 from engine.dicom.series import read_series
 from engine.dicom.structure_set import read_structure_set
-from engine.errors import GridMismatchError
+from engine.errors import GridMismatchError, PatientMismatchError
 from engine.input_warning import InputWarningCode
 
 FOLDER = Path(os.environ.get("COLDSPOT_DATA") or "absent") / "field-faults"
@@ -45,3 +46,15 @@ def test_an_overlay_in_bit_12_under_jpeg_ls_is_no_image() -> None:
     assert ct.voxels_hu.max() == 96
     assert [warning.code for warning in ct.acquisition.warnings] == [InputWarningCode.UNUSED_BITS]
     assert str(ct.acquisition.warnings[0]).startswith("400 voxels")
+
+
+def test_a_structure_set_of_another_patient_is_refused() -> None:
+    ct = read_series(FOLDER / "rtstruct" / "ct")
+    with pytest.raises(PatientMismatchError):
+        read_dicom_mask(FOLDER / "rtstruct" / "other_patient_no_for.dcm", ct, "tumor")
+
+
+def test_a_slice_without_preamble_is_read_with_the_others() -> None:
+    ct = read_series(FOLDER / "left-out" / "last_slice_without_preamble")
+    assert ct.geometry.shape_zyx[0] == 12
+    assert ct.warnings == ()

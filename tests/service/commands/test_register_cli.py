@@ -75,8 +75,8 @@ def answer_with(monkeypatch: pytest.MonkeyPatch, make: Callable[[], Any]) -> Cal
     return got
 
 
-def ct_voxels() -> npt.NDArray[np.int16]:
-    return np.random.default_rng(1).integers(-1000, 200, GRID.shape_zyx).astype(np.int16)
+def ct_voxels(seed: int = 1) -> npt.NDArray[np.int16]:
+    return np.random.default_rng(seed).integers(-1000, 200, GRID.shape_zyx).astype(np.int16)
 
 
 def ball(name: str) -> LabelMask:
@@ -88,8 +88,8 @@ def ball(name: str) -> LabelMask:
 @pytest.fixture
 def given(tmp_path: Path) -> list[str]:
     """Arguments that name two CTs and an output folder."""
-    for name in ("fixed", "moving"):
-        write_volume(tmp_path / f"{name}.nii.gz", ct_voxels(), GRID)
+    for seed, name in enumerate(("fixed", "moving"), start=1):
+        write_volume(tmp_path / f"{name}.nii.gz", ct_voxels(seed), GRID)
     write_mask(tmp_path / "zone.nii.gz", ball("zone"))
     write_mask(tmp_path / "tumor.nii.gz", ball("tumor"))
     named = {"fixed": "fixed.nii.gz", "moving": "moving.nii.gz", "out": "out"}

@@ -97,7 +97,8 @@ STATUS_OF: dict[grpc.StatusCode, str] = {
         "InputError UnreadableFileError NotCtError MixedSeriesError MissingSliceError "
         "DuplicateSlicePositionError NonUniformSpacingError GantryTiltError "
         "UndecodableTransferSyntaxError LossyCompressionError InvalidGeometryError "
-        "PatientMismatchError GridMismatchError EmptyMaskError ClinicalModeError EstimationError CollinearityError "
+        "PatientMismatchError SameSeriesError AcquiredOutOfOrderError "
+        "GridMismatchError EmptyMaskError ClinicalModeError EstimationError CollinearityError "
         "SeparationError RadiomicsError CollapsedTextureError InvalidRequestError ModelInputError"
     ),
     grpc.StatusCode.FAILED_PRECONDITION: (
