@@ -24,6 +24,8 @@ from engine.findings import (
 from engine.radiomics.radscore import Radscore
 from engine.refusal import Refusal
 from engine.registration.alignment import Alignment, DeformableRegistration
+from engine.risk import absence
+from engine.risk.absence import RiskAbsence
 from engine.risk.model import SurvivalRisk
 from engine.structures.zone import ZoneContour
 from engine.volume import CtVolume
@@ -42,6 +44,7 @@ def preliminary_answer(
     to_check = contours_to_check(pair.prepared.lesion.origin, contour.origin)
     return AblationAssessment(
         preliminary=True,
+        risk_absence=absence.PRELIMINARY,
         summary=preliminary_summary(interval.tcr_90, interval.minimal_mm_90, to_check),
         coverage=CoverageFinding(
             tcr_interval_90=interval.tcr_90,
@@ -69,7 +72,7 @@ def final_answer(
     *,
     sure: bool,
     radscore: Radscore | None,
-    risk: SurvivalRisk | None,
+    risk: SurvivalRisk | RiskAbsence,
     warnings: tuple[str, ...],
     timings_s: Mapping[str, float],
 ) -> AblationAssessment:
@@ -85,7 +88,8 @@ def final_answer(
         uncovered=measurement.cold_spots,
         alignment=_alignment(pair, alignment),
         lesion=_lesion(pair, alignment),
-        risk=risk,
+        risk=None if isinstance(risk, RiskAbsence) else risk,
+        risk_absence=risk if isinstance(risk, RiskAbsence) else None,
         radscore=radscore,
         timings_s=dict(timings_s),
         warnings=_once_each(warnings),
@@ -124,6 +128,7 @@ def refused_answer(
         timings_s=dict(timings_s),
         warnings=_once_each(warnings),
         refusal=refusal,
+        risk_absence=absence.REFUSED,
         seed=settings.seed,
     )
 

@@ -20,6 +20,7 @@ from engine.findings import (
 from engine.geometry import VolumeGeometry
 from engine.radiomics.radscore import Radscore
 from engine.refusal import Refusal
+from engine.risk.absence import RiskAbsence
 from engine.risk.model import SurvivalRisk
 from engine.volume import LabelMask
 
@@ -75,6 +76,8 @@ class AblationAssessment:
     uncovered: tuple[ColdSpot, ...] = ()
     alignment: AlignmentFinding = field(default_factory=lambda: AlignmentFinding(AlignmentMethod.NONE))
     risk: SurvivalRisk | None = None
+    risk_absence: RiskAbsence | None = None
+    """Why there is no risk."""
     radscore: Radscore | None = None
     """Where the risk model has a signature."""
     timings_s: dict[str, float] = field(default_factory=dict)

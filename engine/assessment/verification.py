@@ -36,8 +36,9 @@ from engine.radiomics.radscore import Radscore
 from engine.refusal import RefusedError
 from engine.registration.alignment import DeformableRegistration, RigidAlignment
 from engine.registration.lesion_alignment import align_rigidly, refine, translate
+from engine.risk.absence import NO_MODEL, RiskAbsence
 from engine.risk.clinical_inputs import ClinicalInputs
-from engine.risk.model import SurvivalModel
+from engine.risk.model import SurvivalModel, SurvivalRisk
 from engine.risk.signature import radscore_for, risk_of, signature_of
 from engine.stages import Stage, StageClock, StageListener
 from engine.structures.model_contour import StructureSegmenter
@@ -53,7 +54,7 @@ def assess_ablation(
     core: LabelMask | None = None,
     zone_segmenter: StructureSegmenter | None = None,
     clinical: ClinicalInputs | None = None,
-    risk_model: SurvivalModel | None = None,
+    risk_model: SurvivalModel | RiskAbsence = NO_MODEL,
     include_risk_if_complete: bool = False,
     on_preliminary: Callable[[AblationAssessment], None] | None = None,
     settings: AssessmentSettings | None = None,
@@ -73,8 +74,8 @@ def assess_ablation(
     zone_segmenter : StructureSegmenter, optional
         Draws the zone where none is given.
     clinical : ClinicalInputs, optional
-    risk_model : SurvivalModel, optional
-        Without one the risk stays empty.
+    risk_model : SurvivalModel or RiskAbsence
+        Without one the answer says why.
     include_risk_if_complete : bool
     on_preliminary : callable, optional
         Gets the answer of the rigid alignment: ranges, not for decision.
@@ -137,9 +138,11 @@ def assess_ablation(
             interval = measure_interval(pair, contour, fine, measurement.grid)
             sure = may_be_called_complete(pair, contour, fine, interval.probability_complete)
         radscore, without_radscore = _measure_radscore(risk_model, verification, contour.zone, clock)
-        risk = None
+        risk: SurvivalRisk | RiskAbsence
         with clock.stage(Stage.RISK):
-            if risk_model is not None:
+            if isinstance(risk_model, RiskAbsence):
+                risk = risk_model
+            else:
                 risk = risk_of(
                     risk_model,
                     clinical or ClinicalInputs(),
@@ -189,10 +192,10 @@ def _refine(pair: ScanPair, rigid: RigidAlignment) -> DeformableRegistration:
 
 
 def _measure_radscore(
-    model: SurvivalModel | None, verification: CtVolume, zone: LabelMask, clock: StageClock
+    model: SurvivalModel | RiskAbsence, verification: CtVolume, zone: LabelMask, clock: StageClock
 ) -> tuple[Radscore | None, tuple[str, ...]]:
     """The Radscore of the zone, or a warning where this zone has none; neither for a model without a signature."""
-    if model is None or signature_of(model) is None:
+    if isinstance(model, RiskAbsence) or signature_of(model) is None:
         return None, ()
     with clock.stage(Stage.RADIOMICS):
         try:

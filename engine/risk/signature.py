@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from engine.errors import ManifestError, RadiomicsError
+from engine.errors import InputError, ManifestError, ModelInputError, RadiomicsError
 from engine.manifest import SurvivalSection
 from engine.manifest.signature import SignatureSection
 from engine.radiomics.extractor import require_extractor
 from engine.radiomics.radscore import Radscore, zone_radscore
+from engine.risk.absence import RiskAbsence, RiskAbsenceCode
 from engine.risk.clinical_inputs import ClinicalInputs
 from engine.risk.model import SurvivalModel, SurvivalRisk
 from engine.volume import CtVolume, LabelMask
@@ -76,24 +77,35 @@ def risk_of(
     radscore: Radscore | None,
     *,
     include_if_complete: bool,
-) -> SurvivalRisk | None:
-    """The risk of a model; None where it needs a Radscore that could not be computed.
+) -> SurvivalRisk | RiskAbsence:
+    """The risk of a model, or why there is none: an input it cannot take costs the risk and nothing else.
 
     The flags of the Radscore join those of the risk.
+
+    Raises
+    ------
+    ModelError
+        If the network gives a risk that is not a number.
     """
     section = _section(model)
     if radscore is None and (section.uses_radscore or section.uses_signature_features):
-        return None
+        return RiskAbsence(
+            RiskAbsenceCode.NO_SIGNATURE,
+            f"{model.name} needs the radiomics signature of the zone, which could not be computed; see the warnings",
+        )
     covariates = {} if radscore is None else _signature_covariates(model, radscore)
     score = covariates.pop("radscore", None)
-    risk = model.risk(
-        clinical.sex,
-        clinical.fibrinogen_g_per_l,
-        probability_complete,
-        radscore=score,
-        further=covariates,
-        include_if_complete=include_if_complete,
-    )
+    try:
+        risk = model.risk(
+            clinical.sex,
+            clinical.fibrinogen_g_per_l,
+            probability_complete,
+            radscore=score,
+            further=covariates,
+            include_if_complete=include_if_complete,
+        )
+    except (InputError, ModelInputError) as error:
+        return RiskAbsence(RiskAbsenceCode.UNUSABLE_INPUT, str(error))
     return risk if radscore is None else replace(risk, flags=risk.flags + radscore.flags)
 
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from engine.errors import InvalidRequestError
 from engine.geometry import Vector3
 from engine.manifest import SIMULATED_COHORT
+from engine.risk.clinical_inputs import FIBRINOGEN_RANGE_G_PER_L
 from export.csv_table import header_faults, read_rows
 
 _PATH_COLUMNS: Final = ("planning", "verification", "tumor", "zone", "core", "tumor_model", "zone_model")
@@ -22,6 +23,7 @@ _LIKE_A_COLUMN: Final = 0.8
 
 _Coordinate = Annotated[float, Field(ge=-5000, le=5000)]
 Sex = Literal["f", "m"]
+_FIBRINOGEN_LOW, _FIBRINOGEN_HIGH = FIBRINOGEN_RANGE_G_PER_L
 
 
 class CaseImages(BaseModel):
@@ -83,7 +85,7 @@ class _CohortRow(CaseImages):
 
     case_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     sex: Sex | None = None
-    fibrinogen_g_per_l: Annotated[float, Field(ge=0.1, le=20.0)] | None = None
+    fibrinogen_g_per_l: Annotated[float, Field(ge=_FIBRINOGEN_LOW, le=_FIBRINOGEN_HIGH)] | None = None
     months: Annotated[float, Field(ge=0, le=1200)]
     event: Annotated[int, Field(ge=0, le=2)]
     split: Literal["train", "test"] = "train"
@@ -105,7 +107,7 @@ REQUIRED_COLUMNS: Final = (
 _HINTS: Final = {
     "case_id": "letters, digits, '.', '_' and '-', no patient's name",
     "sex": "f or m",
-    "fibrinogen_g_per_l": "in g/L, 0.1 to 20; mg/dL divided by 100",
+    "fibrinogen_g_per_l": f"in g/L, {_FIBRINOGEN_LOW:g} to {_FIBRINOGEN_HIGH:g}; mg/dL divided by 100",
     "months": "from ablation to event or end of follow-up, decimals after a point",
     "event": "0 none, 1 local tumor progression, 2 death without it",
     "split": "train or test",

@@ -10,13 +10,12 @@ import numpy as np
 
 from engine.arrays import Float64Array
 from engine.manifest import Bernoulli, Covariate, LogNormal, Normal
+from engine.risk.clinical_inputs import FIBRINOGEN_RANGE_G_PER_L
 from export.deepsurv.fitted import FittedSurvival
 from export.deepsurv.standardization import MAX_LEVELS
 
 Distribution: TypeAlias = Bernoulli | LogNormal | Normal
 
-_FIBRINOGEN_G_PER_L: Final = (0.1, 20.0)
-"""A value outside is in another unit (200 to 400 mg/dL) and not of a patient."""
 _ACCEPTED_RANGES: Final = 3.0
 """Another covariate is refused when it is so many training ranges away."""
 
@@ -82,7 +81,8 @@ def _described(fitted: FittedSurvival, column: int, *, averaged: bool) -> Covari
 def _accepted(name: str, values: Float64Array, low: float, high: float) -> tuple[float, float]:
     """Range of accepted values."""
     if name == "fibrinogen_g_per_l":
-        return min(_FIBRINOGEN_G_PER_L[0], low), max(_FIBRINOGEN_G_PER_L[1], high)
+        lowest, highest = FIBRINOGEN_RANGE_G_PER_L
+        return min(lowest, low), max(highest, high)
     if np.unique(values).size <= 2:
         return low, high
     reach = _ACCEPTED_RANGES * (high - low)

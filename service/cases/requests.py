@@ -7,10 +7,8 @@ from typing import Final, Literal
 
 from engine.errors import InvalidRequestError
 from engine.geometry import Vector3
+from engine.risk.clinical_inputs import require_possible_fibrinogen
 from service.cases.series import SeriesRecord
-
-_MAX_FIBRINOGEN_G_PER_L: Final = 50
-"""Higher than any patient's; a larger figure was given in mg/dL."""
 
 _MAX_COORDINATE_MM: Final = 1e4
 
@@ -42,11 +40,7 @@ class CaseRequest:
         ------
         InvalidRequestError
         """
-        if self.fibrinogen_g_per_l is not None and not 0 < self.fibrinogen_g_per_l < _MAX_FIBRINOGEN_G_PER_L:
-            raise InvalidRequestError(
-                "fibrinogen must be above 0 and below 50 g/L (not mg/dL); leave it out if it is unknown",
-                "fibrinogen_g_per_l",
-            )
+        require_possible_fibrinogen(self.fibrinogen_g_per_l)
         require_target(self.target_lps_mm)
 
 

@@ -122,6 +122,8 @@ def _rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
         ),
     )
     yield from _risk_rows(report["risk"])
+    if report["risk_absence"] is not None:
+        yield "Risk of local progression", f"none: {report['risk_absence']['reason']}"
     for warning in report["warnings"]:
         yield "Warning", warning
     yield "Latency", f"{number(report['latency_s'], 2)} s after the last byte of the verification CT"

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from engine.errors import InvalidRequestError
 from engine.manifest import ModelManifest, SealedManifest, read_sealed_manifest
+from engine.risk import absence
+from engine.risk.absence import RiskAbsence, RiskAbsenceCode
 from engine.risk.model import SurvivalModel
 from engine.risk.signature import require_computable
 
@@ -79,8 +81,8 @@ def choose_bundle(
     return fitting[chosen]
 
 
-def load_risk_model(settings: Settings, bundles: tuple[InstalledBundle, ...]) -> SurvivalModel | None:
-    """Return the newest version of the risk model that may be used here, if there is one.
+def load_risk_model(settings: Settings, bundles: tuple[InstalledBundle, ...]) -> SurvivalModel | RiskAbsence:
+    """Return the newest version of the risk model that may be used here, or why there is none.
 
     Raises
     ------
@@ -95,9 +97,13 @@ def load_risk_model(settings: Settings, bundles: tuple[InstalledBundle, ...]) ->
         bundles, "risk_model", settings.risk_model, lambda manifest: manifest.kind == "survival"
     )
     if chosen is None:
-        return None
+        return absence.NO_MODEL
     model = SurvivalModel.load(chosen.folder)
     if not model.usable(settings.clinical_mode):
-        return None
+        return RiskAbsence(
+            RiskAbsenceCode.DEMO_MODEL_IN_CLINICAL_MODE,
+            f"{model.name} was fitted on a simulated cohort, and clinical mode uses no such model; "
+            "install one of the site's own",
+        )
     require_computable(model)
     return model

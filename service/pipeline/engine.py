@@ -15,6 +15,7 @@ from engine.files.reading import in_axis_order_of
 from engine.kernels.backend import is_compiled, require_kernels
 from engine.registration import coarse_to_fine
 from engine.registration.planning_features import MIN_GRID_SPACING_MM
+from engine.risk.absence import RiskAbsence
 from engine.volume import CtVolume, LabelMask
 from service.pipeline.bundles import installed_bundles, load_risk_model
 from service.pipeline.protocol import PipelineDescription, ServedModel
@@ -82,7 +83,7 @@ class EnginePipeline:
         """Return which kernels, backends and models compute the answers."""
         models = [segmenter.describe() for segmenter in self.segmenters()]
         backend = "none"
-        if self.risk_model is not None:
+        if not isinstance(self.risk_model, RiskAbsence):
             models.insert(0, ServedModel(self.risk_model.identity))
             backend = self.risk_model.backend
         kernels = self.assessment_settings.kernels.value

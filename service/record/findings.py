@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from engine.geometry import Vector3
     from engine.radiomics.radscore import Radscore
     from engine.refusal import Refusal
+    from engine.risk.absence import RiskAbsence
     from engine.risk.model import SurvivalRisk
 
 NO_QUALITY: Final = dict.fromkeys(field.name for field in fields(RegistrationQuality))
@@ -164,6 +165,11 @@ def _radscore(radscore: Radscore | None) -> dict[str, Any] | None:
         for feature in radscore.contributions
     ]
     return {"value": float(radscore.value), "features": features}
+
+
+def risk_absence_content(absence: RiskAbsence | None) -> dict[str, Any] | None:
+    """Return why there is no risk; None where there is one."""
+    return None if absence is None else {"code": absence.code.value, "reason": absence.reason}
 
 
 def refusal_content(refusal: Refusal | None) -> dict[str, Any] | None:

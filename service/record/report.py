@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from engine.errors import PreconditionError
+from engine.risk import absence
 from service.record.findings import (
     NO_QUALITY,
     alignment_figures,
@@ -22,6 +23,7 @@ from service.record.findings import (
     margin_figures,
     refusal_content,
     region_figures,
+    risk_absence_content,
     risk_figures,
     timings_in_order,
 )
@@ -126,7 +128,7 @@ def assessment_report(
         "refusal": refusal_content(assessment.refusal),
         "provenance": _NO_PROVENANCE if provenance is None else empty_as_null(asdict(provenance)),
         "clinical_mode": clinical_mode,
-        "risk_absence": None,
+        "risk_absence": _absence(assessment),
     }
     if assessment.preliminary or assessment.refusal is not None:
         _leave_ranges_only(content)
@@ -143,6 +145,15 @@ def planning_report(prepared: PlanningOutcome) -> dict[str, Any]:
         "timings_s": timings_in_order(prepared.timings_s),
         "refusal": refusal_content(prepared.refusal),
     }
+
+
+def _absence(assessment: AblationAssessment) -> dict[str, Any] | None:
+    """Return why there is no risk: of a preliminary or refused answer whatever risk the assessment holds."""
+    if assessment.refusal is not None:
+        return risk_absence_content(absence.REFUSED)
+    if assessment.preliminary:
+        return risk_absence_content(absence.PRELIMINARY)
+    return risk_absence_content(assessment.risk_absence)
 
 
 def _leave_ranges_only(content: dict[str, Any]) -> None:

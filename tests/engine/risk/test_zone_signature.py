@@ -19,8 +19,9 @@ from engine.errors import BackendError, RadiomicsError
 from engine.manifest import Bundle, Normal, SealedManifest, load_bundle
 from engine.manifest.signature import RadiomicsSettings, SignatureFeature, SignatureSection
 from engine.radiomics import EXTRACTOR, Radscore, extract_features, radscore, zone_radscore
+from engine.risk.absence import RiskAbsence, RiskAbsenceCode
 from engine.risk.clinical_inputs import ClinicalInputs
-from engine.risk.model import SurvivalModel
+from engine.risk.model import SurvivalModel, SurvivalRisk
 from engine.risk.signature import radscore_for, require_computable, risk_of, signature_of
 from engine.runtime.onnx_session import OnnxSession
 from engine.stages import Stage
@@ -140,11 +141,13 @@ def test_the_risk_takes_the_radscore_and_its_flags() -> None:
     assert score.features == features
     risk = risk_of(scored, ClinicalInputs("f"), 0.5, score, include_if_complete=False)
     plain = scored.risk("f", None, 0.5, radscore=score.value)
-    assert risk is not None
+    assert isinstance(risk, SurvivalRisk)
     assert risk.probability == plain.probability
     assert risk.flags[: len(plain.flags)] == plain.flags
     assert risk.flags[-1].startswith("wavelet-HLL_glcm_Correlation")
-    assert risk_of(scored, ClinicalInputs("f"), 0.5, None, include_if_complete=False) is None
+    without = risk_of(scored, ClinicalInputs("f"), 0.5, None, include_if_complete=False)
+    assert isinstance(without, RiskAbsence)
+    assert without.code is RiskAbsenceCode.NO_SIGNATURE
 
 
 def test_the_features_themselves_may_be_the_covariates() -> None:
@@ -162,7 +165,7 @@ def test_the_features_themselves_may_be_the_covariates() -> None:
     )
     score = radscore_for(taken, *made_zone())
     risk = risk_of(taken, ClinicalInputs("f"), 0.5, score, include_if_complete=False)
-    assert risk is not None
+    assert isinstance(risk, SurvivalRisk)
     assert risk.flags == ()
     assert risk.probability == taken.risk("f", None, 0.5, further={NAMES[0]: value}).probability
 
@@ -223,6 +226,8 @@ def test_a_zone_without_texture_has_its_coverage_and_no_risk() -> None:
     found = assessed(model(collapsed))
     assert found.coverage.complete is True
     assert (found.risk, found.radscore) == (None, None)
+    assert found.risk_absence is not None
+    assert found.risk_absence.code is RiskAbsenceCode.NO_SIGNATURE
     (warning,) = [warning for warning in found.warnings if "Radscore" in warning]
     assert "its texture is collapsed" in warning
     assert np.isfinite(found.margin.minimal_mm or math.nan)
