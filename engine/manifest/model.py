@@ -128,8 +128,8 @@ class ModelManifest(Section):
 
     @model_validator(mode="after")
     def _says_what_it_was_fitted_on(self) -> Self:
-        words = {"survival": SIMULATED_COHORT, "segmentation": DEMO_MODEL}.get(self.kind)
-        if self.demo and words is not None and words not in self.fitted_on:
+        words = SIMULATED_COHORT if self.kind == "survival" else DEMO_MODEL
+        if self.demo and words not in self.fitted_on:
             raise ValueError(f"a demo model's fitted_on must contain {words!r}")
         if not self.demo and "simulated" in self.fitted_on.lower():
             raise ValueError("a model fitted on simulated cases must be marked as a demo")

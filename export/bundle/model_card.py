@@ -30,7 +30,7 @@ RECIPES = {
 }
 
 
-POSITION_TABLES = {
+_POSITION_TABLES = {
     "checkpoint": "the checkpoint's own",
     "sine_cosine": "sines and cosines along three axes; the checkpoint has no table",
 }
@@ -235,7 +235,7 @@ def _feature_lines(section: FeatureSection) -> list[str]:
             f"- Patch: the tight box around the mask, averaged onto {_by(section.patch_shape)} voxels "
             f"whatever its spacing is; tissue outside the mask is {outside}"
         ),
-        f"- Position table: {POSITION_TABLES[section.position_table]}",
+        f"- Position table: {_POSITION_TABLES[section.position_table]}",
         f"- Features: {section.feature_count}",
     ]
 

@@ -153,6 +153,10 @@ def fm_lct(
     image: Images = None,
     mask: Masks = None,
     model_version: Version = "1.0.0",
+    demo: Annotated[
+        bool,
+        typer.Option("--demo", help="Random or untrained weights: every result is labelled as a demo's."),
+    ] = False,
     json_output: AsJson = False,
 ) -> None:
     """Export FM-LCT: 768 features of a lesion; refused unless the checkpoint has every weight of the encoder."""
@@ -171,6 +175,7 @@ def fm_lct(
                 provenance=provenance,
                 lesions=lesions,
                 version=model_version,
+                demo=demo,
                 on_progress=progress,
             )
         print_paths([written], as_json=json_output)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from engine.manifest import (
+    DEMO_MODEL,
     MODEL_FILE,
     FeatureSection,
     ModelManifest,
@@ -41,6 +42,7 @@ _POSITIONS: Final[Mapping[PositionTable, str]] = {
         "them."
     ),
 }
+_FITTED_ON_NOTHING: Final = f"nothing ({DEMO_MODEL}): random weights, features without a meaning"
 _INTENDED_USE: Final = "Features of lung lesions for research. Not for any decision about a patient."
 
 
@@ -55,6 +57,7 @@ def export_fm_lct(
     provenance: str = "",
     lesions: Sequence[tuple[Path, Path]] = (),
     version: str = "1.0.0",
+    demo: bool = False,
     plan: VisionTransformerPlan | None = None,
     on_progress: ShareProgress | None = None,
 ) -> Path:
@@ -76,6 +79,8 @@ def export_fm_lct(
     lesions : sequence of (Path, Path), optional
         CTs with masks to measure on; see :func:`export.parity.sample_lesions.sample_lesions`.
     version : str, optional
+    demo : bool, optional
+        The weights were not trained on lung CT: random ones, of a test. Every result says so.
     plan : VisionTransformerPlan, optional
     on_progress : callable, optional
         Called with what is being done and a share from 0 to 1.
@@ -124,8 +129,8 @@ def export_fm_lct(
         kind="features",
         description=f"FM-LCT, a 3D vision transformer for lung CT: {section.feature_count} features.",
         intended_use=_INTENDED_USE,
-        demo=False,
-        fitted_on="as its authors say; this export does not know",
+        demo=demo,
+        fitted_on=_FITTED_ON_NOTHING if demo else "as its authors say; this export does not know",
         licence=licence,
         provenance=_provenance(checkpoint, provenance),
         assumptions=_assumptions(section),

@@ -2,41 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from enum import StrEnum
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from engine import DISCLAIMER
-from engine.command_line import REFUSED, errors_shown, explain_exit_codes, print_json
+from engine.command_line import REFUSED, errors_shown, print_json
+from service.commands import features
 from service.commands.options import (
+    EXPLANATION,
     Address,
     AddressOrHere,
     AsJson,
+    Series,
+    Structure,
     TlsCa,
     TlsCertificate,
     TlsKey,
     TlsServerName,
     TokenFile,
 )
+from service.commands.output import errors_shown, print_report
 from service.credentials import Access
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from service.pipeline.protocol import Pipeline
     from service.settings import Settings
 
-_EXPLANATION = explain_exit_codes(0, 1, 2, 3, 4, 5, 6, 7)
-
-_errors_shown = partial(errors_shown, prefix="coldspot")
-
 app = typer.Typer(
     help=f"Is the tumor plus its 5 mm margin covered by the ablation, and where not? {DISCLAIMER}",
-    epilog=_EXPLANATION,
+    epilog=EXPLANATION,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -44,15 +41,6 @@ app = typer.Typer(
 
 _OutFolder = Annotated[
     Path | None, typer.Option("--out", help="Folder for masks, margin map, picture and assessment.json.")
-]
-_Structure = Annotated[
-    str,
-    typer.Option(help="Which one, if there are several: label, number or label of a segment, ROI name."),
-]
-
-
-_Series = Annotated[
-    str, typer.Option(help="Which one, if the folder holds several: number, UID or description.")
 ]
 
 
@@ -63,7 +51,7 @@ class _Sex(StrEnum):
     MALE = "m"
 
 
-@app.command(epilog=_EXPLANATION)
+@app.command(epilog=EXPLANATION)
 def assess(
     *,
     planning: Annotated[Path, typer.Option(help="Planning CT: DICOM folder, NIfTI, NRRD or MHA.")],
@@ -75,11 +63,11 @@ def assess(
     ] = None,
     zone: Annotated[Path | None, typer.Option(help="Ablation zone on the verification CT; likewise.")] = None,
     core: Annotated[Path | None, typer.Option(help="Dense core of the zone.")] = None,
-    planning_series: _Series = "",
-    verification_series: _Series = "",
-    tumor_structure: _Structure = "",
-    zone_structure: _Structure = "",
-    core_structure: _Structure = "",
+    planning_series: Series = "",
+    verification_series: Series = "",
+    tumor_structure: Structure = "",
+    zone_structure: Structure = "",
+    core_structure: Structure = "",
     target: Annotated[
         str | None,
         typer.Option(
@@ -104,7 +92,7 @@ def assess(
     out: _OutFolder = None,
 ) -> None:
     """Measure coverage and margin of one ablation; without --server on a service of its own."""
-    with _errors_shown(as_json=json_output):
+    with errors_shown(as_json=json_output):
         from service.client.procedure_call import MaskSource, Procedure
         from service.commands.assessing import run_assessment
         from service.commands.coordinates import parse_point
@@ -128,12 +116,12 @@ def assess(
         chosen = ChosenService(server, access, keep_case=keep)
         with progress_on_terminal() as progress:
             report, _ = run_assessment(chosen, procedure, out, make_pipeline, progress)
-        _print_report(report, summary_table, as_json=json_output)
+        print_report(report, summary_table, as_json=json_output)
         if report["refusal"] is not None:
             raise SystemExit(REFUSED)
 
 
-@app.command(epilog=_EXPLANATION)
+@app.command(epilog=EXPLANATION)
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on; loopback by default.")] = None,
     port: Annotated[int | None, typer.Option(help="0 takes a free one.")] = None,
@@ -144,7 +132,7 @@ def serve(
     ] = None,
 ) -> None:
     """Run the service until SIGTERM; COLDSPOT_… variables and COLDSPOT_CONFIG (TOML) set the rest."""
-    with _errors_shown(as_json=False):
+    with errors_shown(as_json=False):
         from service import server
         from service.logging import configure_logging
         from service.settings import read_settings
@@ -165,7 +153,7 @@ def serve(
         )
 
 
-@app.command(epilog=_EXPLANATION)
+@app.command(epilog=EXPLANATION)
 def demo(
     server: Address = None,
     tls_ca: TlsCa = None,
@@ -180,7 +168,7 @@ def demo(
     ),
 ) -> None:
     """Send a phantom of known truth through the real client and service; print true against measured."""
-    with _errors_shown(as_json=json_output):
+    with errors_shown(as_json=json_output):
         from service.commands.demo import run_demo
         from service.commands.own_service import ChosenService
         from service.commands.terminal import comparison_table, print_table, progress_on_terminal
@@ -196,7 +184,7 @@ def demo(
                 typer.echo(str(path))
 
 
-@app.command(epilog=_EXPLANATION)
+@app.command(epilog=EXPLANATION)
 def register(
     *,
     fixed: Annotated[Path, typer.Option(help="CT after the ablation: DICOM folder, NIfTI, NRRD or MHA.")],
@@ -204,10 +192,10 @@ def register(
     out: Annotated[Path, typer.Option(help="Folder for displacement.nii.gz and registration.json.")],
     fixed_zone: Annotated[Path | None, typer.Option(help="Ablation zone on the fixed CT.")] = None,
     moving_tumor: Annotated[Path | None, typer.Option(help="Tumor mask on the moving CT.")] = None,
-    fixed_series: _Series = "",
-    moving_series: _Series = "",
-    fixed_zone_structure: _Structure = "",
-    moving_tumor_structure: _Structure = "",
+    fixed_series: Series = "",
+    moving_series: Series = "",
+    fixed_zone_structure: Structure = "",
+    moving_tumor_structure: Structure = "",
     landmarks: Annotated[
         Path | None, typer.Option(help="CSV of pairs, LPS mm; for scoring alone.", metavar="CSV")
     ] = None,
@@ -215,7 +203,7 @@ def register(
     json_output: AsJson = False,
 ) -> None:
     """Register two CTs in this process: a fixed point p lies at p + d(p) in the moving CT."""
-    with _errors_shown(as_json=json_output):
+    with errors_shown(as_json=json_output):
         from service.commands.registering import RegistrationRequest, register_files
         from service.commands.registration_report import registration_table
         from service.commands.terminal import progress_on_terminal
@@ -235,18 +223,18 @@ def register(
         )
         with progress_on_terminal() as progress:
             report = register_files(request, progress)
-        _print_report(report, registration_table, as_json=json_output)
+        print_report(report, registration_table, as_json=json_output)
         if report["refusal"] is not None:
             raise SystemExit(REFUSED)
 
 
-@app.command(epilog=_EXPLANATION)
+@app.command(epilog=EXPLANATION)
 def segment(
     *,
     model: Annotated[Path, typer.Option(help="Bundle of a segmentation model: models/<id>/<version>.")],
     image: Annotated[Path, typer.Option(help="CT: DICOM folder, NIfTI, NRRD or MHA.")],
     out: Annotated[Path, typer.Option(help="NIfTI file for the labels, on the grid of the CT.")],
-    series: _Series = "",
+    series: Series = "",
     region: Annotated[
         str | None,
         typer.Option(
@@ -264,7 +252,7 @@ def segment(
     json_output: AsJson = False,
 ) -> None:
     """Segment a CT with an nnU-Net in this process; labels go to a NIfTI file."""
-    with _errors_shown(as_json=json_output):
+    with errors_shown(as_json=json_output):
         from service.commands.segmenting import (
             SegmentationRequest,
             segment_file,
@@ -275,10 +263,10 @@ def segment(
         request = SegmentationRequest(model, image, out, series, region, backend, precision, mirror)
         with progress_on_terminal() as progress:
             report = segment_file(request, progress)
-        _print_report(report, segmentation_table, as_json=json_output)
+        print_report(report, segmentation_table, as_json=json_output)
 
 
-@app.command(epilog=_EXPLANATION)
+@app.command(epilog=EXPLANATION)
 def info(
     server: Address = None,
     tls_ca: TlsCa = None,
@@ -289,7 +277,7 @@ def info(
     json_output: AsJson = False,
 ) -> None:
     """Print what is installed here, or what a running service offers."""
-    with _errors_shown(as_json=json_output):
+    with errors_shown(as_json=json_output):
         from service.commands.information import describe_here, describe_service, in_lines
         from service.settings import read_settings
 
@@ -305,10 +293,10 @@ def info(
             typer.echo("\n".join(in_lines(described)))
 
 
-@app.command(epilog=_EXPLANATION)
+@app.command(epilog=EXPLANATION)
 def selftest(json_output: AsJson = False) -> None:
     """Measure a phantom of known truth in this process; exit code 7 if it is measured wrongly."""
-    with _errors_shown(as_json=json_output):
+    with errors_shown(as_json=json_output):
         from service.logging import silence_logging
         from service.settings import read_settings
 
@@ -320,7 +308,7 @@ def selftest(json_output: AsJson = False) -> None:
             typer.echo("self test: passed")
 
 
-@app.command(epilog=_EXPLANATION)
+@app.command(epilog=EXPLANATION)
 def healthcheck(
     server: AddressOrHere = None,
     tls_ca: TlsCa = None,
@@ -330,7 +318,7 @@ def healthcheck(
     token_file: TokenFile = None,
 ) -> None:
     """Exit with 0 if a service is ready to measure; without --server the one that the settings describe."""
-    with _errors_shown(as_json=False):
+    with errors_shown(as_json=False):
         from engine.errors import ServiceUnavailableError
         from service.client.client import ColdspotClient
         from service.commands.this_machine import service_here
@@ -345,23 +333,14 @@ def healthcheck(
         typer.echo("serving")
 
 
+features.register(app)
+
+
 def make_pipeline(settings: Settings) -> Pipeline:
     """Return the engine; tests put a stand-in here."""
     from service.pipeline.first_boot import BootingPipeline
 
     return BootingPipeline(settings)
-
-
-def _print_report(
-    report: dict[str, Any], table_of: Callable[[dict[str, Any]], Table], *, as_json: bool
-) -> None:
-    """Print a report for a program or for a person."""
-    if as_json:
-        print_json(report)
-        return
-    from service.commands.terminal import print_table
-
-    print_table(table_of(report))
 
 
 def main() -> None:

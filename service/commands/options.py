@@ -7,7 +7,11 @@ from typing import Annotated, Final
 
 import typer
 
+from engine.command_line import explain_exit_codes
 from service.credentials import CLIENT_VARIABLES
+
+EXPLANATION: Final = explain_exit_codes(0, 1, 2, 3, 4, 5, 6, 7)
+"""Of the exit codes, below the help of every command."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object.")]
 Address = Annotated[str | None, typer.Option("--server", help="host:port of a running service.")]
@@ -58,4 +62,11 @@ TokenFile = Annotated[
         envvar=CLIENT_VARIABLES["token_file"],
         rich_help_panel=_CONNECTION,
     ),
+]
+Structure = Annotated[
+    str,
+    typer.Option(help="Which one, if there are several: label, number or label of a segment, ROI name."),
+]
+Series = Annotated[
+    str, typer.Option(help="Which one, if the folder holds several: number, UID or description.")
 ]

@@ -80,7 +80,7 @@ def segment_file(request: SegmentationRequest, progress: TextProgress) -> dict[s
     InputError, ModelError, BackendError
     """
     _clear(request)
-    precision = _precision_named(request.precision)
+    precision = precision_named(request.precision)
     box = None if request.region is None else _parse_region(request.region)
     progress("reading")
     ct = read_ct(request.image, request.series)
@@ -118,7 +118,7 @@ def _parse_region(text: str) -> Box:
     )
 
 
-def _precision_named(text: str) -> Precision:
+def precision_named(text: str) -> Precision:
     """Return the precision of that name.
 
     Raises

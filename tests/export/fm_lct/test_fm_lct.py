@@ -35,24 +35,12 @@ from export.fm_lct.vision_transformer import (  # noqa: E402
 from export.parity import sample_lesions  # noqa: E402
 from export.parity.comparison import compare_sessions, require_parity  # noqa: E402
 from tests.support.feature_models import lesion  # noqa: E402
+from tests.support.fm_lct_checkpoints import SMALL, network, patches, save  # noqa: E402
 
 DATA = os.environ.get("COLDSPOT_DATA")
-SMALL = VisionTransformerPlan(image_size=16, patch_size=8, width=48, depth=2, heads=4)
 FULL = VisionTransformerPlan()
 PREFIXES = ("module.base_encoder.", "base_encoder.", "encoder.")
 State = dict[str, Any]
-
-
-def network(plan: VisionTransformerPlan = SMALL, seed: int = 0) -> VisionTransformer:
-    """Random weights of the size that training leaves: everything takes part."""
-    torch.manual_seed(seed)
-    made = VisionTransformer(plan)
-    made.eval()
-    with torch.no_grad():
-        for name, weight in made.named_parameters():
-            spread = 0.3 if weight.ndim == 1 or name == "cls_token" else weight[0].numel() ** -0.5
-            weight.copy_(torch.randn_like(weight) * spread + (name.endswith("norm.weight") * 1.0))
-    return made
 
 
 def published(made: VisionTransformer, prefix: str) -> State:
@@ -73,17 +61,6 @@ def published(made: VisionTransformer, prefix: str) -> State:
         state |= {f"{momentum}{name}": torch.randn_like(w) for name, w in made.state_dict().items()}
         state[f"{momentum}pos_embed"] = made.pos_embed
     return state
-
-
-def save(state: Any, path: Path) -> Path:
-    torch.save({"epoch": 3, "arch": "vit", "state_dict": state}, path)
-    return path
-
-
-def patches(plan: VisionTransformerPlan = SMALL, count: int = 2) -> list[dict[str, np.ndarray]]:
-    rng = np.random.default_rng(0)
-    shape = (2, 1, *[plan.image_size] * 3)
-    return [{"patch": rng.normal(size=shape).astype(np.float32)} for _ in range(count)]
 
 
 @pytest.mark.parametrize("prefix", [*PREFIXES, ""])

@@ -18,8 +18,8 @@ from export.fm_lct.checkpoint import load_fm_lct  # noqa: E402
 from export.fm_lct.graph import transformer_to_onnx  # noqa: E402
 from export.fm_lct.vision_transformer import VisionTransformer, position_embedding  # noqa: E402
 from export.parity import sample_lesions  # noqa: E402
-from tests.export.fm_lct.test_fm_lct import SMALL, network, patches, save  # noqa: E402
 from tests.support.feature_models import lesion  # noqa: E402
+from tests.support.fm_lct_checkpoints import SMALL, network, patches, save  # noqa: E402
 
 State = dict[str, Any]
 SINES = position_embedding(SMALL.grid, SMALL.width)
