@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from engine import DISCLAIMER
-from engine.command_line import REFUSED, errors_shown, print_json
+from engine.command_line import REFUSED, print_json
 from service.commands import features
 from service.commands.options import (
     EXPLANATION,
