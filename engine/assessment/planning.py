@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from engine.assessment.wording import slice_warning
+from engine.assessment.wording import drawn_by_model, slice_warning
 from engine.coverage.interval import DRAWS
 from engine.errors import InvalidRequestError
 from engine.findings import SUPPLIED, TARGET_MARGIN_MM, ContourOrigin, LesionFinding
@@ -184,7 +184,8 @@ def prepare_planning(
         if refusal is None:
             _ = surface.occupancy  # here, where nobody waits for it
     thick = slice_warning("planning", planning.geometry.spacing_zyx_mm, chosen.target_margin_mm)
-    warnings = (*messages(planning.acquisition.warnings), *located.warnings, *thick)
+    drawn = drawn_by_model("tumor", located.lesion.origin)
+    warnings = (*messages(planning.acquisition.warnings), *drawn, *located.warnings, *thick)
     if refusal is not None:
         return RefusedPlanning(planning, located.lesion, refusal, warnings, clock.timings_s)
     with clock.stage(Stage.SEGMENT_LUNG):

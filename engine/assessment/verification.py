@@ -26,7 +26,7 @@ from engine.assessment.planning import (
     require_thin,
 )
 from engine.assessment.same_patient import check_same_patient
-from engine.assessment.wording import slice_warning
+from engine.assessment.wording import drawn_by_model, slice_warning
 from engine.assessment.zone import LesionPlace, place_lesion, require_same_place, segment_zone
 from engine.errors import RadiomicsError
 from engine.findings import NO_CONTOUR, SUPPLIED, ContourOrigin
@@ -117,7 +117,7 @@ def assess_ablation(
                 zone_origin = ContourOrigin.segmented_by(place.segmenter.identity)
                 with clock.stage(Stage.SEGMENT_ZONE):
                     contour = segment_zone(pair, place, core)
-            warnings += contour.warnings
+            warnings += (*drawn_by_model("ablation zone", contour.origin), *contour.warnings)
             with clock.stage(Stage.COARSE_ALIGNMENT):
                 rigid = _align(pair, contour, place)
             if on_preliminary is not None:

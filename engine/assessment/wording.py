@@ -73,6 +73,16 @@ def contours_to_check(tumor: ContourOrigin, zone: ContourOrigin) -> str:
     return f"Contours to be checked by a reader: {', '.join(drawn)}." if drawn else ""
 
 
+def drawn_by_model(structure: str, origin: ContourOrigin) -> tuple[str, ...]:
+    """The warning that a model drew a contour; none where no model did."""
+    if origin.model is None:
+        return ()
+    demo = ", a demo model that is not meant for patients" if origin.kind is ContourKind.DEMO_MODEL else ""
+    return (
+        f"the {structure} was drawn by {origin.model.name}{demo}: look at the contour before you use the numbers",
+    )
+
+
 def place_in_words(directions: Sequence[Direction], lung_side: LungSide | None) -> str:
     """Where something lies as seen from the tumor, for example ``lateral (left) of the tumor``.
 

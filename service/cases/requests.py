@@ -53,12 +53,15 @@ class PrepareRequest:
     case_id, planning_series_id, tumor_series_id : str
     target_lps_mm : tuple of float, optional
         Point in the tumor, in the planning CT; if it is absent, the target point of the case is used.
+    allow_demo_models : bool
+        Let a demo model draw the tumor where no mask was sent.
     """
 
     case_id: str
     planning_series_id: str = ""
     tumor_series_id: str = ""
     target_lps_mm: Vector3 | None = None
+    allow_demo_models: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,8 @@ class AssessRequest:
     case_id, verification_series_id, zone_series_id, core_series_id : str
     include_risk_if_complete : bool
         Also return the risk associated with complete coverage.
+    allow_demo_models : bool
+        Let demo models draw the contours that were not sent.
     """
 
     case_id: str
@@ -77,6 +82,7 @@ class AssessRequest:
     zone_series_id: str = ""
     core_series_id: str = ""
     include_risk_if_complete: bool = False
+    allow_demo_models: bool = False
 
 
 @dataclass(frozen=True)

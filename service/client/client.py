@@ -169,16 +169,21 @@ class ColdspotClient:
         case_id: str,
         *,
         target_lps_mm: Vector3 | None = None,
+        allow_demo_models: bool = False,
         on_stage: StageListener | None = None,
         deadline_s: float = _WORK_DEADLINE_S,
     ) -> service_pb2.Prepared:
         """Do everything that needs only the newest planning CT, and return what was found there.
 
         A ``target_lps_mm`` given here replaces the case's: for example the place of one of the candidates
-        that a refusal has listed.
+        that a refusal has listed. ``allow_demo_models`` lets one draw the tumor where no mask was sent.
         """
         prepared: service_pb2.Prepared | None = None
-        request = service_pb2.PrepareRequest(case_id=case_id, target_lps_mm=point_message(target_lps_mm))
+        request = service_pb2.PrepareRequest(
+            case_id=case_id,
+            target_lps_mm=point_message(target_lps_mm),
+            allow_demo_models=allow_demo_models,
+        )
         for event in self._connection.patiently(
             lambda: self._connection.service.Prepare(request, timeout=deadline_s)
         ):
@@ -196,6 +201,7 @@ class ColdspotClient:
         *,
         verification: SentSeries | None = None,
         include_risk_if_complete: bool = False,
+        allow_demo_models: bool = False,
         on_stage: StageListener | None = None,
         on_preliminary: _PreliminaryListener | None = None,
         deadline_s: float = _WORK_DEADLINE_S,
@@ -206,6 +212,7 @@ class ColdspotClient:
             case_id=case_id,
             verification_series_id=verification.series_id if verification else "",
             include_risk_if_complete=include_risk_if_complete,
+            allow_demo_models=allow_demo_models,
         )
         for event in self._connection.patiently(
             lambda: self._connection.service.Assess(request, timeout=deadline_s)

@@ -40,6 +40,7 @@ class Procedure:
     sex: str = ""
     fibrinogen_g_per_l: float | None = None
     include_risk_if_complete: bool = False
+    allow_demo_models: bool = False
 
 
 def open_case(client: ColdspotClient, procedure: Procedure) -> str:
@@ -68,7 +69,11 @@ def assess_procedure(
     progress("sending the planning CT")
     planning = client.upload_ct(case_id, procedure.planning, "planning", procedure.planning_series)
     _upload_mask(client, case_id, procedure.tumor, "tumor", planning)
-    client.prepare(case_id, on_stage=lambda event: progress(event.stage.replace("_", " ")))
+    client.prepare(
+        case_id,
+        allow_demo_models=procedure.allow_demo_models,
+        on_stage=lambda event: progress(event.stage.replace("_", " ")),
+    )
     progress("sending the verification CT")
     verification = client.upload_ct(
         case_id, procedure.verification, "verification", procedure.verification_series
@@ -79,6 +84,7 @@ def assess_procedure(
         case_id,
         verification=verification,
         include_risk_if_complete=procedure.include_risk_if_complete,
+        allow_demo_models=procedure.allow_demo_models,
         on_stage=lambda event: progress(event.stage.replace("_", " ")),
         on_preliminary=lambda preliminary: progress(f"preliminary, not for decision: {preliminary.summary}"),
     )

@@ -80,6 +80,10 @@ def assess(
     if_complete: Annotated[
         bool, typer.Option("--if-complete", help="Add the risk associated with complete coverage.")
     ] = False,
+    allow_demo_models: Annotated[
+        bool,
+        typer.Option("--allow-demo-models", help="Let them draw what is not supplied: not for patients."),
+    ] = False,
     keep: Annotated[
         bool, typer.Option("--keep", help="Leave the case on the running service; otherwise it is deleted.")
     ] = False,
@@ -111,6 +115,7 @@ def assess(
             sex=sex.value if sex else "",
             fibrinogen_g_per_l=fibrinogen,
             include_risk_if_complete=if_complete,
+            allow_demo_models=allow_demo_models,
         )
         access = Access(tls_ca, tls_certificate, tls_key, tls_server_name, token_file)
         chosen = ChosenService(server, access, keep_case=keep)

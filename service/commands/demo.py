@@ -42,6 +42,7 @@ def run_demo(
     progress("making a phantom")
     phantom = make_procedure(seed, kind="miss", minimal_margin_mm=_DEMO_MARGIN_MM)
     procedure = Procedure(
+        allow_demo_models=True,  # should a mask ever be missing: this is no patient
         planning=phantom.planning,
         verification=phantom.verification,
         tumor=MaskSource(phantom.tumor),

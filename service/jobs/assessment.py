@@ -49,7 +49,9 @@ class AssessmentWork:
         listener = JobListener(job, self.metrics.stage_ended)
         case_id = request.case_id
         planning_side = self.preparation.prepared_side(case_id)
-        prepared, timings_s = self.preparation.ensure_prepared(case_id, planning_side, listener)
+        prepared, timings_s = self.preparation.ensure_prepared(
+            case_id, planning_side, listener, allow_demo_models=request.allow_demo_models
+        )
 
         clock = StageClock(listener)
         with clock.stage(Stage.READ_VERIFICATION):
@@ -65,6 +67,7 @@ class AssessmentWork:
             core=core,
             clinical=self._clinical_inputs(case_id),
             include_risk_if_complete=request.include_risk_if_complete,
+            allow_demo_models=request.allow_demo_models,
             time_left_s=job.time_left_s,
             on_preliminary=lambda preliminary: self._emit_preliminary(job, preliminary),
             listener=listener,

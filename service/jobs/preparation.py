@@ -64,13 +64,21 @@ class Preparation:
         planning = named(case, SeriesRole.PLANNING_CT, last.planning_series_id)
         return PlanningSide(planning, tumor, last.newest_number, _parsed(last.target))
 
-    def prepare(self, case_id: str, side: PlanningSide, listener: StageListener) -> PlanningOutcome:
+    def prepare(
+        self, case_id: str, side: PlanningSide, listener: StageListener, *, allow_demo_models: bool
+    ) -> PlanningOutcome:
         """Prepare a planning side, keep the result in memory, and remember on disk what it was made from."""
         clock = StageClock(listener)
         with clock.stage(Stage.READ_PLANNING):
             planning, _ = self.volumes.ct(side.planning)
             tumor = None if side.tumor is None else self.volumes.mask(side.tumor, planning)
-        prepared = self.pipeline.prepare(planning, tumor, target_lps_mm=side.target_lps_mm, listener=listener)
+        prepared = self.pipeline.prepare(
+            planning,
+            tumor,
+            target_lps_mm=side.target_lps_mm,
+            allow_demo_models=allow_demo_models,
+            listener=listener,
+        )
         prepared.timings_s.update(clock.timings_s)
         self.prepared.put(side.key, prepared)
         planning_id, tumor_id, target = side.key
@@ -80,7 +88,7 @@ class Preparation:
         return prepared
 
     def ensure_prepared(
-        self, case_id: str, side: PlanningSide, listener: StageListener
+        self, case_id: str, side: PlanningSide, listener: StageListener, *, allow_demo_models: bool
     ) -> tuple[PlanningOutcome, dict[str, float]]:
         """Return the prepared planning side, and the seconds of each stage that had to run for it.
 
@@ -89,7 +97,7 @@ class Preparation:
         kept = self.prepared.get(side.key)
         if kept is not None:
             return kept, {}
-        prepared = self.prepare(case_id, side, listener)
+        prepared = self.prepare(case_id, side, listener, allow_demo_models=allow_demo_models)
         return prepared, dict(prepared.timings_s)
 
     def _target_of(self, case_id: str) -> Vector3 | None:

@@ -66,7 +66,11 @@ class Procedures:
 
         def work(job: PrepareJob) -> None:
             listener = JobListener(job, self._metrics.stage_ended)
-            job.emit(self._preparation.prepare(request.case_id, side, listener))
+            job.emit(
+                self._preparation.prepare(
+                    request.case_id, side, listener, allow_demo_models=request.allow_demo_models
+                )
+            )
 
         slot = self._admission.admit()
         return self._submitted(Job(work, time_left_s, lambda _: slot.release()))

@@ -18,6 +18,7 @@ from engine.registration.planning_features import MIN_GRID_SPACING_MM
 from engine.risk.absence import RiskAbsence
 from engine.volume import CtVolume, LabelMask
 from service.pipeline.bundles import installed_bundles, load_risk_model
+from service.pipeline.permission import DrawingPermission
 from service.pipeline.protocol import PipelineDescription, ServedModel
 from service.pipeline.segmenters import InstalledSegmenter, find_segmenter, interruptible
 
@@ -77,6 +78,7 @@ class EnginePipeline:
         self.zone_segmenter = find_segmenter(
             settings, bundles, "zone_model", settings.zone_model, "ablation_zone"
         )
+        self._permission = DrawingPermission(settings.clinical_mode)
         self._segmenters_tested = False
 
     def describe(self) -> PipelineDescription:
@@ -150,9 +152,18 @@ class EnginePipeline:
         tumor: LabelMask | None,
         *,
         target_lps_mm: Vector3 | None,
+        allow_demo_models: bool,
         listener: StageListener,
     ) -> PlanningOutcome:
-        """Do everything that needs only the planning CT, and return the outcome."""
+        """Do everything that needs only the planning CT, and return the outcome.
+
+        Raises
+        ------
+        InvalidRequestError
+            If the tumor was not sent, and no model may draw it.
+        """
+        if tumor is None:
+            self._permission.require_drawn(self.tumor_segmenter, "tumor", allow_demo_models=allow_demo_models)
         return prepare_planning(
             planning,
             tumor,
@@ -171,11 +182,23 @@ class EnginePipeline:
         core: LabelMask | None,
         clinical: ClinicalInputs,
         include_risk_if_complete: bool,
+        allow_demo_models: bool,
         time_left_s: float | None,
         on_preliminary: Callable[[AblationAssessment], None],
         listener: StageListener,
     ) -> AblationAssessment:
-        """Measure one verification CT."""
+        """Measure one verification CT.
+
+        Raises
+        ------
+        InvalidRequestError
+            If a contour was not sent, and no model may draw it.
+        """
+        self._permission.require_allowed(prepared.lesion.origin, allow_demo_models=allow_demo_models)
+        if zone is None and prepared.refusal is None:
+            self._permission.require_drawn(
+                self.zone_segmenter, "ablation zone", allow_demo_models=allow_demo_models
+            )
         return assess_ablation(
             prepared,
             verification,

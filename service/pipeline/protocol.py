@@ -79,11 +79,12 @@ class Pipeline(ImageReader, Protocol):
         tumor: LabelMask | None,
         *,
         target_lps_mm: Vector3 | None,
+        allow_demo_models: bool,
         listener: StageListener,
     ) -> PlanningOutcome:
         """Do everything that needs only the planning CT, and return the outcome.
 
-        Without a tumor mask, segment the tumor.
+        Without a tumor mask, segment the tumor; with a demo model only if that is allowed.
         """
 
     def assess(
@@ -95,13 +96,14 @@ class Pipeline(ImageReader, Protocol):
         core: LabelMask | None,
         clinical: ClinicalInputs,
         include_risk_if_complete: bool,
+        allow_demo_models: bool,
         time_left_s: float | None,
         on_preliminary: Callable[[AblationAssessment], None],
         listener: StageListener,
     ) -> AblationAssessment:
         """Measure one verification CT; with little time left, coarser and with a wider interval.
 
-        Without a zone mask, segment the zone.
+        Without a zone mask, segment the zone; with a demo model only if that is allowed.
         """
 
     def write_artifacts(self, assessment: AblationAssessment, folder: Path) -> None:

@@ -51,6 +51,7 @@ def prepare_request(message: service_pb2.PrepareRequest) -> PrepareRequest:
         planning_series_id=message.planning_series_id,
         tumor_series_id=message.tumor_series_id,
         target_lps_mm=_target(message),
+        allow_demo_models=message.allow_demo_models,
     )
 
 
@@ -62,6 +63,7 @@ def assess_request(message: service_pb2.AssessRequest) -> AssessRequest:
         zone_series_id=message.zone_series_id,
         core_series_id=message.core_series_id,
         include_risk_if_complete=message.include_risk_if_complete,
+        allow_demo_models=message.allow_demo_models,
     )
 
 

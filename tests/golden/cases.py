@@ -97,7 +97,7 @@ def assess(name: str, work: Workplace) -> Figures:
 
 def assess_without_masks(name: str, work: Workplace) -> Figures:
     """Coverage where the demo models draw tumor and zone."""
-    return _assess(name, work, f"--target={target(name)}")
+    return _assess(name, work, f"--target={target(name)}", "--allow-demo-models")
 
 
 def _assess(name: str, work: Workplace, *given: object) -> Figures:

@@ -138,6 +138,7 @@ class StubPipeline:
         tumor: LabelMask | None,
         *,
         target_lps_mm: Vector3 | None,
+        allow_demo_models: bool,
         listener: StageListener,
     ) -> PlanningOutcome:
         clock = StageClock(listener)
@@ -166,6 +167,7 @@ class StubPipeline:
         core: LabelMask | None,
         clinical: ClinicalInputs,
         include_risk_if_complete: bool,
+        allow_demo_models: bool,
         time_left_s: float | None,
         on_preliminary: Callable[[AblationAssessment], None],
         listener: StageListener,

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from coldspot.v1 import assessment_pb2
 from typer.testing import CliRunner
 
 import service.commands.cli
@@ -88,7 +89,7 @@ def cases(tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> list
     monkeypatch.setenv("COLDSPOT_SEGMENTATION_BACKEND", "onnxruntime")
     for name, ct in (("planning", planning(OTHER)), ("verification", verification(6.0, 13.0))):
         write_volume(tmp_path / f"{name}.nii.gz", ct.voxels_hu, ct.geometry)
-    return ["assess", "--json", *_ct_arguments(tmp_path)]
+    return ["assess", "--json", "--allow-demo-models", *_ct_arguments(tmp_path)]
 
 
 def _ct_arguments(folder: Path) -> list[str]:
@@ -116,6 +117,10 @@ def test_two_cts_in_everything_out(cases: list[str], tmp_path: Path) -> None:
     assert 0.3 < report["coverage"]["tcr"] < 0.95
     assert report["lesion"]["source"] == "segmented by tumor-demo 1.0.0 (demo model)"
     assert report["summary"].count("demo model") == 2
+    assert report["lesion"]["origin"]["kind"] == report["coverage"]["zone_origin"]["kind"] == "demo_model"
+    assert (
+        sum("a demo model that is not meant for patients" in warning for warning in report["warnings"]) == 2
+    )
     assert {"segment_tumor", "segment_zone"} <= set(report["timings_s"]) | {"segment_tumor"}
     provenance = report["provenance"]
     assert (provenance["tumor_model"], provenance["zone_model"]) == ("tumor-demo 1.0.0", "zone-demo 1.0.0")
@@ -124,6 +129,71 @@ def test_two_cts_in_everything_out(cases: list[str], tmp_path: Path) -> None:
     assert "zone-demo: onnxruntime" in provenance["inference_backend"].lower()
     for name in ("tumor.nii.gz", "zone.nii.gz", "sheet.png"):
         assert (tmp_path / "out" / name).stat().st_size > 0
+
+
+@pytest.mark.parametrize("clinical_mode", ["false", "true"])
+def test_a_demo_model_draws_only_on_request(
+    cases: list[str], monkeypatch: pytest.MonkeyPatch, clinical_mode: str
+) -> None:
+    monkeypatch.setenv("COLDSPOT_CLINICAL_MODE", clinical_mode)
+    asked = [part for part in cases if part != "--allow-demo-models"] if clinical_mode == "false" else cases
+    refused = CliRunner().invoke(service.commands.cli.app, [*asked, "--target", "1,2,-1"])
+    assert refused.exit_code == 2, refused.output
+    error = json.loads(refused.stdout)["error"]
+    assert error["code"] == "invalid_request"
+    assert "no tumor mask was sent" in error["message"]
+    assert ("--allow-demo-models" if clinical_mode == "false" else "clinical mode") in error["message"]
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_each_request_has_to_allow_demo_models(models: Path, tmp_path: Path, *, restarted: bool) -> None:
+    """What one request allowed does not hold for the next one, nor after a restart."""
+    settings = settings_for(tmp_path, models_dir=models, segmentation_backend="onnxruntime", self_test=False)
+    with (
+        running_server(settings, EnginePipeline(settings)) as server,
+        ColdspotClient(f"127.0.0.1:{server.port}") as client,
+    ):
+        case = client.open_case(target_lps_mm=TUMOR)
+        client.upload_ct(case, planning(), "planning")
+        with pytest.raises(InvalidRequestError, match="no tumor mask was sent"):
+            client.prepare(case)
+        prepared = client.prepare(case, allow_demo_models=True)
+        assert any("tumor-demo 1.0.0, a demo model" in warning for warning in prepared.warnings)
+        after = verification(6.0, 13.0)
+        sent = client.upload_ct(case, after, "verification")
+        if not restarted:
+            with pytest.raises(InvalidRequestError, match="drew the tumor when the case was prepared"):
+                client.assess(case)
+            supplied = LabelMask(after.voxels_hu >= 250, after.geometry)
+            client.upload_mask(case, supplied, "zone", sent)
+            with pytest.raises(InvalidRequestError, match="drew the tumor when the case was prepared"):
+                client.assess(case)
+            assert not client.case(case).assessment_ids
+    if restarted:
+        with (
+            running_server(settings, EnginePipeline(settings)) as server,
+            ColdspotClient(f"127.0.0.1:{server.port}") as client,
+            pytest.raises(InvalidRequestError, match="no tumor mask was sent"),
+        ):
+            client.assess(case)
+
+
+def test_a_supplied_tumor_does_not_allow_a_demo_zone(models: Path, tmp_path: Path) -> None:
+    settings = settings_for(tmp_path, models_dir=models, segmentation_backend="onnxruntime", self_test=False)
+    with (
+        running_server(settings, EnginePipeline(settings)) as server,
+        ColdspotClient(f"127.0.0.1:{server.port}") as client,
+    ):
+        case = client.open_case()
+        before = planning()
+        sent = client.upload_ct(case, before, "planning")
+        client.upload_mask(case, LabelMask(before.voxels_hu == 300, before.geometry), "tumor", sent)
+        client.prepare(case)
+        client.upload_ct(case, verification(6.0, 13.0), "verification")
+        with pytest.raises(InvalidRequestError, match="no ablation zone mask was sent, and zone-demo"):
+            client.assess(case)
+        final = client.assess(case, allow_demo_models=True)
+        assert final.coverage.zone_origin.kind == assessment_pb2.CONTOUR_KIND_DEMO_MODEL
 
 
 def test_the_pipeline_says_which_models_it_has(models: Path, tmp_path: Path) -> None:
@@ -143,10 +213,17 @@ class Remembering(StubPipeline):
         tumor: LabelMask | None,
         *,
         target_lps_mm: Vector3 | None,
+        allow_demo_models: bool,
         listener: StageListener,
     ) -> Any:
         self.targets.append(target_lps_mm)
-        return super().prepare(planning, tumor, target_lps_mm=target_lps_mm, listener=listener)
+        return super().prepare(
+            planning,
+            tumor,
+            target_lps_mm=target_lps_mm,
+            allow_demo_models=allow_demo_models,
+            listener=listener,
+        )
 
 
 def test_a_target_given_to_prepare_holds_for_assess_and_survives_a_restart(tmp_path: Path) -> None:
