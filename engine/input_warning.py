@@ -18,6 +18,7 @@ class InputWarningCode(StrEnum):
 
     OTHER = "other"
     NO_AIR = "no_air"
+    NO_TISSUE = "no_tissue"
     HU_CLIPPED = "hu_clipped"
     UNIT_NOT_STATED = "unit_not_stated"
     ORIENTATION_NOT_STATED = "orientation_not_stated"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
+from engine.assessment.unit_refusal import with_unit_doubt
 from engine.assessment.wording import drawn_by_model, slice_warning
 from engine.coverage.interval import DRAWS
 from engine.errors import InvalidRequestError
@@ -218,7 +219,11 @@ def _segment_tumor(
     except RefusedError as refused:
         unknown = LesionFinding(None, None, None, ContourOrigin.segmented_by(segmenter.identity), None)
         return RefusedPlanning(
-            planning, unknown, refused.refusal, messages(planning.acquisition.warnings), timings_s
+            planning,
+            unknown,
+            with_unit_doubt(refused.refusal, planning),
+            messages(planning.acquisition.warnings),
+            timings_s,
         )
 
 

@@ -21,11 +21,13 @@ from engine.assessment.outcome import AblationAssessment
 from engine.assessment.planning import (
     AssessmentSettings,
     PlanningOutcome,
+    RefusedPlanning,
     ScanPair,
     require_prepared,
     require_thin,
 )
 from engine.assessment.same_patient import check_same_patient
+from engine.assessment.unit_refusal import with_unit_doubt
 from engine.assessment.wording import drawn_by_model, slice_warning
 from engine.assessment.zone import LesionPlace, place_lesion, require_same_place, segment_zone
 from engine.errors import RadiomicsError
@@ -33,7 +35,7 @@ from engine.findings import NO_CONTOUR, SUPPLIED, ContourOrigin
 from engine.input_warning import messages
 from engine.kernels.backend import resident
 from engine.radiomics.radscore import Radscore
-from engine.refusal import RefusedError
+from engine.refusal import Refusal, RefusedError
 from engine.registration.alignment import DeformableRegistration, RigidAlignment
 from engine.registration.lesion_alignment import align_rigidly, refine, translate
 from engine.risk.absence import NO_MODEL, RiskAbsence
@@ -132,7 +134,13 @@ def assess_ablation(
                 measurement = measure(pair, contour, fine)
         except RefusedError as refused:
             return refused_answer(
-                planning, verification, chosen, refused.refusal, zone_origin, warnings, clock.timings_s
+                planning,
+                verification,
+                chosen,
+                _explained(refused.refusal, planning, verification),
+                zone_origin,
+                warnings,
+                clock.timings_s,
             )
         with clock.stage(Stage.INTERVAL):
             interval = measure_interval(pair, contour, fine, measurement.grid)
@@ -171,6 +179,13 @@ def _compare_headers(pair: ScanPair) -> tuple[str, ...]:
         *check_same_patient(pair.prepared.planning, pair.verification),
         *slice_warning("verification", spacing_mm, pair.settings.target_margin_mm),
     )
+
+
+def _explained(refusal: Refusal, planning: PlanningOutcome, verification: CtVolume) -> Refusal:
+    """A refusal with its cause, if it is the unit of a CT; one of the planning side has it already."""
+    if isinstance(planning, RefusedPlanning):
+        return refusal
+    return with_unit_doubt(refusal, planning.planning, verification)
 
 
 def _align(pair: ScanPair, contour: ZoneContour, place: LesionPlace | None) -> RigidAlignment:

@@ -20,6 +20,7 @@ from engine.dicom.transfer_syntaxes import Encoding, require_lossless
 from engine.errors import MixedSeriesError, UnreadableFileError
 from engine.geometry import DIRECTION_TOLERANCE, VolumeGeometry
 from engine.input_warning import InputWarning, InputWarningCode
+from engine.unit_doubt import unit_warnings
 from engine.volume import Acquisition, CtVolume
 
 _SAME_SPACING_MM = 1e-3
@@ -111,7 +112,7 @@ def _voxels(
     if clipped:
         message = f"{clipped} voxels lie outside the range of int16 HU and were clipped to it"
         warnings.append(InputWarning(InputWarningCode.HU_CLIPPED, message))
-    return voxels, warnings
+    return voxels, [*warnings, *unit_warnings(voxels, "the CT")]
 
 
 def _require_one_series(instances: Sequence[DicomInstance]) -> None:

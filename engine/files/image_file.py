@@ -22,8 +22,9 @@ from engine.files.metaimage_header import read_metaimage
 from engine.files.nifti_header import NIFTI_SUFFIXES, read_nifti_image
 from engine.files.nrrd_header import read_nrrd
 from engine.geometry import VolumeGeometry
-from engine.hounsfield import AIR_HU, padding_to_air
+from engine.hounsfield import padding_to_air
 from engine.input_warning import InputWarning, InputWarningCode
+from engine.unit_doubt import unit_warnings
 from engine.volume import Acquisition, CtVolume, LabelMask
 
 _READERS: Final[dict[str, Callable[[Path], ImageHeader]]] = {
@@ -34,7 +35,6 @@ _READERS: Final[dict[str, Callable[[Path], ImageHeader]]] = {
     ".mhd": read_metaimage,
 }
 _EIGHT_BIT_MAXIMUM: Final = 255
-_LUNG_IS_BELOW_HU: Final = -200
 _INT16: Final = np.iinfo(np.int16)
 
 
@@ -65,8 +65,8 @@ def read_ct_image(path: Path) -> CtVolume:
     """
     name, header = shown_name(path), _read_header(path)
     voxels = header.read_voxels()
-    low, high = _require_hounsfield_range(voxels, name)
-    warnings = [*header.warnings, *_without_air(voxels, low, name)]
+    _, high = _require_hounsfield_range(voxels, name)
+    warnings = [*header.warnings, *unit_warnings(voxels, name)]
     if np.issubdtype(voxels.dtype, np.floating):
         np.rint(voxels, out=voxels)
     voxels = padding_to_air(voxels)
@@ -163,24 +163,6 @@ def _require_hounsfield_range(voxels: AnyArray, name: str) -> tuple[float, float
             "export the CT itself"
         )
     return low, high
-
-
-def _without_air(voxels: AnyArray, low: float, name: str) -> list[InputWarning]:
-    """A word on a CT without lung or air; padding is neither."""
-    if low > _LUNG_IS_BELOW_HU:
-        least = low
-    else:
-        if low >= AIR_HU or ((voxels < _LUNG_IS_BELOW_HU) & (voxels >= AIR_HU)).any():
-            return []
-        no_padding = voxels[voxels >= AIR_HU]
-        least = float(no_padding.min()) if no_padding.size else low
-    likely = (
-        "it looks like HU + 1024, stored values without their offset; export it in Hounsfield units"
-        if least >= 0
-        else "no lung or air is in it; choose a CT of the chest in Hounsfield units"
-    )
-    message = f"{name} has no voxel below {_LUNG_IS_BELOW_HU} HU: {likely}"
-    return [InputWarning(InputWarningCode.NO_AIR, message)]
 
 
 def _labels(voxels: npt.NDArray[Any], name: str) -> list[int]:

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from engine.arrays import Int16Array
 from engine.errors import InvalidRequestError
 from engine.hounsfield import padding_to_air
 from engine.input_warning import require_clinical
 from engine.structures.mask_warnings import inspected
-from engine.volume import CtVolume, LabelMask
+from engine.unit_doubt import UNIT_CODES, unit_warnings
+from engine.volume import Acquisition, CtVolume, LabelMask
 from service.cases.series import (
     STRUCTURE_NAMES,
     DicomContent,
@@ -222,7 +224,7 @@ def _from_voxels(role: SeriesRole, described: VoxelContent, content: memoryview)
     if role.is_ct:
         stored = np.frombuffer(content, dtype="<i2").astype(np.int16, copy=False).reshape(grid.shape_zyx)
         voxels_hu = padding_to_air(stored)
-        return CtVolume(voxels_hu, grid, described.acquisition)
+        return CtVolume(voxels_hu, grid, _with_unit_warnings(described.acquisition, voxels_hu))
     marks = np.frombuffer(content, dtype=np.uint8)
     if marks.max() > 1:
         raise InvalidRequestError(
@@ -232,6 +234,13 @@ def _from_voxels(role: SeriesRole, described: VoxelContent, content: memoryview)
     filled = voxels[described.filled.slices]
     filled[...] = marks.view(np.bool_).reshape(filled.shape)
     return LabelMask(voxels, grid, STRUCTURE_NAMES[role], described.warnings)
+
+
+def _with_unit_warnings(acquisition: Acquisition, voxels_hu: Int16Array) -> Acquisition:
+    """What is known of a scan, and whether its voxels can be HU, where its sender has not said so."""
+    if UNIT_CODES & {warning.code for warning in acquisition.warnings}:
+        return acquisition
+    return replace(acquisition, warnings=(*acquisition.warnings, *unit_warnings(voxels_hu, "the CT")))
 
 
 def _split(content: memoryview, lengths: Iterable[int]) -> Iterator[memoryview]:
