@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
 
-from engine.dicom.attributes import items, numbers, optional_number, text, whole_number, words
+from engine.dicom.attributes import items, numbers, optional_number, text, whole_number
+from engine.dicom.image_kind import kinds_other_than_slice
 from engine.dicom.image_shape import slice_shape
 from engine.dicom.instances import DicomInstance
 from engine.dicom.pixels import HounsfieldRescale, read_rescale
@@ -19,9 +21,6 @@ _CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 _ENHANCED_CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2.1"
 _LEGACY_CONVERTED_CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2.2"
 _MULTI_FRAME = frozenset({_ENHANCED_CT_IMAGE, _LEGACY_CONVERTED_CT_IMAGE})
-
-NOT_A_SLICE_STACK = frozenset({"LOCALIZER", "PERFUSION", "MIP", "MINIP", "PROJECTION IMAGE"})
-"""Image types (PS3.3 C.8.2.1.1.1) whose pixels are not HU of one thin plane."""
 
 _MAX_FRAMES = 20_000
 _MAX_POSITION_MM = 1e5
@@ -39,8 +38,18 @@ class CtFrame:
     slice_thickness_mm: float | None
 
 
-def ct_frames(instance: DicomInstance) -> list[CtFrame]:
+@dataclass(frozen=True, eq=False)
+class InstanceFrames:
+    """The slices of an instance, and what its other frames are (a localizer, a subtraction)."""
+
+    slices: tuple[CtFrame, ...]
+    left_out: tuple[str, ...] = ()
+
+
+def ct_frames(instance: DicomInstance) -> InstanceFrames:
     """The slices of an instance: one, or one for each frame of an enhanced or legacy converted CT.
+
+    Frames whose type says that they hold no HU of a plane are left out.
 
     Raises
     ------
@@ -53,17 +62,32 @@ def ct_frames(instance: DicomInstance) -> list[CtFrame]:
             raise InvalidGeometryError(
                 f"{name} has several frames and no position for each; send single slices"
             )
-        return [_frame(instance, 0, name, _Groups(dataset, dataset, dataset, dataset))]
+        return InstanceFrames((_frame(instance, 0, name, _Groups(dataset, dataset, dataset, dataset)),))
     count = whole_number(dataset, "NumberOfFrames", name, UnreadableFileError)
     per_frame = items(dataset, "PerFrameFunctionalGroupsSequence", name)
     if count != len(per_frame) or not 1 <= count <= _MAX_FRAMES:
         raise UnreadableFileError(
             f"{name} declares {count} frames and describes {len(per_frame)}; export it again"
         )
-    return [
+    kinds = [_frame_kind(dataset, item, f"frame {i + 1} of {name}") for i, item in enumerate(per_frame)]
+    slices = tuple(
         _frame(instance, i, f"frame {i + 1} of {name}", _functional_groups(dataset, item, i, name))
-        for i, item in enumerate(per_frame)
-    ]
+        for i, (item, kind) in enumerate(zip(per_frame, kinds, strict=True))
+        if not kind
+    )
+    left_out = tuple(kind for kind in kinds if kind)
+    if not slices:
+        raise NotCtError(
+            f"{name} holds no CT slice in HU: its frames are {', '.join(sorted(set(left_out)))} (FrameType); choose "
+            "the series of the CT"
+        )
+    return InstanceFrames(slices, left_out)
+
+
+def _frame_kind(dataset: Dataset, item: Dataset, where: str) -> str:
+    """What a frame is, empty for a CT slice."""
+    group = functional_group(dataset, item, "CTImageFrameTypeSequence", where)
+    return "" if group is None else " and ".join(kinds_other_than_slice(group, where))
 
 
 def functional_group(dataset: Dataset, frame_item: Dataset, keyword: str, where: str) -> Dataset | None:
@@ -141,11 +165,19 @@ def _require_ct(instance: DicomInstance) -> None:
             f"{name} is {modality or 'of no modality'} (SOP class {sop_class or 'absent'}), not a CT image; "
             "choose the folder of one CT series"
         )
-    kinds = NOT_A_SLICE_STACK.intersection(words(dataset, "ImageType", name))
+    kinds = kinds_other_than_slice(dataset, name)
     if kinds:
-        raise NotCtError(
-            f"{name} is a {', '.join(sorted(kinds)).lower()} (ImageType), not a CT slice in HU; leave it out"
-        )
+        raise NotCtError(f"{name} is a {', '.join(kinds)} (ImageType), not a CT slice in HU; leave it out")
+
+
+def left_out_warnings(read: Sequence[InstanceFrames]) -> list[InputWarning]:
+    """Frames that are no CT slices, counted by kind."""
+    kinds = Counter(kind for frames in read for kind in frames.left_out)
+    if not kinds:
+        return []
+    named = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+    message = f"frames that are no CT slices in HU (FrameType), left out: {named}"
+    return [InputWarning(InputWarningCode.OTHER_OBJECTS_LEFT_OUT, message)]
 
 
 def shared_warnings(frames: Sequence[CtFrame]) -> list[InputWarning]:

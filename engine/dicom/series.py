@@ -11,7 +11,8 @@ import numpy as np
 from engine.acquisition_time import TimeSource
 from engine.arrays import Int16Array
 from engine.dicom.attributes import acquired_at, text
-from engine.dicom.frames import CtFrame, ct_frames, shared_warnings
+from engine.dicom.concatenation import require_whole_concatenations
+from engine.dicom.frames import CtFrame, ct_frames, left_out_warnings, shared_warnings
 from engine.dicom.instances import DicomInstance, file_content, parse_instance, parse_instances
 from engine.dicom.pixels import stored_samples
 from engine.dicom.series_choice import choose_instances, choose_series, convolution_kernel
@@ -65,7 +66,10 @@ def read_series(source: Path | Sequence[bytes], choice: str = "") -> CtVolume:
     instances, warnings = _instances(source, choice)
     _require_one_series(instances)
     encodings = {id(instance): require_lossless(instance) for instance in instances}
-    frames = [frame for instance in instances for frame in ct_frames(instance)]
+    require_whole_concatenations(instances)
+    read = [ct_frames(instance) for instance in instances]
+    frames = [frame for of_instance in read for frame in of_instance.slices]
+    warnings += left_out_warnings(read)
     _require_one_grid(frames)
     first = instances[0]
     frame_of_reference = text(first.dataset, "FrameOfReferenceUID", first.name)

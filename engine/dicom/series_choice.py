@@ -13,7 +13,8 @@ from pydicom.dataset import Dataset
 
 from engine.dicom.attributes import items, optional_number, text, words
 from engine.dicom.folder import FoundFiles, counted, find_dicom_files, shown
-from engine.dicom.frames import NOT_A_SLICE_STACK, is_ct_class
+from engine.dicom.frames import is_ct_class
+from engine.dicom.image_kind import kinds_other_than_slice
 from engine.dicom.instances import DicomInstance, read_header
 from engine.errors import InvalidRequestError, MixedSeriesError, NotCtError, UnreadableFileError
 from engine.input_warning import InputWarning, InputWarningCode
@@ -21,6 +22,8 @@ from engine.input_warning import InputWarning, InputWarningCode
 _HEADER_KEYWORDS: Final = (
     "SOPClassUID",
     "ImageType",
+    "VolumetricProperties",
+    "VolumeBasedCalculationTechnique",
     "Modality",
     "SeriesDescription",
     "SliceThickness",
@@ -186,7 +189,7 @@ def _role(instance: DicomInstance) -> _Role:
         return _Role.ASIDE
     if modality != "CT":
         return _Role.FOREIGN
-    if NOT_A_SLICE_STACK.intersection(words(dataset, "ImageType", name)):
+    if kinds_other_than_slice(dataset, name):
         return _Role.ASIDE
     if is_ct_class(text(dataset, "SOPClassUID", name)):
         return _Role.SLICE
@@ -274,9 +277,9 @@ def _kind_in_words(instance: DicomInstance) -> str:
     modality = text(dataset, "Modality", name)
     if modality != "CT":
         return modality or "of no modality"
-    kinds = NOT_A_SLICE_STACK.intersection(words(dataset, "ImageType", name))
+    kinds = kinds_other_than_slice(dataset, name)
     if kinds:
-        return ", ".join(sorted(kinds)).lower()
+        return ", ".join(kinds)
     if not is_ct_class(text(dataset, "SOPClassUID", name)):
         return "secondary capture"
     return f"slice of series {_summary([instance]).number} {_summary([instance]).description!r}"
