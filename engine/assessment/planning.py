@@ -180,7 +180,7 @@ def prepare_planning(
             return contour
     with clock.stage(Stage.LOCATE_LESION):
         located = _locate_tumor(contour, planning, target_lps_mm)
-        refusal = _planning_refusal(planning, located.mask, chosen)
+        refusal = planning_refusal(planning, located.mask, chosen)
         surface = StructureSurface(located.mask)
         if refusal is None:
             _ = surface.occupancy  # here, where nobody waits for it
@@ -259,11 +259,24 @@ def require_thin(spacing_zyx_mm: Vector3, which: str, limit_mm: float) -> None:
         )
 
 
-def _planning_refusal(planning: CtVolume, tumor: LabelMask, settings: AssessmentSettings) -> Refusal | None:
+def planning_refusal(
+    planning: CtVolume, tumor: LabelMask | None, settings: AssessmentSettings
+) -> Refusal | None:
+    """Return why a planning CT, with its tumor where that is known, rules out a number; None if it does not.
+
+    Parameters
+    ----------
+    planning : CtVolume
+    tumor : LabelMask or None
+        On the grid of ``planning``.
+    settings : AssessmentSettings
+    """
     try:
         require_thin(planning.geometry.spacing_zyx_mm, "planning", settings.max_slice_mm)
     except RefusedError as refused:
         return refused.refusal
+    if tumor is None:
+        return None
     if touches_border(tumor) or not grown_box_inside(tumor, settings.target_margin_mm, planning.geometry):
         return Refusal(
             RefusalCode.TARGET_CUT_BY_FIELD_OF_VIEW,

@@ -108,7 +108,7 @@ def assess_ablation(
         try:
             with clock.stage(Stage.LOCATE_ZONE):
                 pair = ScanPair(require_prepared(planning), verification, chosen)
-                warnings += _compare_headers(pair)
+                warnings += compare_headers(pair.prepared.planning, verification, chosen)
                 require_thin(verification.geometry.spacing_zyx_mm, "verification", chosen.max_slice_mm)
                 if zone is None:
                     place = place_lesion(pair, zone_segmenter)
@@ -172,12 +172,18 @@ def assess_ablation(
         )
 
 
-def _compare_headers(pair: ScanPair) -> tuple[str, ...]:
-    """Refuse scans of two patients; return warnings about how the verification CT was acquired."""
-    spacing_mm = pair.verification.geometry.spacing_zyx_mm
+def compare_headers(
+    planning: CtVolume, verification: CtVolume, settings: AssessmentSettings
+) -> tuple[str, ...]:
+    """Refuse scans that do not belong together; return warnings about how the verification CT was acquired.
+
+    Raises
+    ------
+    PatientMismatchError
+    """
     return (
-        *check_same_patient(pair.prepared.planning, pair.verification),
-        *slice_warning("verification", spacing_mm, pair.settings.target_margin_mm),
+        *check_same_patient(planning, verification),
+        *slice_warning("verification", verification.geometry.spacing_zyx_mm, settings.target_margin_mm),
     )
 
 

@@ -34,6 +34,11 @@ _READERS: Final[dict[str, Callable[[Path], ImageHeader]]] = {
     ".mha": read_metaimage,
     ".mhd": read_metaimage,
 }
+_FORMATS: Final[dict[Callable[[Path], ImageHeader], str]] = {
+    read_nifti_image: "NIfTI",
+    read_nrrd: "NRRD",
+    read_metaimage: "MetaImage",
+}
 _EIGHT_BIT_MAXIMUM: Final = 255
 _INT16: Final = np.iinfo(np.int16)
 
@@ -141,12 +146,27 @@ def write_mask(path: Path, mask: LabelMask) -> None:
     write_volume(path, mask.voxels, mask.geometry)
 
 
+def image_format(path: Path) -> str:
+    """Return the name of the format that a file is read as: by its suffix.
+
+    Raises
+    ------
+    UnreadableFileError
+        If no reader knows it.
+    """
+    return _FORMATS[_reader_of(path)]
+
+
 def _read_header(path: Path) -> ImageHeader:
     require_regular(path)
+    return _reader_of(path)(path)
+
+
+def _reader_of(path: Path) -> Callable[[Path], ImageHeader]:
     name = path.name.lower()
     for suffix, read in _READERS.items():
         if name.endswith(suffix):
-            return read(path)
+            return read
     raise UnreadableFileError(
         f"{shown_name(path)} is not in a format that is read here; send DICOM or one of {', '.join(_READERS)}"
     )

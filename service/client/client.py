@@ -34,11 +34,11 @@ from service.wire.geometry import point_message
 
 _WORK_DEADLINE_S: Final = 600.0
 
-_CT_ROLES: Final = {
+CT_ROLES: Final = {
     "planning": service_pb2.SERIES_ROLE_PLANNING_CT,
     "verification": service_pb2.SERIES_ROLE_VERIFICATION_CT,
 }
-_MASK_ROLES: Final = {
+MASK_ROLES: Final = {
     "tumor": service_pb2.SERIES_ROLE_TUMOR_MASK,
     "zone": service_pb2.SERIES_ROLE_ABLATION_ZONE_MASK,
     "core": service_pb2.SERIES_ROLE_ABLATION_CORE_MASK,
@@ -135,7 +135,7 @@ class ColdspotClient:
         """
         source = ct if isinstance(ct, CtVolume) else Path(ct)
         outgoing = ct_content(source, series)
-        header = outgoing.header(case_id, _CT_ROLES[role], "")
+        header = outgoing.header(case_id, CT_ROLES[role], "")
         return _acknowledged(self._connection.upload(outgoing, header))
 
     def upload_mask(
@@ -161,7 +161,7 @@ class ColdspotClient:
         """
         source = mask if isinstance(mask, LabelMask) else Path(mask)
         outgoing = mask_content(source, role, structure)
-        header = outgoing.header(case_id, _MASK_ROLES[role], drawn_on.series_id)
+        header = outgoing.header(case_id, MASK_ROLES[role], drawn_on.series_id)
         return _acknowledged(self._connection.upload(outgoing, header))
 
     def prepare(

@@ -36,6 +36,11 @@ class Outgoing:
     parts: tuple[memoryview, ...]
     content: service_pb2.VoxelContent | service_pb2.DicomContent
 
+    @property
+    def is_dicom(self) -> bool:
+        """Whether the bytes are DICOM instances: a mask of these can be read on its CT alone."""
+        return isinstance(self.content, service_pb2.DicomContent)
+
     def header(
         self, case_id: str, role: service_pb2.SeriesRole, reference_series_id: str
     ) -> service_pb2.UploadHeader:

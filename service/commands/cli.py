@@ -10,7 +10,7 @@ import typer
 
 from engine import DISCLAIMER
 from engine.command_line import REFUSED, print_json
-from service.commands import features
+from service.commands import check, features
 from service.commands.options import (
     EXPLANATION,
     Address,
@@ -338,6 +338,7 @@ def healthcheck(
         typer.echo("serving")
 
 
+check.register(app)
 features.register(app)
 
 

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from engine.assessment.planning import AssessmentSettings, prepare_planning
 from engine.assessment.verification import assess_ablation
-from engine.dicom.masks import read_dicom_mask
-from engine.dicom.series import read_series
-from engine.files.reading import in_axis_order_of
 from engine.kernels.backend import is_compiled, require_kernels
 from engine.registration import coarse_to_fine
 from engine.registration.planning_features import MIN_GRID_SPACING_MM
 from engine.risk.absence import RiskAbsence
 from engine.volume import CtVolume, LabelMask
 from service.pipeline.bundles import installed_bundles, load_risk_model
+from service.pipeline.image_reader import EngineImageReader
 from service.pipeline.permission import DrawingPermission
 from service.pipeline.protocol import PipelineDescription, ServedModel
 from service.pipeline.segmenters import InstalledSegmenter, find_segmenter, interruptible
@@ -50,7 +48,7 @@ REGISTRATION: Final = (
 """The settings of the registration in words, for the provenance of every result."""
 
 
-class EnginePipeline:
+class EnginePipeline(EngineImageReader):
     """Reads, prepares and measures with :mod:`engine`.
 
     Parameters
@@ -133,18 +131,6 @@ class EnginePipeline:
         if not self._segmenters_tested:
             check_segmenters(self.tumor_segmenter, self.zone_segmenter)
             self._segmenters_tested = True
-
-    def read_ct(self, instances: Sequence[bytes], series: str) -> CtVolume:
-        """Return the volume of a DICOM series in memory: of the only one, or of the one that is named."""
-        return read_series(instances, series)
-
-    def read_mask(self, instance: bytes, ct: CtVolume, name: str, structure: str) -> LabelMask:
-        """Return one structure of a DICOM SEG or RTSTRUCT on its CT."""
-        return read_dicom_mask(instance, ct, name, label=structure or None)
-
-    def in_axis_order_of(self, ct: CtVolume, mask: LabelMask) -> LabelMask:
-        """Return a mask with its axes in the order of its CT's axes, if both have the same voxels in another order."""
-        return in_axis_order_of(ct.geometry, mask)
 
     def prepare(
         self,
