@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from engine.arrays import Float64Array
 from engine.assessment.outcome import AblationAssessment
-from engine.assessment.planning import AssessmentSettings, prepare_planning
+from engine.assessment.planning import AssessmentSettings, PlanningOutcome, prepare_planning
 from engine.assessment.verification import assess_ablation
 from engine.errors import SelfTestError
 from engine.findings import Direction
@@ -50,6 +50,15 @@ class _SelfTestReport:
     place_error_mm: float
 
 
+@dataclass(frozen=True, eq=False)
+class MeasuredSpheres:
+    """What the workflow gives for the spheres, in the order in which it comes."""
+
+    prepared: PlanningOutcome
+    preliminary: AblationAssessment
+    final: AblationAssessment
+
+
 def warm_up(kernels: KernelBackend = KernelBackend.CPU) -> AblationAssessment:
     """Run the whole workflow once, so that every kernel is compiled and every library loaded.
 
@@ -58,7 +67,7 @@ def warm_up(kernels: KernelBackend = KernelBackend.CPU) -> AblationAssessment:
     AblationAssessment
         Of the self-test's spheres; whoever draws sheets can draw one of it to warm up too.
     """
-    return _measured(kernels)
+    return measure_spheres(kernels).final
 
 
 def run_self_test(kernels: KernelBackend = KernelBackend.CPU) -> _SelfTestReport:
@@ -73,7 +82,7 @@ def run_self_test(kernels: KernelBackend = KernelBackend.CPU) -> _SelfTestReport
     SelfTestError
         The answer is off by more than the tolerances, or refused: this installation must not measure.
     """
-    assessment = _measured(kernels)
+    assessment = measure_spheres(kernels).final
     coverage, margin = assessment.coverage, assessment.margin
     if (
         assessment.refusal is not None
@@ -109,7 +118,17 @@ def run_self_test(kernels: KernelBackend = KernelBackend.CPU) -> _SelfTestReport
 
 
 @cache
-def _measured(kernels: KernelBackend) -> AblationAssessment:
+def measure_spheres(
+    kernels: KernelBackend = KernelBackend.CPU, zone_radius_mm: float = _ZONE_RADIUS_MM
+) -> MeasuredSpheres:
+    """Measure the two spheres; each zone once in a process.
+
+    Parameters
+    ----------
+    kernels : KernelBackend
+    zone_radius_mm : float
+        From 16 mm on the zone covers the whole target.
+    """
     texture, block = _texture()
     n = int(_SIZE_MM / 1.25)
     unrotated = VolumeGeometry(
@@ -125,19 +144,20 @@ def _measured(kernels: KernelBackend) -> AblationAssessment:
     verification_tissue = _scan(texture, block, rotated, _PATIENT_SHIFT_LPS_MM)
     tumor = rasterize_sphere(unrotated, _TUMOR_LPS_MM, _TUMOR_RADIUS_MM, "tumor")
     center = _TUMOR_LPS_MM + _PATIENT_SHIFT_LPS_MM + _ZONE_SHIFT_LPS_MM
-    zone = rasterize_sphere(rotated, center, _ZONE_RADIUS_MM, "ablation zone")
+    zone = rasterize_sphere(rotated, center, zone_radius_mm, "ablation zone")
     planning_tissue[tumor.voxels], verification_tissue[zone.voxels] = 30, -200
     acquisition = Acquisition(series_description="simulated phantom, not a patient")
     prepared = prepare_planning(CtVolume(planning_tissue, unrotated, acquisition), tumor)
     settings = AssessmentSettings(kernels=kernels)
     preliminary: list[AblationAssessment] = []
-    return assess_ablation(
+    final = assess_ablation(
         prepared,
         CtVolume(verification_tissue, rotated, acquisition),
         zone,
         settings=settings,
         on_preliminary=preliminary.append,
     )
+    return MeasuredSpheres(prepared, preliminary[0], final)
 
 
 def _texture() -> tuple[Float64Array, VolumeGeometry]:

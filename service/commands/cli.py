@@ -135,6 +135,12 @@ def serve(
     allow_insecure: Annotated[
         bool | None, typer.Option("--allow-insecure", help="Listen beyond this machine without TLS.")
     ] = None,
+    mock: Annotated[
+        bool, typer.Option("--mock", help="Measure nothing: canned answers, for trying out a client.")
+    ] = False,
+    mock_answers: Annotated[
+        str, typer.Option(help="What each Assess gives in turn, with --mock.")
+    ] = "miss,complete,refusal,busy,error",
 ) -> None:
     """Run the service until SIGTERM; COLDSPOT_… variables and COLDSPOT_CONFIG (TOML) set the rest."""
     with errors_shown(as_json=False):
@@ -151,10 +157,12 @@ def serve(
             "allow_insecure": allow_insecure,
         }
         settings = read_settings(**{name: value for name, value in options.items() if value is not None})
+        pipeline = make_mock_pipeline(mock_answers) if mock else make_pipeline(settings)
+        what = "coldspot with mock answers (nothing is measured)" if mock else "coldspot"
         server.serve(
             settings,
-            make_pipeline(settings),
-            lambda running: typer.echo(f"coldspot serves on {settings.host}:{running.port}. {DISCLAIMER}"),
+            pipeline,
+            lambda running: typer.echo(f"{what} serves on {settings.host}:{running.port}. {DISCLAIMER}"),
         )
 
 
@@ -340,6 +348,18 @@ def healthcheck(
 
 check.register(app)
 features.register(app)
+
+
+def make_mock_pipeline(answers: str) -> Pipeline:
+    """Return what gives canned answers.
+
+    Raises
+    ------
+    InvalidRequestError
+    """
+    from service.pipeline.mock import MockPipeline, mock_answers
+
+    return MockPipeline(mock_answers(answers))
 
 
 def make_pipeline(settings: Settings) -> Pipeline:

@@ -51,6 +51,8 @@ class PipelineDescription:
     inference_backend: str
     registration: str = ""
     models: tuple[ServedModel, ...] = ()
+    mock: bool = False
+    """Whether answers are canned: nothing is measured."""
 
 
 class Pipeline(ImageReader, Protocol):

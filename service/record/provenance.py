@@ -91,7 +91,7 @@ def provenance_of(
     tumor_model = _described(assessment.lesion.origin.model, description)
     zone_model = _described(assessment.coverage.zone_origin.model, description)
     return Provenance(
-        software=f"coldspot {__version__}",
+        software=f"coldspot {__version__}{' (mock: nothing was measured)' if description.mock else ''}",
         disclaimer=DISCLAIMER,
         planning_sha256=planning.planning.sha256,
         verification_sha256=verification.verification.sha256,

@@ -130,6 +130,7 @@ class ColdspotServicer(service_pb2_grpc.ColdspotServiceServicer):
         with self._answering(context, "GetServerInfo"):
             description = self._app.pipeline.describe()
             return service_pb2.GetServerInfoResponse(
+                mock=description.mock,
                 version=__version__,
                 disclaimer=DISCLAIMER,
                 kernels=description.kernels,
