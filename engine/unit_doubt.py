@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from engine.arrays import AnyArray
+from engine.errors import NotCtError
 from engine.hounsfield import AIR_HU
 from engine.input_warning import InputWarning, InputWarningCode
+from engine.volume import CtVolume
 
 _LUNG_IS_BELOW_HU: Final = -200
 _TISSUE_IS_ABOVE_HU: Final = -150
@@ -43,3 +45,21 @@ def unit_warnings(hu: AnyArray, name: str) -> list[InputWarning]:
         )
         return [InputWarning(InputWarningCode.NO_TISSUE, message)]
     return []
+
+
+def require_hounsfield(ct: CtVolume, name: str) -> None:
+    """Refuse a CT that its reader doubts to be in Hounsfield units: lung and tumor could not be found in it.
+
+    Parameters
+    ----------
+    ct : CtVolume
+    name : str
+        Which one, for the message.
+
+    Raises
+    ------
+    NotCtError
+    """
+    for warning in ct.warnings:
+        if warning.code in UNIT_CODES:
+            raise NotCtError(f"the {name} CT is not a CT of the chest in Hounsfield units: {warning}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from engine.assessment.unit_refusal import with_unit_doubt
 from engine.assessment.wording import drawn_by_model, slice_warning
 from engine.coverage.interval import DRAWS
 from engine.errors import InvalidRequestError
@@ -22,6 +21,7 @@ from engine.structures.lung_side import lung_side_of
 from engine.structures.model_contour import ModelContour, StructureSegmenter
 from engine.structures.surface import StructureSurface
 from engine.structures.tumor_search import find_tumor
+from engine.unit_doubt import require_hounsfield
 from engine.volume import CtVolume, LabelMask
 
 
@@ -166,10 +166,11 @@ def prepare_planning(
 
     Raises
     ------
-    InvalidRequestError, GridMismatchError, EmptyMaskError, InterruptedAssessmentError, ModelError, BackendError
+    InputError, InterruptedAssessmentError, ModelError, BackendError
     """
     chosen = settings or AssessmentSettings()
     clock = StageClock(listener)
+    require_hounsfield(planning, "planning")
     contour: LabelMask | ModelContour | RefusedPlanning
     if tumor is not None:
         contour = tumor
@@ -221,7 +222,7 @@ def _segment_tumor(
         return RefusedPlanning(
             planning,
             unknown,
-            with_unit_doubt(refused.refusal, planning),
+            refused.refusal,
             messages(planning.acquisition.warnings),
             timings_s,
         )

@@ -21,13 +21,11 @@ from engine.assessment.outcome import AblationAssessment
 from engine.assessment.planning import (
     AssessmentSettings,
     PlanningOutcome,
-    RefusedPlanning,
     ScanPair,
     require_prepared,
     require_thin,
 )
 from engine.assessment.same_patient import check_same_patient
-from engine.assessment.unit_refusal import with_unit_doubt
 from engine.assessment.wording import drawn_by_model, slice_warning
 from engine.assessment.zone import LesionPlace, place_lesion, require_same_place, segment_zone
 from engine.errors import RadiomicsError
@@ -35,7 +33,7 @@ from engine.findings import NO_CONTOUR, SUPPLIED, ContourOrigin
 from engine.input_warning import messages
 from engine.kernels.backend import resident
 from engine.radiomics.radscore import Radscore
-from engine.refusal import Refusal, RefusedError
+from engine.refusal import RefusedError
 from engine.registration.alignment import DeformableRegistration, RigidAlignment
 from engine.registration.lesion_alignment import align_rigidly, refine, translate
 from engine.risk.absence import NO_MODEL, RiskAbsence
@@ -45,6 +43,7 @@ from engine.risk.signature import radscore_for, risk_of, signature_of
 from engine.stages import Stage, StageClock, StageListener
 from engine.structures.model_contour import StructureSegmenter
 from engine.structures.zone import ZoneContour, supplied_zone
+from engine.unit_doubt import require_hounsfield
 from engine.volume import CtVolume, LabelMask
 
 
@@ -137,7 +136,7 @@ def assess_ablation(
                 planning,
                 verification,
                 chosen,
-                _explained(refused.refusal, planning, verification),
+                refused.refusal,
                 zone_origin,
                 warnings,
                 clock.timings_s,
@@ -175,23 +174,23 @@ def assess_ablation(
 def compare_headers(
     planning: CtVolume, verification: CtVolume, settings: AssessmentSettings
 ) -> tuple[str, ...]:
-    """Refuse scans that do not belong together; return warnings about how the verification CT was acquired.
+    """Refuse scans that do not belong together, or a verification CT that is not in Hounsfield units.
+
+    Returns
+    -------
+    tuple of str
+        Warnings about how the two were acquired.
 
     Raises
     ------
-    PatientMismatchError
+    PatientMismatchError, SameSeriesError, AcquiredOutOfOrderError, NotCtError
     """
+    together = check_same_patient(planning, verification)
+    require_hounsfield(verification, "verification")
     return (
-        *check_same_patient(planning, verification),
+        *together,
         *slice_warning("verification", verification.geometry.spacing_zyx_mm, settings.target_margin_mm),
     )
-
-
-def _explained(refusal: Refusal, planning: PlanningOutcome, verification: CtVolume) -> Refusal:
-    """A refusal with its cause, if it is the unit of a CT; one of the planning side has it already."""
-    if isinstance(planning, RefusedPlanning):
-        return refusal
-    return with_unit_doubt(refusal, planning.planning, verification)
 
 
 def _align(pair: ScanPair, contour: ZoneContour, place: LesionPlace | None) -> RigidAlignment:

@@ -69,8 +69,8 @@ def _require_patient_of(instance: DicomInstance, ct: CtVolume, name: str) -> tup
     if is_same is False:
         # A patient's identifier is not written into messages, which end in logs.
         raise PatientMismatchError(
-            f"the {name} ({where}) and its CT name different patients (PatientID, or PatientBirthDate where an ID is "
-            f"missing); send the {name} that was drawn on this CT"
+            f"the {name} and its CT name different patients (PatientID, or PatientBirthDate where an ID is missing); "
+            f"send the {name} that was drawn on this CT"
         )
     own_frame = ct.geometry.frame_of_reference_uid
     if is_same or (own_frame and own_frame in _frames_of_reference(instance)):

@@ -23,6 +23,7 @@ from engine.input_warning import InputWarning, InputWarningCode
 from engine.progress import TextProgress
 from engine.refusal import Refusal, RefusedError
 from engine.structures.zone import require_uncut
+from engine.unit_doubt import require_hounsfield
 from engine.volume import CtVolume, LabelMask
 from service.cases.volumes import SeriesDecoder
 from service.client.client import CT_ROLES, MASK_ROLES
@@ -250,6 +251,8 @@ def _check_together(checked: CheckedInputs, settings: AssessmentSettings) -> Non
     """Compare and refuse what was read, in the order of an assessment, as far as it needs no measurement."""
     planning, verification = checked.cts.get(PLANNING), checked.cts.get(VERIFICATION)
     if planning is not None:
+        with checked.collecting(PLANNING):
+            require_hounsfield(planning, PLANNING)
         spacing_mm = planning.geometry.spacing_zyx_mm
         checked.warn_in_words(PLANNING, slice_warning(PLANNING, spacing_mm, settings.target_margin_mm))
         refusal = planning_refusal(planning, checked.masks.get(TUMOR), settings)

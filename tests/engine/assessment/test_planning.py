@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -14,12 +16,13 @@ from engine.assessment.planning import (
     require_prepared,
 )
 from engine.assessment.verification import assess_ablation
-from engine.errors import PatientMismatchError
+from engine.errors import NotCtError, PatientMismatchError
 from engine.findings import NO_CONTOUR, SUPPLIED, ContourOrigin
 from engine.geometry import Vector3
 from engine.input_warning import InputWarning, InputWarningCode
 from engine.refusal import RefusalCode, RefusedError
 from engine.stages import Stage
+from engine.unit_doubt import UNIT_CODES
 from engine.volume import Acquisition, CtVolume
 from tests.support.spheres import ball, centered_grid
 from tests.support.stub_segmenter import StubSegmenter, model
@@ -96,3 +99,18 @@ def test_a_refusal_says_of_the_zone_what_was_known_by_then(limit_mm: float, orig
     answer = assess_ablation(planned(INSIDE), ct(-801, patient_id="A"), zone, settings=settings)
     assert answer.refusal is not None
     assert answer.coverage.zone_origin == origin
+
+
+@pytest.mark.parametrize("code", sorted(UNIT_CODES))
+def test_a_ct_in_a_wrong_unit_is_named_as_that_and_not_measured(code: InputWarningCode) -> None:
+    doubtful = (InputWarning(code, "the CT has no voxel below -200 HU"),)
+    wrong = replace(ct(-801, patient_id="A"), acquisition=Acquisition(patient_id="A", warnings=doubtful))
+    with pytest.raises(
+        NotCtError, match=r"the planning CT is not .* in Hounsfield units: the CT has no voxel"
+    ):
+        prepare_planning(wrong, ball(GRID, INSIDE, 5.0, "tumor"))
+    with pytest.raises(NotCtError, match=r"the verification CT is not .* in Hounsfield units"):
+        assess_ablation(planned(INSIDE), wrong, ball(GRID, INSIDE, 9.0, "ablation zone"))
+    other = replace(wrong, acquisition=replace(wrong.acquisition, patient_id="B"))
+    with pytest.raises(PatientMismatchError):
+        assess_ablation(planned(INSIDE), other, ball(GRID, INSIDE, 9.0, "ablation zone"))
