@@ -41,6 +41,8 @@ _NOT_IMAGES: Final = frozenset({"SEG", "RTSTRUCT", "RTPLAN", "RTDOSE", "SR", "PR
 _DIRECTORY_CLASS: Final = "1.2.840.10008.1.3.10"
 _MASK_MODALITIES: Final = frozenset({"SEG", "RTSTRUCT"})
 _MAX_LISTED: Final = 20
+_SHORTEST_MODALITY: Final = 2
+"""No modality has fewer letters (PS3.3 C.7.3.1.1.1): a slice that was cut off within it has."""
 
 
 @dataclass(frozen=True)
@@ -210,7 +212,7 @@ def _by_series(instances: Sequence[DicomInstance]) -> list[list[DicomInstance]]:
 def _require_modalities(instances: Sequence[DicomInstance]) -> None:
     """Refuse an object that does not say what it is: every one has to, and a slice cut off in its header does not."""
     for instance in instances:
-        if not text(instance.dataset, "Modality", instance.name):
+        if len(text(instance.dataset, "Modality", instance.name)) < _SHORTEST_MODALITY:
             raise UnreadableFileError(
                 f"{instance.name} names no modality and may be a damaged slice; export it again, or take it away"
             )

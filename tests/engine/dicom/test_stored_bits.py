@@ -160,6 +160,7 @@ def test_a_header_that_contradicts_itself_is_refused(
         (65536 - 2000, "US", -2000, {"PixelRepresentation": 1}),
         (-2000, "SS", -2000, {"PixelRepresentation": 1, **TWELVE}),
         (4096 - 2000, "US", -2000, {"PixelRepresentation": 1, **TWELVE}),
+        (-2000, "SS", 4096 - 2000, {"PixelRepresentation": 1, **TWELVE}),
         (-2000, "SS", 65536 - 2000, TWELVE),
         (65536 - 2000, "US", 65536 - 2000, TWELVE),
         (4095, "US", 4095, TWELVE),
@@ -187,6 +188,21 @@ def test_what_lay_in_unused_bits_is_said(tmp_path: Path) -> None:
     assert np.array_equal(read.voxels_hu, ct.voxels_hu)
     assert [warning.code for warning in read.acquisition.warnings] == [InputWarningCode.UNUSED_BITS]
     assert str(drawing().sum()) in str(read.acquisition.warnings[0])
+
+
+@pytest.mark.parametrize("is_extended", [True, False])
+def test_a_sign_is_nothing_that_has_to_be_said(is_extended: bool) -> None:
+    raw = tissue().view(np.uint16) & (0xFFFF if is_extended else 0x0FFF)
+    samples = image_samples(raw.view(np.int16), SampleFormat(16, 12, True), None, None, "a slice")
+    assert np.array_equal(samples.values, tissue())
+    assert samples.with_other_bits == 0
+
+
+def test_an_overlay_among_extended_signs_is_counted_where_it_changes_something() -> None:
+    raw = tissue().view(np.uint16) | (drawing().astype(np.uint16) << 12)
+    samples = image_samples(raw.view(np.int16), SampleFormat(16, 12, True), None, None, "a slice")
+    assert np.array_equal(samples.values, tissue())
+    assert samples.with_other_bits == (drawing() & (tissue() >= 0)).sum()
 
 
 @settings(max_examples=60, deadline=None)
