@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -18,8 +20,8 @@ _SMOOTHING = 0.3
 class _Slot:
     """One admitted call; give it back by :meth:`release` or by leaving it as a context manager."""
 
-    def __init__(self, admission: Admission) -> None:
-        self._admission = admission
+    def __init__(self, admission: Admission, case_id: str) -> None:
+        self._admission, self._case_id = admission, case_id
         self._since = time.monotonic()
         self._held = True
 
@@ -27,7 +29,7 @@ class _Slot:
         """Let another call in; a second release does nothing."""
         if self._held:
             self._held = False
-            self._admission.give_back(time.monotonic() - self._since)
+            self._admission.give_back(time.monotonic() - self._since, self._case_id)
 
     def __enter__(self) -> Self:
         return self
@@ -50,7 +52,7 @@ class Admission:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._lock = threading.Lock()
-        self._taken = 0
+        self._taken: Counter[str] = Counter()
         self._typical_s = 1.0
         self._closed: ColdspotError | None = ServiceUnavailableError(
             "the service is warming up; try again when its health check says SERVING"
@@ -64,8 +66,8 @@ class Admission:
         """Admit nothing more: from now on :meth:`admit` raises ``reason``."""
         self._closed = reason
 
-    def admit(self) -> _Slot:
-        """Take a slot.
+    def admit(self, case_id: str) -> _Slot:
+        """Take a slot for work on a case.
 
         Raises
         ------
@@ -77,16 +79,25 @@ class Admission:
         with self._lock:
             if self._closed is not None:
                 raise self._closed
-            if self._taken >= self.limit:
+            if self._taken.total() >= self.limit:
                 retry_after_s = min(max(self._typical_s, _MIN_RETRY_S), _MAX_RETRY_S)
                 raise CapacityError(
                     f"all {self.limit} slots are taken; try again in {retry_after_s:.1f} s", retry_after_s
                 )
-            self._taken += 1
-        return _Slot(self)
+            self._taken[case_id] += 1
+        return _Slot(self, case_id)
 
-    def give_back(self, held_s: float) -> None:
-        """Count a slot as free after it was held for ``held_s`` seconds."""
+    def unless_held(self, case_id: str, act: Callable[[], None]) -> bool:
+        """Do something to a case while nobody is let in; return False, undone, if somebody works on it."""
         with self._lock:
-            self._taken -= 1
+            if self._taken[case_id] > 0:
+                return False
+            act()
+            return True
+
+    def give_back(self, held_s: float, case_id: str) -> None:
+        """Count a slot as free after work on a case has held it for ``held_s`` seconds."""
+        with self._lock:
+            self._taken[case_id] -= 1
+            self._taken += Counter()  # forgets what is at zero
             self._typical_s += _SMOOTHING * (held_s - self._typical_s)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from service.admission import Admission
 from service.cases.cases import Cases
 from service.cases.prepared import PreparedShelf
+from service.cases.retention import Retention
 from service.cases.store import CaseStore
 from service.cases.volumes import VolumeShelf
 from service.intake.reception import Reception
@@ -39,6 +40,7 @@ class App:
     procedures: Procedures
     artifacts: ArtifactShelf
     admission: Admission
+    retention: Retention
     worker: Worker
     metrics: Metrics
 
@@ -54,9 +56,11 @@ class App:
             self.pipeline.warm_up()
             self.pipeline.self_test()
         self.admission.open()
+        self.retention.start()
 
     def close(self, grace_s: float) -> None:
         """Finish or stop running work, then close the files."""
+        self.retention.stop()
         self.worker.stop(grace_s)
         self.artifacts.close()
         self.store.close()
@@ -77,13 +81,14 @@ def build_app(settings: Settings, pipeline: Pipeline) -> App:
     metrics.watch_disk(lambda: disk_usage(settings.state_dir).free)
     volumes = VolumeShelf(store, pipeline, settings.cache_bytes, clinical_mode=settings.clinical_mode)
     prepared = PreparedShelf()
+    cases = Cases(store, volumes, prepared)
     artifacts = ArtifactShelf(store, pipeline.write_artifacts)
     preparation = Preparation(store, volumes, prepared, pipeline)
     return App(
         settings=settings,
         pipeline=pipeline,
         store=store,
-        cases=Cases(store, volumes, prepared),
+        cases=cases,
         reception=Reception(settings, store, volumes, admission, metrics),
         procedures=Procedures(
             store=store,
@@ -97,6 +102,7 @@ def build_app(settings: Settings, pipeline: Pipeline) -> App:
         ),
         artifacts=artifacts,
         admission=admission,
+        retention=Retention(settings, cases, admission, metrics),
         worker=worker,
         metrics=metrics,
     )

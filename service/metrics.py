@@ -94,6 +94,12 @@ class Metrics:
         )
         self._depth = Gauge("coldspot_queue_depth", "Jobs that wait for the device.", registry=self.registry)
         self._uploaded = Counter("coldspot_upload_bytes", "Bytes of stored uploads.", registry=self.registry)
+        self._removed = Counter(
+            "coldspot_removed_cases",
+            "Cases removed by a rule of retention.",
+            ["rule"],
+            registry=self.registry,
+        )
         self._backend = Gauge(
             "coldspot_backend_info",
             "What computes the answers; always 1.",
@@ -164,6 +170,10 @@ class Metrics:
     def assessment_ended(self, outcome: str) -> None:
         """Count the end of an Assess call."""
         self._assessments.labels(outcome).inc()
+
+    def removed_case(self, rule: str) -> None:
+        """Count a case that was removed by a rule of retention."""
+        self._removed.labels(rule).inc()
 
     def stored_upload(self, size: int) -> None:
         """Count a stored upload's bytes."""

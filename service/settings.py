@@ -84,6 +84,12 @@ class Settings(BaseSettings):
 
     state_dir: Path = Field(default_factory=_default_state_dir)
     min_free_bytes: int = Field(default=512 << 20, ge=0, description="disk space an upload must leave")
+    retention_days: float | None = Field(
+        default=None, gt=0, description="cases unused for so many days are removed"
+    )
+    max_state_share: float | None = Field(
+        default=None, gt=0, le=1, description="share of the disk above which the oldest cases are removed"
+    )
     models_dir: Path = Field(default_factory=default_models_dir)
 
     max_series_bytes: int = Field(default=1 << 30, gt=0)

@@ -167,6 +167,17 @@ class BlobStore:
         """Remove a blob if it is there."""
         self.path(sha256).unlink(missing_ok=True)
 
+    def size(self, sha256: str) -> int:
+        """Return how many bytes a blob has; 0 if it is not there."""
+        try:
+            return self.path(sha256).stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def total_bytes(self) -> int:
+        """Return how many bytes all blobs have together."""
+        return sum(self.size(name) for name in self.names())
+
     def names(self) -> set[str]:
         """Return the digests of all blobs."""
         return {entry.name for entry in self._blobs.iterdir() if _SHA256_NAME.fullmatch(entry.name)}

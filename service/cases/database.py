@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,14 @@ class Database:
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
             self._connection.execute(f"PRAGMA {pragma}")
         self._connection.executescript(schema)
+
+    def add_columns(self, table: str, columns: Iterable[str]) -> None:
+        """Add the columns that a table of an earlier version does not have; each as its definition."""
+        there = {row[1] for row in self.rows(f"PRAGMA table_info({table})")}
+        with self.transaction() as connection:
+            for column in columns:
+                if column.split()[0] not in there:
+                    connection.execute(f"ALTER TABLE {table} ADD COLUMN {column}")
 
     def close(self) -> None:
         """Close the file."""

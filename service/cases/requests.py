@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Final, Literal
 
 from engine.errors import InvalidRequestError
 from engine.geometry import Vector3
 from engine.risk.clinical_inputs import require_possible_fibrinogen
 from service.cases.series import SeriesRecord
+
+_CORRECTABLE: Final = frozenset({"sex", "fibrinogen_g_per_l", "target_lps_mm"})
+"""Inputs of a case that can be replaced."""
 
 _MAX_COORDINATE_MM: Final = 1e4
 
@@ -42,6 +46,40 @@ class CaseRequest:
         """
         require_possible_fibrinogen(self.fibrinogen_g_per_l)
         require_target(self.target_lps_mm)
+
+
+@dataclass(frozen=True)
+class CaseUpdate:
+    """Inputs of a case to correct.
+
+    Parameters
+    ----------
+    case_id : str
+    fields : frozenset of str
+        Which of sex, fibrinogen_g_per_l and target_lps_mm to replace.
+    inputs : CaseRequest
+        Their new values; None clears one.
+    """
+
+    case_id: str
+    fields: frozenset[str]
+    inputs: CaseRequest
+
+    def applied_to(self, before: CaseRequest) -> CaseRequest:
+        """Return the inputs of a case with the corrections.
+
+        Raises
+        ------
+        InvalidRequestError
+            If there are none, or one is of something else.
+        """
+        if not self.fields or not self.fields <= _CORRECTABLE:
+            raise InvalidRequestError(
+                f"name what to correct, some of {', '.join(sorted(_CORRECTABLE))}, not "
+                f"{', '.join(sorted(self.fields - _CORRECTABLE)) or 'nothing'}",
+                "update_mask",
+            )
+        return replace(before, **{field: getattr(self.inputs, field) for field in self.fields})
 
 
 @dataclass(frozen=True)
@@ -92,6 +130,10 @@ class CaseSummary:
     Parameters
     ----------
     case_id : str
+    opened_at : datetime
+        UTC.
+    inputs : CaseRequest
+        As they are now.
     series : tuple of SeriesRecord
         Oldest first.
     assessment_ids : tuple of str
@@ -101,9 +143,40 @@ class CaseSummary:
     """
 
     case_id: str
+    opened_at: datetime
+    inputs: CaseRequest
     series: tuple[SeriesRecord, ...]
     assessment_ids: tuple[str, ...]
     prepared: bool
+
+
+@dataclass(frozen=True)
+class CaseOverview:
+    """One case in a list.
+
+    Parameters
+    ----------
+    case_id : str
+    opened_at : datetime
+        UTC.
+    series_count, assessment_count : int
+    stored_bytes : int
+        Of its series and artifacts; what it shares with other cases is counted in each.
+    """
+
+    case_id: str
+    opened_at: datetime
+    series_count: int
+    assessment_count: int
+    stored_bytes: int
+
+
+@dataclass(frozen=True)
+class CasePage:
+    """Some cases of a list, the newest first, and the token of the page after them; empty on the last page."""
+
+    cases: tuple[CaseOverview, ...]
+    next_token: str
 
 
 def require_target(target_lps_mm: Vector3 | None) -> None:

@@ -21,6 +21,7 @@ from typing import Final
 
 from engine.errors import ConflictError, InvalidRequestError, NotFoundError, ServiceUnavailableError
 from service.cases.blobs import BlobStore, BlobWriter
+from service.cases.catalog import CaseCatalog
 from service.cases.database import Database
 from service.cases.owner_only import create_for_owner, withdraw_from_others
 from service.cases.series import SeriesRecord, SeriesRole
@@ -30,7 +31,7 @@ _MAX_REQUEST_ID_LENGTH: Final = 128
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS cases (
     case_id TEXT PRIMARY KEY, request_id TEXT NOT NULL UNIQUE, request BLOB NOT NULL,
-    opened_at TEXT NOT NULL);
+    opened_at TEXT NOT NULL, inputs BLOB, used_at TEXT);
 CREATE TABLE IF NOT EXISTS series (
     number INTEGER PRIMARY KEY AUTOINCREMENT, series_id TEXT NOT NULL UNIQUE,
     case_id TEXT NOT NULL REFERENCES cases ON DELETE CASCADE, role INTEGER NOT NULL, header BLOB NOT NULL,
@@ -47,6 +48,16 @@ CREATE TABLE IF NOT EXISTS artifacts (
     assessment_id TEXT NOT NULL REFERENCES assessments (assessment_id) ON DELETE CASCADE, name TEXT NOT NULL,
     sha256 TEXT NOT NULL, PRIMARY KEY (assessment_id, name));
 """
+
+
+_ADDED_COLUMNS: Final = {
+    "prepared": ("target TEXT NOT NULL DEFAULT ''",),
+    "cases": ("inputs BLOB", "used_at TEXT"),
+}
+"""By table, what version 0.1 did not have."""
+
+_OUTDATED: Final = -1
+"""Newest planning-side series of a Prepare that does not count any more: every other is newer."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +81,11 @@ class CaseStore:
     folder : Path
         The state directory; locked against a second service while this one lives.
 
+    Attributes
+    ----------
+    blobs : BlobStore
+    catalog : CaseCatalog
+
     Raises
     ------
     ServiceUnavailableError
@@ -81,9 +97,9 @@ class CaseStore:
         self._folder_lock = _lock_folder(folder)
         self.blobs = BlobStore(folder)
         self._database = Database(_owners_database(folder), _SCHEMA)
-        if "target" not in {row[1] for row in self._database.rows("PRAGMA table_info(prepared)")}:
-            with self._database.transaction() as database:  # it was made by version 0.1
-                database.execute("ALTER TABLE prepared ADD COLUMN target TEXT NOT NULL DEFAULT ''")
+        for table, columns in _ADDED_COLUMNS.items():
+            self._database.add_columns(table, columns)
+        self.catalog = CaseCatalog(self._database, self.blobs)
         self._remove_orphans()
 
     def close(self) -> None:
@@ -112,8 +128,8 @@ class CaseStore:
             if known is None:
                 case_id = str(uuid.uuid4())
                 database.execute(
-                    "INSERT INTO cases VALUES (?, ?, ?, ?)",
-                    (case_id, request_id, request, datetime.now(UTC).isoformat()),
+                    "INSERT INTO cases (case_id, request_id, request, opened_at) VALUES (?, ?, ?, ?)",
+                    (case_id, request_id, request, _now()),
                 )
                 return case_id
         if bytes(known[1]) != request:
@@ -123,13 +139,40 @@ class CaseStore:
         return str(known[0])
 
     def request_of(self, case_id: str) -> bytes:
-        """Return the serialized request that opened a case."""
+        """Return the serialized request that opened a case, with the inputs that were corrected since."""
+        return self._case(case_id)[0]
+
+    def opened_at(self, case_id: str) -> datetime:
+        """Return when a case was opened, UTC."""
+        return self._case(case_id)[1]
+
+    def _case(self, case_id: str) -> tuple[bytes, datetime]:
         row = self._database.row(
-            "SELECT request FROM cases WHERE case_id = ?", (_valid_id(case_id, "case_id"),)
+            "SELECT coalesce(inputs, request), opened_at FROM cases WHERE case_id = ?",
+            (_valid_id(case_id, "case_id"),),
         )
         if row is None:
             raise NotFoundError(f"there is no case {case_id}; it may have been deleted")
-        return bytes(row[0])
+        return bytes(row[0]), datetime.fromisoformat(row[1])
+
+    def update_request(self, case_id: str, request: bytes, *, outdates_prepared: bool) -> None:
+        """Replace the inputs of a case; the request that opened it is still found by its id.
+
+        Parameters
+        ----------
+        case_id : str
+        request : bytes
+        outdates_prepared : bool
+            Whether the last Prepare does not count any more.
+        """
+        self.require_case(case_id)
+        with self._database.transaction() as database:
+            database.execute("UPDATE cases SET inputs = ? WHERE case_id = ?", (request, case_id))
+            if outdates_prepared:
+                database.execute(
+                    "UPDATE prepared SET newest_number = ? WHERE case_id = ?", (_OUTDATED, case_id)
+                )
+            _mark_used(database, case_id)
 
     def require_case(self, case_id: str) -> None:
         """Raise unless the case exists.
@@ -161,6 +204,7 @@ class CaseStore:
                 "VALUES (?, ?, ?, ?, ?, ?)",
                 (series_id, case_id, role, header, self.blobs.keep(writer), writer.size),
             )
+            _mark_used(database, case_id)
             return series_id
 
     def series(self, case_id: str) -> list[SeriesRecord]:
@@ -183,6 +227,7 @@ class CaseStore:
                 "INSERT OR REPLACE INTO prepared VALUES (?, ?, ?, ?, ?)",
                 (case_id, *astuple(prepared)),
             )
+            _mark_used(database, case_id)
 
     def prepared(self, case_id: str) -> PreparedRecord | None:
         """Return what the last Prepare of a case used; None if there was none."""
@@ -199,6 +244,7 @@ class CaseStore:
                 "INSERT INTO assessments (assessment_id, case_id, assessment) VALUES (?, ?, ?)",
                 (assessment_id, case_id, assessment),
             )
+            _mark_used(database, case_id)
 
     def assessment(self, case_id: str, assessment_id: str) -> bytes:
         """Return a stored assessment in its serialized form."""
@@ -251,6 +297,14 @@ class CaseStore:
             }
             for orphan in self.blobs.names() - used:
                 self.blobs.remove(orphan)
+
+
+def _mark_used(database: sqlite3.Connection, case_id: str) -> None:
+    database.execute("UPDATE cases SET used_at = ? WHERE case_id = ?", (_now(), case_id))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat()
 
 
 def _lock_folder(folder: Path) -> int:

@@ -15,7 +15,7 @@ Every failure is raised as the class of :mod:`engine.errors` that the service ra
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -111,15 +111,49 @@ class ColdspotClient:
         request_id : str, optional
             Repeat a call with the same id to find the case it opened.
         """
-        if sex not in _SEXES:
-            raise InvalidRequestError(f"sex is f or m, not {sex!r}; leave it out if it is unknown", "sex")
         request = service_pb2.OpenCaseRequest(
             request_id=request_id or str(uuid.uuid4()),
-            sex=_SEXES[sex],
+            sex=_sex_message(sex),
             fibrinogen_g_per_l=fibrinogen_g_per_l,
             target_lps_mm=point_message(target_lps_mm),
         )
         return str(self._connection.call("OpenCase", request).case_id)
+
+    def update_case(
+        self,
+        case_id: str,
+        *,
+        sex: str | None = None,
+        fibrinogen_g_per_l: float | None = None,
+        target_lps_mm: Vector3 | None = None,
+        clear: Iterable[str] = (),
+    ) -> None:
+        """Correct inputs of a case; what is left out stays as it is.
+
+        Parameters
+        ----------
+        case_id : str
+        sex : {"f", "m"}, optional
+        fibrinogen_g_per_l, target_lps_mm : optional
+            As for :meth:`open_case`.
+        clear : iterable of str
+            Names of inputs that are not known any more.
+        """
+        given = {
+            "sex": sex,
+            "fibrinogen_g_per_l": fibrinogen_g_per_l,
+            "target_lps_mm": target_lps_mm,
+        }
+        request = service_pb2.UpdateCaseRequest(
+            case_id=case_id,
+            sex=_sex_message(sex or ""),
+            fibrinogen_g_per_l=fibrinogen_g_per_l,
+            target_lps_mm=point_message(target_lps_mm),
+        )
+        request.update_mask.paths.extend(
+            [*(name for name, value in given.items() if value is not None), *clear]
+        )
+        self._connection.call("UpdateCase", request)
 
     def upload_ct(self, case_id: str, ct: str | Path | CtVolume, role: str, series: str = "") -> SentSeries:
         """Send a CT and return the stored series.
@@ -247,6 +281,16 @@ class ColdspotClient:
         response: service_pb2.GetCaseResponse = self._connection.call("GetCase", request)
         return response
 
+    def cases(self) -> Iterator[service_pb2.CaseOverview]:
+        """Yield every case that the service has stored, the newest first."""
+        request = service_pb2.ListCasesRequest()
+        while True:
+            page: service_pb2.ListCasesResponse = self._connection.call("ListCases", request)
+            yield from page.cases
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
     def assessment(self, case_id: str, assessment_id: str) -> assessment_pb2.Assessment:
         """Return a stored final assessment."""
         request = service_pb2.GetAssessmentRequest(case_id=case_id, assessment_id=assessment_id)
@@ -266,6 +310,12 @@ class ColdspotClient:
     def is_serving(self) -> bool:
         """Whether the standard health check says SERVING."""
         return self._connection.is_serving()
+
+
+def _sex_message(sex: str) -> service_pb2.Sex:
+    if sex not in _SEXES:
+        raise InvalidRequestError(f"sex is f or m, not {sex!r}; leave it out if it is unknown", "sex")
+    return _SEXES[sex]
 
 
 def _acknowledged(response: service_pb2.UploadSeriesResponse) -> SentSeries:

@@ -10,7 +10,7 @@ import typer
 
 from engine import DISCLAIMER
 from engine.command_line import REFUSED, print_json
-from service.commands import check, features
+from service.commands import cases_cli, check, features
 from service.commands.options import (
     EXPLANATION,
     Address,
@@ -38,6 +38,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(cases_cli.app, name="cases")
 
 _OutFolder = Annotated[
     Path | None, typer.Option("--out", help="Folder for masks, margin map, picture and assessment.json.")

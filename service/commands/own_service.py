@@ -67,6 +67,8 @@ def connected(
             tls_key=None,
             tls_client_ca=None,
             access_tokens_file=None,
+            retention_days=None,
+            max_state_share=None,
         )
         pipeline = make_pipeline(settings)
         pipeline.load_kernels(progress)

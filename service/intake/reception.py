@@ -44,7 +44,7 @@ class Reception:
         ColdspotError
             The header's errors before a chunk is taken, then those of the transfer, the reader and the store.
         """
-        with self.admission.admit():
+        with self.admission.admit(header.case_id):
             self.store.require_case(header.case_id)
             check_header(header, self.settings)
             check_disk(self.settings.state_dir, header, self.settings)

@@ -58,7 +58,8 @@ class Preparation:
             return planning_side(case, target_lps_mm=self._target_of(case_id))
         if newest_planning_number(case) > last.newest_number:
             raise PreconditionError(
-                "a planning CT or tumor mask was uploaded after the last Prepare; call Prepare again"
+                "a planning CT or tumor mask was uploaded, or the target was changed, after the last Prepare; call "
+                "Prepare again"
             )
         tumor = named(case, SeriesRole.TUMOR_MASK, last.tumor_series_id) if last.tumor_series_id else None
         planning = named(case, SeriesRole.PLANNING_CT, last.planning_series_id)

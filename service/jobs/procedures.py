@@ -72,7 +72,7 @@ class Procedures:
                 )
             )
 
-        slot = self._admission.admit()
+        slot = self._admission.admit(request.case_id)
         return self._submitted(Job(work, time_left_s, lambda _: slot.release()))
 
     def assess(self, request: AssessRequest, time_left_s: float | None) -> AssessJob:
@@ -89,7 +89,7 @@ class Procedures:
             request.zone_series_id,
             request.core_series_id,
         )
-        slot = self._admission.admit()
+        slot = self._admission.admit(request.case_id)
 
         def end(error: BaseException | None) -> None:
             slot.release()

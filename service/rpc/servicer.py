@@ -15,9 +15,9 @@ from service.jobs.worker import StageEvent
 from service.record.provenance import backend_in_words
 from service.record.report import planning_report
 from service.rpc.answering import answering
-from service.wire.answers import case_message, stage_message, upload_message
+from service.wire.answers import case_message, cases_message, stage_message, upload_message
 from service.wire.report import assessment_message, prepared_message
-from service.wire.requests import assess_request, case_request, prepare_request, series_header
+from service.wire.requests import assess_request, case_request, case_update, prepare_request, series_header
 from service.wire.upload import chunk_of, header_of
 
 if TYPE_CHECKING:
@@ -50,6 +50,14 @@ class ColdspotServicer(service_pb2_grpc.ColdspotServiceServicer):
         """Open a case, or find the one this request id has opened."""
         with self._answering(context, "OpenCase"):
             return service_pb2.OpenCaseResponse(case_id=self._app.cases.open(case_request(request)))
+
+    def UpdateCase(
+        self, request: service_pb2.UpdateCaseRequest, context: grpc.ServicerContext
+    ) -> service_pb2.UpdateCaseResponse:
+        """Correct the inputs of a case."""
+        with self._answering(context, "UpdateCase"):
+            self._app.cases.update(case_update(request))
+            return service_pb2.UpdateCaseResponse()
 
     def UploadSeries(
         self, request_iterator: Iterator[Part], context: grpc.ServicerContext
@@ -97,6 +105,13 @@ class ColdspotServicer(service_pb2_grpc.ColdspotServiceServicer):
         """Return what is stored for a case."""
         with self._answering(context, "GetCase"):
             return case_message(self._app.cases.summary(request.case_id))
+
+    def ListCases(
+        self, request: service_pb2.ListCasesRequest, context: grpc.ServicerContext
+    ) -> service_pb2.ListCasesResponse:
+        """Return a page of the stored cases."""
+        with self._answering(context, "ListCases"):
+            return cases_message(self._app.cases.page(request.page_size, request.page_token))
 
     def GetAssessment(
         self, request: service_pb2.GetAssessmentRequest, context: grpc.ServicerContext

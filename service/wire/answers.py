@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Final
 
 from coldspot.v1 import service_pb2
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from engine.stages import Stage
-from service.cases.requests import CaseSummary
+from service.cases.requests import CasePage, CaseSummary
 from service.cases.series import ReceivedSeries, SeriesRole
+from service.wire.geometry import point_message
 
 _ROLES: Final[dict[SeriesRole, service_pb2.SeriesRole]] = {
     SeriesRole.PLANNING_CT: service_pb2.SERIES_ROLE_PLANNING_CT,
@@ -16,6 +19,13 @@ _ROLES: Final[dict[SeriesRole, service_pb2.SeriesRole]] = {
     SeriesRole.TUMOR_MASK: service_pb2.SERIES_ROLE_TUMOR_MASK,
     SeriesRole.ABLATION_ZONE_MASK: service_pb2.SERIES_ROLE_ABLATION_ZONE_MASK,
     SeriesRole.ABLATION_CORE_MASK: service_pb2.SERIES_ROLE_ABLATION_CORE_MASK,
+}
+
+
+_SEXES: Final[dict[str | None, service_pb2.Sex]] = {
+    None: service_pb2.SEX_UNSPECIFIED,
+    "f": service_pb2.SEX_FEMALE,
+    "m": service_pb2.SEX_MALE,
 }
 
 
@@ -43,6 +53,10 @@ def case_message(case: CaseSummary) -> service_pb2.GetCaseResponse:
     """Return what is stored for a case."""
     return service_pb2.GetCaseResponse(
         case_id=case.case_id,
+        opened_at=_timestamp(case.opened_at),
+        sex=_SEXES[case.inputs.sex],
+        fibrinogen_g_per_l=case.inputs.fibrinogen_g_per_l,
+        target_lps_mm=point_message(case.inputs.target_lps_mm),
         series=[
             service_pb2.StoredSeries(
                 series_id=record.series_id,
@@ -55,3 +69,26 @@ def case_message(case: CaseSummary) -> service_pb2.GetCaseResponse:
         assessment_ids=case.assessment_ids,
         prepared=case.prepared,
     )
+
+
+def cases_message(page: CasePage) -> service_pb2.ListCasesResponse:
+    """Return a page of the stored cases."""
+    return service_pb2.ListCasesResponse(
+        cases=[
+            service_pb2.CaseOverview(
+                case_id=case.case_id,
+                opened_at=_timestamp(case.opened_at),
+                series_count=case.series_count,
+                assessment_count=case.assessment_count,
+                stored_bytes=case.stored_bytes,
+            )
+            for case in page.cases
+        ],
+        next_page_token=page.next_token,
+    )
+
+
+def _timestamp(time: datetime) -> Timestamp:
+    stamp = Timestamp()
+    stamp.FromDatetime(time)
+    return stamp

@@ -65,6 +65,16 @@ def assessment_json(message: assessment_pb2.Assessment) -> dict[str, Any]:
     return _object(message, present=True)
 
 
+def case_json(message: service_pb2.GetCaseResponse) -> dict[str, Any]:
+    """Return what is stored for a case as plain JSON."""
+    return _object(message, present=True)
+
+
+def overview_json(message: service_pb2.CaseOverview) -> dict[str, Any]:
+    """Return one case of a list as plain JSON."""
+    return _object(message, present=True)
+
+
 def _fill(message: Message, report: Mapping[str, Any]) -> None:
     for field in message.DESCRIPTOR.fields:
         content = report[field.name]
@@ -141,7 +151,7 @@ def _leaf(field: Any, content: Any, *, present: bool = True) -> Any:
         return _object(content, present=present)
     if field.enum_type is not None:
         return _word(field.enum_type, content)
-    return content
+    return content.hex() if isinstance(content, bytes) else content
 
 
 def _word(enum: Any, number: int) -> str:

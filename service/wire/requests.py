@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final, Literal
 
 from coldspot.v1 import service_pb2
 
 from engine.errors import InvalidRequestError
 from engine.geometry import Vector3, VoxelBox
-from service.cases.requests import AssessRequest, CaseRequest, PrepareRequest
+from service.cases.requests import AssessRequest, CaseRequest, CaseUpdate, PrepareRequest
 from service.cases.series import DicomContent, SeriesHeader, SeriesRole, VoxelContent
 from service.wire.acquisition import acquisition_of, warnings_of
 from service.wire.geometry import geometry_of, position_of
@@ -34,14 +35,28 @@ def case_request(message: service_pb2.OpenCaseRequest) -> CaseRequest:
     ------
     InvalidRequestError
     """
+    return replace(_inputs(message), request_id=message.request_id)
+
+
+def _inputs(message: service_pb2.OpenCaseRequest | service_pb2.UpdateCaseRequest) -> CaseRequest:
     if message.sex not in _SEXES:
         raise InvalidRequestError("sex has an unknown value; leave it out if it is not known", "sex")
     return CaseRequest(
-        request_id=message.request_id,
+        request_id="",
         sex=_SEXES[message.sex],
         fibrinogen_g_per_l=message.fibrinogen_g_per_l if message.HasField("fibrinogen_g_per_l") else None,
         target_lps_mm=_target(message),
     )
+
+
+def case_update(message: service_pb2.UpdateCaseRequest) -> CaseUpdate:
+    """Return the correction of a case that a message asks for.
+
+    Raises
+    ------
+    InvalidRequestError
+    """
+    return CaseUpdate(message.case_id, frozenset(message.update_mask.paths), _inputs(message))
 
 
 def prepare_request(message: service_pb2.PrepareRequest) -> PrepareRequest:
@@ -116,7 +131,9 @@ def _box(voxels: service_pb2.VoxelContent) -> VoxelBox:
     return VoxelBox.between(start, stop)
 
 
-def _target(message: service_pb2.OpenCaseRequest | service_pb2.PrepareRequest) -> Vector3 | None:
+def _target(
+    message: service_pb2.OpenCaseRequest | service_pb2.UpdateCaseRequest | service_pb2.PrepareRequest,
+) -> Vector3 | None:
     if not message.HasField("target_lps_mm"):
         return None
     return position_of(message.target_lps_mm)

@@ -85,7 +85,7 @@ def wait_until(true: Any) -> None:
 
 
 def taken(server: ColdspotServer) -> int:
-    return server.app.admission._taken
+    return server.app.admission._taken.total()
 
 
 def interrupted(server: ColdspotServer) -> bool:

@@ -276,7 +276,7 @@ def stalled_upload(client: ColdspotClient, case: str, release: threading.Event) 
 
 
 def taken(server: ColdspotServer) -> int:
-    return server.app.admission._taken
+    return server.app.admission._taken.total()
 
 
 def wait_until(true: Any) -> None:
@@ -362,13 +362,13 @@ def test_a_full_disk_is_no_room(tmp_path: Path) -> None:
 def test_admission_counts_every_place_once() -> None:
     admission = Admission(limit=1)
     with pytest.raises(ColdspotError, match="warming up"):
-        admission.admit()
+        admission.admit("case")
     admission.open()
-    place = admission.admit()
+    place = admission.admit("case")
     with pytest.raises(CapacityError):
-        admission.admit()
+        admission.admit("case")
     place.release()
     place.release()
-    admission.admit()
+    admission.admit("case")
     with pytest.raises(CapacityError):
-        admission.admit()
+        admission.admit("case")
