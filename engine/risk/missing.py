@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Final
@@ -26,23 +26,33 @@ _FROM_THE_REQUEST: Final = ("sex", "fibrinogen_g_per_l")
 
 
 @dataclass(frozen=True, eq=False)
-class _CovariateRows:
+class _PatientRows:
     """One patient, once for every combination of the values that are missing.
 
     Parameters
     ----------
     values : ndarray of float, (row, covariate)
-        In the manifest's order and units; complete coverage is 0 throughout.
+        In the manifest's order and units.
     weights : ndarray of float, (row,)
         Add up to 1.
     flags : tuple of str
         What was missing or clamped, in words.
-    coverage_column : int
     """
 
     values: Float64Array
     weights: Float64Array
     flags: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class _CovariateRows(_PatientRows):
+    """The rows of a patient whose coverage is not known; complete coverage is 0 throughout.
+
+    Parameters
+    ----------
+    coverage_column : int
+    """
+
     coverage_column: int
 
     def under_both_coverages(self) -> Float64Array:
@@ -87,15 +97,38 @@ def covariate_rows(
         else _nodes(covariate, values.get(covariate.name))
         for covariate in section.covariates
     ]
+    rows = _combined(nodes, model_name)
+    column = [covariate.name for covariate in section.covariates].index(_COMPLETE_COVERAGE)
+    return _CovariateRows(rows.values, rows.weights, rows.flags, column)
+
+
+def known_rows(section: SurvivalSection, values: Mapping[str, float | None], model_name: str) -> _PatientRows:
+    """Return the rows of a patient of whom coverage, where the model has it, is a covariate like the others.
+
+    Parameters
+    ----------
+    section, values, model_name
+        As for :func:`covariate_rows`.
+
+    Raises
+    ------
+    InvalidRequestError, ModelInputError
+        As for :func:`covariate_rows`.
+    """
+    nodes = [_nodes(covariate, values.get(covariate.name)) for covariate in section.covariates]
+    return _combined(nodes, model_name)
+
+
+def _combined(nodes: Sequence[_Nodes], model_name: str) -> _PatientRows:
+    """Every combination of the values of all covariates."""
     if math.prod(len(n.values) for n in nodes) > _MAX_ROWS:
         raise ModelInputError(f"too many covariates of {model_name} are missing at once; give more of them")
     grid = np.meshgrid(*[n.values for n in nodes], indexing="ij")
     weights = np.meshgrid(*[n.weights for n in nodes], indexing="ij")
-    return _CovariateRows(
+    return _PatientRows(
         np.stack([v.ravel() for v in grid], axis=1),
         np.asarray(np.prod([w.ravel() for w in weights], axis=0), dtype=np.float64),
         tuple(n.flag for n in nodes if n.flag),
-        [covariate.name for covariate in section.covariates].index(_COMPLETE_COVERAGE),
     )
 
 

@@ -73,6 +73,13 @@ class SurvivalModel:
     session : InferenceSession
         The bundle's network; closed by its owner.
 
+    Attributes
+    ----------
+    section : SurvivalSection
+        Of the manifest.
+    network : SurvivalNetwork
+    hazards : HazardTables
+
     Raises
     ------
     ManifestError
@@ -87,11 +94,11 @@ class SurvivalModel:
         section, parity = bundle.manifest.survival, bundle.manifest.parity
         if section is None or parity is None:
             raise ManifestError(f"{self.name} is a {self.manifest.kind} model; give a survival model here")
-        self._section = section
-        self._network = SurvivalNetwork(self.name, section, session)
-        self._network.require_tensors(self.manifest)
-        self._hazards = HazardTables.of(section)
-        self._network.require_parity(parity)
+        self.section = section
+        self.network = SurvivalNetwork(self.name, section, session)
+        self.network.require_tensors(self.manifest)
+        self.hazards = HazardTables.of(section)
+        self.network.require_parity(parity)
 
     @classmethod
     def load(cls, folder: Path, *, open_session: Callable[[bytes], InferenceSession] = OnnxSession) -> Self:
@@ -124,7 +131,7 @@ class SurvivalModel:
     @property
     def backend(self) -> str:
         """The inference backend in use."""
-        return self._network.session.backend
+        return self.network.session.backend
 
     def usable(self, clinical: bool) -> bool:
         """Whether the model may be used; a demo model may not in clinical mode."""
@@ -170,29 +177,29 @@ class SurvivalModel:
         ModelError
             If the network gives a risk that is not a number.
         """
-        if self._section.purpose != "ltp":
+        if self.section.purpose != "ltp":
             raise ModelInputError(
-                f"{self.name} predicts {self._section.endpoint}, not local tumor progression; choose another model"
+                f"{self.name} predicts {self.section.endpoint}, not local tumor progression; choose another model"
             )
         if not (math.isfinite(probability_complete) and 0 <= probability_complete <= 1):
             raise ModelInputError(f"probability of complete coverage {probability_complete} must be 0 to 1")
         values: dict[str, float | None] = {
             **(further or {}),
-            "sex": coded_sex(self._section, sex),
+            "sex": coded_sex(self.section, sex),
             "fibrinogen_g_per_l": fibrinogen_g_per_l,
-            "radscore": radscore if self._section.uses_radscore else None,
+            "radscore": radscore if self.section.uses_radscore else None,
         }
-        unused = radscore is not None and not self._section.uses_radscore
-        rows = covariate_rows(self._section, values, self.name)
-        outputs = self._network.run(rows.under_both_coverages())
-        risks = self._hazards.incidence(outputs["log_risk"], self._section.horizons_months)
+        unused = radscore is not None and not self.section.uses_radscore
+        rows = covariate_rows(self.section, values, self.name)
+        outputs = self.network.run(rows.under_both_coverages())
+        risks = self.hazards.incidence(outputs["log_risk"], self.section.horizons_months)
         self._require_finite(risks)
         incomplete, complete = np.split(risks, 2)
         mixture = probability_complete * complete + (1 - probability_complete) * incomplete
         estimate, band = mean_risk(mixture, rows.weights), band_90(mixture, rows.weights)
         if_complete = mean_risk(complete, rows.weights) if include_if_complete else np.empty(0)
         return SurvivalRisk(
-            months=tuple(int(month) for month in self._section.horizons_months),
+            months=tuple(int(month) for month in self.section.horizons_months),
             probability=tuple(float(p) for p in estimate),
             band_90=tuple(
                 (float(min(low, p)), float(max(high, p)))
@@ -203,7 +210,7 @@ class SurvivalModel:
             statements=risk_statements(
                 source_in_words(self.manifest),
                 probability_complete,
-                self._section.horizons_months,
+                self.section.horizons_months,
                 estimate,
                 band,
                 if_complete,
@@ -233,8 +240,8 @@ class SurvivalModel:
         ModelError
             If the network gives a risk that is not a number.
         """
-        outputs = self._network.run(self._network.clamped(np.asarray(covariates, dtype=np.float64)))
-        survival = self._hazards.survival(outputs["log_risk"], at_months)
+        outputs = self.network.run(self.network.clamped(np.asarray(covariates, dtype=np.float64)))
+        survival = self.hazards.survival(outputs["log_risk"], at_months)
         self._require_finite(survival)
         return survival
 
@@ -251,7 +258,7 @@ class SurvivalModel:
         ModelInputError
             If a row is not one finite number per covariate, or the network gives no effective signal.
         """
-        outputs = self._network.run(self._network.clamped(np.asarray(covariates, dtype=np.float64)))
+        outputs = self.network.run(self.network.clamped(np.asarray(covariates, dtype=np.float64)))
         if not {"attention", "effective_signal"} <= set(outputs):
             raise ModelInputError(f"{self.name} gives no attention and effective signal; export it again")
         return _CovariateExplanation(

@@ -40,8 +40,8 @@ def risk_statements(
         Risk of cases with complete coverage, where it was asked for.
     """
     statements = [
-        f"Local tumor progression within {month} months ({source}): {_percent(p)}, "
-        f"90 % band {_percent(low)} to {_percent(high)}."
+        f"Local tumor progression within {month} months ({source}): {percent(p)}, "
+        f"90 % band {percent(low)} to {percent(high)}."
         for month, p, low, high in zip(months, estimate, *band, strict=True)
     ]
     statements.append(
@@ -50,14 +50,14 @@ def risk_statements(
     )
     statements += [
         f"Cases with complete coverage, otherwise like this one, progressed within {month} months in "
-        f"{_percent(p)} ({source}): an association in that cohort, not the effect of ablating "
+        f"{percent(p)} ({source}): an association in that cohort, not the effect of ablating "
         "further."
         for month, p in zip(months, if_complete, strict=False)
     ]
     return tuple(statements)
 
 
-def _percent(probability: float) -> str:
+def percent(probability: float) -> str:
     """Write a probability as whole percent; neither 0 nor 100 is ever said."""
     if probability < 0.005:
         return "under 1 %"

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from engine.command_line import print_json
+from export.commands.horizons import parse_horizons, whole_months
 from export.commands.options import EXIT_CODES, AsJson, Licence, NewBundle, Version
 from export.commands.output import export_errors_shown, in_steps, print_fit, print_paths, progress_shown
 
@@ -32,6 +34,12 @@ class _SignatureUse(StrEnum):
 
 _LICENCE_UNKNOWN: Final = "not stated: ask whoever fitted the model before passing it on"
 _Seed = Annotated[int, typer.Option(help="Of all folds and networks; the same seed gives the same model.")]
+_Horizons = Annotated[
+    str | None,
+    typer.Option(
+        metavar="T,T,…", help="Times of the risks, as 12,24,36; by default those that suit the follow-up."
+    ),
+]
 _ModelId = Annotated[str, typer.Option("--id", help="Of the bundle, as ltp-risk.")]
 
 
@@ -39,6 +47,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands of this module to ``coldspot-export``."""
     app.command("fit-ltp", epilog=EXIT_CODES)(fit_ltp)
     app.command("fit-survival", epilog=EXIT_CODES)(fit_survival)
+    app.command("predict", epilog=EXIT_CODES)(predict)
     app.command("report", epilog=EXIT_CODES)(report)
     app.command("simulate-cohort", epilog=EXIT_CODES)(simulate_cohort)
 
@@ -65,6 +74,7 @@ def fit_ltp(
     signature: Annotated[
         _SignatureUse, typer.Option(help="Give the network the Radscore, or the signature's features.")
     ] = _SignatureUse.RADSCORE,
+    horizons: _Horizons = None,
     licence: Licence = _LICENCE_UNKNOWN,
     model_id: _ModelId = "ltp-risk",
     model_version: Version = "1.0.0",
@@ -77,6 +87,7 @@ def fit_ltp(
         from export.cohort.fitting import LtpPlan
         from export.cohort.fitting import fit_ltp as fit
         from export.cohort.model_names import ModelNames
+        from export.deepsurv.settings import ltp_settings
 
         with progress_shown() as progress:
             fitted = fit(
@@ -86,7 +97,7 @@ def fit_ltp(
                 runner=runner_of(processes, ray),
                 seed=seed,
                 settings=CohortSettings(radiomics=RadiomicsSettings(image_types=image_types.value)),
-                plan=LtpPlan(signature_use=signature.value),
+                plan=LtpPlan(signature_use=signature.value, network=ltp_settings(whole_months(horizons))),
                 names=ModelNames(model_id, model_version, licence),
                 on_progress=progress,
             )
@@ -101,6 +112,7 @@ def fit_survival(
     out: NewBundle,
     test: Annotated[Path | None, typer.Option(help="CSV of cases that take no part in the fit.")] = None,
     seed: _Seed = 0,
+    horizons: _Horizons = None,
     licence: Licence = _LICENCE_UNKNOWN,
     model_id: _ModelId = "survival",
     model_version: Version = "1.0.0",
@@ -110,13 +122,52 @@ def fit_survival(
     with export_errors_shown(as_json=json_output):
         from export.cohort.model_names import ModelNames
         from export.cohort.table_fit import fit_table
+        from export.deepsurv.settings import FitSettings
 
+        settings = FitSettings(horizons=parse_horizons(horizons))
         names = ModelNames(model_id, model_version, licence)
         with progress_shown() as progress:
             fitted = fit_table(
-                table, time, event, out, test=test, seed=seed, names=names, on_progress=progress
+                table,
+                time,
+                event,
+                out,
+                test=test,
+                seed=seed,
+                settings=settings,
+                names=names,
+                on_progress=progress,
             )
         print_fit(fitted, as_json=json_output)
+
+
+def predict(
+    bundle: Annotated[Path, typer.Argument(help="Bundle of a survival model.")],
+    table: Annotated[Path, typer.Argument(help="CSV with a line per patient and a column per covariate.")],
+    *,
+    horizons: Annotated[
+        str | None, typer.Option(metavar="T,T,…", help="Times of the risks; the model's own by default.")
+    ] = None,
+    id_column: Annotated[
+        str,
+        typer.Option("--id", help="Column with the patients' names; case_id, patient_id or id by default."),
+    ] = "",
+    out: Annotated[Path | None, typer.Option("--out", help="CSV for the risks.")] = None,
+    json_output: AsJson = False,
+) -> None:
+    """Give the risk of every patient of a table by a survival model, with 90 % bands; needs no torch."""
+    with export_errors_shown(as_json=json_output):
+        from export.risk_model.prediction import predict_table
+
+        if out is not None:
+            _require_place(out, table)
+        predicted = predict_table(bundle, table, horizons=parse_horizons(horizons) or (), id_column=id_column)
+        if out is not None:
+            predicted.write_csv(out)
+        if json_output:
+            print_json(predicted.described(out))
+        else:
+            typer.echo("\n".join(predicted.in_words()))
 
 
 def report(
@@ -170,3 +221,18 @@ def _report_folder(bundle: Path) -> Path:
     """Return the folder for the report of a bundle, next to it."""
     folder = bundle.resolve()
     return folder.with_name(f"{folder.name}-report")
+
+
+def _require_place(out: Path, table: Path) -> None:
+    """Refuse a file that cannot be written, or would replace the table, before anything is computed.
+
+    Raises
+    ------
+    InvalidRequestError
+    """
+    from engine.errors import InvalidRequestError
+
+    if out.is_dir() or not out.resolve().parent.is_dir():
+        raise InvalidRequestError(f"{out} cannot be written: name a file in a folder that exists", "out")
+    if out.exists() and table.exists() and out.samefile(table):
+        raise InvalidRequestError(f"{out} is the table of the patients; name another file", "out")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from engine.errors import EstimationError
 from engine.progress import ShareProgress
 from export.deepsurv.baseline import (
     LTP_HORIZONS,
@@ -20,6 +21,7 @@ from export.deepsurv.fitted import FittedSurvival
 from export.deepsurv.settings import FitSettings, require_enough
 from export.deepsurv.standardization import fit_standardization
 from export.deepsurv.training import Ensemble, train
+from export.survival.follow_up import MIN_AT_RISK
 from export.survival.table import SurvivalTable
 
 
@@ -49,7 +51,8 @@ def fit_survival(
     Raises
     ------
     EstimationError
-        If there are too few cases or events, no covariate varies, or no horizon has 15 cases at risk.
+        If there are too few cases or events, no covariate varies, or no horizon, or not each one that was asked
+        for, has 15 cases at risk.
     InvalidRequestError
         If the test cohort lacks a covariate.
     """
@@ -59,6 +62,7 @@ def fit_survival(
     if requested is None and settings.purpose == "ltp":
         requested = LTP_HORIZONS
     horizons = choose_horizons(table.months, requested)
+    _require_all(horizons, settings.horizons)
     standardization = fit_standardization(table)
     used = table.with_covariates(standardization.names)
     test = None if test is None else test.with_covariates(standardization.names)
@@ -110,3 +114,14 @@ def _stretched(ensemble: Ensemble, recalibration: Recalibration) -> Ensemble:
     return {
         name: value * slope if name.startswith("log_risk_head") else value for name, value in ensemble.items()
     }
+
+
+def _require_all(horizons: tuple[int | float, ...], requested: tuple[int | float, ...] | None) -> None:
+    """Refuse to leave out a horizon that was asked for."""
+    lacking = sorted(set(requested or ()) - set(horizons))
+    if lacking:
+        short = ", ".join(f"{horizon:g}" for horizon in lacking)
+        raise EstimationError(
+            f"fewer than {MIN_AT_RISK} cases are at risk at the horizon {short}; ask for earlier ones "
+            f"({', '.join(f'{horizon:g}' for horizon in horizons)} would do)"
+        )

@@ -21,7 +21,7 @@ from engine.runtime.onnx_session import OnnxSession
 DEMO = Path(__file__).parents[3] / "models" / "deepsurv-demo" / "1.0.0"
 BUNDLE = load_bundle(DEMO)
 MODEL = SurvivalModel.load(DEMO)
-SECTION = MODEL._section
+SECTION = MODEL.section
 
 sexes = st.sampled_from(["f", "m", None])
 fibrinogens = st.one_of(st.none(), st.floats(0.1, 20.0))
@@ -239,7 +239,7 @@ def test_a_network_that_computes_something_else_is_refused(log_risk: float) -> N
 
 def test_a_risk_that_is_not_a_number_is_an_error() -> None:
     model = SurvivalModel(BUNDLE, OnnxSession(BUNDLE.model_bytes))
-    model._network = replace(model._network, session=FakeSession(BUNDLE.manifest, float("nan")))
+    model.network = replace(model.network, session=FakeSession(BUNDLE.manifest, float("nan")))
     with pytest.raises(ModelError, match="not a number"):
         model.risk("f", 3.0, 0.5)
 
@@ -301,7 +301,7 @@ def test_a_fitted_model_names_its_cohort_instead() -> None:
 def test_extremes_are_never_said_as_certain() -> None:
     session = FakeSession(BUNDLE.manifest, 0.0)
     model = SurvivalModel(BUNDLE, OnnxSession(BUNDLE.model_bytes))
-    model._network = replace(model._network, session=session)
+    model.network = replace(model.network, session=session)
     session.log_risk = 20.0
     assert "over 99 %" in model.risk("f", 3.0, 0.5).statements[0]
     session.log_risk = -20.0

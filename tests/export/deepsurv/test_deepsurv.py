@@ -220,6 +220,15 @@ def test_no_horizon_has_fewer_than_15_at_risk() -> None:
         choose_horizons(np.zeros(40), None)
 
 
+@pytest.mark.parametrize("asked", [(1000,), (12, 1000), (1.5, 1000, 2000)])
+def test_a_horizon_that_was_asked_for_is_never_left_out(asked: tuple[float, ...]) -> None:
+    """Refused before anything is trained."""
+    rng = np.random.default_rng(0)
+    table = SurvivalTable(("x",), rng.normal(size=(60, 1)), rng.uniform(20, 40, 60), np.arange(60) % 2 == 0)
+    with pytest.raises(EstimationError, match="1000"):
+        fit_survival(table, settings=FitSettings(horizons=asked))
+
+
 def test_the_incidence_under_constant_hazards_is_the_textbooks() -> None:
     months = np.linspace(0, 10, 41)
     own, other, relative = 0.05, 0.1, np.array([[0.5], [2.0]])
