@@ -49,12 +49,6 @@ class Loop:
         rows, columns = self.vertices.T
         return (float(rows.min()), float(columns.min())), (float(rows.max()), float(columns.max()))
 
-    def meets(self, other: Loop) -> bool:
-        """Whether the two bounding boxes overlap."""
-        (top, left), (bottom, right) = self.bounds
-        (other_top, other_left), (other_bottom, other_right) = other.bounds
-        return top <= other_bottom and other_top <= bottom and left <= other_right and other_left <= right
-
     def shares_vertex(self, other: Loop) -> bool:
         """Whether the two lines have a vertex in common."""
         return not set(_vertex_keys(self.vertices)).isdisjoint(_vertex_keys(other.vertices))
