@@ -70,7 +70,7 @@ def read_ct_image(path: Path) -> CtVolume:
     """
     name, header = shown_name(path), _read_header(path)
     voxels = header.read_voxels()
-    _, high = _require_hounsfield_range(voxels, name)
+    high = _require_hounsfield_range(voxels, name)
     warnings = [*header.warnings, *unit_warnings(voxels, name)]
     if np.issubdtype(voxels.dtype, np.floating):
         np.rint(voxels, out=voxels)
@@ -172,8 +172,8 @@ def _reader_of(path: Path) -> Callable[[Path], ImageHeader]:
     )
 
 
-def _require_hounsfield_range(voxels: AnyArray, name: str) -> tuple[float, float]:
-    """The least and the greatest value; HU need a sign: what lies in 0 to 255 was scaled for display, or is a mask."""
+def _require_hounsfield_range(voxels: AnyArray, name: str) -> float:
+    """The greatest value; HU need a sign: what lies in 0 to 255 was scaled for display, or is a mask."""
     low, high = float(voxels.min()), float(voxels.max())
     if not (np.isfinite(low) and np.isfinite(high)):
         raise NotCtError(f"{name} has voxels that are not finite numbers; export it in Hounsfield units")
@@ -182,7 +182,7 @@ def _require_hounsfield_range(voxels: AnyArray, name: str) -> tuple[float, float
             f"the values of {name} run from {low:g} to {high:g}: a mask or gray values, not Hounsfield units; "
             "export the CT itself"
         )
-    return low, high
+    return high
 
 
 def _labels(voxels: npt.NDArray[Any], name: str) -> list[int]:

@@ -24,18 +24,13 @@ from engine.progress import TextProgress
 from engine.refusal import RefusedError
 from engine.registration.register import register
 from engine.structures.mask_warnings import inspected
+from engine.unit_doubt import STORED_OFFSET_HU, looks_like_stored_values
 from engine.volume import CtVolume, LabelMask
 from service.commands.landmarks import read_landmarks, score_landmarks
 from service.commands.registration_report import refused_report, registered_report
 
 FIELD_FILE: Final = "displacement.nii.gz"
 REPORT_FILE: Final = "registration.json"
-
-_STORED_OFFSET_HU: Final = 1024
-_MIN_AIR_SHARE: Final = 0.005
-_MIN_WATER_SHARE: Final = 0.05
-"""Without its rescale intercept a CT has next to nothing between air and fat, and its soft tissue where only
-dense bone can be: no CT in HU has a twentieth of its voxels there."""
 
 _WARM_UP_VOXELS: Final = 60
 _WARM_UP_SPACING_MM: Final = 2.0
@@ -168,12 +163,12 @@ def in_hounsfield_units(ct: CtVolume) -> CtVolume:
     Only for registering, where 24 HU more or less decide nothing.
     """
     hu = ct.voxels_hu
-    air = np.count_nonzero((hu > -1000) & (hu < -200)) / hu.size
-    water = np.count_nonzero((hu >= _STORED_OFFSET_HU - 50) & (hu <= _STORED_OFFSET_HU + 100)) / hu.size
-    if air >= _MIN_AIR_SHARE or water < _MIN_WATER_SHARE:
+    if not looks_like_stored_values(hu):
         return ct
-    shifted = np.maximum(hu.astype(np.int32) - _STORED_OFFSET_HU, np.iinfo(np.int16).min).astype(np.int16)
-    message = f"its values look like HU + {_STORED_OFFSET_HU} (no rescale intercept): {_STORED_OFFSET_HU} subtracted"
+    shifted = np.maximum(hu.astype(np.int32) - STORED_OFFSET_HU, np.iinfo(np.int16).min).astype(np.int16)
+    message = (
+        f"its values look like HU + {STORED_OFFSET_HU} (no rescale intercept): {STORED_OFFSET_HU} subtracted"
+    )
     warning = InputWarning(InputWarningCode.UNIT_NOT_STATED, message)
     acquisition = replace(ct.acquisition, warnings=(*ct.acquisition.warnings, warning))
     return CtVolume(shifted, ct.geometry, acquisition)

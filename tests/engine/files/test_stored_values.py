@@ -14,6 +14,7 @@ from engine.errors import NotCtError
 from engine.files.image_file import read_ct_image, read_mask_image
 from engine.hounsfield import padding_to_air
 from engine.input_warning import InputWarningCode
+from engine.unit_doubt import looks_like_stored_values, unit_warnings
 from tests.support.image_files.writing import (
     CODES,
     MET_TYPES,
@@ -91,25 +92,41 @@ def test_without_padding_nothing_is_copied() -> None:
     assert padding_to_air(np.zeros(0, np.int16)).size == 0
 
 
+def chest_like() -> Any:
+    """Voxels as a chest has them: air, lung, fat, soft tissue, bone; without their places."""
+    rng = np.random.default_rng(8)
+    means = rng.choice([-1000, -850, -100, 40, 500], (10, 20, 20), p=[0.1, 0.4, 0.1, 0.37, 0.03])
+    return np.rint(means + rng.normal(0, 20, means.shape)).astype(int)
+
+
+def with_stray(hu: Any, value: int) -> Any:
+    hu = hu.copy()
+    hu[3, 4, 5] = value
+    return hu
+
+
 @pytest.mark.parametrize("suffix", WRITERS)
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda hu: hu + 1024, r"HU \+ 1024"),
-        (lambda hu: np.where(hu < -1000, -2000, hu + 1024), r"HU \+ 1024"),
-        (lambda hu: np.clip(hu + 1024, 0, 4095).astype("<u2"), r"HU \+ 1024"),
-        (lambda hu: np.maximum(hu, -150), "no lung or air"),
-        (lambda hu: np.where(hu < 0, -3024, np.maximum(hu, 20) - 120), "no lung or air"),
+        (lambda hu: hu + 1024, r"no voxel below -200 HU, padding aside: it looks like HU \+ 1024"),
+        (lambda hu: np.where(hu < -950, -2000, hu + 1024), r"no voxel .* HU \+ 1024"),
+        (lambda hu: np.clip(hu + 1024, 0, 4095).astype("<u2"), r"no voxel .* HU \+ 1024"),
+        (lambda hu: with_stray(hu + 1024, -150), r"no voxel .* HU \+ 1024"),
+        (lambda hu: with_stray(hu + 1024, -700), r"hardly a voxel .* HU \+ 1024"),
+        (lambda hu: np.where(hu < -200, 40, hu), "no voxel .* no lung or air"),
+        (lambda hu: np.where(hu < -200, -3024, hu), "no voxel .* no lung or air"),
     ],
 )
 def test_a_ct_in_a_wrong_unit_is_named_as_that(
     suffix: str, change: Callable[[Any], Any], words: str, tmp_path: Path
 ) -> None:
-    values = change(VOXELS)
+    assert read(tmp_path, suffix, chest_like().astype("<i2")).warnings == ()
+    values = change(chest_like())
     ct = read(tmp_path, suffix, values.astype("<u2" if values.dtype.kind == "u" else "<i2"))
     (warning,) = ct.warnings
     assert warning.code is InputWarningCode.NO_AIR
-    assert re.search(words, warning.message)
+    assert re.search(words, warning.message), warning.message
 
 
 @pytest.mark.parametrize("suffix", WRITERS)
@@ -127,3 +144,15 @@ def test_what_int16_cannot_hold_is_clipped_and_said(tmp_path: Path) -> None:
     ct = read(tmp_path, ".mha", values)
     assert ct.voxels_hu[0, 0, 0] == 32767
     assert [(w.code, w.message[:8]) for w in ct.warnings] == [(InputWarningCode.HU_CLIPPED, "2 voxels")]
+
+
+def test_a_large_ct_is_judged_as_a_small_one_is() -> None:
+    """Shares are taken from every fourth voxel; that there is no air at all, from every voxel."""
+    large = np.tile(chest_like(), (3, 10, 10)).astype(np.int16)
+    assert large.size > 1 << 20
+    assert unit_warnings(large, "ct") == []
+    assert looks_like_stored_values((large + 1024).astype(np.int16))
+    organs = np.where(large < -200, 40, large).astype(np.int16)
+    assert len(unit_warnings(organs, "ct")) == 1
+    organs[1, 1, 1] = -800
+    assert unit_warnings(organs, "ct") == []
