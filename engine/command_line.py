@@ -6,18 +6,27 @@ It needs no library for command lines, so that ``coldspot`` and ``coldspot-expor
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from io import TextIOWrapper
+from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from engine import errors
-from engine.errors import ColdspotError, entry_for
+from engine.errors import ColdspotError, InvalidRequestError, entry_for
 
 INTERNAL_ERROR: Final = 1
 REFUSED: Final = 3
 _STOPPED: Final = 130
 """As a shell reports a program that SIGINT ended."""
+
+_READER_GONE: Final = 141
+"""As a shell reports a program that SIGPIPE ended."""
+
+_has_printed_json: Final[ContextVar[bool]] = ContextVar("_has_printed_json", default=False)
 
 EXIT_CODE_MEANINGS: Final = {
     0: "done",
@@ -29,6 +38,7 @@ EXIT_CODE_MEANINGS: Final = {
     6: "busy, unavailable, cancelled or timed out",
     7: "self-test failed",
     _STOPPED: "stopped from the keyboard",
+    _READER_GONE: "whoever read the output had enough, as in a pipe to head",
 }
 
 _EXIT_CODES: Final[dict[type[ColdspotError], int]] = {
@@ -56,6 +66,26 @@ def explain_exit_codes(*codes: int) -> str:
     return "Exit codes: " + "; ".join(f"{code} {EXIT_CODE_MEANINGS[code]}" for code in codes) + "."
 
 
+def prepare_streams() -> None:
+    """Make sure that whatever is printed can be printed; called once, before a command begins.
+
+    Characters that the encoding of the terminal lacks are written as escapes. Without stdout nothing is begun: there
+    would be nobody to tell the answer to, and the next file that is opened would take its place.
+
+    Raises
+    ------
+    SystemExit
+    """
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - for as long as the program runs
+    if sys.stdout is None:
+        sys.stderr.write("standard output is closed; direct it to a terminal, to a file or to /dev/null\n")
+        raise SystemExit(exit_code_of(errors.InvalidRequestError))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 @contextmanager
 def errors_shown(*, as_json: bool, prefix: str = "") -> Iterator[None]:
     """Turn an error into a message and an exit code; a traceback is never shown.
@@ -63,7 +93,7 @@ def errors_shown(*, as_json: bool, prefix: str = "") -> Iterator[None]:
     Parameters
     ----------
     as_json : bool
-        Print ``{"error": {"code", "message"}}`` on stdout instead of a line on stderr.
+        Print ``{"error": {"code", "message"}}`` on stdout instead of a line on stderr; not after another object.
     prefix : str, optional
         What stands before the message on stderr; by default the code of the error.
 
@@ -71,10 +101,14 @@ def errors_shown(*, as_json: bool, prefix: str = "") -> Iterator[None]:
     ------
     SystemExit
     """
+    _has_printed_json.set(False)
     try:
         yield
+        print_text("")  # what others have printed is out as well, or the command has not succeeded
     except ColdspotError as error:
         _fail(error.code, str(error), exit_code_of(type(error)), as_json, prefix)
+    except BrokenPipeError:  # printed by others
+        _end_without_reader()
     except KeyboardInterrupt:
         _fail("cancelled", "stopped from the keyboard", _STOPPED, as_json, prefix)
     except Exception as error:  # noqa: BLE001 - the last resort of a command
@@ -82,13 +116,60 @@ def errors_shown(*, as_json: bool, prefix: str = "") -> Iterator[None]:
 
 
 def _fail(code: str, message: str, exit_code: int, as_json: bool, prefix: str) -> NoReturn:
-    if as_json:
-        print_json({"error": {"code": code, "message": message}})
+    if as_json and not _has_printed_json.get():
+        try:
+            print_json({"error": {"code": code, "message": message}})
+        except InvalidRequestError as unwritable:
+            sys.stderr.write(f"{unwritable}\n")
     else:
         sys.stderr.write(f"{prefix or code}: {message}\n")
     raise SystemExit(exit_code)
 
 
 def print_json(content: dict[str, Any]) -> None:
-    """Print one JSON object on stdout."""
-    sys.stdout.write(json.dumps(content, indent=2, allow_nan=False) + "\n")
+    """Print one JSON object on stdout.
+
+    Raises
+    ------
+    ValueError
+        If a number is not finite: nothing is printed then.
+    InvalidRequestError, SystemExit
+        As for :func:`print_text`.
+    """
+    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+    _has_printed_json.set(True)
+    print_text(text)
+
+
+def print_text(text: str) -> None:
+    """Print a text on stdout, now: what stdout cannot take is noticed here, not when the program has ended.
+
+    Raises
+    ------
+    InvalidRequestError
+        If stdout cannot be written to, as on a full disk.
+    SystemExit
+        Quietly, if nobody reads it any more, as in ``coldspot … | head -1``.
+    """
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _end_without_reader()
+    except OSError as error:
+        _discard_output()
+        raise InvalidRequestError(
+            f"standard output cannot be written to ({error.strerror}): what was printed is not complete"
+        ) from error
+
+
+def _end_without_reader() -> NoReturn:
+    _discard_output()
+    raise SystemExit(_READER_GONE) from None
+
+
+def _discard_output() -> None:
+    """Send to nowhere what is still to be printed: the interpreter would complain about it when it ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

@@ -60,7 +60,7 @@ class Access:
             raise InvalidRequestError(
                 "a client certificate and a server name are for TLS: name the certificate authority with --tls-ca"
             )
-        if self.tls_ca is None and self.token_file is not None and not is_loopback(_host_of(target)):
+        if self.tls_ca is None and self.token_file is not None and not is_on_this_machine(target):
             raise InvalidRequestError(
                 f"the token would reach {target} in the clear: name the certificate authority of the service "
                 "with --tls-ca"
@@ -79,6 +79,11 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
+
+
+def is_on_this_machine(target: str) -> bool:
+    """Whether what is sent to ``host:port`` stays on this machine."""
+    return is_loopback(_host_of(target))
 
 
 def _host_of(target: str) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import typer
 
+from engine.command_line import prepare_streams
 from export.commands import cohort, examining, making
 from export.commands.options import EXIT_CODES
 
@@ -23,6 +24,7 @@ for commands in (making, examining, cohort):
 
 def main() -> None:
     """Run the command line."""
+    prepare_streams()
     app()
 
 

@@ -13,13 +13,17 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from engine.errors import CapacityError, ColdspotError, ServiceUnavailableError
 from service.client.sending import Outgoing, parts_of
-from service.credentials import Access, read_key_pair, read_pem, read_tokens
+from service.credentials import Access, is_on_this_machine, read_key_pair, read_pem, read_tokens
 from service.wire.authorization import AUTHORIZATION, BEARER
 from service.wire.status import came_from_service, error_from_call
 from service.wire.upload import METHOD, encoded
 
 _CALL_DEADLINE_S: Final = 10.0
 _UPLOAD_DEADLINE_S: Final = 600.0
+
+_NO_PROXY: Final = ("grpc.enable_http_proxy", 0)
+"""Where ``http_proxy`` is set, gRPC asks that proxy even for this machine's own address: the call fails, or goes
+through another machine."""
 
 Answer = TypeVar("Answer")
 
@@ -144,8 +148,9 @@ def _likely_cause(details: str, *, tls: bool) -> str:
 
 def _open_channel(target: str, access: Access) -> grpc.Channel:
     access.require_usable_with(target)
+    options: list[tuple[str, str | int]] = [_NO_PROXY] if is_on_this_machine(target) else []
     if access.tls_ca is None:
-        channel = grpc.insecure_channel(target)
+        channel = grpc.insecure_channel(target, options=options)
     else:
         key, certificate = None, None
         if access.tls_certificate is not None and access.tls_key is not None:
@@ -153,8 +158,9 @@ def _open_channel(target: str, access: Access) -> grpc.Channel:
                 access.tls_certificate, access.tls_key, ("--tls-certificate", "--tls-key")
             )
         credentials = grpc.ssl_channel_credentials(read_pem(access.tls_ca, "--tls-ca"), key, certificate)
-        named = [("grpc.ssl_target_name_override", access.tls_server_name)] if access.tls_server_name else []
-        channel = grpc.secure_channel(target, credentials, options=named)
+        if access.tls_server_name:
+            options.append(("grpc.ssl_target_name_override", access.tls_server_name))
+        channel = grpc.secure_channel(target, credentials, options=options)
     if access.token_file is None:
         return channel
     return grpc.intercept_channel(channel, _Token(read_tokens(access.token_file, "--token-file")[0]))

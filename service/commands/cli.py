@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from engine import DISCLAIMER
-from engine.command_line import REFUSED, print_json
+from engine.command_line import REFUSED, prepare_streams, print_json, print_text
 from service.commands import cases_cli, check, features
 from service.commands.options import (
     EXPLANATION,
@@ -195,7 +195,7 @@ def demo(
         else:
             print_table(comparison_table(outcome.truth, outcome.measured))
             for path in outcome.files:
-                typer.echo(str(path))
+                print_text(f"{path}\n")
 
 
 @app.command(epilog=EXPLANATION)
@@ -304,7 +304,7 @@ def info(
         if json_output:
             print_json(described)
         else:
-            typer.echo("\n".join(in_lines(described)))
+            print_text("\n".join(in_lines(described)) + "\n")
 
 
 @app.command(epilog=EXPLANATION)
@@ -319,7 +319,7 @@ def selftest(json_output: AsJson = False) -> None:
         if json_output:
             print_json({"self_test": "passed"})
         else:
-            typer.echo("self test: passed")
+            print_text("self test: passed\n")
 
 
 @app.command(epilog=EXPLANATION)
@@ -344,7 +344,7 @@ def healthcheck(
         with ColdspotClient(target, access) as client:
             if not client.is_serving():
                 raise ServiceUnavailableError(f"the service at {target} is not ready")
-        typer.echo("serving")
+        print_text("serving\n")
 
 
 check.register(app)
@@ -372,4 +372,5 @@ def make_pipeline(settings: Settings) -> Pipeline:
 
 def main() -> None:
     """Run the command line."""
+    prepare_streams()
     app()

@@ -9,8 +9,10 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from engine import DISCLAIMER
+from engine.command_line import print_text
 from engine.progress import TextProgress
 from service.figures_in_words import NOT_GIVEN, alignment_line, number, position, with_interval, yes_or_no
 
@@ -27,17 +29,20 @@ def progress_on_terminal() -> Iterator[TextProgress]:
 
 def fact_table(title: str, facts: Iterable[tuple[str, str]]) -> Table:
     """Return a table of names and values, with the disclaimer below it."""
-    table = Table(title=title, caption=DISCLAIMER, show_header=False, title_justify="left")
-    table.add_column(style="bold")
-    table.add_column()
+    table = Table(title=Text(title), caption=DISCLAIMER, show_header=False, title_justify="left")
+    table.add_column(style="bold", overflow="fold")
+    table.add_column(overflow="fold")
     for name, text in facts:
-        table.add_row(name, text)
+        table.add_row(Text(name), Text(text))  # as they are: a file's name may have brackets
     return table
 
 
 def print_table(table: Table) -> None:
-    """Print a table on stdout."""
-    Console().print(table)
+    """Print a table on stdout; narrow terminals wrap it, and nothing of it is cut."""
+    console = Console()
+    with console.capture() as printed:
+        console.print(table)
+    print_text(printed.get())
 
 
 def summary_table(report: dict[str, Any]) -> Table:
@@ -55,7 +60,7 @@ def comparison_table(truth: dict[str, Any], measured: dict[str, Any]) -> Table:
     """Return true and measured figures of a phantom side by side."""
     table = Table(title="Simulated phantom of known truth, not a patient", caption=DISCLAIMER)
     for column in ("", "true", "measured"):
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     coverage, margin = measured["coverage"], measured["margin"]
     table.add_row(
         "TCR", number(truth["tcr"], 3), with_interval(coverage["tcr"], coverage["tcr_interval_90"], 3)
