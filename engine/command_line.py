@@ -56,6 +56,10 @@ _EXIT_CODES: Final[dict[type[ColdspotError], int]] = {
 """Only the classes whose exit code differs from that of their parent."""
 
 
+CONTEXT: Final = {"help_option_names": ["-h", "--help"]}
+"""What every command line understands in addition."""
+
+
 def exit_code_of(kind: type[ColdspotError]) -> int:
     """Return the exit code of an error class."""
     return entry_for(kind, _EXIT_CODES)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from engine.command_line import prepare_streams
+from engine.command_line import CONTEXT, prepare_streams
 from export.commands import cohort, examining, making
 from export.commands.options import EXIT_CODES
 
@@ -15,7 +15,7 @@ app = typer.Typer(
     help="Make model bundles, measure them and look into them.",
     epilog=EXIT_CODES,
     no_args_is_help=True,
-    add_completion=False,
+    context_settings=CONTEXT,
     pretty_exceptions_enable=False,
 )
 for commands in (making, examining, cohort):

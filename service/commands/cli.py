@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from engine import DISCLAIMER
-from engine.command_line import REFUSED, prepare_streams, print_json, print_text
+from engine import DISCLAIMER, __version__
+from engine.command_line import CONTEXT, REFUSED, prepare_streams, print_json, print_text
 from service.commands import cases_cli, check, features
 from service.commands.options import (
     EXPLANATION,
@@ -35,7 +35,7 @@ app = typer.Typer(
     help=f"Is the tumor plus its 5 mm margin covered by the ablation, and where not? {DISCLAIMER}",
     epilog=EXPLANATION,
     no_args_is_help=True,
-    add_completion=False,
+    context_settings=CONTEXT,
     pretty_exceptions_enable=False,
 )
 app.add_typer(cases_cli.app, name="cases")
@@ -43,6 +43,22 @@ app.add_typer(cases_cli.app, name="cases")
 _OutFolder = Annotated[
     Path | None, typer.Option("--out", help="Folder for masks, margin map, picture and assessment.json.")
 ]
+
+
+def _print_version(*, wanted: bool) -> None:
+    if wanted:
+        print_text(f"coldspot {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _options_of_the_program(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    del version
 
 
 class _Sex(StrEnum):

@@ -16,6 +16,7 @@ from scipy import ndimage
 from engine.assessment.same_patient import check_same_patient
 from engine.errors import InvalidRequestError
 from engine.files.displacement_file import write_displacement
+from engine.files.image_file import write_volume
 from engine.files.reading import read_ct, read_mask
 from engine.geometry import VolumeGeometry
 from engine.input_warning import InputWarning, InputWarningCode
@@ -23,6 +24,7 @@ from engine.kernels.backend import KernelBackend
 from engine.progress import TextProgress
 from engine.refusal import RefusedError
 from engine.registration.register import register
+from engine.registration.warping import warp
 from engine.structures.mask_warnings import inspected
 from engine.unit_doubt import STORED_OFFSET_HU, looks_like_stored_values
 from engine.volume import CtVolume, LabelMask
@@ -30,6 +32,7 @@ from service.commands.landmarks import read_landmarks, score_landmarks
 from service.commands.registration_report import refused_report, registered_report
 
 FIELD_FILE: Final = "displacement.nii.gz"
+WARPED_FILE: Final = "warped.nii.gz"
 REPORT_FILE: Final = "registration.json"
 
 _WARM_UP_VOXELS: Final = 60
@@ -69,7 +72,7 @@ class RegistrationRequest:
 
 
 def register_files(request: RegistrationRequest, progress: TextProgress) -> dict[str, Any]:
-    """Register two CTs from files and write ``displacement.nii.gz`` and ``registration.json``.
+    """Register two CTs from files and write ``displacement.nii.gz``, ``warped.nii.gz`` and ``registration.json``.
 
     Parameters
     ----------
@@ -121,6 +124,8 @@ def register_files(request: RegistrationRequest, progress: TextProgress) -> dict
         report = registered_report(pair, score, duration_s, warnings)
         progress("writing")
         write_displacement(request.out / FIELD_FILE, pair.field)
+        warped = warp(moving, fixed, pair.field)
+        write_volume(request.out / WARPED_FILE, warped.voxels_hu, warped.geometry)
     text = json.dumps(report, indent=2, allow_nan=False) + "\n"
     (request.out / REPORT_FILE).write_text(text, encoding="utf-8")
     return report
@@ -189,7 +194,7 @@ def _clear(folder: Path) -> None:
     """Make the folder, without what an earlier call left: an old field must not pass for this one's."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name in (FIELD_FILE, REPORT_FILE):
+        for name in (FIELD_FILE, WARPED_FILE, REPORT_FILE):
             (folder / name).unlink(missing_ok=True)
     except OSError as error:
         raise InvalidRequestError(f"{folder} cannot take the result: {error.strerror}", "out") from error

@@ -16,6 +16,7 @@ from typer.testing import CliRunner, Result
 
 import service.commands.cli
 import service.commands.demo
+from engine import __version__
 from engine.errors import BackendError, ColdspotError, ManifestError, SelfTestError
 from engine.files.image_file import write_mask, write_volume
 from engine.runtime.backends import EXECUTED_ON_A_DEVICE, NEEDS_A_DEVICE
@@ -247,3 +248,14 @@ def test_demo_prints_truth_beside_measured(
 def _fresh_logging() -> Iterator[None]:
     yield
     structlog.reset_defaults()
+
+
+def test_version_and_short_help() -> None:
+    told = run("--version")
+    assert (told.exit_code, told.stdout) == (0, f"coldspot {__version__}\n")
+    for arguments in (("-h",), ("assess", "-h"), ("cases", "list", "-h")):
+        assert "Usage:" in run(*arguments).stdout
+
+
+def test_completion_is_offered() -> None:
+    assert "--install-completion" in run("--help").stdout

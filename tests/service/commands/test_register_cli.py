@@ -21,13 +21,15 @@ from engine import DISCLAIMER
 from engine.errors import DeadlineExceededError
 from engine.files.displacement_file import read_displacement
 from engine.files.image_file import write_mask, write_volume
+from engine.files.reading import read_ct
 from engine.findings import RegistrationQuality
 from engine.geometry import RigidTransform, VolumeGeometry, VoxelBox
 from engine.refusal import RefusalCode, RefusedError
 from engine.registration.field import DisplacementField
+from engine.registration.warping import warp
 from engine.volume import CtVolume, LabelMask
 from service.commands.landmarks import COLUMNS
-from service.commands.registering import FIELD_FILE, REPORT_FILE, in_hounsfield_units
+from service.commands.registering import FIELD_FILE, REPORT_FILE, WARPED_FILE, in_hounsfield_units
 from tests.support.dicom_files import write_ct_series
 
 DATA = os.environ.get("COLDSPOT_DATA")
@@ -130,6 +132,9 @@ def test_registers_writes_and_scores(calls: Calls, given: list[str], tmp_path: P
     assert json.loads((tmp_path / "out" / REPORT_FILE).read_text("utf-8")) == report
     field = read_displacement(tmp_path / "out" / FIELD_FILE)
     assert np.array_equal(field.displacement_lps_mm, shifted_field().displacement_lps_mm)
+    warped, fixed = read_ct(tmp_path / "out" / WARPED_FILE), calls[0]["fixed"]
+    assert warped.geometry.same_grid(fixed.geometry)
+    assert np.array_equal(warped.voxels_hu, warp(calls[0]["moving"], fixed, shifted_field()).voxels_hu)
     (call,) = calls
     assert (call["fixed_zone"].name, call["moving_tumor"].name) == ("ablation zone", "tumor")
     assert (call["deadline_s"], call["kernels"]) == (2.5, "cpu")
@@ -225,6 +230,7 @@ def test_bad_input(calls: Calls, given: list[str], tmp_path: Path, extra: list[s
     assert readable.stderr.startswith("coldspot: ")
     assert not calls
     assert not (tmp_path / "out" / FIELD_FILE).exists()
+    assert not (tmp_path / "out" / WARPED_FILE).exists()
 
 
 def test_a_label_is_chosen_by_its_number(calls: Calls, given: list[str], tmp_path: Path) -> None:
