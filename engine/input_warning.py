@@ -26,6 +26,7 @@ class InputWarningCode(StrEnum):
     COMPANION_FILES = "companion_files"
     OTHER_OBJECTS_LEFT_OUT = "other_objects_left_out"
     PATIENT_NOT_CHECKED = "patient_not_checked"
+    MASK_OF_OTHER_SERIES = "mask_of_other_series"
     PADDING = "padding"
     GANTRY_TILT = "gantry_tilt"
     SLICE_THICKNESS = "slice_thickness"

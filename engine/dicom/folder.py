@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 from pathlib import Path
 from statistics import median
-from typing import Final
+from typing import Final, Self
 
 from engine.dicom.file_format import DICOM_SUFFIXES, HEAD_BYTES, starts_as_dicom
 from engine.errors import UnreadableFileError
@@ -112,9 +112,10 @@ def find_dicom_files(path: Path) -> FoundFiles:
     entries = list(_entries_below(path, set(), hidden=False))
     slices = [entry for entry in entries if entry.kind is _Kind.DICOM]
     found = FoundFiles(path, tuple(entry.path for entry in slices))
+    likeness = _Likeness.of(slices)
     unknown = [entry for entry in entries if entry.kind is _Kind.UNKNOWN]
     for entry in unknown:
-        if entry.may_be_a_slice and _looks_like_one_of(entry, slices):
+        if likeness and entry.may_be_a_slice and likeness.has(entry):
             raise UnreadableFileError(
                 f"{found.name(entry.path)} {entry.why}, and looks like one of the {len(slices)} DICOM files beside it: "
                 "a slice may be lost; export the series again, or take the file away"
@@ -224,18 +225,30 @@ def _companion_kind(path: Path, head: bytes) -> str:
     return kind[1] if kind and not starts_as_dicom(head) else ""
 
 
-def _looks_like_one_of(entry: _Entry, slices: Sequence[_Entry]) -> bool:
-    """Whether a file is named as the slices are but for numbers, or has no kind of its own and their size."""
-    if not slices:
-        return False
-    pattern = _numbered(_UNFINISHED.sub("", entry.path.name.lower()))
-    if "#" in pattern and any(pattern in {_numbered(s.path.name), _numbered(s.path.stem)} for s in slices):
-        return True
-    has_kind = bool(entry.path.suffix) and not entry.path.suffix[1:].isdecimal()
-    if has_kind or entry.is_text:
-        return False
-    typical = median(s.size for s in slices)
-    return typical / _SLICE_SIZE_RATIO <= entry.size <= typical * _SLICE_SIZE_RATIO
+@dataclass(frozen=True)
+class _Likeness:
+    """How the slices of a folder are named but for numbers, and how large they are."""
+
+    patterns: frozenset[str]
+    size: float
+
+    @classmethod
+    def of(cls, slices: Sequence[_Entry]) -> Self | None:
+        """What is common to the slices; None if there is none."""
+        if not slices:
+            return None
+        names = (name for entry in slices for name in (entry.path.name, entry.path.stem))
+        return cls(frozenset(map(_numbered, names)), median(entry.size for entry in slices))
+
+    def has(self, entry: _Entry) -> bool:
+        """Whether a file is named as the slices are, or has no kind of its own and their size."""
+        pattern = _numbered(_UNFINISHED.sub("", entry.path.name.lower()))
+        if "#" in pattern and pattern in self.patterns:
+            return True
+        has_kind = bool(entry.path.suffix) and not entry.path.suffix[1:].isdecimal()
+        if has_kind or entry.is_text:
+            return False
+        return self.size / _SLICE_SIZE_RATIO <= entry.size <= self.size * _SLICE_SIZE_RATIO
 
 
 def _numbered(name: str) -> str:

@@ -47,7 +47,7 @@ def read_dicom_mask(source: Path | bytes, ct: CtVolume, name: str, *, label: str
     instance = one_instance(
         choose_mask_file(source, name) if isinstance(source, Path) else source, f"the {name}"
     )
-    unchecked = _require_patient_of(instance, ct, name)
+    noticed = (*_require_patient_of(instance, ct, name), *_other_series(instance, ct, name))
     modality = text(instance.dataset, "Modality", instance.name)
     if modality == "RTSTRUCT":
         mask = read_structure_set(instance, ct, roi=label)
@@ -58,7 +58,7 @@ def read_dicom_mask(source: Path | bytes, ct: CtVolume, name: str, *, label: str
             f"{instance.name} is DICOM of modality {modality or 'none'}, not SEG or RTSTRUCT; "
             f"choose the file of the {name}"
         )
-    return replace(mask, name=name, warnings=(*unchecked, *mask.warnings))
+    return replace(mask, name=name, warnings=(*noticed, *mask.warnings))
 
 
 def _require_patient_of(instance: DicomInstance, ct: CtVolume, name: str) -> tuple[InputWarning, ...]:
@@ -84,3 +84,28 @@ def _frames_of_reference(instance: DicomInstance) -> set[str]:
     regions = items(dataset, "StructureSetROISequence", where)
     named = {text(region, "ReferencedFrameOfReferenceUID", where) for region in regions}
     return named | {text(dataset, "FrameOfReferenceUID", where)}
+
+
+def _other_series(instance: DicomInstance, ct: CtVolume, name: str) -> tuple[InputWarning, ...]:
+    """A warning where the mask names the series it was drawn on, and the CT is another one."""
+    own = ct.acquisition.series_instance_uid
+    drawn_on = _series_named(instance)
+    if not own or not drawn_on or own in drawn_on:
+        return ()
+    message = f"the {name} was drawn on another series ({', '.join(sorted(drawn_on))}) than its CT ({own})"
+    return (InputWarning(InputWarningCode.MASK_OF_OTHER_SERIES, message),)
+
+
+def _series_named(instance: DicomInstance) -> set[str]:
+    """Series that a SEG (PS3.3 C.12.1.1) or an RTSTRUCT (C.8.8.5) refers to."""
+    where = instance.name
+    holders = [instance.dataset]
+    for keyword in ("ReferencedFrameOfReferenceSequence", "RTReferencedStudySequence"):
+        holders += [item for holder in holders for item in items(holder, keyword, where)]
+    series = [
+        item
+        for holder in holders
+        for keyword in ("ReferencedSeriesSequence", "RTReferencedSeriesSequence")
+        for item in items(holder, keyword, where)
+    ]
+    return {text(item, "SeriesInstanceUID", where) for item in series} - {""}

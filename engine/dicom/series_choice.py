@@ -124,7 +124,9 @@ def choose_series(path: Path, choice: str = "") -> _ChosenSeries:
     headers = _headers(found)
     if not headers:
         raise UnreadableFileError(
-            f"there is no DICOM image in {shown(path)}; choose the folder of one CT series"
+            f"there is no DICOM image in {shown(path)}"
+            + "".join(f" ({warning})" for warning in found.warnings)
+            + "; choose the folder of one CT series"
         )
     chosen, warnings = choose_instances(headers, choice, shown(path))
     files = dict(zip((id(header) for header in headers), found.dicom, strict=True))

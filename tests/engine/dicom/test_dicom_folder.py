@@ -159,6 +159,12 @@ def test_what_plainly_is_none_is_counted(tmp_path: Path) -> None:
     )
 
 
+def test_a_folder_without_dicom_says_what_is_in_it(tmp_path: Path) -> None:
+    (tmp_path / "ct.nii.gz").write_bytes(b"\x1f\x8b")
+    with pytest.raises(UnreadableFileError, match=r"no DICOM image in .*ct.nii.gz \(is no DICOM file\)"):
+        read_series(tmp_path)
+
+
 def test_folders_of_any_depth_are_read_and_each_once(tmp_path: Path) -> None:
     ct = phantom_ct(slices=12)
     paths = write_ct_series(tmp_path, ct)

@@ -101,6 +101,27 @@ def test_without_identifiers_the_frame_of_reference_proves_it(make: Any, mask_id
     assert warning.code is InputWarningCode.PATIENT_NOT_CHECKED
 
 
+def rt_reference(dataset: Dataset, uid: str) -> None:
+    """Name the series that a structure set was drawn on."""
+    frame, study, series = Dataset(), Dataset(), Dataset()
+    series.SeriesInstanceUID = uid
+    study.RTReferencedSeriesSequence, frame.RTReferencedStudySequence = [series], [study]
+    dataset.ReferencedFrameOfReferenceSequence = [frame]
+
+
+@pytest.mark.parametrize("uid", ["1.2.3", "1.2.4"])
+def test_the_series_that_a_mask_was_drawn_on_is_compared(uid: str) -> None:
+    on = ct(patient_id="PHANTOM", series_instance_uid="1.2.3")
+    structures, segments = rtstruct(), seg()
+    rt_reference(structures, uid)
+    segments.ReferencedSeriesSequence[0].SeriesInstanceUID = uid
+    for dataset in (structures, segments):
+        warnings = read(dataset, on).warnings
+        expected = [] if uid == "1.2.3" else [InputWarningCode.MASK_OF_OTHER_SERIES]
+        assert [warning.code for warning in warnings] == expected
+        assert all("(1.2.4) than its CT (1.2.3)" in str(warning) for warning in warnings)
+
+
 def test_what_is_no_mask_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequestError, match="modality CT, not SEG or RTSTRUCT"):
         read(ct_instances(PHANTOM)[0], ct())
