@@ -71,7 +71,9 @@ def read_displacement(path: Path) -> DisplacementField:
     """
     header = read_nifti(path)
     _require_vectors(header)
-    axes, _ = stated_axes(header)
+    axes, warnings = stated_axes(header)
+    if warnings:
+        raise InvalidGeometryError("; ".join(warning.message for warning in warnings))
     grid = grid_of(axes, header.shape_xyz, header.name)
     components = read_stored(header.stored).view(header.stored_type).reshape(3, *grid.shape_zyx)
     vectors = np.ascontiguousarray(np.moveaxis(components, 0, -1), dtype=np.float32)

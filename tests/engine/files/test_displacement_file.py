@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -92,3 +93,28 @@ def test_what_is_no_field_is_not_read(tmp_path: Path) -> None:
     cut.write_bytes(gzip.compress(gzip.decompress(whole.read_bytes())[:-40]))
     with pytest.raises(InputError):
         read_displacement(cut)
+
+
+@pytest.mark.parametrize(
+    ("offset", "form", "values"),
+    [
+        (76 + 4, "<3f", (1.0, 1.0, 1.0)),  # pixdim
+        (268, "<3f", (0.0, 0.0, 0.0)),  # place of the qform
+        (280 + 8, "<f", (1.0,)),  # shear in the sform
+        (252, "<2h", (0, 0)),  # both codes
+        (123, "<b", (1,)),  # meters
+        (68, "<h", (1006,)),  # vectors that some programs turn
+        (352 + 40, "<f", (np.nan,)),
+        (352 + 400, "<f", (np.inf,)),
+    ],
+)
+def test_a_field_whose_grid_or_vectors_are_in_doubt_is_not_read(
+    offset: int, form: str, values: tuple[float, ...], tmp_path: Path
+) -> None:
+    path = tmp_path / "displacement.nii.gz"
+    write_displacement(path, some_field())
+    content = bytearray(gzip.decompress(path.read_bytes()))
+    struct.pack_into(form, content, offset, *values)
+    path.write_bytes(gzip.compress(bytes(content)))
+    with pytest.raises(InputError):
+        read_displacement(path)
