@@ -165,6 +165,17 @@ def test_the_rounding_of_a_quaternion_near_half_a_turn_is_no_contradiction(
     assert np.allclose(ct.geometry.to_lps((39, 59, 59)), expected[:3], atol=1e-4)
 
 
+def test_a_turn_is_a_contradiction_in_a_small_volume_too(tmp_path: Path) -> None:
+    """Half a degree moves no corner of three voxels by 0.1 mm."""
+    small = VOXELS[:3, :3, :3]
+    turned = qform_of(oblique(0.5))
+    with pytest.raises(InvalidGeometryError, match="states its place twice"):
+        read_ct_image(written(tmp_path / "ct.nii", nifti(small, affine=AFFINE, **turned)))
+    slightly = qform_of(oblique(0.03))
+    ct = read_ct_image(written(tmp_path / "ct.nii", nifti(small, affine=AFFINE, **slightly)))
+    assert np.array_equal(ct.voxels_hu, small)
+
+
 META_REFUSED: dict[str, tuple[dict[str, Any], type[InputError]]] = {
     "no spacing": ({"ElementSpacing": None}, InvalidGeometryError),
     "no spacing but a size": ({"ElementSpacing": None, "ElementSize": "1 1 1"}, InvalidGeometryError),
