@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import SimpleITK as sitk
 
 from engine.errors import InvalidGeometryError
+from engine.files.image_writing import write_image
 from engine.files.nifti_header import NiftiHeader, read_nifti, stated_axes
 from engine.files.stated_grid import grid_of
 from engine.files.stored_bytes import read_stored
@@ -37,13 +37,11 @@ def write_displacement(path: Path, field: DisplacementField) -> None:
         raise InvalidGeometryError(f"{vectors.shape} displacements do not fit a grid of {grid.shape_zyx}")
     if not np.isfinite(vectors).all():
         raise InvalidGeometryError(f"{path.name} is not written: displacements must be finite numbers")
-    image = sitk.GetImageFromArray(np.asarray(vectors, dtype=np.float32), isVector=True)
-    image.SetSpacing(grid.spacing_zyx_mm[::-1])
-    image.SetOrigin(grid.origin_lps_mm)
-    image.SetDirection(np.array(grid.directions_zyx_lps)[::-1].T.ravel().tolist())
     unfinished = path.with_name(f".unfinished-{path.name}")
     try:
-        sitk.WriteImage(image, str(unfinished), useCompression=True, compressionLevel=1)
+        write_image(
+            unfinished, np.asarray(vectors, dtype=np.float32), grid, is_vector=True, compression_level=1
+        )
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)

@@ -12,12 +12,12 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import SimpleITK as sitk
 
 from engine.arrays import AnyArray
 from engine.errors import InvalidGeometryError, InvalidRequestError, NotCtError, UnreadableFileError
 from engine.files.file_names import require_regular, shown_name
 from engine.files.image_header import ImageHeader
+from engine.files.image_writing import write_image
 from engine.files.metaimage_header import read_metaimage
 from engine.files.nifti_header import NIFTI_SUFFIXES, read_nifti_image
 from engine.files.nrrd_header import read_nrrd
@@ -134,11 +134,7 @@ def write_volume(path: Path, voxels: npt.NDArray[Any], geometry: VolumeGeometry)
     if voxels.shape != geometry.shape_zyx:
         raise InvalidGeometryError(f"{voxels.shape} voxels do not fit a grid of {geometry.shape_zyx}")
     stored = voxels.astype(np.uint8) if voxels.dtype == np.bool_ else voxels
-    image = sitk.GetImageFromArray(stored)
-    image.SetSpacing(geometry.spacing_zyx_mm[::-1])
-    image.SetOrigin(geometry.origin_lps_mm)
-    image.SetDirection(np.array(geometry.directions_zyx_lps)[::-1].T.ravel().tolist())
-    sitk.WriteImage(image, str(path), useCompression=True)
+    write_image(path, stored, geometry)
 
 
 def write_mask(path: Path, mask: LabelMask) -> None:

@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 
 from engine.errors import InputError, UnreadableFileError
-from engine.files.image_file import read_ct_image
+from engine.files.displacement_file import read_displacement, write_displacement
+from engine.files.image_file import read_ct_image, write_volume
 from engine.files.reading import read_ct
+from engine.geometry import VolumeGeometry
+from engine.registration.field import DisplacementField
 from tests.support.image_files.writing import ct_voxels, metaimage, nifti, nrrd, written
 
 VOXELS = ct_voxels()
@@ -123,3 +126,19 @@ def test_voxels_beside_a_header_are_a_file(tmp_path: Path) -> None:
     (tmp_path / "empty.raw").touch()
     with pytest.raises(UnreadableFileError, match="is empty"):
         read_ct_image(path)
+
+
+@pytest.mark.parametrize("stem", NAMES)
+@pytest.mark.parametrize("suffix", [b".nii.gz", b".nii", b".mha", b".nrrd"])
+def test_any_name_is_written(stem: bytes, suffix: bytes, tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(stem)
+    folder.mkdir()
+    path = folder / os.fsdecode(stem + suffix)
+    write_volume(path, VOXELS, VolumeGeometry(VOXELS.shape, (2.0, 1.0, 1.0)))
+    assert np.array_equal(read_ct(path).voxels_hu, VOXELS)
+    field = DisplacementField(
+        np.ones((*VOXELS.shape, 3), np.float32), VolumeGeometry(VOXELS.shape, (2.0, 1.0, 1.0))
+    )
+    write_displacement(folder / os.fsdecode(stem + b"-d.nii.gz"), field)
+    assert read_displacement(folder / os.fsdecode(stem + b"-d.nii.gz")).geometry == field.geometry
+    assert len(list(folder.iterdir())) == 2

@@ -155,14 +155,15 @@ def test_nifti_that_states_one_grid_is_read(case: str, version: int, tmp_path: P
     assert ct.warnings == ()
 
 
-@pytest.mark.parametrize("degrees", [179.9, 179.97, 179.99, 180.0, 180.01])
+@pytest.mark.parametrize("degrees", [179.9, 179.97, 179.9725, 179.99, 180.0, 180.0275])
 def test_the_rounding_of_a_quaternion_near_half_a_turn_is_no_contradiction(
     degrees: float, tmp_path: Path
 ) -> None:
-    affine = oblique(degrees)
-    ct = read_ct_image(written(tmp_path / "ct.nii", nifti(VOXELS, affine=affine, **qform_of(affine))))
-    expected = (affine * np.array([[-1], [-1], [1], [1]])) @ np.array([59, 59, 39, 1])
-    assert np.allclose(ct.geometry.to_lps((39, 59, 59)), expected[:3], atol=1e-4)
+    """In float32 it may be off by 0.03 degrees, which is 0.2 mm over 400."""
+    wide, affine = ct_voxels((2, 2, 512)), oblique(degrees)
+    ct = read_ct_image(written(tmp_path / "ct.nii", nifti(wide, affine=affine, **qform_of(affine))))
+    expected = (affine * np.array([[-1], [-1], [1], [1]])) @ np.array([511, 1, 1, 1])
+    assert np.allclose(ct.geometry.to_lps((1, 1, 511)), expected[:3], atol=1e-4)
 
 
 def test_a_turn_is_a_contradiction_in_a_small_volume_too(tmp_path: Path) -> None:
@@ -174,6 +175,25 @@ def test_a_turn_is_a_contradiction_in_a_small_volume_too(tmp_path: Path) -> None
     slightly = qform_of(oblique(0.03))
     ct = read_ct_image(written(tmp_path / "ct.nii", nifti(small, affine=AFFINE, **slightly)))
     assert np.array_equal(ct.voxels_hu, small)
+
+
+@pytest.mark.parametrize("spacing_mm", [1.0003, 1.0005, 0.9995, 0.9998])
+def test_a_tenth_of_a_millimeter_over_a_long_volume_is_a_contradiction(
+    spacing_mm: float, tmp_path: Path
+) -> None:
+    """Over 299 steps of 1 mm: 0.09, 0.15, 0.15 and 0.06 mm; each less than a thousandth."""
+    long = ct_voxels((300, 2, 3))
+    for name, content in (
+        ("ct.nii", nifti(long, pixdim=[1, 1, 1, spacing_mm, 0, 0, 0, 0])),
+        ("ct.mha", metaimage(long, ElementSize=f"1 1 {spacing_mm}")),
+        ("ct.nrrd", nrrd(long, spacings=f"1 1 {spacing_mm}")),
+    ):
+        path = written(tmp_path / name, content)
+        if abs(spacing_mm - 1) * 299 > 0.1:
+            with pytest.raises(InvalidGeometryError, match="voxel size twice"):
+                read_ct_image(path)
+        else:
+            assert np.array_equal(read_ct_image(path).voxels_hu, long)
 
 
 META_REFUSED: dict[str, tuple[dict[str, Any], type[InputError]]] = {
