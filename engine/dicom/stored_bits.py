@@ -19,8 +19,10 @@ from engine.errors import UnreadableFileError
 
 _ALLOCATED: Final = frozenset({8, 16, 32})
 _MAX_TORN: Final = 0.05
-"""Share of steps that losing bits may make greater. Under an overlay, only steps of half the range of values (2048 HU
-in 12 bits) are; where the values need more bits than are said, every small step across the last value is."""
+"""Share of steps beside what lay in unused bits that may tear tissue. Under an overlay hardly any does, not even along
+the pleura; where the values need more bits than are said, most small steps across the last value do."""
+_TISSUE_STEP: Final = 1024
+"""Stored values: the edge of bone to air, at the usual slope of 1, is blurred over more than one pixel."""
 _MAX_TORN_BY_SIGN: Final = 0.5
 """Share of steps that the stated sign may make greater than the other one; most would be if the other were right."""
 
@@ -120,20 +122,17 @@ def image_samples(
     bits = min(sample.stored, width)
     raw = decoded.astype(f"u{decoded.dtype.itemsize}")
     image = _low_bits(raw, bits, is_signed=sample.is_signed)
+    _require_sign(image, bits, sample, padding, where)
     has_other_bits = np.zeros_like(raw, dtype=np.bool_)
     if width > bits:
         as_decoded = _low_bits(raw, width, is_signed=sample.is_signed)
         if not np.array_equal(as_decoded, image):
             is_padding = _within(as_decoded, padding) | _within(image, padding)
-            if _torn_share(image, as_decoded, is_padding) > _MAX_TORN:
-                raise UnreadableFileError(
-                    f"{where} says that {sample.stored} bits are stored (BitsStored), and its values need "
-                    f"{width}: which are right is not clear, export it again"
-                )
+            if _torn_share(image, as_decoded, is_padding, greatest_step=_TISSUE_STEP) > _MAX_TORN:
+                raise _contradiction(sample, where)
             image = np.where(_within(as_decoded, padding), as_decoded, image)
             is_extended = raw == _low_bits(raw, bits, is_signed=True).astype(raw.dtype)
             has_other_bits = (raw >> bits != 0) & ~is_extended & ~is_padding
-    _require_sign(image, bits, sample, padding, where)
     return ImageSamples(image, int(np.count_nonzero(has_other_bits)))
 
 
@@ -147,11 +146,15 @@ def _require_sign(
         return  # nothing is near both ends of the range, where the sign matters
     other = _low_bits(image.astype(f"u{image.dtype.itemsize}"), bits, is_signed=not sample.is_signed)
     if _torn_share(image, other, _within(image, padding)) > _MAX_TORN_BY_SIGN:
-        stated, read = ("signed", "unsigned") if sample.is_signed else ("unsigned", "signed")
-        raise UnreadableFileError(
-            f"{where} says that its values are {stated} (PixelRepresentation), and they read as {read}: their HU "
-            "are not clear, export it again"
-        )
+        raise _contradiction(sample, where)
+
+
+def _contradiction(sample: SampleFormat, where: str) -> UnreadableFileError:
+    sign = "signed" if sample.is_signed else "unsigned"
+    return UnreadableFileError(
+        f"{where} says that its values are {sign} and have {sample.stored} bits (PixelRepresentation, BitsStored), and "
+        "they read smoothly in another way alone: which HU they stand for is not clear, export it again"
+    )
 
 
 def _low_bits(raw: AnyArray, bits: int, *, is_signed: bool) -> AnyArray:
@@ -163,8 +166,13 @@ def _low_bits(raw: AnyArray, bits: int, *, is_signed: bool) -> AnyArray:
     return extended >> shift
 
 
-def _torn_share(reading: AnyArray, other: AnyArray, is_padding: BoolArray) -> float:
-    """Of the steps between neighbors that two readings see differently, the share that is greater in the first."""
+def _torn_share(
+    reading: AnyArray, other: AnyArray, is_padding: BoolArray, *, greatest_step: int | None = None
+) -> float:
+    """Of the steps between neighbors that two readings see differently, the share that tears tissue in the first.
+
+    Such a step is greater in the first reading, or greater than any in tissue.
+    """
     first, second = reading.astype(np.int64), other.astype(np.int64)
     torn = compared = 0
     for axis in (0, 1):
@@ -172,7 +180,10 @@ def _torn_share(reading: AnyArray, other: AnyArray, is_padding: BoolArray) -> fl
         beside_padding = np.diff(is_padding, axis=axis) | np.delete(is_padding, 0, axis=axis)
         differs = (step != other_step) & ~beside_padding
         compared += int(np.count_nonzero(differs))
-        torn += int(np.count_nonzero(np.abs(step[differs]) > np.abs(other_step[differs])))
+        allowed = np.abs(other_step[differs])
+        if greatest_step is not None:
+            allowed = np.minimum(allowed, greatest_step)
+        torn += int(np.count_nonzero(np.abs(step[differs]) > allowed))
     return torn / compared if compared else 0.0
 
 
