@@ -77,9 +77,10 @@ format: $(VENV)/.dev ## let ruff format and repair what it can
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-proto: $(VENV)/.dev ## regenerate proto/gen from the .proto files
+proto: $(VENV)/.dev ## regenerate proto/gen and docs/api.md from the .proto files
 	@$(BIN)/python -m grpc_tools.protoc -I proto \
 	  --python_out=proto/gen --pyi_out=proto/gen --grpc_python_out=proto/gen $(PROTOS)
+	@PYTHONPATH=. $(BIN)/python proto/api_reference.py
 
 lock: $(VENV)/.dev ## write requirements/*.txt anew from pyproject.toml (UPGRADE=1: newest versions)
 	@$(INSTALL) "$(UV)"

@@ -1,7 +1,7 @@
 """One table from the engine's errors to gRPC status codes, and the rich details both sides use.
 
-A call that fails carries a ``google.rpc.Status``: ``ErrorInfo`` (reason is the error's stable code,
-domain is ``coldspot``), ``BadRequest`` where the field is known and ``RetryInfo`` where trying again
+A call that fails carries a ``google.rpc.Status``: ``ErrorInfo`` (reason is the error's stable code
+in upper case, domain is ``coldspot``), ``BadRequest`` where the field is known and ``RetryInfo`` where trying again
 makes sense. The client turns it back into the same error class.
 """
 
@@ -18,7 +18,7 @@ from grpc_status import rpc_status
 from engine import errors
 from engine.errors import ColdspotError, entry_for
 
-_DOMAIN: Final = "coldspot"
+DOMAIN: Final = "coldspot"
 MAX_MESSAGE_LENGTH: Final = 1500
 """Longest message that is sent, in characters: all details together must fit into 8 KiB of trailers."""
 
@@ -65,6 +65,11 @@ def status_code_of(kind: type[ColdspotError]) -> grpc.StatusCode:
     return entry_for(kind, _STATUS_CODES)
 
 
+def reason_of(kind: type[ColdspotError]) -> str:
+    """Return the reason by which ``ErrorInfo`` names an error class: its code, as AIP-193 wants it."""
+    return kind.code.upper()
+
+
 def rich_status(error: ColdspotError) -> status_pb2.Status:
     """Return the status that carries an error to the client, with its details."""
     code: int = status_code_of(type(error)).value[0]
@@ -72,7 +77,7 @@ def rich_status(error: ColdspotError) -> status_pb2.Status:
     if len(message) > MAX_MESSAGE_LENGTH:
         message = message[:MAX_MESSAGE_LENGTH] + "…"
     status = status_pb2.Status(code=code, message=message)
-    _attach(status, error_details_pb2.ErrorInfo(reason=error.code, domain=_DOMAIN))
+    _attach(status, error_details_pb2.ErrorInfo(reason=reason_of(type(error)), domain=DOMAIN))
     if isinstance(error, errors.InvalidRequestError) and error.field:
         violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=message[:200])
         _attach(status, error_details_pb2.BadRequest(field_violations=[violation]))
@@ -114,13 +119,13 @@ def _error_from_status(status: status_pb2.Status) -> ColdspotError:
         info = error_details_pb2.ErrorInfo()
         bad_request = error_details_pb2.BadRequest()
         retry = error_details_pb2.RetryInfo()
-        if detail.Unpack(info) and info.domain == _DOMAIN:
+        if detail.Unpack(info) and info.domain == DOMAIN:
             reason = info.reason
         elif detail.Unpack(bad_request) and bad_request.field_violations:
             field = bad_request.field_violations[0].field
         elif detail.Unpack(retry):
             retry_after_s = retry.retry_delay.ToNanoseconds() / 1e9
-    kind = {known.code: known for known in error_classes()}.get(reason, errors.ServiceError)
+    kind = {reason_of(known): known for known in error_classes()}.get(reason, errors.ServiceError)
     if issubclass(kind, errors.CapacityError):
         return kind(status.message, retry_after_s)
     if issubclass(kind, errors.InvalidRequestError):

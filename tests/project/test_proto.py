@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -40,6 +41,14 @@ def test_the_generated_code_is_fresh(tmp_path: Path) -> None:
     assert set(fresh) == set(kept)
     stale = [name for name, text in fresh.items() if kept[name] != text]
     assert not stale, f"run `make proto`: {stale}"
+
+
+def test_the_page_of_the_api_is_fresh() -> None:
+    pytest.importorskip("grpc_tools", reason="grpcio-tools is not installed (make setup)")
+    command = [sys.executable, "-c", "import api_reference; print(api_reference.rendered(), end='')"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (ROOT, PROTO, PROTO / "gen")))}
+    made = subprocess.run(command, check=True, timeout=120, env=environment, capture_output=True, text=True)
+    assert made.stdout == (ROOT / "docs" / "api.md").read_text(encoding="utf-8"), "run `make proto`"
 
 
 def test_proto_is_no_package() -> None:
