@@ -39,14 +39,14 @@ class CtFrame:
 
 
 @dataclass(frozen=True, eq=False)
-class InstanceFrames:
+class _InstanceFrames:
     """The slices of an instance, and what its other frames are (a localizer, a subtraction)."""
 
     slices: tuple[CtFrame, ...]
     left_out: tuple[str, ...] = ()
 
 
-def ct_frames(instance: DicomInstance) -> InstanceFrames:
+def ct_frames(instance: DicomInstance) -> _InstanceFrames:
     """The slices of an instance: one, or one for each frame of an enhanced or legacy converted CT.
 
     Frames whose type says that they hold no HU of a plane are left out.
@@ -62,7 +62,7 @@ def ct_frames(instance: DicomInstance) -> InstanceFrames:
             raise InvalidGeometryError(
                 f"{name} has several frames and no position for each; send single slices"
             )
-        return InstanceFrames((_frame(instance, 0, name, _Groups(dataset, dataset, dataset, dataset)),))
+        return _InstanceFrames((_frame(instance, 0, name, _Groups(dataset, dataset, dataset, dataset)),))
     count = whole_number(dataset, "NumberOfFrames", name, UnreadableFileError)
     per_frame = items(dataset, "PerFrameFunctionalGroupsSequence", name)
     if count != len(per_frame) or not 1 <= count <= _MAX_FRAMES:
@@ -81,7 +81,7 @@ def ct_frames(instance: DicomInstance) -> InstanceFrames:
             f"{name} holds no CT slice in HU: its frames are {', '.join(sorted(set(left_out)))} (FrameType); choose "
             "the series of the CT"
         )
-    return InstanceFrames(slices, left_out)
+    return _InstanceFrames(slices, left_out)
 
 
 def _frame_kind(dataset: Dataset, item: Dataset, where: str) -> str:
@@ -170,7 +170,7 @@ def _require_ct(instance: DicomInstance) -> None:
         raise NotCtError(f"{name} is a {', '.join(kinds)} (ImageType), not a CT slice in HU; leave it out")
 
 
-def left_out_warnings(read: Sequence[InstanceFrames]) -> list[InputWarning]:
+def left_out_warnings(read: Sequence[_InstanceFrames]) -> list[InputWarning]:
     """Frames that are no CT slices, counted by kind."""
     kinds = Counter(kind for frames in read for kind in frames.left_out)
     if not kinds:

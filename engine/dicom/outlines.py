@@ -17,7 +17,7 @@ from engine.dicom.contours import Loop, paint, shared_areas, simple_loops, wound
 # Mean distances in pixels: an area between two lines over the length of a line.
 _NEGLIGIBLE = 0.02
 """Overlap that rounding of the vertices explains."""
-_SAME_LINE = 0.1
+_SAME_LINE = 0.05
 """Two lines this close are one outline, drawn or written twice."""
 _THINNEST_WALL = 0.25
 """The thinnest wall around a mask, pixels that touch at corners, has 0.35; a thinner one was not drawn as one."""

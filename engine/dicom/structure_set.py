@@ -168,6 +168,13 @@ def _points(contour: Dataset, name: str, where: str) -> Float64Array:
             f"a contour of {name!r} in {where} announces {announced:g} points and has {len(values) / 3:g}; "
             "export it again"
         )
+    if text(contour, "ContourOffsetVector", where) and any(
+        numbers(contour, "ContourOffsetVector", 3, where, UnreadableFileError)
+    ):
+        raise UnreadableFileError(
+            f"a contour of {name!r} in {where} is to be moved by an offset (ContourOffsetVector), which is not "
+            "supported; export contours at their place"
+        )
     return np.array(values, dtype=np.float64).reshape(-1, 3)
 
 

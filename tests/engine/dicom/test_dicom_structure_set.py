@@ -223,6 +223,18 @@ def test_points_that_were_lost_or_are_no_numbers_are_refused() -> None:
             read_structure_set(encoded(dataset), CT)
 
 
+def test_a_contour_that_is_to_be_moved_is_refused() -> None:
+    dataset = structure_set(
+        {"tumor": [on_slice(SQUARE)]}, frame_of_reference_uid=GEOMETRY.frame_of_reference_uid
+    )
+    contour = dataset.ROIContourSequence[0].ContourSequence[0]
+    contour.ContourOffsetVector = [0, 0, 0]
+    assert read_structure_set(encoded(dataset), CT).voxels.sum() == 441
+    contour.ContourOffsetVector = [0, 0, 2.5]
+    with pytest.raises(UnreadableFileError, match="ContourOffsetVector"):
+        read_structure_set(encoded(dataset), CT)
+
+
 def test_a_region_without_contours_is_empty() -> None:
     assert not read().voxels.any()
 
