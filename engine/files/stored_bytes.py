@@ -26,6 +26,9 @@ _ZLIB_OR_GZIP: Final = 47
 """``wbits`` with which zlib tells its own header from that of gzip, and checks either (zlib.h, inflateInit2)."""
 _GZIP: Final = 31
 
+_MOST_INFLATED: Final = 1032
+"""Bytes to which one byte of deflate can grow (zlib.net/zlib_tech.html)."""
+
 
 class Compression(Enum):
     """How the voxels' bytes are stored."""
@@ -79,8 +82,8 @@ def read_stored(stored: StoredBytes) -> UInt8Array:
     require_regular(stored.path)
     name = shown_name(stored.path)
     _require_stored_count(stored, name)
-    content = np.empty(stored.leading + stored.byte_count, dtype=np.uint8)
     try:
+        content = np.empty(stored.leading + stored.byte_count, dtype=np.uint8)
         with stored.path.open("rb") as file:
             file.seek(stored.start)
             if stored.compression is Compression.NONE:
@@ -89,6 +92,10 @@ def read_stored(stored: StoredBytes) -> UInt8Array:
                 _fill(content, _inflated_parts(file, stored.compression), name)
     except (OSError, EOFError, zlib.error) as error:
         raise _damaged(name, str(error)) from error
+    except MemoryError as error:
+        raise UnreadableFileError(
+            f"{name} announces {stored.byte_count} bytes of voxels, more than there is memory for; check its header"
+        ) from error
     return content[stored.leading :]
 
 
@@ -127,6 +134,11 @@ def _require_stored_count(stored: StoredBytes, name: str) -> None:
     if stated is not None and there != stated:
         raise _damaged(
             name, f"its header announces {stated} bytes of voxels as stored, {max(there, 0)} are there"
+        )
+    is_deflated = stored.compression in {Compression.GZIP, Compression.ZLIB}
+    if is_deflated and stored.byte_count > _MOST_INFLATED * max(there, 0):
+        raise _damaged(
+            name, f"its {max(there, 0)} bytes cannot hold the {stored.byte_count} that its header announces"
         )
 
 

@@ -199,3 +199,29 @@ def test_the_checksum_alone_decides(tmp_path: Path) -> None:
     path.write_bytes(bytes(content))
     with pytest.raises(UnreadableFileError, match="data check"):
         read_ct_image(path)
+
+
+def test_a_header_that_announces_what_no_file_of_its_size_holds_is_refused_at_once(tmp_path: Path) -> None:
+    for version in (1, 2):
+        content = nifti(SMOOTH, version=version, dim=[3, 1000, 1000, 1000, 1, 1, 1, 1])
+        path = tmp_path / "ct.nii.gz"
+        path.write_bytes(gzip.compress(content))
+        with pytest.raises(UnreadableFileError, match="cannot hold"):
+            read_ct_image(path)
+    (tmp_path / "ct.mha").write_bytes(metaimage(SMOOTH, compressed=True, DimSize="1000 1000 1000"))
+    with pytest.raises(UnreadableFileError, match="cannot hold"):
+        read_ct_image(tmp_path / "ct.mha")
+
+
+def test_what_memory_cannot_take_is_an_error_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "ct.nrrd"
+    path.write_bytes(nrrd(SMOOTH, encoding="bzip2"))
+
+    def none_left(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(np, "empty", none_left)
+    with pytest.raises(UnreadableFileError, match="memory"):
+        read_ct_image(path)
