@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from service.cases.disk import disk_full_as_capacity_error
+
 
 class Database:
     """A database in WAL mode with ``synchronous=FULL``.
@@ -29,9 +31,10 @@ class Database:
     def __init__(self, path: Path, schema: str) -> None:
         self.lock = threading.RLock()
         self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=30)
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-            self._connection.execute(f"PRAGMA {pragma}")
-        self._connection.executescript(schema)
+        with disk_full_as_capacity_error():
+            for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+                self._connection.execute(f"PRAGMA {pragma}")
+            self._connection.executescript(schema)
 
     def add_columns(self, table: str, columns: Iterable[str]) -> None:
         """Add the columns that a table of an earlier version does not have; each as its definition."""
@@ -48,15 +51,21 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Commit what the body does, or, if it raises, nothing of it."""
-        with self.lock:
+        """Commit what the body does, or, if it raises or the disk is full, nothing of it.
+
+        Raises
+        ------
+        CapacityError
+        """
+        with self.lock, disk_full_as_capacity_error():
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
+                self._connection.execute("COMMIT")
             except BaseException:
-                self._connection.execute("ROLLBACK")
+                if self._connection.in_transaction:  # SQLite itself may have taken it back
+                    self._connection.execute("ROLLBACK")
                 raise
-            self._connection.execute("COMMIT")
 
     def row(self, query: str, values: tuple[object, ...] = ()) -> tuple[Any, ...] | None:
         """Return the first row of a query, or None if it has no rows."""

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import TYPE_CHECKING
 
+from engine.errors import CapacityError
 from service.client.client import ColdspotClient
 from service.credentials import Access
 
@@ -56,7 +57,7 @@ def connected(
     from service.server import running_server
 
     silence_logging()
-    with TemporaryDirectory(prefix="coldspot-") as folder:
+    with _room_named(), TemporaryDirectory(prefix="coldspot-") as folder:
         settings = read_settings(
             host="127.0.0.1",
             port=0,
@@ -77,3 +78,16 @@ def connected(
             ColdspotClient(f"127.0.0.1:{server.port}") as client,
         ):
             yield client
+
+
+@contextmanager
+def _room_named() -> Iterator[None]:
+    """Say of a full disk which one it is: nobody has stored a case there that could be deleted."""
+    try:
+        yield
+    except CapacityError as full:
+        raise CapacityError(
+            f"there is no room in {gettempdir()} for the service of this command; set TMPDIR to a folder on a larger "
+            "disk, or name a running service with --server",
+            full.retry_after_s,
+        ) from full

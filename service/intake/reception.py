@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Final
 from engine.errors import ColdspotError
 from engine.input_warning import messages
 from engine.volume import CtVolume
+from service.cases.disk import disk_full_as_capacity_error
 from service.cases.selection import choose_ct
 from service.cases.series import CT_OF_MASK, DicomContent, ReceivedSeries, SeriesHeader
 from service.cases.stored_form import encode
-from service.intake.upload import Received, check_disk, check_header, disk_full_as_capacity_error, receive
+from service.intake.upload import Received, check_disk, check_header, receive
 
 if TYPE_CHECKING:
     from service.admission import Admission

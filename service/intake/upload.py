@@ -5,18 +5,17 @@ Everything that can be known from the header is refused before a byte of content
 
 from __future__ import annotations
 
-import errno
 import math
 import shutil
 import time
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from engine.errors import CapacityError, ChecksumError, InvalidRequestError
+from engine.errors import ChecksumError, InvalidRequestError
 from service.cases.blobs import aligned_buffer
+from service.cases.disk import disk_full_as_capacity_error, disk_is_full
 from service.cases.series import DicomContent, SeriesHeader, SeriesRole, VoxelContent
 
 if TYPE_CHECKING:
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
 MAX_CHUNK_BYTES: Final = 1 << 20
 _SHA256_DIGITS: Final = 64
-_RETRY_WHEN_DISK_IS_FULL_S: Final = 60.0
 
 PIECE_BYTES: Final = 4 << 20
 """Size of a piece: it is hashed and written as a whole, while the next bytes arrive."""
@@ -107,7 +105,7 @@ def check_disk(folder: Path, header: SeriesHeader, settings: Settings) -> None:
     CapacityError
     """
     if shutil.disk_usage(folder).free < header.total_bytes + settings.min_free_bytes:
-        raise _disk_is_full()
+        raise disk_is_full()
 
 
 def receive(
@@ -169,20 +167,3 @@ def _nothing_to_write() -> Future[None]:
     nothing: Future[None] = Future()
     nothing.set_result(None)
     return nothing
-
-
-@contextmanager
-def disk_full_as_capacity_error() -> Iterator[None]:
-    """Turn "no space left on device" into a typed error."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise _disk_is_full() from error
-        raise
-
-
-def _disk_is_full() -> CapacityError:
-    return CapacityError(
-        "the disk of the service is full; delete cases that are no longer needed", _RETRY_WHEN_DISK_IS_FULL_S
-    )
