@@ -17,6 +17,7 @@ from engine.manifest import (
     SurvivalSection,
     manifest_text,
 )
+from export.figures_in_words import with_interval
 
 _DEMO_SURVIVAL = "**Demo model. It has never seen a patient; do not use it for one.**"
 DEMO = "**Demo model. It shows what the software does; do not use it for a patient.**"
@@ -122,10 +123,10 @@ def _survival_choices(section: SurvivalSection) -> list[str]:
         lines.append(f"- Competing event: {section.competing.event}; risks are cumulative incidences")
     if section.calibration is not None:
         calibration = section.calibration
-        low, high = calibration.slope_interval_95
+        slope = with_interval(calibration.slope, calibration.slope_interval_95, 2, level=95)
         lines.append(
-            f"- Calibration slope out of fold ({calibration.folds} folds): {calibration.slope:.2f}, "
-            f"95 % interval {low:.2f} to {high:.2f}; log-risks were multiplied by {calibration.slope_applied:.2f}"
+            f"- Calibration slope out of fold ({calibration.folds} folds): {slope}; log-risks were multiplied by "
+            f"{calibration.slope_applied:.2f}"
         )
     return lines
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from export.figures_in_words import with_interval
 from export.survival_report.evaluation import Evaluation
 from export.survival_report.fit_report import FitReport
 
@@ -32,8 +33,7 @@ def accuracy_in_words(report: FitReport) -> list[str]:
     """The same, a line for each cohort and role."""
     lines = []
     for item in report.evaluations:
-        low, high = item.c_index_interval_95 or (float("nan"), float("nan"))
-        line = f"{item.title}: C-index {item.c_index:.3f} (95 % {low:.3f} to {high:.3f})"
+        line = f"{item.title}: C-index {with_interval(item.c_index, item.c_index_interval_95, level=95)}"
         if item.brier is not None:
             brier = item.brier
             line += (

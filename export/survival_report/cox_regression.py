@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 
 from engine.arrays import BoolArray, Float64Array
 from engine.errors import EstimationError
+from export.figures_in_words import compact
 from export.survival.breslow import breslow_cumulative_hazard
 from export.survival.cox import CoxFit, fit_cox
 from export.survival.cox_tables import CoxRow, cox_tables
@@ -25,6 +26,7 @@ from export.survival_report.regression import (
     NomogramScale,
     NomogramTick,
     ProportionalHazardsTest,
+    StandardizedRatio,
 )
 from export.survival_report.units import WITHOUT_UNIT, with_unit
 
@@ -102,8 +104,10 @@ def report_cox(cohort: CoxCohort) -> tuple[CoxReport | None, CoxFit | None]:
         return None, None
     complete_fit = fit if fit is not None and len(multivariable) == len(cohort.names) else None
     contrasts = {
-        name: _contrast(unit, coding)
-        for name, unit, coding in zip(cohort.names, cohort.units, cohort.codings, strict=True)
+        name: _Contrast.of(unit, coding, column)
+        for name, unit, coding, column in zip(
+            cohort.names, cohort.units, cohort.codings, cohort.covariates.T, strict=True
+        )
     }
     tests, global_p_value = _proportional(cohort, fit, [row.name for row in multivariable])
     report = CoxReport(
@@ -262,23 +266,43 @@ def _each_alone(cohort: CoxCohort) -> tuple[CoxRow, ...]:
     return tuple(rows)
 
 
-def _ratio(row: CoxRow, contrast: str) -> HazardRatio:
-    low, ratio, high = (
-        rounded(min(value, _MAX_RATIO)) for value in (row.lower_95, row.hazard_ratio, row.upper_95)
-    )
+@dataclass(frozen=True)
+class _Contrast:
+    """What a hazard ratio compares: ``male against female``, or ``per 1 g/L`` and one standard deviation."""
+
+    words: str
+    sd_words: str = ""
+    sd: float | None = None
+
+    @classmethod
+    def of(cls, unit: str, coding: Mapping[str, float], values: Float64Array) -> Self:
+        meanings = sorted(coding, key=lambda meaning: coding[meaning])
+        if len(meanings) == 2 and coding[meanings[1]] - coding[meanings[0]] == 1.0:
+            return cls(f"{meanings[1]} against {meanings[0]}")
+        words = "per unit" if unit in WITHOUT_UNIT else f"per 1 {unit}"
+        sd = float(values.std(ddof=1)) if values.size > 1 else 0.0
+        # Of a code the deviation has no meaning, nor of a yes or no that has no names.
+        if coding or sd <= 0 or np.isin(values, (0.0, 1.0)).all():
+            return cls(words)
+        return cls(words, f"per SD, {compact(sd)}{'' if unit in WITHOUT_UNIT else f' {unit}'}", sd)
+
+
+def _ratio(row: CoxRow, contrast: _Contrast) -> HazardRatio:
+    ends = (row.lower_95, row.hazard_ratio, row.upper_95)
+    low, ratio, high = (rounded(min(value, _MAX_RATIO)) for value in ends)
     return HazardRatio(
         covariate=row.name,
-        contrast=contrast,
+        contrast=contrast.words,
         coefficient=rounded(row.coefficient),
         hazard_ratio=ratio,
         interval_95=(low, high),
         p_value=rounded(row.p_value),
+        per_sd=None if contrast.sd is None else _standardized(ends, contrast.sd, contrast.sd_words),
     )
 
 
-def _contrast(unit: str, coding: Mapping[str, float]) -> str:
-    """What a hazard ratio compares: ``male against female``, ``per 1 g/L``."""
-    meanings = sorted(coding, key=lambda meaning: coding[meaning])
-    if len(meanings) == 2 and coding[meanings[1]] - coding[meanings[0]] == 1.0:
-        return f"{meanings[1]} against {meanings[0]}"
-    return "per unit" if unit in WITHOUT_UNIT else f"per 1 {unit}"
+def _standardized(ends: tuple[float, float, float], sd: float, words: str) -> StandardizedRatio:
+    """The hazard ratio and its interval to the power of the standard deviation."""
+    with np.errstate(over="ignore"):
+        low, ratio, high = (rounded(min(float(np.power(end, sd)), _MAX_RATIO)) for end in ends)
+    return StandardizedRatio(contrast=words, sd=rounded(sd), hazard_ratio=ratio, interval_95=(low, high))

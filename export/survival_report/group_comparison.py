@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from engine.arrays import Float64Array
 from engine.errors import EstimationError
+from export.figures_in_words import compact, compact_range
 from export.survival.groups import compare_categorical, compare_continuous, group_labels
 from export.survival_report.digits import rounded
 from export.survival_report.regression import GroupComparison, GroupComparisonRow
@@ -68,7 +69,9 @@ def _rows(
     if words and len(words) <= _MAX_CATEGORIES and np.isin(values, list(words)).all():
         return _counted(name, [words[float(value)] for value in values], labels, words[max(words)])
     comparison = compare_continuous(name, values, labels)
-    cells = tuple(f"{group.median:.4g} ({group.q1:.4g}, {group.q3:.4g})" for group in comparison.groups)
+    cells = tuple(
+        f"{compact(group.median)} ({compact_range(group.q1, group.q3)})" for group in comparison.groups
+    )
     variable, p_value = with_unit(name, unit), rounded(comparison.p_value)
     return [GroupComparisonRow(variable=variable, values=cells, test=comparison.test, p_value=p_value)]
 

@@ -13,11 +13,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from engine import DISCLAIMER
 from engine.errors import InvalidRequestError
 from engine.manifest import MANIFEST_FILE, SIMULATED_COHORT
+from export.figures_in_words import interval, number, unbroken
 from export.survival_report.figures import sheet
 from export.survival_report.figures.drawing import DrawnFigure
 from export.survival_report.figures.sheet import draw_figures
 from export.survival_report.fit_report import FitReport
-from export.survival_report.formatting import interval, number, unbroken
 from export.survival_report.tables import (
     Table,
     cohort_table,

@@ -35,6 +35,17 @@ class GroupComparison(Section):
         return self
 
 
+class StandardizedRatio(Section):
+    """Hazard ratio of one standard deviation of a measured covariate."""
+
+    contrast: Text
+    """``per SD, 0.671 g/L``."""
+    sd: Annotated[float, Field(gt=0)]
+    """Of the cohort that the model was fitted to, in the covariate's unit."""
+    hazard_ratio: NotNegative
+    interval_95: Interval
+
+
 class HazardRatio(Section):
     """One line of a Cox table."""
 
@@ -45,6 +56,8 @@ class HazardRatio(Section):
     hazard_ratio: NotNegative
     interval_95: Interval
     p_value: Probability
+    per_sd: StandardizedRatio | None = None
+    """None for a coded covariate."""
 
 
 class ProportionalHazardsTest(Section):

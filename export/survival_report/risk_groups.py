@@ -22,6 +22,9 @@ _GROUP_NAMES: Final = {
     3: ("low risk", "middle risk", "high risk"),
 }
 _CASES_FOR_THREE_GROUPS: Final = 90
+MIN_AT_RISK_OF_GROUP: Final = 5
+"""A curve ends where fewer are left: its tail would show chance."""
+
 MAX_STEPS: Final = 240
 """A longer curve is thinned: a plot has no more room, and a report must not list every time of a large cohort."""
 
@@ -46,9 +49,10 @@ def risk_cut_offs(log_risk: Float64Array) -> Float64Array:
 def group_by_risk(
     months: Float64Array, event: BoolArray, log_risk: Float64Array, cut_offs: Float64Array, cut_offs_from: str
 ) -> RiskGroups:
-    """Kaplan–Meier curves of groups of predicted risk, as far as 15 of the cohort are at risk.
+    """Kaplan–Meier curves of groups of predicted risk, as far as 15 of the cohort and 5 of the group are at risk.
 
-    A group without a case is left out. Events and the log-rank test are of the whole follow-up.
+    A group of fewer than 5 has no curve but its beginning; one without a case is left out. Events and the log-rank
+    test are of the whole follow-up.
     """
     membership = np.searchsorted(cut_offs, log_risk, side="right")
     names = _GROUP_NAMES[cut_offs.size + 1]
@@ -75,6 +79,7 @@ def _step(
     label: str, months: Float64Array, event: BoolArray, table: Float64Array, until: float
 ) -> SurvivalStep:
     curve = kaplan_meier(months, event)
+    until = min(until, _shown_until(months))
     kept = _kept_steps(curve, until)
     # Somebody is still watched when the plot ends: the step goes on until there.
     goes_on = months.max() > until and rounded(until) > rounded(curve.months[kept[-1]])
@@ -90,6 +95,11 @@ def _step(
         upper_95=tuple(map(rounded_or_none, curve.upper_95[kept])),
         at_risk=tuple(int(number) for number in number_at_risk(months, table)),
     )
+
+
+def _shown_until(months: Float64Array) -> float:
+    """Last time at which 5 of the group are at risk: beyond it, one event is a fall of more than a fifth."""
+    return float(np.sort(months)[-MIN_AT_RISK_OF_GROUP]) if months.size >= MIN_AT_RISK_OF_GROUP else 0.0
 
 
 def _kept_steps(curve: KaplanMeier, until: float) -> npt.NDArray[np.int64]:

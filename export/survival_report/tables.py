@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
+from export.figures_in_words import NONE, compact, compact_range, number, p_value, with_interval
 from export.survival_report.evaluation import Evaluation
 from export.survival_report.explanation import SignatureReport
 from export.survival_report.fit_report import FitReport
-from export.survival_report.formatting import NONE, compact, number, p_value, with_interval
-from export.survival_report.regression import CoxReport, GroupComparison
+from export.survival_report.regression import CoxReport, GroupComparison, HazardRatio
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def performance_table(report: FitReport) -> Table:
         ("how it was measured", lambda item: item.role_words),
         ("cases", lambda item: str(item.cases)),
         ("events", lambda item: str(item.events)),
-        ("C-index (95 %)", lambda item: with_interval(item.c_index, item.c_index_interval_95)),
+        ("C-index (95 % interval)", lambda item: with_interval(item.c_index, item.c_index_interval_95)),
         ("C-index of the Cox model", lambda item: number(item.cox_c_index)),
         ("C-index of the simulation's true risk", lambda item: number(item.ceiling_c_index)),
         ("integrated Brier score", lambda item: number(item.brier.integrated if item.brier else None)),
@@ -48,7 +48,7 @@ def performance_table(report: FitReport) -> Table:
             lambda item: number(item.brier.ceiling_integrated if item.brier else None),
         ),
         (
-            "calibration slope (95 %)",
+            "calibration slope (95 % interval)",
             lambda item: with_interval(item.calibration_slope, item.calibration_slope_interval_95, 2),
         ),
         ("observed to expected", _observed_to_expected),
@@ -102,7 +102,7 @@ def covariate_table(report: FitReport) -> Table:
             item.coding,
             compact(item.mean),
             compact(item.sd),
-            f"{compact(item.low)} to {compact(item.high)}",
+            compact_range(item.low, item.high),
         ]
         for item in report.covariates
     ]
@@ -119,7 +119,7 @@ def comparison_table(comparison: GroupComparison) -> Table:
         "test",
     ]
     body = [[row.variable, *row.values, p_value(row.p_value), row.test] for row in comparison.rows]
-    caption = "Median (lower quartile, upper quartile), or count (share of its group)."
+    caption = "Median (lower to upper quartile), or count (share of its group)."
     return Table(head, body, numbers=range(1, len(comparison.groups) + 2), caption=caption)
 
 
@@ -140,12 +140,13 @@ def cox_table(cox: CoxReport) -> Table:
             )
         test = tests.get(name)
         body.append([*cells, p_value(None if test is None else test.p_value)])
+        body += _per_sd_rows(name, univariable.get(name), multivariable.get(name))
     head = (
         "covariate",
         "contrast",
-        "univariable HR (95 %)",
+        "univariable HR (95 % interval)",
         "p",
-        "multivariable HR (95 %)",
+        "multivariable HR (95 % interval)",
         "p",
         "proportional: p",
     )
@@ -155,10 +156,25 @@ def cox_table(cox: CoxReport) -> Table:
         else ""
     )
     caption = (
-        f"{cox.cases} cases, {cox.events} events, {cox.ties.capitalize()} ties. Last column: Grambsch and Therneau's "
-        f"test; a small p speaks against proportional hazards.{everything}"
+        f"{cox.cases} cases, {cox.events} events, {cox.ties.capitalize()} ties. A measured covariate has a second line "
+        "with the hazard ratio of one standard deviation of this cohort; p is the same. Last column: Grambsch and "
+        f"Therneau's test; a small p speaks against proportional hazards.{everything}"
     )
     return Table(head, body, numbers=range(2, 7), caption=caption)
+
+
+def _per_sd_rows(
+    name: str, univariable: HazardRatio | None, multivariable: HazardRatio | None
+) -> list[list[str]]:
+    """Hazard ratios of one standard deviation, by which covariates in different units can be compared."""
+    ratios = [None if row is None else row.per_sd for row in (univariable, multivariable)]
+    contrast = next((ratio.contrast for ratio in ratios if ratio is not None), None)
+    if contrast is None:
+        return []
+    cells = [
+        NONE if ratio is None else with_interval(ratio.hazard_ratio, ratio.interval_95) for ratio in ratios
+    ]
+    return [[name, contrast, cells[0], "", cells[1], "", ""]]
 
 
 def _equals(value: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from export.figures_in_words import with_interval
 from export.survival_report.evaluation import Evaluation
 from export.survival_report.explanation import ContributionReport, SignatureReport
 from export.survival_report.figures.drawing import p_value_words
@@ -41,8 +42,7 @@ def forest_alternative(cox: CoxReport) -> str:
         ("Multivariable", cox.multivariable) if cox.multivariable else ("Univariable", cox.univariable)
     )
     ratios = "; ".join(
-        f"{row.covariate} {row.hazard_ratio:.2f} ({row.interval_95[0]:.2f} to {row.interval_95[1]:.2f}), "
-        f"{p_value_words(row.p_value)}"
+        f"{row.covariate} {with_interval(row.hazard_ratio, row.interval_95, 2)}, {p_value_words(row.p_value)}"
         for row in rows
     )
     return f"{kind} hazard ratios: {ratios}."

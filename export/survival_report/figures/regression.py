@@ -8,6 +8,7 @@ from typing import Final
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from export.figures_in_words import with_interval
 from export.survival_report.figures.drawing import (
     BLUE,
     INK,
@@ -56,8 +57,7 @@ def _draw_ratio(axes: Axes, row: HazardRatio, y: float, color: str, marker: str)
     for end, edge, arrow in ((row.interval_95[0], low, "<"), (row.interval_95[1], high, ">")):
         if end != edge:
             axes.plot(edge, y, arrow, color=color, markersize=6, clip_on=False)
-    ends = f"{row.interval_95[0]:.2f} to {row.interval_95[1]:.2f}"
-    words = f"{row.hazard_ratio:.2f}  ({ends}),  {p_value_words(row.p_value)}"
+    words = f"{with_interval(row.hazard_ratio, row.interval_95, 2)},  {p_value_words(row.p_value)}"
     axes.annotate(
         words, (1.0, y), xycoords=("axes fraction", "data"), xytext=(10, 0), textcoords="offset points",
         va="center", fontsize=8.5, color=color if marker == "s" else QUIET, annotation_clip=False,

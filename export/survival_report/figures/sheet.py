@@ -30,6 +30,7 @@ from export.survival_report.figures.survival import (
     risk_groups_in_words,
 )
 from export.survival_report.fit_report import FitReport
+from export.survival_report.risk_groups import MIN_AT_RISK_OF_GROUP
 
 _Drawing = tuple[Figure, str, str]
 
@@ -74,7 +75,8 @@ def _kaplan_meier(report: FitReport) -> _Drawing | None:
     origin = next(item.risk_groups.cut_offs_from for item in shown if item.risk_groups is not None)
     caption = (
         f"Kaplan–Meier curves by predicted risk; bands are pointwise 95 % intervals (Greenwood, log-log). "
-        f"Groups are cut at {origin}. A curve ends where fewer than 15 of its cohort are at risk."
+        f"Groups are cut at {origin}. A curve ends where fewer than 15 of its cohort, or fewer than "
+        f"{MIN_AT_RISK_OF_GROUP} of its group, are at risk; events after that are counted, not drawn."
         + (
             f" {report.competing_risk.competing_event.capitalize()} counts as the end of follow-up here."
             if report.competing_risk

@@ -25,6 +25,7 @@ from export.survival_report.figures.drawing import (
 )
 from export.survival_report.figures.round_times import round_times
 from export.survival_report.regression import CompetingRisk
+from export.survival_report.risk_groups import MIN_AT_RISK_OF_GROUP
 
 PANELS_ABREAST: Final = 2
 _TITLE_CHARACTERS: Final = 46
@@ -141,9 +142,11 @@ def risk_groups_in_words(evaluation: Evaluation, time_unit: str) -> str:
 
 
 def _survival_words(group: SurvivalStep, at_months: Sequence[float], time_unit: str) -> str:
-    """Share still free of the event at the last time at which somebody was at risk."""
-    watched = [month for month, number in zip(at_months, group.at_risk, strict=True) if number]
-    last = watched[-1] if watched else 0.0
+    """Share still free of the event at the last time of the table that the curve reaches."""
+    watched = [month for month in at_months if 0 < month <= group.months[-1]]
+    if group.cases < MIN_AT_RISK_OF_GROUP or not watched:
+        return "too few for a curve"
+    last = watched[-1]
     step = max(int(np.searchsorted(group.months, last, side="right")) - 1, 0)
     return f"{100 * group.survival[step]:.0f} % free of it at {last:g} {time_unit}"
 

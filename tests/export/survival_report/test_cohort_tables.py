@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from export.figures_in_words import compact_range, with_interval
 from export.survival.breslow import breslow_cumulative_hazard
 from export.survival.cox import fit_cox
 from export.survival.signature import fit_signature
@@ -21,6 +22,7 @@ from export.survival_report.figures.sheet import draw_figures
 from export.survival_report.group_comparison import compare_groups
 from export.survival_report.page import render_page
 from export.survival_report.radscore_signature import report_signature
+from export.survival_report.tables import cox_table
 from tests.support.cohorts.fit_reports import Page, full_report, smallest_report
 from tests.support.cohorts.reported_models import NAMES, cohorts, covariate
 
@@ -48,6 +50,39 @@ def test_cox_table_is_the_fit_and_says_what_it_compares() -> None:
         "complete against incomplete",
     ]
     assert len(report.proportional_hazards) == 3
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.01, 88.0])
+def test_a_measured_covariate_has_a_hazard_ratio_per_sd_whatever_its_unit(scale: float) -> None:
+    """In units of the deviation the same model: Cox on standardized values is the oracle."""
+    cohort = cox_cohort()
+    values = cohort.covariates.copy()
+    values[:, 1] *= scale
+    report, _ = report_cox(replace(cohort, covariates=values))
+    assert report is not None
+    sex, fibrinogen, coverage = report.multivariable
+    assert sex.per_sd is None
+    assert coverage.per_sd is None
+    assert fibrinogen.per_sd is not None
+    sd = values[:, 1].std(ddof=1)
+    assert fibrinogen.per_sd.sd == pytest.approx(sd, rel=1e-5)
+    assert fibrinogen.per_sd.contrast == f"per SD, {sd:.4g} g/L"
+    standardized = cohort.covariates.copy()
+    standardized[:, 1] /= standardized[:, 1].std(ddof=1)
+    again = fit_cox(standardized, cohort.months, cohort.event)
+    assert fibrinogen.per_sd.hazard_ratio == pytest.approx(again.hazard_ratios[1], rel=1e-4)
+    assert fibrinogen.per_sd.interval_95 == pytest.approx(tuple(again.intervals_95[1]), rel=1e-4)
+    rows = {(row[0], row[1]): row for row in cox_table(report).rows}
+    shown = rows["fibrinogen_g_per_l", fibrinogen.per_sd.contrast]
+    assert shown[4].startswith(f"{fibrinogen.per_sd.hazard_ratio:.3f} (")
+
+
+def test_ranges_are_worded_in_one_way() -> None:
+    assert with_interval(0.66, (0.61, 0.72)) == "0.660 (0.610 to 0.720)"
+    assert with_interval(0.66, (0.61, 0.72), 2, level=95) == "0.66 (95 % interval 0.61 to 0.72)"
+    assert with_interval(0.66, None, 2, level=95) == "0.66"
+    assert with_interval(-0.5, (-0.61, 0.0), 1) == "−0.5 (−0.6 to 0.0)"
+    assert compact_range(2.6, 3.54321) == "2.6 to 3.543"
 
 
 def test_a_covariate_without_a_hazard_ratio_is_reported_and_not_hidden() -> None:
@@ -112,7 +147,7 @@ def test_groups_are_counted_or_have_medians() -> None:
     assert found.cases == (3, 3)
     assert [(row.variable, row.values) for row in found.rows] == [
         ("sex: male", ("2 (67 %)", "2 (67 %)")),
-        ("size, mm", ("2 (1.5, 2.5)", "20 (15, 25)")),
+        ("size, mm", ("2 (1.5 to 2.5)", "20 (15 to 25)")),
     ]
     assert compare_groups(("x",), ("",), ({},), values[:, :1], [*"aaaaaa"]) is None
 

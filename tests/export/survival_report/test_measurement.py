@@ -19,8 +19,9 @@ from export.survival_report.build import build_fit_report
 from export.survival_report.competing_accuracy import competing_calibration
 from export.survival_report.digits import rounded
 from export.survival_report.figures.round_times import round_times
+from export.survival_report.figures.survival import risk_groups_in_words
 from export.survival_report.fit_report import parse_fit_report
-from export.survival_report.risk_groups import group_by_risk, risk_cut_offs
+from export.survival_report.risk_groups import group_by_risk, risk_cut_offs, watched_until
 from tests.support.cohorts.fit_reports import figures, full_report
 from tests.support.cohorts.reported_models import cohorts, covariate, table, truth
 
@@ -68,10 +69,41 @@ def test_curves_of_risk_groups_are_kaplan_meiers_and_end_at_15_at_risk() -> None
         curve = kaplan_meier(training.months[inside], training.progressed[inside])
         for month, survival in zip(group.months, group.survival, strict=True):
             assert survival == pytest.approx(curve.at([month + 1e-4])[0], abs=1e-5)
-        assert group.months[-1] <= until * (1 + 1e-5)
+        of_group = np.sort(training.months[inside])[-5]
+        assert group.months[-1] == pytest.approx(min(until, of_group), rel=1e-5)
         assert group.at_risk == tuple(
             int((training.months[inside] >= month).sum()) for month in found.at_months
         )
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 40), st.integers(1, 40))
+def test_a_curve_ends_where_fewer_than_5_of_its_group_are_at_risk(seed: int, few: int, many: int) -> None:
+    rng = np.random.default_rng(seed)
+    months = np.round(rng.exponential(20.0, few + many), 1) + 0.1
+    event = rng.random(months.size) < 0.5
+    risks = np.repeat([0.0, 1.0], [few, many])
+    found = group_by_risk(months, event, risks, np.array([0.5]), "the middle")
+    for group, inside in zip(found.groups, (risks == 0, risks == 1), strict=True):
+        at_risk = [int((months[inside] >= month * (1 - 1e-5)).sum()) for month in group.months]
+        assert all(number >= 5 for number in at_risk[1:])
+        assert group.cases == inside.sum()
+        assert group.events == event[inside].sum()
+        if inside.sum() < 5:
+            assert (group.months, group.survival) == ((0.0,), (1.0,))
+        # No step that 5 are at risk for is lost: neither of its own group nor of a cohort of 15.
+        end = min(np.sort(months[inside])[-5] if inside.sum() >= 5 else 0.0, watched_until(months))
+        assert group.months[-1] == pytest.approx(end, rel=1e-5)
+
+
+def test_a_group_without_a_curve_says_so_in_words() -> None:
+    months, event = np.arange(1.0, 41.0), np.arange(40) % 2 == 0
+    risks = np.where(np.arange(40) >= 37, 1.0, 0.0)
+    groups = group_by_risk(months, event, risks, np.array([0.5]), "the middle")
+    whole = full_report().evaluations[0].model_copy(update={"risk_groups": groups})
+    words = risk_groups_in_words(whole, "months")
+    assert "high risk 3 cases, 1 events, too few for a curve" in words
+    assert "low risk 37 cases" in words
 
 
 def test_a_long_curve_is_thinned_and_keeps_its_ends() -> None:

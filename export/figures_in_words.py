@@ -1,4 +1,4 @@
-"""Figures of a report as they are printed."""
+"""Figures of cards and reports as they are printed: a range is ``0.61 to 0.72`` wherever there is one."""
 
 from __future__ import annotations
 
@@ -31,9 +31,22 @@ def interval(ends: tuple[float, float] | None, digits: int = 3) -> str:
     return NONE if ends is None else f"{number(ends[0], digits)} to {number(ends[1], digits)}"
 
 
-def with_interval(value: float | None, ends: tuple[float, float] | None, digits: int = 3) -> str:
-    """``0.66 (0.61 to 0.72)``."""
-    return number(value, digits) + ("" if ends is None else f" ({interval(ends, digits)})")
+def with_interval(
+    value: float | None, ends: tuple[float, float] | None, digits: int = 3, *, level: int | None = None
+) -> str:
+    """``0.66 (0.61 to 0.72)``, or with its level in percent ``0.66 (95 % interval 0.61 to 0.72)``.
+
+    In a table the head says the level.
+    """
+    if ends is None:
+        return number(value, digits)
+    words = "" if level is None else f"{level} % interval "
+    return f"{number(value, digits)} ({words}{interval(ends, digits)})"
+
+
+def compact_range(low: float, high: float) -> str:
+    """Ends of any size, as :func:`compact` has them: ``2.6 to 3.5``."""
+    return f"{compact(low)} to {compact(high)}"
 
 
 def p_value(value: float | None) -> str:
