@@ -185,7 +185,7 @@ def _references(bundle: Bundle, source: Path | None) -> list[_OpenReference]:
         return [_OpenReference(content) for content in bundle.variant("fp32")]
     from export.bundle_parity.source_sessions import source_sessions  # noqa: PLC0415 - needs torch
 
-    return [_OpenReference(session) for session in source_sessions(bundle.manifest, source)]
+    return [_OpenReference(session) for session in source_sessions(bundle, source)]
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,7 @@ from export.nnunet import v2 as nnunet_v2
 from export.nnunet.archive import ModelFolder
 from export.nnunet.fold_export import FoldExport, Steps, graph_of
 from export.nnunet.model import NnunetModel, segmentation_section
-from export.nnunet.orientation import Orientation, known_orientation
+from export.nnunet.orientation import Orientation, is_laid_out_as_published, known_orientation
 from export.nnunet.parity import tensor_specs
 from export.parity.sample_patches import sample_patches
 
@@ -73,14 +73,26 @@ def read_model_folder(
     is_v2 = (folder / nnunet_v2.PLANS).is_file()
     read = nnunet_v2.read_v2_folder if is_v2 else nnunet_v1.read_v1_folder
     usual = nnunet_v2.CHECKPOINT if is_v2 else nnunet_v1.CHECKPOINT
-    model = read(folder, configuration=configuration, folds=folds, checkpoint=checkpoint or usual)
+    chosen_checkpoint = checkpoint or usual
+    model = read(folder, configuration=configuration, folds=folds, checkpoint=chosen_checkpoint)
     places = [model.name, path.name, *folder.resolve().parts[-2:]]
-    chosen, assumption = known_orientation(orientation, names=places, trainer=model.trainer, where=str(path))
+    chosen, assumption = known_orientation(
+        orientation,
+        names=places,
+        trainer=model.trainer,
+        where=str(path),
+        published_alike=not path.is_dir() and is_laid_out_as_published(folder),
+    )
     section = _requested_section(model.section, purpose, label_names or {}, str(path), chosen)
     # A fold that does not fit is refused now, not after the minutes that the folds before it take.
     deque(model.networks, maxlen=0)
-    assumptions = (*model.assumptions, *_checkpoint_assumption(checkpoint), assumption)
-    return replace(model, section=section, assumptions=assumptions, folder=source)
+    return replace(
+        model,
+        section=section,
+        assumptions=(*model.assumptions, *_checkpoint_assumption(chosen_checkpoint, usual), assumption),
+        checkpoint=chosen_checkpoint,
+        folder=source,
+    )
 
 
 def export_nnunet(
@@ -252,9 +264,9 @@ def network_graph(model: NnunetModel, member: int, metadata: Mapping[str, str] |
     return graph_of(model.networks[member], model, member, metadata or {})
 
 
-def _checkpoint_assumption(checkpoint: str | None) -> tuple[str, ...]:
+def _checkpoint_assumption(checkpoint: str, usual: str) -> tuple[str, ...]:
     """Which weights were taken, where they are not those of the end of the training."""
-    if checkpoint in (None, nnunet_v2.CHECKPOINT, nnunet_v1.CHECKPOINT):
+    if checkpoint == usual:
         return ()
     return (
         f"The weights are those of {checkpoint}, as was asked for, not those that the training ended with.",

@@ -11,9 +11,10 @@ from torch import nn
 from engine.manifest import MODEL_FILE, ParityReport
 from engine.progress import ShareProgress
 from export.nnunet.model import NnunetModel
-from export.nnunet.parity import FoldParity, ReferenceLogits
+from export.nnunet.parity import BeforeEach, FoldParity, ReferenceLogits
+from export.onnx_graph.mixed_precision import to_mixed_precision
 from export.onnx_graph.network_graph import network_to_onnx
-from export.onnx_graph.precision import fp16_variant
+from export.onnx_graph.precision import measure_ranges, require_fp16_range
 from export.parity.sample_patches import SamplePatches
 
 
@@ -88,7 +89,7 @@ class FoldExport:
         """
         fold = f"fold {self.model.folds[member]}"
         several = len(self.model.networks) > 1
-        files = {"fp32": file_name("fp32", self.model.folds[member] if member else None)}
+        files = {"fp32": _file_name("fp32", self.model.folds[member] if member else None)}
         path = self.folder / files["fp32"]
         begin = _beginning(steps, f"{fold}: ")
         begin("writing the network")()
@@ -96,7 +97,7 @@ class FoldExport:
         parity = FoldParity(self.model.section, self.patches, reference, f", {fold}" if several else "")
         reports = [parity.of_fp32(path.read_bytes(), begin("ONNX Runtime, compared with it"))]
         if self.mixed:
-            files["fp16_mixed"] = file_name("fp16_mixed", self.model.folds[member] if member else None)
+            files["fp16_mixed"] = _file_name("fp16_mixed", self.model.folds[member] if member else None)
             self._write_mixed(path, self.folder / files["fp16_mixed"], begin)
             begin("preparing FP16 emulation")()
             reports.append(parity.of_fp16(path.read_bytes(), begin("FP16 emulated, compared with it")))
@@ -104,20 +105,19 @@ class FoldExport:
             logits.unlink()
         return files, reports
 
-    def _written_and_run(self, member: int, path: Path, before_each: Callable[[], None]) -> ReferenceLogits:
+    def _written_and_run(self, member: int, path: Path, before_each: BeforeEach) -> ReferenceLogits:
         """Write the FP32 graph, and run the network that it was written from; afterwards it is let go."""
         network = self.model.networks[member]
         path.write_bytes(graph_of(network, self.model, member, self.metadata))
         return ReferenceLogits.of(network, self.model.section, self.patches, self.folder, before_each)
 
-    def _write_mixed(self, fp32: Path, path: Path, begin: Callable[[str], Callable[[], None]]) -> None:
+    def _write_mixed(self, fp32: Path, path: Path, begin: Callable[[str], BeforeEach]) -> None:
         """Write the FP16-mixed variant, unless an activation would overflow."""
         before_each = begin("range of activations")
-        mixed, _ = fp16_variant(
-            fp32.read_bytes(), self.patches.inputs, emulate=False, on_progress=lambda *_: before_each()
-        )
+        ranges = measure_ranges(fp32.read_bytes(), self.patches.inputs, on_progress=lambda *_: before_each())
+        require_fp16_range(ranges)
         begin("writing FP16")()
-        path.write_bytes(mixed)
+        path.write_bytes(to_mixed_precision(fp32.read_bytes()))
 
 
 def graph_of(network: nn.Module, model: NnunetModel, member: int, metadata: Mapping[str, str]) -> bytes:
@@ -136,6 +136,8 @@ def graph_of(network: nn.Module, model: NnunetModel, member: int, metadata: Mapp
         "labels": ", ".join(f"{value} {name}" for name, value in model.section.labels.items()),
         "spacing_mm": ", ".join(f"{s:g}" for s in model.section.spacing_mm),
     }
+    if model.checkpoint:
+        source["checkpoint"] = model.checkpoint
     return network_to_onnx(
         network,
         channels=len(model.section.channels),
@@ -146,7 +148,7 @@ def graph_of(network: nn.Module, model: NnunetModel, member: int, metadata: Mapp
     )
 
 
-def file_name(precision: str, fold: str | None) -> str:
+def _file_name(precision: str, fold: str | None) -> str:
     """``model.onnx`` for the first fold in FP32, and names that say what differs."""
     parts = [MODEL_FILE.removesuffix(".onnx")]
     if fold is not None:
@@ -156,6 +158,6 @@ def file_name(precision: str, fold: str | None) -> str:
     return ".".join([*parts, "onnx"])
 
 
-def _beginning(steps: Steps, prefix: str) -> Callable[[str], Callable[[], None]]:
+def _beginning(steps: Steps, prefix: str) -> Callable[[str], BeforeEach]:
     """What reports the next step of a phase, for each phase by its name."""
     return lambda phase: lambda: steps.begin(prefix + phase)

@@ -37,6 +37,8 @@ class NnunetModel:
         Data set, ``3d_fullres`` or ``stage1``, and the trainer's class.
     assumptions : tuple of str
         What the folder does not say.
+    checkpoint : str, optional
+        File name in each fold, where there are folders.
     folder : ModelFolder, optional
         Where ``networks`` reads; an unpacked archive lasts as long as this.
     """
@@ -48,6 +50,7 @@ class NnunetModel:
     configuration: str
     trainer: str
     assumptions: tuple[str, ...]
+    checkpoint: str = ""
     folder: ModelFolder | None = None
 
     @property

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Final, Literal
 
 from engine.errors import SourceModelError
@@ -38,7 +39,12 @@ _TRAINERS: Final = re.compile(
 
 
 def known_orientation(
-    requested: Orientation | None, *, names: Sequence[str], trainer: str, where: str
+    requested: Orientation | None,
+    *,
+    names: Sequence[str],
+    trainer: str,
+    where: str,
+    published_alike: bool = False,
 ) -> tuple[Orientation, str]:
     """How the axes of the training images ran, and why that is believed.
 
@@ -52,6 +58,8 @@ def known_orientation(
         Class that trained it.
     where : str
         The folder or archive, for messages.
+    published_alike : bool, optional
+        Whether it is an archive laid out as TotalSegmentator's are; see :func:`is_laid_out_as_published`.
 
     Returns
     -------
@@ -68,6 +76,8 @@ def known_orientation(
     if requested is not None:
         return requested, _assumption(requested, f"as was asked for (--orientation {requested})")
     signs = tuple(_signs_of_totalsegmentator(names, trainer))
+    if published_alike and not signs:
+        signs = ("an archive of one data set with fold 0 alone, as it publishes its models",)
     if signs:
         raise SourceModelError(
             f"{where} may be a model of TotalSegmentator: {'; '.join(signs)}. TotalSegmentator turns images to RAS "
@@ -78,6 +88,15 @@ def known_orientation(
     return "as_stored", _assumption(
         "as_stored", "as nnU-Net does, and nothing in the folder points to TotalSegmentator, which turns them"
     )
+
+
+def is_laid_out_as_published(folder: Path) -> bool:
+    """Whether an unpacked archive holds ``Dataset123_…/<trainer>__<plans>…/fold_0`` and no other fold.
+
+    nnU-Net's own export of a single fold looks the same.
+    """
+    folds = [path.name for path in folder.iterdir() if path.is_dir() and path.name.startswith("fold_")]
+    return folds == ["fold_0"] and "__" in folder.name and _NUMBER.match(folder.parent.name) is not None
 
 
 def _signs_of_totalsegmentator(names: Sequence[str], trainer: str) -> Iterator[str]:

@@ -16,6 +16,7 @@ from torch import nn
 from engine.manifest import ParityReport, TensorSpec
 from engine.manifest.segmentation import IMAGE, LOGITS, SegmentationSection
 from engine.runtime.onnx_session import OnnxSession
+from export.memory import return_freed_memory
 from export.onnx_graph.mixed_precision import emulate_mixed_precision
 from export.parity.comparison import OutputComparison, require_parity
 from export.parity.sample_patches import SamplePatches
@@ -75,6 +76,7 @@ class ReferenceLogits:
             For the files.
         before_each : callable
         """
+        return_freed_memory()
         files, low, high = [], float("inf"), float("-inf")
         with TorchSession(network, *tensor_specs(section)) as session:
             for index, patch in enumerate(patches.inputs):
@@ -112,8 +114,10 @@ class FoldParity:
         ParityError
             If it does not give what PyTorch gives.
         """
+        session = OnnxSession(graph)
+        del graph
         tolerance = max(_FP32_TOLERANCE, _FP32_TOLERANCE_SHARE * self.reference.spread)
-        return require_parity(self._compared(OnnxSession(graph), f"fp32{self.fold}", tolerance, before_each))
+        return require_parity(self._compared(session, f"fp32{self.fold}", tolerance, before_each))
 
     def of_fp16(self, graph: bytes, before_each: BeforeEach) -> ParityReport:
         """Compare the FP16-mixed variant of the FP32 graph, emulated: ONNX Runtime has no FP16 on the CPU.
@@ -135,6 +139,7 @@ class FoldParity:
         self, session: OnnxSession, name: str, tolerance: float, before_each: BeforeEach
     ) -> ParityReport:
         kind: Literal["logits", "regions"] = "regions" if self.section.regions else "logits"
+        return_freed_memory()
         with session:
             comparison = OutputComparison(self.reference.backend, f"{session.backend}, {name}", kind)
             for patch, expected in zip(self.patches.inputs, _arrays(self.reference.files), strict=True):

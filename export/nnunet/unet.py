@@ -209,8 +209,9 @@ class _Decoder(nn.Module):
         self.seg_layers = nn.ModuleList(heads)
 
     def forward(self, skips: list[torch.Tensor]) -> torch.Tensor:
-        features = skips[-1]
-        for stage, up, skip in zip(self.stages, self.transpconvs, reversed(skips[:-1]), strict=True):
-            features = stage(torch.cat([up(features), skip], dim=1))
+        features = skips.pop()
+        for stage, up in zip(self.stages, self.transpconvs, strict=True):
+            # Popped, so that the skip is freed once it is joined: it is as large as anything a stage computes.
+            features = stage(torch.cat([up(features), skips.pop()], dim=1))
         logits: torch.Tensor = self.seg_layers[-1](features)
         return logits

@@ -69,8 +69,8 @@ class GenericUNet(nn.Module):
             features = stage(features)
             skips.append(features)
         features = self.conv_blocks_context[-1](features)
-        for up, stage, skip in zip(self.tu, self.conv_blocks_localization, reversed(skips), strict=True):
-            features = stage(torch.cat([up(features), skip], dim=1))
+        for up, stage in zip(self.tu, self.conv_blocks_localization, strict=True):
+            features = stage(torch.cat([up(features), skips.pop()], dim=1))
         logits: torch.Tensor = self.seg_outputs[-1](features)
         return logits
 

@@ -94,6 +94,12 @@ def network_to_onnx(
     return checked_bytes(model)
 
 
+def graph_metadata(model_bytes: bytes) -> dict[str, str]:
+    """What was written into a model's metadata properties."""
+    model = onnx.load_model_from_string(model_bytes)
+    return {entry.key: entry.value for entry in model.metadata_props}
+
+
 def checked_bytes(model: onnx.ModelProto) -> bytes:
     """Serialize a model after ONNX's checker and strict shape inference; inferred shapes stay in it.
 

@@ -18,6 +18,7 @@ from onnx import TensorProto, helper
 from engine.errors import ModelInputError, PrecisionOverflowError
 from engine.progress import ShareProgress
 from engine.runtime.onnx_session import OnnxSession
+from export.memory import return_freed_memory
 from export.onnx_graph.mixed_precision import (
     FP16_MAX,
     HalfGraph,
@@ -93,8 +94,8 @@ def measure_ranges(
 ) -> tuple[ActivationRange, ...]:
     """Largest magnitude of every activation that an FP16 variant would store in FP16.
 
-    The FP32 graph is run with one scalar more for each tensor (``ReduceMax`` of ``Abs``), computed as soon as
-    the tensor is: memory stays that of inference plus one tensor.
+    The FP32 graph is run with two scalars more for each tensor, its least and its largest value, computed as
+    soon as the tensor is: memory stays that of inference.
 
     Parameters
     ----------
@@ -115,6 +116,7 @@ def measure_ranges(
         If there is no input.
     """
     graph = HalfGraph(model_bytes)
+    del model_bytes
     for name, node in graph.half_weights():
         require_fp16_weight(onnx.numpy_helper.to_array(graph.weights[name]), name, node)
     tensors = [(name, node.name or node.op_type, node.op_type) for name, node in graph.half_tensors()]
@@ -126,11 +128,13 @@ def measure_ranges(
     del graph  # it holds the weights; the session has its own
     with OnnxSession(probed) as session:
         del probed
+        return_freed_memory()
         for done, batch in enumerate(batches):
             if on_progress is not None:
                 on_progress("activation range", done / len(batches))
             outputs = session.run(batch)
-            magnitudes = np.array([float(outputs[_probe(i)]) for i in range(len(tensors))])
+            ends = [[abs(float(outputs[probe])) for probe in _probes(i)] for i in range(len(tensors))]
+            magnitudes = np.array(ends).max(axis=1)
             largest = np.maximum(largest, np.where(np.isnan(magnitudes), np.inf, magnitudes))
     ranges = [
         ActivationRange(name, node, operator, float(value))
@@ -177,12 +181,12 @@ def _probed(graph: HalfGraph, names: list[str]) -> bytes:
     # ONNX Runtime computes what the last node needs first. Written from the last probe to the first, each is
     # computed as soon as its tensor is; the other way round all tensors wait in memory for the end.
     for index, name in reversed(list(enumerate(names))):
-        magnitude, probe = f"{_probe(index)}.magnitude", _probe(index)
-        model.graph.node.append(helper.make_node("Abs", [name], [magnitude]))
-        model.graph.node.append(helper.make_node("ReduceMax", [magnitude], [probe], keepdims=0))
-        model.graph.output.append(helper.make_tensor_value_info(probe, TensorProto.FLOAT, []))
+        for kind, probe in zip(("ReduceMin", "ReduceMax"), _probes(index), strict=True):
+            model.graph.node.append(helper.make_node(kind, [name], [probe], keepdims=0))
+            model.graph.output.append(helper.make_tensor_value_info(probe, TensorProto.FLOAT, []))
     return bytes(model.SerializeToString(deterministic=True))
 
 
-def _probe(index: int) -> str:
-    return f"probe_{index}"
+def _probes(index: int) -> tuple[str, str]:
+    """Outputs with the least and the largest value of a tensor."""
+    return f"probe_{index}.least", f"probe_{index}.largest"

@@ -282,9 +282,31 @@ def test_a_trained_folder_becomes_a_bundle_that_is_compared_with_it(
     assert all(report["passed"] for report in measured["reports"])
     measured = printed("parity", bundle, "--source", other, "--backend", "onnxruntime", code=4)
     assert not measured["passed"]
-    smaller = write_v2_folder(tmp_path / "c", folds=(0, 1))
-    refused = printed("parity", bundle, "--source", smaller, code=2)["error"]["message"]
+    coarser = write_v2_folder(tmp_path / "c", spacing=(3.0, 3.0, 3.0))
+    refused = printed("parity", bundle, "--source", coarser, code=2)["error"]["message"]
     assert "is not what this bundle was exported from" in refused
+
+
+def test_a_bundle_is_compared_with_the_folds_and_the_checkpoint_that_it_was_made_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch", reason=NO_TORCH)
+    pytest.importorskip(
+        "dynamic_network_architectures", reason="nnunetv2 is not installed: make setup-export"
+    )
+    from tests.support.nnunet.folders import write_v2_folder
+
+    monkeypatch.delenv("COLDSPOT_DATA", raising=False)
+    root = write_v2_folder(tmp_path, dataset="Dataset913_lung_nodules", folds=(0, 1, 2))
+    for fold in ("fold_0", "fold_2"):
+        (root / fold / "checkpoint_final.pth").rename(root / fold / "checkpoint_best.pth")
+    made = ("nnunet", root, "--out", tmp_path / "bundle", "--precision", "fp32")
+    asked = ("--folds", "0,2", "--checkpoint", "checkpoint_best.pth")
+    assert "--orientation" in printed(*made, *asked, code=4)["error"]["message"]
+    assert "checkpoint_best.pth" in printed(*made, "--orientation", "ras", code=4)["error"]["message"]
+    printed(*made, *asked, "--orientation", "ras")
+    measured = printed("parity", tmp_path / "bundle", "--source", root, "--backend", "onnxruntime")
+    assert [report["passed"] for report in measured["reports"]] == [True, True]
 
 
 def test_fm_lct_refuses_what_is_no_checkpoint_and_unpaired_masks(tmp_path: Path) -> None:

@@ -116,7 +116,8 @@ def test_a_postprocessing_is_said(
     # A pickle of functions: it must be seen, never loaded.
     (root / name).write_bytes(b"cos\nsystem\n(S'false'\ntR.")
     path = zipped(tmp_path / "u", tmp_path / "model.zip") if packed else root
-    (said,) = [text for text in read_model_folder(path).assumptions if "postprocessing" in text]
+    model = read_model_folder(path, orientation="as_stored")
+    (said,) = [text for text in model.assumptions if "postprocessing" in text]
     assert said.startswith(f"{Path(name).name} of the folder is not applied")
 
 

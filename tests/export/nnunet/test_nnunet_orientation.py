@@ -82,6 +82,22 @@ def test_it_is_recognised_by_the_name_of_its_data_set_its_folder_or_its_archive(
         read_model_folder(zipped(tmp_path / "u", tmp_path / name))
 
 
+@pytest.mark.parametrize("write", [write_v2_folder, write_v1_folder])
+def test_a_zip_that_is_laid_out_as_totalsegmentators_is_asked_about(tmp_path: Path, write: Any) -> None:
+    root = write(tmp_path / "u")
+    with pytest.raises(SourceModelError, match=r"fold 0 alone.*--orientation"):
+        read_model_folder(zipped(tmp_path / "u", tmp_path / "model.zip"))
+    assert (
+        read_model_folder(tmp_path / "model.zip", orientation="as_stored").section.orientation == "as_stored"
+    )
+    for path in (
+        root,
+        zipped(root, tmp_path / "without_data_set.zip"),
+        zipped(write(tmp_path / "five", folds=range(3)).parents[1], tmp_path / "ensemble.zip"),
+    ):
+        assert read_model_folder(path).section.orientation == "as_stored"
+
+
 def test_the_zip_of_totalsegmentator_is_read(tmp_path: Path) -> None:
     trainer = "nnUNetTrainer_MOSAIC_1k_QuarterLR_NoMirroring"
     write_v2_folder(tmp_path / "u", dataset="Dataset913_lung_nodules", trainer=trainer, mirror_axes=None)
