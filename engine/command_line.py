@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from io import TextIOWrapper
@@ -70,7 +70,35 @@ def explain_exit_codes(*codes: int) -> str:
     return "Exit codes: " + "; ".join(f"{code} {EXIT_CODE_MEANINGS[code]}" for code in codes) + "."
 
 
-def prepare_streams() -> None:
+def run_program(app: Callable[..., object]) -> None:
+    """Run a program of commands; with ``--json`` a wrong option is told as one JSON object as well.
+
+    Parameters
+    ----------
+    app : callable
+        Of Typer.
+
+    Raises
+    ------
+    SystemExit
+    """
+    _prepare_streams()
+    if "--json" not in sys.argv:
+        app()
+        return
+    with errors_shown(as_json=True):
+        try:
+            exit_code = app(standalone_mode=False)
+        except Exception as error:
+            # Commands handle their own errors; Typer's about options have this method under every name of their class.
+            in_words = getattr(error, "format_message", None)
+            if in_words is None:
+                raise
+            raise InvalidRequestError(f"{in_words()} (--help lists the options)") from error
+    raise SystemExit(exit_code if isinstance(exit_code, int) else 0)
+
+
+def _prepare_streams() -> None:
     """Make sure that whatever is printed can be printed; called once, before a command begins.
 
     Characters that the encoding of the terminal lacks are written as escapes. Without stdout nothing is begun: there

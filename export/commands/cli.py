@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from engine.command_line import CONTEXT, prepare_streams
+from engine.command_line import CONTEXT, run_program
 from export.commands import cohort, examining, making
 from export.commands.options import EXIT_CODES
 
@@ -24,8 +24,7 @@ for commands in (making, examining, cohort):
 
 def main() -> None:
     """Run the command line."""
-    prepare_streams()
-    app()
+    run_program(app)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from engine import DISCLAIMER, __version__
-from engine.command_line import CONTEXT, REFUSED, prepare_streams, print_json, print_text
+from engine.command_line import CONTEXT, REFUSED, print_json, print_text, run_program
 from service.commands import cases_cli, check, features
 from service.commands.options import (
     EXPLANATION,
@@ -388,5 +388,4 @@ def make_pipeline(settings: Settings) -> Pipeline:
 
 def main() -> None:
     """Run the command line."""
-    prepare_streams()
-    app()
+    run_program(app)

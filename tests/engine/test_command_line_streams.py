@@ -10,29 +10,37 @@ from pathlib import Path
 import pytest
 
 PROGRAM = """
-import sys
-from engine.command_line import errors_shown, prepare_streams, print_json, print_text
+import typer
+from engine.command_line import errors_shown, print_json, print_text, run_program
 from engine.errors import InvalidRequestError
 
-prepare_streams()
-as_json = "json" in sys.argv
-with errors_shown(as_json=as_json, prefix="coldspot"):
-    if "error" in sys.argv:
-        raise InvalidRequestError("10\\u00b0 is wrong")
-    if as_json:
-        print_json({"tilt": "10\\u00b0 \\u00d7 2", "many": list(range(30000))})
-    else:
-        print_text("10\\u00b0 \\u00d7 2\\n" * 30000)
-    if "late" in sys.argv:
-        raise InvalidRequestError("not written")
-    if "nan" in sys.argv:
-        print_json({"tcr": float("nan")})
+app = typer.Typer()
+
+@app.command()
+def command(
+    error: bool = False, late: bool = False, nan: bool = False, json: bool = False, number: float = 0.0
+) -> None:
+    with errors_shown(as_json=json, prefix="coldspot"):
+        if error:
+            raise InvalidRequestError("10\\u00b0 is wrong")
+        if json:
+            print_json({"tilt": "10\\u00b0 \\u00d7 2", "many": list(range(30000))})
+        else:
+            print_text("10\\u00b0 \\u00d7 2\\n" * 30000)
+        if late:
+            raise InvalidRequestError("not written")
+        if nan:
+            print_json({"tcr": float("nan")})
+        if number > 3.0:
+            raise SystemExit(3)
+
+run_program(app)
 """
 
 
 def program(shell: str, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run the program with ``shell`` behind it."""
-    command = f'"$0" -c "$1" {" ".join(words)} {shell}'
+    command = f'"$0" -c "$1" {" ".join(f"--{word}" for word in words)} {shell}'
     return subprocess.run(
         ["bash", "-c", f"set -o pipefail; {command}", sys.executable, PROGRAM],
         capture_output=True,
@@ -89,3 +97,20 @@ def test_stdout_holds_one_object_whatever_happens_after_it(word: str, exit_code:
     assert ended.returncode == exit_code
     assert json.loads(ended.stdout)["tilt"]
     assert ended.stderr.startswith("coldspot: ")
+
+
+@pytest.mark.parametrize("word", ["nonsense", "number=many", "number"])
+def test_a_wrong_option_is_told_as_json_too(word: str) -> None:
+    ended = program("", "json", word)
+    assert ended.returncode == 2
+    told = json.loads(ended.stdout)["error"]
+    assert told["code"] == "invalid_request"
+    assert "--help" in told["message"]
+    assert ended.stderr == ""
+    readable = program("", word)
+    assert (readable.returncode, readable.stdout) == (2, "")
+
+
+@pytest.mark.parametrize("number", ["1", "5"])
+def test_a_command_keeps_its_own_exit_code(number: str) -> None:
+    assert program("", "json", f"number={number}").returncode == (3 if number == "5" else 0)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import os
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -22,6 +25,7 @@ from engine.volume import LabelMask
 from tests.support.spheres import ball, centered_grid
 
 T = TypeVar("T")
+DATA = os.environ.get("COLDSPOT_DATA")
 
 GRID = centered_grid((1.0, 0.75, 0.75), 40.0)
 ZONE = ball(GRID, (0.0, 0.0, 0.0), 18.0, "ablation zone")
@@ -233,3 +237,21 @@ def test_the_axis_order_of_a_file_changes_nothing(
     )
     voxels = mask.voxels[tuple(slice(None, None, sign) for sign in signs)].transpose(order)
     require_same(inspect_mask(LabelMask(np.ascontiguousarray(voxels), stored)), inspect_mask(mask))
+
+
+@pytest.mark.skipif(not DATA, reason="COLDSPOT_DATA is not set: no readers' contours to inspect")
+def test_readers_contours_are_seldom_called_faulty() -> None:
+    folder = Path(DATA or "absent") / "shapes-lidc"
+    stored = np.load(folder / "lidc_nodule_masks_250.npz")
+    lost, with_holes, with_channels = [], 0, 0
+    for row in csv.DictReader((folder / "index.csv").read_text().splitlines()):
+        shape = three(int(row[key]) for key in ("nz", "ny", "nx"))
+        bits = np.unpackbits(stored[f"m{int(row['index']):03d}"])[: int(np.prod(shape))]
+        grid = VolumeGeometry(shape, three(float(row[key]) for key in ("dz_mm", "dy_mm", "dx_mm")))
+        found = inspect_mask(LabelMask(bits.reshape(shape).astype(np.bool_), grid))
+        lost += [int(row["index"]) for gap in found.gaps if gap.lost]
+        with_holes += bool(found.holes)
+        with_channels += bool(found.channels)
+    assert lost == [149, 235], "one has a lobe without one slice, the other an empty slice"
+    assert with_holes <= 8
+    assert with_channels == 0
