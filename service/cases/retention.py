@@ -28,7 +28,7 @@ _KEPT_WHATEVER_THE_SPACE: Final = timedelta(days=1)
 _log = get_logger()
 
 
-class RetentionRule(StrEnum):
+class _RetentionRule(StrEnum):
     """Why a case was removed."""
 
     AGE = "age"
@@ -71,7 +71,7 @@ class Retention:
         if days is not None:
             due = [case_id for case_id, used_at in cases if now - used_at > timedelta(days=days)]
             for case_id in due:
-                self._remove(case_id, RetentionRule.AGE)
+                self._remove(case_id, _RetentionRule.AGE)
             cases = [case for case in cases if case[0] not in due]
         idle = [case_id for case_id, used_at in cases if now - used_at > _KEPT_WHATEVER_THE_SPACE]
         if self._settings.max_state_share is not None:
@@ -83,12 +83,12 @@ class Retention:
         for case_id in idle:
             if blobs.total_bytes() <= limit_bytes:
                 return
-            self._remove(case_id, RetentionRule.DISK_SHARE)
+            self._remove(case_id, _RetentionRule.DISK_SHARE)
         stored = blobs.total_bytes()
         if stored > limit_bytes:
             _log.warning("cases exceed max_state_share, and none that is left may be removed", bytes=stored)
 
-    def _remove(self, case_id: str, rule: RetentionRule) -> None:
+    def _remove(self, case_id: str, rule: _RetentionRule) -> None:
         try:
             removed = self._admission.unless_held(case_id, lambda: self._cases.delete(case_id))
         except NotFoundError:  # somebody else was faster

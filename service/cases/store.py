@@ -15,18 +15,16 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from engine.errors import ConflictError, InvalidRequestError, NotFoundError, ServiceUnavailableError
+from engine.errors import NotFoundError, ServiceUnavailableError
 from service.cases.blobs import BlobStore, BlobWriter
+from service.cases.case_table import CaseTable, mark_used, valid_id
 from service.cases.catalog import CaseCatalog
 from service.cases.database import Database
 from service.cases.owner_only import create_for_owner, withdraw_from_others
 from service.cases.series import SeriesRecord, SeriesRole
-
-_MAX_REQUEST_ID_LENGTH: Final = 128
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS cases (
@@ -56,9 +54,6 @@ _ADDED_COLUMNS: Final = {
 }
 """By table, what version 0.1 did not have."""
 
-_OUTDATED: Final = -1
-"""Newest planning-side series of a Prepare that does not count any more: every other is newer."""
-
 
 @dataclass(frozen=True)
 class PreparedRecord:
@@ -73,7 +68,7 @@ class PreparedRecord:
     target: str = ""
 
 
-class CaseStore:
+class CaseStore(CaseTable):
     """Cases, series, assessments and artifacts of one appliance; safe to use from several threads.
 
     Parameters
@@ -96,7 +91,7 @@ class CaseStore:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder_lock = _lock_folder(folder)
         self.blobs = BlobStore(folder)
-        self._database = Database(_owners_database(folder), _SCHEMA)
+        super().__init__(Database(_owners_database(folder), _SCHEMA))
         for table, columns in _ADDED_COLUMNS.items():
             self._database.add_columns(table, columns)
         self.catalog = CaseCatalog(self._database, self.blobs)
@@ -106,82 +101,6 @@ class CaseStore:
         """Close the files and let another service have the folder."""
         self._database.close()
         os.close(self._folder_lock)
-
-    def open_case(self, request_id: str, request: bytes) -> str:
-        """Return the case of this request id, opening it if it is new.
-
-        Raises
-        ------
-        InvalidRequestError
-            If the request id is empty or too long.
-        ConflictError
-            If the request id was used with another ``request``.
-        """
-        if not 0 < len(request_id) <= _MAX_REQUEST_ID_LENGTH:
-            raise InvalidRequestError(
-                f"request_id needs 1 to {_MAX_REQUEST_ID_LENGTH} characters; a UUID will do", "request_id"
-            )
-        with self._database.transaction() as database:
-            known = database.execute(
-                "SELECT case_id, request FROM cases WHERE request_id = ?", (request_id,)
-            ).fetchone()
-            if known is None:
-                case_id = str(uuid.uuid4())
-                database.execute(
-                    "INSERT INTO cases (case_id, request_id, request, opened_at) VALUES (?, ?, ?, ?)",
-                    (case_id, request_id, request, _now()),
-                )
-                return case_id
-        if bytes(known[1]) != request:
-            raise ConflictError(
-                "this request_id opened a case with other clinical inputs; choose a new request_id"
-            )
-        return str(known[0])
-
-    def request_of(self, case_id: str) -> bytes:
-        """Return the serialized request that opened a case, with the inputs that were corrected since."""
-        return self._case(case_id)[0]
-
-    def opened_at(self, case_id: str) -> datetime:
-        """Return when a case was opened, UTC."""
-        return self._case(case_id)[1]
-
-    def _case(self, case_id: str) -> tuple[bytes, datetime]:
-        row = self._database.row(
-            "SELECT coalesce(inputs, request), opened_at FROM cases WHERE case_id = ?",
-            (_valid_id(case_id, "case_id"),),
-        )
-        if row is None:
-            raise NotFoundError(f"there is no case {case_id}; it may have been deleted")
-        return bytes(row[0]), datetime.fromisoformat(row[1])
-
-    def update_request(self, case_id: str, request: bytes, *, outdates_prepared: bool) -> None:
-        """Replace the inputs of a case; the request that opened it is still found by its id.
-
-        Parameters
-        ----------
-        case_id : str
-        request : bytes
-        outdates_prepared : bool
-            Whether the last Prepare does not count any more.
-        """
-        self.require_case(case_id)
-        with self._database.transaction() as database:
-            database.execute("UPDATE cases SET inputs = ? WHERE case_id = ?", (request, case_id))
-            if outdates_prepared:
-                database.execute(
-                    "UPDATE prepared SET newest_number = ? WHERE case_id = ?", (_OUTDATED, case_id)
-                )
-            _mark_used(database, case_id)
-
-    def require_case(self, case_id: str) -> None:
-        """Raise unless the case exists.
-
-        Raises
-        ------
-        InvalidRequestError, NotFoundError
-        """
-        self.request_of(case_id)
 
     def add_series(self, case_id: str, role: SeriesRole, header: bytes, writer: BlobWriter) -> str:
         """Store a flushed upload and return its series id; durable when this returns.
@@ -204,7 +123,7 @@ class CaseStore:
                 "VALUES (?, ?, ?, ?, ?, ?)",
                 (series_id, case_id, role, header, self.blobs.keep(writer), writer.size),
             )
-            _mark_used(database, case_id)
+            mark_used(database, case_id)
             return series_id
 
     def series(self, case_id: str) -> list[SeriesRecord]:
@@ -227,7 +146,7 @@ class CaseStore:
                 "INSERT OR REPLACE INTO prepared VALUES (?, ?, ?, ?, ?)",
                 (case_id, *astuple(prepared)),
             )
-            _mark_used(database, case_id)
+            mark_used(database, case_id)
 
     def prepared(self, case_id: str) -> PreparedRecord | None:
         """Return what the last Prepare of a case used; None if there was none."""
@@ -244,14 +163,14 @@ class CaseStore:
                 "INSERT INTO assessments (assessment_id, case_id, assessment) VALUES (?, ?, ?)",
                 (assessment_id, case_id, assessment),
             )
-            _mark_used(database, case_id)
+            mark_used(database, case_id)
 
     def assessment(self, case_id: str, assessment_id: str) -> bytes:
         """Return a stored assessment in its serialized form."""
         self.require_case(case_id)
         row = self._database.row(
             "SELECT assessment FROM assessments WHERE case_id = ? AND assessment_id = ?",
-            (case_id, _valid_id(assessment_id, "assessment_id")),
+            (case_id, valid_id(assessment_id, "assessment_id")),
         )
         if row is None:
             raise NotFoundError(f"the case {case_id} has no assessment {assessment_id}")
@@ -299,14 +218,6 @@ class CaseStore:
                 self.blobs.remove(orphan)
 
 
-def _mark_used(database: sqlite3.Connection, case_id: str) -> None:
-    database.execute("UPDATE cases SET used_at = ? WHERE case_id = ?", (_now(), case_id))
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat()
-
-
 def _lock_folder(folder: Path) -> int:
     descriptor = os.open(folder / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
@@ -325,16 +236,6 @@ def _owners_database(folder: Path) -> Path:
     create_for_owner(path)
     withdraw_from_others(*(path.with_name(path.name + journal) for journal in ("", "-wal", "-shm")))
     return path
-
-
-def _valid_id(value: str, field: str) -> str:
-    """Ids are UUIDs that this service made; nothing else reaches the database or a message."""
-    try:
-        if str(uuid.UUID(value)) == value:
-            return value
-    except ValueError:
-        pass
-    raise InvalidRequestError(f"{field} is not an id that this service gives out", field)
 
 
 @contextmanager
