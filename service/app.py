@@ -77,6 +77,7 @@ def build_app(settings: Settings, pipeline: Pipeline) -> App:
     store = CaseStore(settings.state_dir)
     metrics, admission, worker = Metrics(), Admission(settings.max_admitted), Worker()
     _describe(pipeline.describe(), metrics)
+    metrics.set_clinical_mode(clinical_mode=settings.clinical_mode)
     metrics.watch_queue(lambda: worker.depth)
     metrics.watch_disk(lambda: disk_usage(settings.state_dir).free)
     volumes = VolumeShelf(store, pipeline, settings.cache_bytes, clinical_mode=settings.clinical_mode)

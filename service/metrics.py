@@ -100,6 +100,9 @@ class Metrics:
             ["rule"],
             registry=self.registry,
         )
+        self._clinical_mode = Gauge(
+            "coldspot_clinical_mode", "1 in clinical mode, 0 otherwise.", registry=self.registry
+        )
         self._backend = Gauge(
             "coldspot_backend_info",
             "What computes the answers; always 1.",
@@ -118,6 +121,10 @@ class Metrics:
         build.labels(__version__).set(1)
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self.registry)
+
+    def set_clinical_mode(self, *, clinical_mode: bool) -> None:
+        """Record whether the service runs in clinical mode."""
+        self._clinical_mode.set(int(clinical_mode))
 
     def describe(self, kernels: str, inference_backend: str) -> None:
         """Record which kernels, backends and models compute the answers."""

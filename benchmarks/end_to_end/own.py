@@ -28,7 +28,7 @@ from engine.segmentation import Box, Segmentation, Segmenter
 from engine.volume import CtVolume, LabelMask
 from service.client.client import ColdspotClient
 from service.pipeline.engine import EnginePipeline
-from service.pipeline.protocol import ServedModel
+from service.pipeline.protocol import ModelPurpose, ServedModel
 from service.pipeline.segmenters import InstalledSegmenter
 from service.server import running_server
 from service.settings import read_settings
@@ -138,7 +138,7 @@ class ReplacedSegmenter:
 
     def describe(self) -> ServedModel:
         """What it is, for the provenance."""
-        return ServedModel(self._model.identity, self._model.backend)
+        return ServedModel(self._model.identity, ModelPurpose.ABLATION_ZONE, self._model.backend)
 
     def segment(
         self, ct: CtVolume, *, around: Box | None = None, on_progress: ItemProgress | None = None

@@ -17,7 +17,7 @@ from engine.volume import CtVolume, LabelMask
 from service.pipeline.bundles import installed_bundles, load_risk_model
 from service.pipeline.image_reader import EngineImageReader
 from service.pipeline.permission import DrawingPermission
-from service.pipeline.protocol import PipelineDescription, ServedModel
+from service.pipeline.protocol import ModelPurpose, PipelineDescription, ServedModel
 from service.pipeline.segmenters import InstalledSegmenter, find_segmenter, interruptible
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class EnginePipeline(EngineImageReader):
         models = [segmenter.describe() for segmenter in self.segmenters()]
         backend = "none"
         if not isinstance(self.risk_model, RiskAbsence):
-            models.insert(0, ServedModel(self.risk_model.identity))
+            models.insert(0, ServedModel(self.risk_model.identity, ModelPurpose.RISK))
             backend = self.risk_model.backend
         kernels = self.assessment_settings.kernels.value
         return PipelineDescription(kernels, backend, REGISTRATION, tuple(models))

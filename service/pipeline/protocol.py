@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 from service.cases.volumes import ImageReader
@@ -25,6 +26,14 @@ if TYPE_CHECKING:
     from engine.volume import CtVolume, LabelMask
 
 
+class ModelPurpose(StrEnum):
+    """What a model of the service is for."""
+
+    RISK = "risk"
+    TUMOR = "tumor"
+    ABLATION_ZONE = "ablation_zone"
+
+
 @dataclass(frozen=True)
 class ServedModel:
     """A model that the service has loaded, and what runs it.
@@ -32,6 +41,7 @@ class ServedModel:
     Parameters
     ----------
     identity : ModelIdentity
+    purpose : ModelPurpose
     backend : str
         What runs it, if that differs from the backend of the pipeline.
     backend_chosen_by : str
@@ -39,6 +49,7 @@ class ServedModel:
     """
 
     identity: ModelIdentity
+    purpose: ModelPurpose
     backend: str = ""
     backend_chosen_by: str = ""
 

@@ -9,7 +9,7 @@ from engine.progress import ItemProgress
 from engine.segmentation import open_segmenter
 from service.pipeline.backend_choice import CHOICES, ChoiceShelf, RecordedChoice
 from service.pipeline.bundles import InstalledBundle, choose_bundle
-from service.pipeline.protocol import ServedModel
+from service.pipeline.protocol import ModelPurpose, ServedModel
 
 if TYPE_CHECKING:
     from engine.manifest import SegmentationSection
@@ -85,7 +85,7 @@ class InstalledSegmenter:
         """Return the model's identity and what runs it."""
         backend = self._backend if self._opened is None else self._opened.backend
         chosen_by = "" if self.choice is None else self.choice.in_words()
-        return ServedModel(self.identity, backend, chosen_by)
+        return ServedModel(self.identity, ModelPurpose(self.section.purpose), backend, chosen_by)
 
     def segment(
         self, ct: CtVolume, *, around: Box | None = None, on_progress: ItemProgress | None = None

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 import grpc
 from coldspot.v1 import service_pb2, service_pb2_grpc
 
-from engine import DISCLAIMER, __version__
 from engine.errors import InvalidRequestError
 from service.jobs.worker import StageEvent
-from service.record.provenance import backend_in_words
 from service.record.report import planning_report
 from service.rpc.answering import answering
+from service.rpc.server_info import server_info
 from service.wire.answers import case_message, cases_message, stage_message, upload_message
 from service.wire.report import assessment_message, prepared_message
 from service.wire.requests import assess_request, case_request, case_update, prepare_request, series_header
@@ -143,22 +142,7 @@ class ColdspotServicer(service_pb2_grpc.ColdspotServiceServicer):
         """Return version, device, models and limits."""
         del request
         with self._answering(context, "GetServerInfo"):
-            description = self._app.pipeline.describe()
-            return service_pb2.GetServerInfoResponse(
-                mock=description.mock,
-                version=__version__,
-                disclaimer=DISCLAIMER,
-                kernels=description.kernels,
-                inference_backend="; ".join(
-                    [
-                        description.inference_backend,
-                        *(backend_in_words(model) for model in description.models if model.backend),
-                    ]
-                ),
-                models=[model.identity.name for model in description.models],
-                max_series_bytes=self._app.settings.max_series_bytes,
-                max_admitted=self._app.settings.max_admitted,
-            )
+            return server_info(self._app)
 
     def _stop_with_client(self, job: Any, context: grpc.ServicerContext) -> None:
         """Stop the work as soon as the call has ended, however it has."""

@@ -44,7 +44,7 @@ from engine.risk.model import SurvivalRisk
 from engine.stages import Stage, StageClock, StageListener
 from engine.structures.surface import StructureSurface
 from engine.volume import Acquisition, CtVolume, LabelMask
-from service.pipeline.protocol import PipelineDescription, ServedModel
+from service.pipeline.protocol import ModelPurpose, PipelineDescription, ServedModel
 from service.settings import Settings
 
 REFUSED_HU = -1000
@@ -98,7 +98,12 @@ class StubPipeline:
             "stub",
             "none",
             "grid 0 mm",
-            (ServedModel(ModelIdentity("demo", "1", "0" * 64, demo=True, manifest_sha256="1" * 64)),),
+            (
+                ServedModel(
+                    ModelIdentity("demo", "1", "0" * 64, demo=True, manifest_sha256="1" * 64),
+                    ModelPurpose.RISK,
+                ),
+            ),
         )
 
     def load_kernels(self, progress: TextProgress) -> None:

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import structlog
+from coldspot.v1 import service_pb2
 from typer.testing import CliRunner, Result
 
 import service.commands.cli
@@ -21,6 +22,7 @@ from engine.errors import BackendError, ColdspotError, ManifestError, SelfTestEr
 from engine.files.image_file import write_mask, write_volume
 from engine.runtime.backends import EXECUTED_ON_A_DEVICE, NEEDS_A_DEVICE
 from engine.volume import CtVolume
+from service.client.client import ColdspotClient
 from service.logging import silence_logging
 from service.server import ColdspotServer, running_server
 from tests.support.stub_engine import REFUSED_HU, StubCase, StubPipeline, make_case, settings_for
@@ -143,9 +145,26 @@ def test_healthcheck_and_info(server: ColdspotServer, pipeline: StubPipeline) ->
     assert run("healthcheck", "--server", address).exit_code == 0
     told = json.loads(run("info", "--server", address, "--json").stdout)
     assert told["serving"] is True
+    assert told["clinical_mode"] is False
     here = json.loads(run("info", "--json").stdout)
     assert here["kernels"] == "stub"
     assert DISCLAIMER in run("info").stdout
+
+
+@pytest.mark.parametrize("clinical_mode", [False, True])
+def test_clinical_mode_stands_in_info_answer_and_metrics(tmp_path: Path, *, clinical_mode: bool) -> None:
+    silence_logging()
+    settings = settings_for(tmp_path, clinical_mode=clinical_mode)
+    with running_server(settings, StubPipeline()) as server:
+        address = f"127.0.0.1:{server.port}"
+        assert json.loads(run("info", "--server", address, "--json").stdout)["clinical_mode"] is clinical_mode
+        answer = run("assess", *write(make_case(seed=2), tmp_path), "--server", address, "--json")
+        assert json.loads(answer.stdout)["clinical_mode"] is clinical_mode
+        assert server.app.metrics.registry.get_sample_value("coldspot_clinical_mode") == clinical_mode
+        with ColdspotClient(address) as client:
+            (model,) = client.info().served_models
+        assert (model.identity.id, model.identity.demo) == ("demo", True)
+        assert model.purpose == service_pb2.MODEL_PURPOSE_RISK
 
 
 def test_info_says_what_runs_models_and_what_never_ran_on_a_device(pipeline: StubPipeline) -> None:

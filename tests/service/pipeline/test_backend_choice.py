@@ -17,7 +17,7 @@ from engine.model_identity import ModelIdentity
 from engine.runtime.backends import BackendTiming, InferenceBackend, available_backends
 from service.pipeline.backend_choice import ChoiceShelf
 from service.pipeline.bundles import installed_bundles
-from service.pipeline.protocol import ServedModel
+from service.pipeline.protocol import ModelPurpose, ServedModel
 from service.pipeline.segmenters import InstalledSegmenter
 from service.record.provenance import backend_in_words
 from tests.support.installed_models import install
@@ -157,7 +157,9 @@ def test_a_model_that_was_not_measured_says_only_what_runs_it() -> None:
     assert (
         backend_in_words(
             ServedModel(
-                ModelIdentity("zone", "1", "0", demo=False, manifest_sha256="1"), "onnxruntime 1 (CPU)"
+                ModelIdentity("zone", "1", "0", demo=False, manifest_sha256="1"),
+                ModelPurpose.ABLATION_ZONE,
+                "onnxruntime 1 (CPU)",
             )
         )
         == "zone: onnxruntime 1 (CPU)"
