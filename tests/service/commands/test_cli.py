@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,7 +22,7 @@ from engine import __version__
 from engine.errors import BackendError, ColdspotError, ManifestError, SelfTestError
 from engine.files.image_file import write_mask, write_volume
 from engine.runtime.backends import EXECUTED_ON_A_DEVICE, NEEDS_A_DEVICE
-from engine.volume import CtVolume
+from engine.volume import CtVolume, LabelMask
 from service.client.client import ColdspotClient
 from service.logging import silence_logging
 from service.server import ColdspotServer, running_server
@@ -52,6 +53,15 @@ def write(sent: StubCase, folder: Path) -> list[str]:
     write_mask(folder / "zone.nii.gz", sent.zone)
     names = ("planning", "verification", "tumor", "zone")
     return [part for name in names for part in (f"--{name}", str(folder / f"{name}.nii.gz"))]
+
+
+def solid_case() -> StubCase:
+    """Masks without holes, which clinical mode takes."""
+    sent = make_case(seed=2)
+    voxels = np.zeros(sent.tumor.voxels.shape, dtype=np.bool_)
+    voxels[1:3, 1:4, 1:4] = True
+    mask = LabelMask(voxels, sent.tumor.geometry)
+    return replace(sent, tumor=mask, zone=mask, tcr=1.0)
 
 
 def run(*arguments: str) -> Result:
@@ -158,7 +168,7 @@ def test_clinical_mode_stands_in_info_answer_and_metrics(tmp_path: Path, *, clin
     with running_server(settings, StubPipeline()) as server:
         address = f"127.0.0.1:{server.port}"
         assert json.loads(run("info", "--server", address, "--json").stdout)["clinical_mode"] is clinical_mode
-        answer = run("assess", *write(make_case(seed=2), tmp_path), "--server", address, "--json")
+        answer = run("assess", *write(solid_case(), tmp_path), "--server", address, "--json")
         assert json.loads(answer.stdout)["clinical_mode"] is clinical_mode
         assert server.app.metrics.registry.get_sample_value("coldspot_clinical_mode") == clinical_mode
         with ColdspotClient(address) as client:
