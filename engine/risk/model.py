@@ -73,13 +73,6 @@ class SurvivalModel:
     session : InferenceSession
         The bundle's network; closed by its owner.
 
-    Attributes
-    ----------
-    section : SurvivalSection
-        Of the manifest.
-    network : SurvivalNetwork
-    hazards : HazardTables
-
     Raises
     ------
     ManifestError

@@ -36,7 +36,7 @@ class _Patient:
 
 
 @dataclass(frozen=True, eq=False)
-class TablePrediction:
+class _TablePrediction:
     """Risks of all patients of a table.
 
     Parameters
@@ -128,7 +128,7 @@ class TablePrediction:
 
 def predict_table(
     bundle: Path, table: Path, *, horizons: Sequence[float] = (), id_column: str = ""
-) -> TablePrediction:
+) -> _TablePrediction:
     """Predict the risk of every patient of a table.
 
     Parameters
@@ -174,7 +174,7 @@ def predict_table(
             faults.append(f"line {line}: {error}")
     _require_no_fault(table, faults)
     unused = tuple(name for name in header if name not in covariates and name != names)
-    return TablePrediction(model, chosen, tuple(patients), unused)
+    return _TablePrediction(model, chosen, tuple(patients), unused)
 
 
 def _fields(header: Sequence[str], row: Sequence[str]) -> dict[str, str]:

@@ -21,6 +21,7 @@ from engine.input_warning import messages, require_clinical
 from engine.progress import TextProgress
 from engine.response.features import LungFeatureModel
 from engine.runtime.backends import REFERENCE, open_session
+from engine.structures.mask_warnings import inspected
 from engine.volume import CtVolume, LabelMask
 from service.commands.segmenting import precision_named
 from service.commands.terminal import fact_table
@@ -95,7 +96,7 @@ def extract_features(
             raise ClinicalModeError(f"{model.identity} is refused in clinical mode")
         progress("reading")
         ct = read_ct(request.image, request.series)
-        lesion = read_mask(request.mask, ct, _LESION, label=request.structure or None)
+        lesion = inspected(read_mask(request.mask, ct, _LESION, label=request.structure or None))
         if clinical_mode:
             require_clinical((*ct.warnings, *lesion.warnings))
         progress("computing")

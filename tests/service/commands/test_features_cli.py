@@ -175,12 +175,33 @@ def test_a_person_reads_the_first_features_and_how_they_came_about(arguments: di
 def test_voxels_that_are_stored_otherwise_are_named(
     arguments: dict[str, str], tmp_path: Path, directions: Any
 ) -> None:
-    assert not succeeded(run(arguments, "--json"))["warnings"]
+    before = succeeded(run(arguments, "--json"))["warnings"]
+    assert not any("stored along" in warning for warning in before)
     grid = VolumeGeometry(CT.geometry.shape_zyx, CT.geometry.spacing_zyx_mm, directions)
     write_volume(tmp_path / "ct.nii.gz", CT.voxels_hu, grid)
     write_volume(tmp_path / "mask.nii.gz", LESION.voxels.astype(np.uint8), grid)
-    (warning,) = succeeded(run(arguments, "--json"))["warnings"]
+    warning, *_ = succeeded(run(arguments, "--json"))["warnings"]
     assert "stored along other axes" in warning
+
+
+@pytest.mark.parametrize("fault", ["a voxel far off", "an empty slice", "a hole"])
+def test_what_no_lesion_has_is_named(arguments: dict[str, str], tmp_path: Path, fault: str) -> None:
+    """The box is that of all that is marked: a voxel far off changes every feature."""
+    marked = LESION.voxels.copy()
+    marked[16:] = False
+    if fault == "a voxel far off":
+        marked[18, 2, 2] = True
+    elif fault == "an empty slice":
+        marked[9] = False
+    else:
+        marked[9, 14, 12] = False
+    write_volume(tmp_path / "mask.nii.gz", marked.astype(np.uint8), CT.geometry)
+    report = succeeded(run(arguments, "--json"))
+    assert any("the lesion mask" in warning for warning in report["warnings"])
+    whole = LESION.voxels.copy()
+    whole[16:] = False
+    write_volume(tmp_path / "mask.nii.gz", whole.astype(np.uint8), CT.geometry)
+    assert not succeeded(run(arguments, "--json"))["warnings"]
 
 
 @pytest.mark.parametrize(
