@@ -21,6 +21,7 @@ from typing import Final, Self
 from engine.dicom.file_format import DICOM_SUFFIXES, HEAD_BYTES, starts_as_dicom
 from engine.errors import UnreadableFileError
 from engine.input_warning import InputWarning, InputWarningCode
+from engine.path_text import path_text
 
 _COMPANION: Final = re.compile(
     r"\.(txt|md|pdf|rtf|docx?|csv|tsv|xlsx?|xml|json|ya?ml|log|html?|css|js|png|jpe?g|gif|bmp|ico|exe|dll|jar|inf|ini"
@@ -72,7 +73,7 @@ class FoundFiles:
 
     def name(self, file: Path) -> str:
         """The name of a file for messages: its path below the folder."""
-        return shown(file.relative_to(self.folder)) if file != self.folder else shown(Path(file.name))
+        return path_text(file.relative_to(self.folder)) if file != self.folder else path_text(Path(file.name))
 
     @property
     def warnings(self) -> tuple[InputWarning, ...]:
@@ -102,12 +103,12 @@ def find_dicom_files(path: Path) -> FoundFiles:
         If nothing is there, or a file that is no DICOM or cannot be opened looks like one more slice.
     """
     if not path.exists():
-        raise UnreadableFileError(f"{shown(path)} does not exist; check the path")
+        raise UnreadableFileError(f"{path_text(path)} does not exist; check the path")
     if path.is_file():
         return FoundFiles(path, (path,))
     if not path.is_dir():
         raise UnreadableFileError(
-            f"{shown(path)} is no file and no folder; choose the folder of one CT series"
+            f"{path_text(path)} is no file and no folder; choose the folder of one CT series"
         )
     entries = list(_entries_below(path, set(), hidden=False))
     slices = [entry for entry in entries if entry.kind is _Kind.DICOM]
@@ -143,12 +144,7 @@ def is_dicom(path: Path) -> bool:
     try:
         return starts_as_dicom(_head(path)) or path.suffix.lower() in DICOM_SUFFIXES
     except OSError as error:
-        raise UnreadableFileError(f"{shown(path)} cannot be opened: {error.strerror}") from error
-
-
-def shown(path: Path) -> str:
-    """A path as text for messages; bytes of its name that are no UTF-8 are written as escapes."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+        raise UnreadableFileError(f"{path_text(path)} cannot be opened: {error.strerror}") from error
 
 
 def counted(number: int, noun: str) -> str:

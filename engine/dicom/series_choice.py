@@ -12,12 +12,13 @@ from typing import Final
 from pydicom.dataset import Dataset
 
 from engine.dicom.attributes import items, optional_number, text, words
-from engine.dicom.folder import FoundFiles, counted, find_dicom_files, shown
+from engine.dicom.folder import FoundFiles, counted, find_dicom_files
 from engine.dicom.frames import is_ct_class
 from engine.dicom.image_kind import kinds_other_than_slice
 from engine.dicom.instances import DicomInstance, read_header
 from engine.errors import InvalidRequestError, MixedSeriesError, NotCtError, UnreadableFileError
 from engine.input_warning import InputWarning, InputWarningCode
+from engine.path_text import path_text
 
 _HEADER_KEYWORDS: Final = (
     "SOPClassUID",
@@ -124,11 +125,11 @@ def choose_series(path: Path, choice: str = "") -> _ChosenSeries:
     headers = _headers(found)
     if not headers:
         raise UnreadableFileError(
-            f"there is no DICOM image in {shown(path)}"
+            f"there is no DICOM image in {path_text(path)}"
             + "".join(f" ({warning})" for warning in found.warnings)
             + "; choose the folder of one CT series"
         )
-    chosen, warnings = choose_instances(headers, choice, shown(path))
+    chosen, warnings = choose_instances(headers, choice, path_text(path))
     files = dict(zip((id(header) for header in headers), found.dicom, strict=True))
     return _ChosenSeries(found, tuple(files[id(header)] for header in chosen), (*found.warnings, *warnings))
 
@@ -172,7 +173,7 @@ def choose_mask_file(path: Path, name: str) -> Path:
     kinds = [text(header.dataset, "Modality", header.name) for header in headers]
     if len(headers) != 1 or kinds[0] not in _MASK_MODALITIES:
         raise InvalidRequestError(
-            f"{shown(Path(path.name))} holds {counted(len(headers), 'DICOM instance')}"
+            f"{path_text(Path(path.name))} holds {counted(len(headers), 'DICOM instance')}"
             f" ({', '.join(sorted(set(kinds)))}), not one SEG or RTSTRUCT; choose the file of the {name}"
         )
     return found.dicom[0]

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import stat
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from engine.errors import UnreadableFileError
+from engine.path_text import path_text
 
 
 def shown_name(path: Path) -> str:
     """The last part of a path for messages: bytes that are not UTF-8 are shown by their hexadecimal value."""
-    return os.fsencode(path.name).decode("utf-8", errors="backslashreplace")
+    return path_text(PurePath(path.name))
 
 
 def require_regular(path: Path) -> None:

@@ -14,6 +14,7 @@ from coldspot.v1 import service_pb2
 
 from engine.errors import UnreadableFileError
 from engine.input_warning import InputWarning
+from engine.path_text import path_text
 from engine.volume import CtVolume, LabelMask
 from service.wire.acquisition import described_acquisition, warning_messages
 from service.wire.geometry import geometry_message
@@ -150,8 +151,8 @@ def _instances(
 
 
 def _is_dicom(path: Path) -> bool:
-    from engine.dicom.folder import is_dicom, shown
+    from engine.dicom.folder import is_dicom
 
     if not path.exists():
-        raise UnreadableFileError(f"{shown(path)} does not exist; check the path")
+        raise UnreadableFileError(f"{path_text(path)} does not exist; check the path")
     return is_dicom(path)
