@@ -7,6 +7,7 @@ from typing import Final
 from engine.errors import InvalidRequestError
 
 ASSESSMENT_JSON: Final = "assessment.json"
+SHEET_PNG: Final = "sheet.png"
 _DRAWN_NAMES: Final = (
     "tumor.nii.gz",
     "target.nii.gz",
@@ -14,9 +15,11 @@ _DRAWN_NAMES: Final = (
     "uncovered.nii.gz",
     "margin_mm.nii.gz",
     "verification_region.nii.gz",
-    "sheet.png",
+    SHEET_PNG,
 )
 ARTIFACT_NAMES: Final = (*_DRAWN_NAMES, ASSESSMENT_JSON)
+REFUSED_ARTIFACT_NAMES: Final = (SHEET_PNG, ASSESSMENT_JSON)
+"""What a refused assessment has of them."""
 
 
 def check_artifact_name(name: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from engine.assessment.measuring import Measurement
-from engine.assessment.outcome import AblationAssessment, maps_of
+from engine.assessment.outcome import AblationAssessment, ComparedScans, maps_of
 from engine.assessment.planning import AssessmentSettings, PlanningOutcome, ScanPair
 from engine.assessment.wording import contours_to_check, preliminary_summary, refused_summary, summary
 from engine.assessment.zone import lesion_center_lps_mm
@@ -102,6 +102,7 @@ def final_answer(
             settings.target_margin_mm,
         ),
         zone=contour.zone,
+        scans=ComparedScans(pair.prepared.planning, pair.verification, alignment.planning_from_verification),
     )
 
 
@@ -130,6 +131,7 @@ def refused_answer(
         refusal=refusal,
         risk_absence=absence.REFUSED,
         seed=settings.seed,
+        scans=ComparedScans(planning.planning, verification),
     )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.coverage.grid import MeasurementField
+from engine.coverage.ratio import surface_margin_mm
 from engine.errors import PreconditionError
 from engine.findings import (
     AlignmentFinding,
@@ -17,12 +18,12 @@ from engine.findings import (
     LesionFinding,
     MarginFinding,
 )
-from engine.geometry import VolumeGeometry
+from engine.geometry import RigidTransform, VolumeGeometry
 from engine.radiomics.radscore import Radscore
 from engine.refusal import Refusal
 from engine.risk.absence import RiskAbsence
 from engine.risk.model import SurvivalRisk
-from engine.volume import LabelMask
+from engine.volume import CtVolume, LabelMask
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,8 +38,21 @@ class AssessmentMaps:
     core: npt.NDArray[np.bool_] | None
     lung: npt.NDArray[np.bool_]
     uncovered: npt.NDArray[np.bool_]
+    not_assessable: npt.NDArray[np.bool_]
+    """Target outside the lung or at its edge."""
     margin_mm: npt.NDArray[np.float32]
     """Signed distance to the zone's surface, positive inside the zone."""
+    surface_margin_mm: npt.NDArray[np.float64]
+    """The margin at points spread over the tumor's surface, (N,); the margin's shares are theirs."""
+
+
+@dataclass(frozen=True, eq=False)
+class ComparedScans:
+    """Both CTs as they were read; ``planning_from_verification`` is None where they were not aligned."""
+
+    planning: CtVolume
+    verification: CtVolume
+    planning_from_verification: RigidTransform | None = None
 
 
 def maps_of(
@@ -48,16 +62,19 @@ def maps_of(
     target_margin_mm: float,
 ) -> AssessmentMaps:
     """The maps of a measurement; ``ct_hu`` and ``uncovered`` lie on its grid."""
+    target = grid.distance_to_tumor_mm < target_margin_mm
     return AssessmentMaps(
         geometry=grid.geometry,
         ct_hu=ct_hu,
         tumor=grid.tumor,
-        target=grid.distance_to_tumor_mm < target_margin_mm,
+        target=target,
         zone=grid.zone,
         core=grid.core,
         lung=grid.lung,
         uncovered=uncovered,
+        not_assessable=target & ~grid.assessable,
         margin_mm=-grid.distance_to_zone_mm,
+        surface_margin_mm=surface_margin_mm(grid),
     )
 
 
@@ -66,6 +83,7 @@ class AblationAssessment:
     """The answer to one verification CT; every number is None where ``refusal`` is set.
 
     ``zone`` is the ablation zone that was measured, on the grid of the verification CT; None in a refused answer.
+    ``scans`` are there in a final answer, for its pictures.
     """
 
     preliminary: bool
@@ -87,6 +105,7 @@ class AblationAssessment:
     draws: int = 0
     maps: AssessmentMaps | None = None
     zone: LabelMask | None = None
+    scans: ComparedScans | None = None
 
     def require_zone(self) -> LabelMask:
         """Return the zone that was measured.

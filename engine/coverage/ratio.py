@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from scipy import ndimage
 
-from engine.arrays import BoolArray, Float32Array
+from engine.arrays import BoolArray, Float32Array, Float64Array
 from engine.coverage.grid import MeasurementField
 from engine.findings import TARGET_MARGIN_MM
 from engine.kernels.coverage import count_coverage
@@ -98,11 +98,17 @@ def measure_coverage(
     return whole, in_lung
 
 
-def margin_shares(field: MeasurementField) -> tuple[float, float, float, float]:
-    """Shares of the tumor's surface with a margin below 0, 0 to 5, 5 to 10 and at least 10 mm."""
+def surface_margin_mm(field: MeasurementField) -> Float64Array:
+    """Margin at points spread over the tumor's surface, (N,) mm; negative outside the zone."""
     margin = -ndimage.map_coordinates(
         field.distance_to_zone_mm, field.tumor_surface_index.T, order=1, mode="nearest"
     )
+    return np.asarray(margin, dtype=np.float64)
+
+
+def margin_shares(field: MeasurementField) -> tuple[float, float, float, float]:
+    """Shares of the tumor's surface with a margin below 0, 0 to 5, 5 to 10 and at least 10 mm."""
+    margin = surface_margin_mm(field)
     band = np.searchsorted(MARGIN_BANDS_MM, margin, side="right")
     share = np.bincount(band, minlength=4) / margin.size
     return float(share[0]), float(share[1]), float(share[2]), float(share[3])

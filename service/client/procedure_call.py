@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.progress import TextProgress
-from service.artifact_names import ARTIFACT_NAMES, ASSESSMENT_JSON
+from service.artifact_names import ARTIFACT_NAMES, REFUSED_ARTIFACT_NAMES
 from service.client.client import ColdspotClient, SentSeries
 
 if TYPE_CHECKING:
@@ -91,8 +91,8 @@ def assess_procedure(
 
 
 def fetch_all(client: ColdspotClient, assessment: assessment_pb2.Assessment, folder: Path) -> list[Path]:
-    """Write the files of an assessment into ``folder``; of a refused one only its JSON."""
-    names = [ASSESSMENT_JSON] if assessment.HasField("refusal") else list(ARTIFACT_NAMES)
+    """Write the files of an assessment into ``folder``; of a refused one only its sheet and its JSON."""
+    names = REFUSED_ARTIFACT_NAMES if assessment.HasField("refusal") else ARTIFACT_NAMES
     return [client.fetch_artifact(assessment, name, folder) for name in names]
 
 

@@ -73,18 +73,19 @@ class AssessmentWork:
             listener=listener,
         )
         assessment_id = str(uuid.uuid4())
+        provenance = provenance_of(
+            assessment,
+            self.pipeline.describe(),
+            planning_side,
+            verification_side,
+            (prepared.planning.acquisition, verification.acquisition),
+            case_id=case_id,
+            assessment_id=assessment_id,
+        )
         report = assessment_report(
             assessment,
             _reading_included({**timings_s, **clock.timings_s}, arrival),
-            provenance_of(
-                assessment,
-                self.pipeline.describe(),
-                planning_side,
-                verification_side,
-                (prepared.planning.acquisition, verification.acquisition),
-                case_id=case_id,
-                assessment_id=assessment_id,
-            ),
+            provenance,
             clinical_mode=self.clinical_mode,
         )
         with clock.stage(Stage.RECORD):
@@ -92,7 +93,7 @@ class AssessmentWork:
                 self._since_last_input(_series_ids(planning_side, verification_side))
             )
             self.store.add_assessment(case_id, assessment_id, report.to_bytes())
-        make_artifacts = self.artifacts.promise(assessment_id, assessment)
+        make_artifacts = self.artifacts.promise(assessment, provenance.sheet_facts)
         self._count_final(job, report, case_id, assessment_id)
         job.emit(report)
         make_artifacts()

@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING
 
 from engine.files.image_file import write_mask, write_volume
 from engine.volume import LabelMask
-from service.pipeline.sheet import draw_sheet
+from service.pipeline.sheet.drawing import draw_sheet
 
 if TYPE_CHECKING:
     from engine.assessment.outcome import AblationAssessment, AssessmentMaps
+    from service.pipeline.sheet.facts import SheetFacts
 
 
-def write_artifacts(assessment: AblationAssessment, folder: Path) -> None:
-    """Write masks, margin map and sheet of an assessment into ``folder``; nothing of a refused one."""
+def write_artifacts(assessment: AblationAssessment, facts: SheetFacts, folder: Path) -> None:
+    """Write masks, margin map and sheet of a final assessment into ``folder``; of a refused one the sheet alone."""
     if assessment.maps is not None:
         _write_maps(assessment.maps, folder)
-        draw_sheet(assessment, folder / "sheet.png")
+    draw_sheet(assessment, facts, folder / "sheet.png")
 
 
 def _write_maps(maps: AssessmentMaps, folder: Path) -> None:

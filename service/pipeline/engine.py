@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from engine.progress import TextProgress
     from engine.risk.clinical_inputs import ClinicalInputs
     from engine.stages import StageListener
+    from service.pipeline.sheet.facts import SheetFacts
     from service.settings import Settings
 
 
@@ -203,11 +204,11 @@ class EnginePipeline(EngineImageReader):
             listener=listener,
         )
 
-    def write_artifacts(self, assessment: AblationAssessment, folder: Path) -> None:
-        """Write masks, margin map and sheet of an assessment into ``folder``."""
+    def write_artifacts(self, assessment: AblationAssessment, facts: SheetFacts, folder: Path) -> None:
+        """Write masks, margin map and sheet of a final assessment into ``folder``; of a refused one the sheet."""
         from service.pipeline.artifact_files import write_artifacts  # noqa: PLC0415 - matplotlib
 
-        write_artifacts(assessment, folder)
+        write_artifacts(assessment, facts, folder)
 
 
 def within_deadline(

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from engine.risk.clinical_inputs import ClinicalInputs
     from engine.stages import StageListener
     from engine.volume import CtVolume, LabelMask
+    from service.pipeline.sheet.facts import SheetFacts
 
 
 class ModelPurpose(StrEnum):
@@ -119,5 +120,5 @@ class Pipeline(ImageReader, Protocol):
         Without a zone mask, segment the zone; with a demo model only if that is allowed.
         """
 
-    def write_artifacts(self, assessment: AblationAssessment, folder: Path) -> None:
-        """Write masks, margin map and sheet of an assessment into ``folder``."""
+    def write_artifacts(self, assessment: AblationAssessment, facts: SheetFacts, folder: Path) -> None:
+        """Write masks, margin map and sheet of a final assessment into ``folder``; of a refused one the sheet."""

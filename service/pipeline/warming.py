@@ -8,14 +8,18 @@ from __future__ import annotations
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from engine.selftest import phantom, segmenter
 from service.pipeline.artifact_files import write_artifacts
+from service.pipeline.sheet.facts import SheetFacts
 
 if TYPE_CHECKING:
     from engine.kernels.backend import KernelBackend
     from service.pipeline.segmenters import InstalledSegmenter
+
+
+_WARM_UP_FACTS: Final = SheetFacts("warm-up", "warm-up", "", "")
 
 
 def warm_up(
@@ -37,7 +41,7 @@ def warm_up(
         if not any(model.is_to_be_measured() for model in models):
             tested = pool.submit(check_segmenters, tumor, zone, prepared)
         with TemporaryDirectory(prefix="coldspot-warm-up-") as folder:
-            write_artifacts(phantom.warm_up(kernels), Path(folder))
+            write_artifacts(phantom.warm_up(kernels), _WARM_UP_FACTS, Path(folder))
     if tested is None:
         check_segmenters(tumor, zone, prepared)
     else:

@@ -17,13 +17,14 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
 from engine.errors import NotFoundError, ServiceError
-from service.artifact_names import ASSESSMENT_JSON, check_artifact_name
+from service.artifact_names import ASSESSMENT_JSON, SHEET_PNG, check_artifact_name
 from service.logging import error_trace, get_logger
 from service.record.report import AssessmentReport
 
 if TYPE_CHECKING:
     from engine.assessment.outcome import AblationAssessment
     from service.cases.store import CaseStore
+    from service.pipeline.sheet.facts import SheetFacts
 
 CHUNK_BYTES: Final = 512 << 10
 _log = get_logger()
@@ -39,25 +40,25 @@ class ArtifactShelf:
         Writes the files of one assessment into a folder.
     """
 
-    def __init__(self, store: CaseStore, draw: Callable[[AblationAssessment, Path], None]) -> None:
+    def __init__(
+        self, store: CaseStore, draw: Callable[[AblationAssessment, SheetFacts, Path], None]
+    ) -> None:
         self._store, self._draw = store, draw
         self._lock = threading.Lock()
         self._pending: dict[str, Future[None]] = {}
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="artifacts")
 
-    def promise(self, assessment_id: str, assessment: AblationAssessment) -> Callable[[], None]:
+    def promise(self, assessment: AblationAssessment, facts: SheetFacts) -> Callable[[], None]:
         """Announce the files of a stored assessment and return the function that begins to make them.
 
         From then on a fetch waits for the files, so that nobody who has seen the answer asks too early.
         """
-        if assessment.maps is None:
-            return lambda: None
         done: Future[None] = Future()
         with self._lock:
-            self._pending[assessment_id] = done
+            self._pending[facts.assessment_id] = done
 
         def begin() -> None:
-            self._thread.submit(self._make, assessment_id, assessment, done)
+            self._thread.submit(self._make, assessment, facts, done)
 
         return begin
 
@@ -78,7 +79,7 @@ class ArtifactShelf:
         InvalidRequestError
             If no artifact has this name.
         NotFoundError
-            If the assessment is unknown, was refused, or its files were lost with a restart.
+            If the assessment is unknown, its files were lost with a restart, or it was refused and has no such file.
         ServiceError
             If the file could not be made.
         """
@@ -100,10 +101,11 @@ class ArtifactShelf:
         """Finish the files that are being made, then end the thread."""
         self._thread.shutdown(wait=True)
 
-    def _make(self, assessment_id: str, assessment: AblationAssessment, done: Future[None]) -> None:
+    def _make(self, assessment: AblationAssessment, facts: SheetFacts, done: Future[None]) -> None:
+        assessment_id = facts.assessment_id
         try:
             with TemporaryDirectory(dir=self._store.blobs.unfinished) as folder:
-                self._draw(assessment, Path(folder))
+                self._draw(assessment, facts, Path(folder))
                 for path in sorted(Path(folder).iterdir()):
                     self._keep(assessment_id, path)
         except NotFoundError:
@@ -124,7 +126,7 @@ class ArtifactShelf:
 
 
 def _missing(refusal_code: str | None, name: str, *, made: bool) -> NotFoundError | ServiceError:
-    if refusal_code is not None:
+    if refusal_code is not None and name != SHEET_PNG:
         return NotFoundError(f"there is no {name}: the assessment was refused ({refusal_code})")
     if made:
         return ServiceError(f"{name} could not be made; the service's log says where it failed")

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self
 
 from engine import DISCLAIMER, __version__
+from service.pipeline.sheet.facts import SheetFacts
 
 if TYPE_CHECKING:
     from engine.assessment.outcome import AblationAssessment
@@ -71,6 +72,11 @@ class Provenance:
     risk_model_manifest_sha256: str
     tumor_model_manifest_sha256: str
     zone_model_manifest_sha256: str
+
+    @property
+    def sheet_facts(self) -> SheetFacts:
+        """What of it stands on the sheet."""
+        return SheetFacts(self.case_id, self.assessment_id, self.assessed_at, self.software)
 
 
 def provenance_of(

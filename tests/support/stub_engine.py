@@ -45,6 +45,7 @@ from engine.stages import Stage, StageClock, StageListener
 from engine.structures.surface import StructureSurface
 from engine.volume import Acquisition, CtVolume, LabelMask
 from service.pipeline.protocol import ModelPurpose, PipelineDescription, ServedModel
+from service.pipeline.sheet.facts import SheetFacts
 from service.settings import Settings
 
 REFUSED_HU = -1000
@@ -211,10 +212,12 @@ class StubPipeline:
             summary, tcr, refusal, clock.timings_s, maps=maps, if_complete=include_risk_if_complete
         )
 
-    def write_artifacts(self, assessment: AblationAssessment, folder: Path) -> None:
-        assert assessment.maps is not None
+    def write_artifacts(self, assessment: AblationAssessment, facts: SheetFacts, folder: Path) -> None:
         if self.artifact_gate is not None:
             self.artifact_gate()
+        if assessment.maps is None:
+            (folder / "sheet.png").write_bytes(b"\x89PNG refused")
+            return
         for name in ("tumor", "target", "zone", "uncovered", "margin_mm", "verification_region"):
             (folder / f"{name}.nii.gz").write_bytes(f"{name} {assessment.summary}".encode())
         (folder / "sheet.png").write_bytes(b"\x89PNG" + assessment.maps.tumor.tobytes()[:1000] * 1000)
@@ -241,7 +244,9 @@ def _maps(verification: CtVolume, tumor: LabelMask, zone: LabelMask) -> Assessme
         core=None,
         lung=zone.voxels,
         uncovered=tumor.voxels & ~zone.voxels,
+        not_assessable=np.zeros_like(zone.voxels),
         margin_mm=zone.voxels.astype(np.float32),
+        surface_margin_mm=np.array([-1.0, 2.0, 6.0, 11.0]),
     )
 
 

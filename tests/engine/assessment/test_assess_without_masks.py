@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from engine.geometry import RigidTransform
 from engine.refusal import RefusalCode
 from engine.stages import Stage
 from service.commands.terminal import summary_table
-from service.pipeline.sheet import draw_sheet
+from service.pipeline.sheet.drawing import sheet_figure
 from service.record.report import assessment_report, planning_report
 from service.wire.report import assessment_json, assessment_message, prepared_message
 from tests.support.chest_without_masks import (
@@ -35,6 +34,7 @@ from tests.support.chest_without_masks import (
     verification,
     zone_model,
 )
+from tests.support.sheets import FACTS, sheet_text
 from tests.support.spheres import ball, positions, true_coverage
 from tests.support.stub_segmenter import StubSegmenter, model, section
 
@@ -241,8 +241,7 @@ def test_the_preliminary_answer_says_who_drew_the_contours() -> None:
     assert early.coverage.complete is None
 
 
-def test_every_output_says_demo_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from matplotlib.figure import Figure
+def test_every_output_says_demo_model() -> None:
     from rich.console import Console
 
     found = assessed(6.0, 13.0)
@@ -251,7 +250,7 @@ def test_every_output_says_demo_model(tmp_path: Path, monkeypatch: pytest.Monkey
     assert DEMO in report["lesion"]["source"]
     assert DEMO in report["coverage"]["zone_source"]
     assert report["coverage"]["zone_contour_sd_mm"] > 0.7
-    console = Console(width=160)
+    console = Console(width=200)
     with console.capture() as capture:
         console.print(summary_table(report))
     for name in (
@@ -263,10 +262,9 @@ def test_every_output_says_demo_model(tmp_path: Path, monkeypatch: pytest.Monkey
     ):
         (line,) = [line for line in capture.get().splitlines() if name in line]
         assert f"contours of a {DEMO}" in line
-    heads: list[str] = []
-    monkeypatch.setattr(Figure, "suptitle", lambda _self, text, **_: heads.append(text))
-    draw_sheet(found, tmp_path / "sheet.png")
-    assert heads[0].count(DEMO) == 2
+    page = sheet_text(sheet_figure(found, FACTS))
+    assert "DEMO MODEL DREW TUMOR AND ABLATION ZONE: NEVER FOR A PATIENT" in page
+    assert page.count(f"drawn by a {DEMO}") == 2
 
 
 def test_a_model_of_a_site_is_named_but_no_demo() -> None:

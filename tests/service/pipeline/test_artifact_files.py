@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
-from engine.selftest.phantom import warm_up
 from service.pipeline.artifact_files import write_artifacts
+from tests.support.sheets import FACTS, missed, refused
 
 FILES = {
     *(
@@ -15,9 +14,8 @@ FILES = {
 }
 
 
-def test_an_assessment_has_its_pictures_and_a_refused_one_has_none(tmp_path: Path) -> None:
-    assessment = warm_up()
-    write_artifacts(replace(assessment, maps=None), tmp_path)
-    assert list(tmp_path.iterdir()) == []
-    write_artifacts(assessment, tmp_path)
+def test_an_assessment_has_its_pictures_and_a_refused_one_only_its_sheet(tmp_path: Path) -> None:
+    write_artifacts(refused(), FACTS, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["sheet.png"]
+    write_artifacts(missed(), FACTS, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == FILES

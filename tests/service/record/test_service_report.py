@@ -4,23 +4,18 @@ import json
 import math
 from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from coldspot.v1 import assessment_pb2
 from google.protobuf.message import Message
-from matplotlib.figure import Figure
 from rich.console import Console
 
-from engine.assessment.outcome import AssessmentMaps
 from engine.findings import AlignmentFinding, AlignmentMethod, ContourKind, RegistrationQuality
-from engine.geometry import RigidTransform, VolumeGeometry
+from engine.geometry import RigidTransform
 from engine.refusal import Refusal, RefusalCode
 from service.commands.terminal import summary_table
 from service.figures_in_words import alignment_line
-from service.pipeline.sheet import draw_sheet
 from service.record.provenance import Provenance
 from service.record.report import AssessmentReport, assessment_report
 from service.wire.report import assessment_json, assessment_message
@@ -229,27 +224,6 @@ def test_the_table_says_how_the_scans_were_aligned() -> None:
     line = "deformable, still 0.4 mm off; there and back 0.6 mm; tissue drawn in by 2 %"
     assert line in shown(full())
     assert "still" not in shown(assessment_pb2.Assessment())
-
-
-def test_the_sheet_says_how_the_scans_were_aligned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    heads: list[str] = []
-    monkeypatch.setattr(Figure, "suptitle", lambda _self, text, **_: heads.append(text))
-    ball = np.zeros((8, 8, 8), dtype=np.bool_)
-    ball[3:6, 3:6, 3:6] = True
-    maps = AssessmentMaps(
-        geometry=VolumeGeometry(ball.shape, (1.0, 1.0, 1.0)),
-        ct_hu=np.zeros(ball.shape, dtype=np.int16),
-        tumor=ball,
-        target=ball,
-        zone=ball,
-        core=None,
-        lung=ball,
-        uncovered=~ball,
-        margin_mm=np.zeros(ball.shape, dtype=np.float32),
-    )
-    draw_sheet(_assessment("", 0.75, None, {}, maps=maps), tmp_path / "sheet.png")
-    (head,) = heads
-    assert "alignment: deformable, still 0.4 mm off; there and back 0.6 mm" in head
 
 
 def test_the_stub_is_a_pipeline() -> None:

@@ -159,7 +159,8 @@ def test_a_refusal_carries_no_number(client: ColdspotClient, tmp_path: Path) -> 
     assert not final.uncovered
     assert not final.HasField("risk")
     with pytest.raises(NotFoundError, match="refused"):
-        client.fetch_artifact(final, "sheet.png", tmp_path)
+        client.fetch_artifact(final, "zone.nii.gz", tmp_path)
+    assert client.fetch_artifact(final, "sheet.png", tmp_path).stat().st_size
     client.fetch_artifact(final, "assessment.json", tmp_path)
 
 
