@@ -80,7 +80,7 @@ def test_a_refusal_carries_no_number(transport: InProcessTransport) -> None:
     assert final.content["coverage"]["tcr"] is final.content["margin"]["minimal_mm"] is None
     (assessment_id,) = transport.app.cases.summary(case).assessment_ids
     with pytest.raises(NotFoundError, match="refused"):
-        transport.artifact(case, assessment_id, "sheet.png")
+        transport.artifact(case, assessment_id, "zone.nii.gz")
     assert transport.artifact(case, assessment_id, ASSESSMENT_JSON)
 
 
