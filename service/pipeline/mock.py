@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from engine.risk.clinical_inputs import ClinicalInputs
     from engine.stages import StageListener
     from engine.volume import CtVolume, LabelMask
+    from service.pipeline.sheet.facts import SheetFacts
 
 MOCK: Final = "MOCK ANSWER: a canned phantom, not measured on what was sent"
 
@@ -156,11 +157,11 @@ class MockPipeline(EngineImageReader):
             return _as_mock(_refused(spheres.final), clock)
         return _as_mock(spheres.final, clock)
 
-    def write_artifacts(self, assessment: AblationAssessment, folder: Path) -> None:
+    def write_artifacts(self, assessment: AblationAssessment, facts: SheetFacts, folder: Path) -> None:
         """Write masks, margin map and sheet of the spheres into ``folder``."""
         from service.pipeline.artifact_files import write_artifacts  # noqa: PLC0415 - matplotlib
 
-        write_artifacts(assessment, folder)
+        write_artifacts(assessment, replace(facts, caution=MOCK.upper()), folder)
 
 
 def _spheres(answer: MockAnswer) -> MeasuredSpheres:

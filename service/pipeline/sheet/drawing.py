@@ -75,9 +75,8 @@ def sheet_figure(assessment: AblationAssessment, facts: SheetFacts) -> Figure:
     face, ink = _VERDICT_COLORS[verdict.kind]
     page = Page()
     page.add(band(verdict.sentence, TextStyle(_VERDICT_SIZE_PT, bold=True, color=ink), face, "black"))
-    demo = words.demo_line(assessment)
-    if demo:
-        page.add(band(demo, TextStyle(_DEMO_SIZE_PT, bold=True), "white", "black"))
+    for caution in filter(None, (facts.caution, words.demo_line(assessment))):
+        page.add(band(caution, TextStyle(_DEMO_SIZE_PT, bold=True), "white", "black"))
     page.add(_identity(facts))
     if assessment.warnings:
         count = len(assessment.warnings)

@@ -16,9 +16,12 @@ class SheetFacts:
         ISO 8601, UTC.
     software : str
         Program and version.
+    caution : str, optional
+        What has to stand above everything but the verdict.
     """
 
     case_id: str
     assessment_id: str
     assessed_at: str
     software: str
+    caution: str = ""

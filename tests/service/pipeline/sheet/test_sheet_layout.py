@@ -135,3 +135,8 @@ def test_a_page_grows_only_where_it_has_to() -> None:
     names = ("refused", "covered", "30 long warnings")
     heights = [drawn(name)[1].get_size_inches()[1] for name in names]
     assert heights[0] < heights[1] + 0.1 < heights[2]
+
+
+def test_a_caution_stands_above_all_figures() -> None:
+    lines = sheet_lines(sheet_figure(covered(), replace(FACTS, caution="CANNED ANSWER")))
+    assert lines.index("CANNED ANSWER") < min(i for i, line in enumerate(lines) if "%" in line)
