@@ -225,3 +225,23 @@ def test_what_memory_cannot_take_is_an_error_of_its_own(
     monkeypatch.setattr(np, "empty", none_left)
     with pytest.raises(UnreadableFileError, match="memory"):
         read_ct_image(path)
+
+
+@pytest.mark.parametrize("off_by", [-1, 1, 1000])
+def test_a_compressed_size_that_is_not_there_is_refused(off_by: int, tmp_path: Path) -> None:
+    path = tmp_path / "ct.mha"
+    stated = str(len(zlib.compress(SMOOTH.tobytes(), 1)) + off_by)
+    path.write_bytes(metaimage(SMOOTH, compressed=True, CompressedDataSize=stated))
+    with pytest.raises(UnreadableFileError, match="announces"):
+        read_ct_image(path)
+
+
+@pytest.mark.parametrize("left_over", [b"\0", b"x" * 40, zlib.compress(b"another stream")])
+def test_bytes_left_over_show_without_a_compressed_size_too(left_over: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "ct.mha"
+    content = metaimage(SMOOTH, compressed=True, CompressedDataSize=None)
+    path.write_bytes(content)
+    assert np.array_equal(read_ct_image(path).voxels_hu, SMOOTH)
+    path.write_bytes(content + left_over)
+    with pytest.raises(UnreadableFileError, match="follow the end"):
+        read_ct_image(path)

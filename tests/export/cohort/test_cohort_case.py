@@ -103,7 +103,8 @@ def test_a_refusal_and_an_error_are_results(images: CaseImages) -> None:
 def test_slices_too_thick_are_a_refusal(images: CaseImages, tmp_path: Path) -> None:
     thick = centered_grid((6.5, 1.3, 1.3), 65.0)
     tumor = ball(thick, CENTER, 8.0, "tumor")
-    write_volume(tmp_path / "planning.nii.gz", np.full(thick.shape_zyx, -700, dtype=np.int16), thick)
+    hu = np.where(tumor.voxels, 40, -700).astype(np.int16)
+    write_volume(tmp_path / "planning.nii.gz", hu, thick)
     write_mask(tmp_path / "tumor.nii.gz", tumor)
     found = result(
         images.model_copy(
