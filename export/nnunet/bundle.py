@@ -75,7 +75,7 @@ def read_model_folder(
     usual = nnunet_v2.CHECKPOINT if is_v2 else nnunet_v1.CHECKPOINT
     chosen_checkpoint = checkpoint or usual
     model = read(folder, configuration=configuration, folds=folds, checkpoint=chosen_checkpoint)
-    places = [model.name, path.name, *folder.resolve().parts[-2:]]
+    places = [model.name, path.name.removesuffix(".zip"), *folder.resolve().parts[-2:]]
     chosen, assumption = known_orientation(
         orientation,
         names=places,
