@@ -53,6 +53,11 @@ REFUSED_CLINICALLY: Final = frozenset(
 )
 """Warnings with which clinical mode gives no number: what they name can turn a miss into a complete coverage."""
 
+MASK_FAULTS: Final = frozenset(
+    {InputWarningCode.MASK_SLICE_LOST, InputWarningCode.MASK_HOLE, InputWarningCode.MASK_STRAY_PART}
+)
+"""What an answer says in its summary too, not among its warnings alone: one voxel of it can decide on the figures."""
+
 
 @dataclass(frozen=True)
 class InputWarning:

@@ -8,7 +8,13 @@ from dataclasses import replace
 from engine.assessment.measuring import Measurement
 from engine.assessment.outcome import AblationAssessment, ComparedScans, maps_of
 from engine.assessment.planning import AssessmentSettings, PlanningOutcome, ScanPair
-from engine.assessment.wording import contours_to_check, preliminary_summary, refused_summary, summary
+from engine.assessment.wording import (
+    contours_to_check,
+    masks_to_correct,
+    preliminary_summary,
+    refused_summary,
+    summary,
+)
 from engine.assessment.zone import lesion_center_lps_mm
 from engine.coverage.figures import with_interval
 from engine.coverage.grid import region_hu
@@ -41,7 +47,7 @@ def preliminary_answer(
 ) -> AblationAssessment:
     """The answer of the rigid alignment: ranges, not for decision."""
     settings = pair.settings
-    to_check = contours_to_check(pair.prepared.lesion.origin, contour.origin)
+    to_check = _to_check(pair, contour)
     return AblationAssessment(
         preliminary=True,
         risk_absence=absence.PRELIMINARY,
@@ -79,7 +85,7 @@ def final_answer(
     """The answer with its numbers; ``sure`` says whether coverage may be called complete."""
     settings, grid = pair.settings, measurement.grid
     coverage, margin = with_interval(measurement.coverage, measurement.margin, interval, sure=sure)
-    to_check = contours_to_check(pair.prepared.lesion.origin, contour.origin)
+    to_check = _to_check(pair, contour)
     return AblationAssessment(
         preliminary=False,
         summary=summary(coverage, margin, measurement.cold_spots, pair.prepared.lesion.lung_side, to_check),
@@ -104,6 +110,15 @@ def final_answer(
         zone=contour.zone,
         scans=ComparedScans(pair.prepared.planning, pair.verification, alignment.planning_from_verification),
     )
+
+
+def _to_check(pair: ScanPair, contour: ZoneContour) -> str:
+    """What a reader has to look at before the figures, in words; empty where there is nothing."""
+    sentences = (
+        masks_to_correct((pair.prepared.tumor, contour.zone, contour.core)),
+        contours_to_check(pair.prepared.lesion.origin, contour.origin),
+    )
+    return " ".join(sentence for sentence in sentences if sentence)
 
 
 def refused_answer(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from engine import DISCLAIMER
@@ -16,7 +16,9 @@ from engine.findings import (
     MarginFinding,
 )
 from engine.geometry import Vector3
+from engine.input_warning import MASK_FAULTS
 from engine.refusal import Refusal
+from engine.volume import LabelMask
 
 _MARGIN_LIMITING_SLICE_MM: Final = 2.5
 """From here on a slice distance limits the margin more than the contours do."""
@@ -71,6 +73,16 @@ def contours_to_check(tumor: ContourOrigin, zone: ContourOrigin) -> str:
         if origin.model is not None
     ]
     return f"Contours to be checked by a reader: {', '.join(drawn)}." if drawn else ""
+
+
+def masks_to_correct(masks: Iterable[LabelMask | None]) -> str:
+    """Which masks have faults that can decide on the figures, as a sentence; empty where none has."""
+    faulty = [
+        mask.name
+        for mask in masks
+        if mask is not None and any(warning.code in MASK_FAULTS for warning in mask.warnings)
+    ]
+    return f"Measured on masks with faults, see the warnings: {', '.join(faulty)}." if faulty else ""
 
 
 def drawn_by_model(structure: str, origin: ContourOrigin) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from engine.errors import EmptyMaskError, InvalidRequestError
 from engine.findings import THRESHOLDED, Direction
 from engine.refusal import RefusalCode
 from engine.stages import SilentListener, Stage, StageClock
+from engine.structures.mask_warnings import inspected
 from engine.volume import LabelMask
 from tests.support.ablated_chest import GRID, prepared, verification
 from tests.support.spheres import true_coverage
@@ -144,3 +145,17 @@ def test_thick_slices_are_warned_of_with_what_they_do_to_the_margin() -> None:
     (said,) = slice_warning("planning", (5.0, 0.7, 0.7), 5.0)
     assert "5.0 mm apart" in said
     assert "±2.5 mm" in said
+
+
+def test_faults_of_a_mask_stand_in_the_first_sentences() -> None:
+    scan, zone = verification(0.0, 16.0)
+    voxels = zone.voxels.copy()
+    z, y, x = (int(k) for k in np.argwhere(voxels).mean(axis=0))
+    voxels[z, y, x + 12] = False
+    faulty = inspected(LabelMask(voxels, zone.geometry, zone.name))
+    answers: list[AblationAssessment] = []
+    found = assess_ablation(prepared(), scan, faulty, on_preliminary=answers.append)
+    for answer in (found, *answers):
+        assert f"masks with faults, see the warnings: {zone.name}." in answer.summary
+        assert any("1 hole that no anatomy has" in warning for warning in answer.warnings)
+    assert "faults" not in assessed(0.0, 16.0).summary
