@@ -49,6 +49,7 @@ REFUSED_CLINICALLY: Final = frozenset(
         InputWarningCode.ORIENTATION_NOT_STATED,
         InputWarningCode.MASK_SLICE_LOST,
         InputWarningCode.MASK_HOLE,
+        InputWarningCode.OUTLINES_UNITED,
     }
 )
 """Warnings with which clinical mode gives no number: what they name can turn a miss into a complete coverage."""

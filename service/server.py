@@ -12,7 +12,7 @@ from engine import __version__
 from engine.errors import ColdspotError, ServiceUnavailableError
 from service.app import App, build_app
 from service.logging import get_logger
-from service.rpc.server import RpcServer
+from service.rpc.server import Interceptors, RpcServer
 
 if TYPE_CHECKING:
     from service.pipeline.protocol import Pipeline
@@ -28,6 +28,8 @@ class ColdspotServer:
     ----------
     settings : Settings
     pipeline : Pipeline
+    interceptors : Interceptors
+        What else sees the calls.
 
     Attributes
     ----------
@@ -43,14 +45,14 @@ class ColdspotServer:
         If the port or the state directory is taken.
     """
 
-    def __init__(self, settings: Settings, pipeline: Pipeline) -> None:
+    def __init__(self, settings: Settings, pipeline: Pipeline, interceptors: Interceptors = ()) -> None:
         self.settings = settings
         self.app: App = build_app(settings, pipeline)
         self._to_be_stopped = threading.Lock()
         self._stop_metrics: Callable[[], None] = _nothing
         self.metrics_port: int | None = None
         try:
-            self._rpc = RpcServer(self.app)
+            self._rpc = RpcServer(self.app, interceptors)
         except ColdspotError:
             self.app.close(0.0)
             raise
@@ -94,9 +96,11 @@ class ColdspotServer:
 
 
 @contextmanager
-def running_server(settings: Settings, pipeline: Pipeline) -> Iterator[ColdspotServer]:
+def running_server(
+    settings: Settings, pipeline: Pipeline, interceptors: Interceptors = ()
+) -> Iterator[ColdspotServer]:
     """Run a service for the body of a ``with`` statement."""
-    server = ColdspotServer(settings, pipeline)
+    server = ColdspotServer(settings, pipeline, interceptors)
     try:
         server.start()
         yield server

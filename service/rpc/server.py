@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -28,12 +28,18 @@ _SPARE_THREADS: Final = 16
 """Threads in addition to those of admitted calls: for health, small calls, artifacts, and for refusing calls."""
 
 
+Interceptors = Sequence[grpc.ServerInterceptor]
+"""What sees the calls besides the service itself."""
+
+
 class RpcServer:
     """A gRPC server in front of an :class:`service.app.App`.
 
     Parameters
     ----------
     app : App
+    interceptors : Interceptors
+        What else sees the calls, after they were let in.
 
     Attributes
     ----------
@@ -48,7 +54,7 @@ class RpcServer:
         If the port is taken.
     """
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, interceptors: Interceptors = ()) -> None:
         settings = app.settings
         address, credentials = _address(settings), _credentials(settings)
         guards = [] if settings.access_tokens_file is None else [_guard(settings.access_tokens_file)]
@@ -56,7 +62,7 @@ class RpcServer:
         self._threads = ThreadPoolExecutor(settings.max_admitted + _SPARE_THREADS, thread_name_prefix="call")
         self._server = grpc.server(
             self._threads,
-            interceptors=[*guards, QuickUploads()],
+            interceptors=[*guards, *interceptors, QuickUploads()],
             options=[("grpc.so_reuseport", 0)],
         )
         self._stall_watch = StallWatch(settings.upload_idle_s, settings.upload_limit_s)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,6 +24,14 @@ from tests.support.stub_engine import settings_for
 ROOT = Path(__file__).resolve().parents[2]
 NODE = ROOT / "clients" / "node"
 LANGUAGES = ("python", "node")
+
+CARELESS = """
+import sys
+import grpc
+from coldspot.v1 import service_pb2, service_pb2_grpc
+stub = service_pb2_grpc.ColdspotServiceStub(grpc.insecure_channel(sys.argv[1]))
+stub.OpenCase(service_pb2.OpenCaseRequest(request_id="always the same"))
+"""
 
 pytestmark = needs_openssl
 
@@ -106,3 +115,40 @@ def test_the_real_service(language: str, tmp_path: Path, certificates: Certifica
     # A tumor of 7 mm with its margin of 5 mm in a zone of 11 mm, 2 mm beside it.
     assert "minimal margin 2." in measured.stdout or "minimal margin 1." in measured.stdout
     assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_they_conform(language: str, tmp_path: Path) -> None:
+    port = str(free_port())
+    client = [*command(language), f"127.0.0.1:{port}", "--out", str(tmp_path / "sheet.png")]
+    checked = conformance(port, client)
+    assert checked.returncode == 0, checked.stdout
+
+
+def test_a_careless_client_does_not(tmp_path: Path) -> None:
+    port = str(free_port())
+    careless = tmp_path / "careless.py"
+    careless.write_text(CARELESS, encoding="utf-8")
+    checked = conformance(port, [sys.executable, str(careless), f"127.0.0.1:{port}"])
+    assert checked.returncode == 1
+    for point in (
+        "FAIL     every call has a deadline",
+        "FAIL     every case is deleted",
+        "NOT SEEN sheet.png",
+    ):
+        assert point in checked.stdout
+
+
+def conformance(port: str, client: list[str]) -> subprocess.CompletedProcess[str]:
+    arguments = [sys.executable, str(ROOT / "clients" / "conformance.py"), "--port", port, "--", *client]
+    path = os.pathsep.join(map(str, (ROOT, ROOT / "proto" / "gen")))
+    environment = os.environ | {"PYTHONPATH": path}
+    return subprocess.run(
+        arguments, capture_output=True, text=True, timeout=200, check=False, env=environment
+    )
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
