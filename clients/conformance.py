@@ -52,7 +52,7 @@ POINTS = {
 }
 
 
-class Observer(grpc.ServerInterceptor):  # type: ignore[misc]
+class Observer(grpc.ServerInterceptor):  # type: ignore[misc]  # gRPC has no types
     """Sees every call, and keeps what the checklist needs."""
 
     def __init__(self) -> None:

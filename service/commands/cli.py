@@ -174,7 +174,7 @@ def serve(
             "allow_insecure": allow_insecure,
         }
         settings = read_settings(**{name: value for name, value in options.items() if value is not None})
-        pipeline = make_mock_pipeline(mock_answers) if mock else make_pipeline(settings)
+        pipeline = _make_mock_pipeline(mock_answers) if mock else make_pipeline(settings)
         what = "coldspot with mock answers (nothing is measured)" if mock else "coldspot"
         server.serve(
             settings,
@@ -367,7 +367,7 @@ check.register(app)
 features.register(app)
 
 
-def make_mock_pipeline(answers: str) -> Pipeline:
+def _make_mock_pipeline(answers: str) -> Pipeline:
     """Return what gives canned answers.
 
     Raises

@@ -16,7 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
 PRODUCT = ("engine", "service", "export")
-CODE = (*PRODUCT, "benchmarks", "deploy", "requirements", "tests")
+CODE = (*PRODUCT, "benchmarks", "deploy", "requirements", "clients", "proto", "tests")
 SUPPRESSION = re.compile(
     r"#\s*(?:noqa\b|type:\s*ignore|pragma:|mypy:|pyright:)[^#]*(?:#(?!\s*(?:noqa|type:))[^#]*)?"
 )
@@ -46,7 +46,7 @@ def python_files(*folders: str) -> tuple[Path, ...]:
         text=True,
         check=True,
     ).stdout.split("\n")
-    names = (ROOT / name for name in listed if name.endswith(".py") and not name.startswith("proto/"))
+    names = (ROOT / name for name in listed if name.endswith(".py") and not name.startswith("proto/gen/"))
     return tuple(sorted(path for path in names if path.exists()))
 
 
