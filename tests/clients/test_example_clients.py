@@ -18,7 +18,7 @@ from service.pipeline.engine import EnginePipeline
 from service.pipeline.mock import MOCK, MockAnswer, MockPipeline
 from service.pipeline.protocol import Pipeline
 from service.server import ColdspotServer, running_server
-from tests.support.certificates import Authority, Pair, needs_openssl
+from tests.support.processes.certificates import Authority, Pair, needs_openssl
 from tests.support.stub_engine import settings_for
 
 ROOT = Path(__file__).resolve().parents[2]

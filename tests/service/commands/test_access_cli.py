@@ -16,7 +16,7 @@ from engine.files.image_file import write_mask, write_volume
 from service.client.client import ColdspotClient
 from service.logging import silence_logging
 from service.server import ColdspotServer, running_server
-from tests.support.certificates import Authority, Pair, needs_openssl
+from tests.support.processes.certificates import Authority, Pair, needs_openssl
 from tests.support.stub_engine import StubPipeline, make_case, settings_for
 
 pytestmark = needs_openssl

@@ -17,7 +17,7 @@ import service.commands.cli
 from engine.files.image_file import write_mask, write_volume
 from engine.volume import LabelMask
 from tests.support.dicom_files import mask_contours, write_ct_series, write_structure_set
-from tests.support.procedure_files import (
+from tests.support.image_files.procedure import (
     GRID,
     TUMOR,
     ZONE,

@@ -11,7 +11,7 @@ import pytest
 import service.commands.cli
 from engine.files.image_file import write_mask, write_volume
 from engine.volume import LabelMask
-from tests.support.procedure_files import (
+from tests.support.image_files.procedure import (
     BOTH_CTS,
     GRID,
     TUMOR,

@@ -17,7 +17,7 @@ from engine.errors import InvalidRequestError, ServiceUnavailableError, Unauthen
 from service.client.client import ColdspotClient
 from service.credentials import Access, name_in_certificate, read_tokens
 from service.server import ColdspotServer, running_server
-from tests.support.certificates import Authority, Pair, needs_openssl
+from tests.support.processes.certificates import Authority, Pair, needs_openssl
 from tests.support.stub_engine import StubPipeline, make_case, settings_for
 
 NAME = "appliance.example"
