@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from engine.errors import InvalidRequestError
 from engine.progress import TextProgress
 from service.artifact_names import ARTIFACT_NAMES, REFUSED_ARTIFACT_NAMES
 from service.client.client import ColdspotClient, SentSeries
@@ -91,9 +93,28 @@ def assess_procedure(
 
 
 def fetch_all(client: ColdspotClient, assessment: assessment_pb2.Assessment, folder: Path) -> list[Path]:
-    """Write the files of an assessment into ``folder``; of a refused one only its sheet and its JSON."""
+    """Write the files of an assessment into ``folder``; of a refused one only its sheet and its JSON.
+
+    Files of an earlier assessment are removed first, others are left alone. The new ones appear when all of them are
+    there, so that the folder never holds files of two answers, or a part of one.
+
+    Raises
+    ------
+    InvalidRequestError
+        If the folder cannot take them.
+    """
     names = REFUSED_ARTIFACT_NAMES if assessment.HasField("refusal") else ARTIFACT_NAMES
-    return [client.fetch_artifact(assessment, name, folder) for name in names]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ARTIFACT_NAMES:
+            (folder / name).unlink(missing_ok=True)
+        with TemporaryDirectory(prefix=".coldspot-", dir=folder) as unfinished:
+            whole = [client.fetch_artifact(assessment, name, Path(unfinished)) for name in names]
+            return [path.replace(folder / path.name) for path in whole]
+    except OSError as error:
+        raise InvalidRequestError(
+            f"the files of the answer could not be written to {folder}: {error.strerror}", "out"
+        ) from error
 
 
 def _upload_mask(

@@ -12,6 +12,7 @@ from engine.errors import ColdspotError
 from engine.progress import TextProgress
 from service.client.client import ColdspotClient
 from service.client.procedure_call import Procedure, assess_procedure, fetch_all, open_case
+from service.commands.out_folder import require_out_folder
 from service.commands.own_service import ChosenService, connected
 from service.wire.report import assessment_json
 
@@ -26,8 +27,11 @@ def run_assessment(
     out: Path | None,
     make_pipeline: Callable[[Settings], Pipeline],
     progress: TextProgress,
+    show: Callable[[dict[str, Any]], None],
 ) -> tuple[dict[str, Any], tuple[Path, ...]]:
     """Send a procedure and return the report of its final assessment and the files that were written.
+
+    The report is shown before files are written: should these fail, the numbers stand.
 
     Parameters
     ----------
@@ -39,17 +43,22 @@ def run_assessment(
         Makes the pipeline of a service started for this call.
     progress : callable
         Called with what is being done.
+    show : callable
+        Called with the report.
 
     Raises
     ------
     ColdspotError
     """
+    if out is not None:
+        require_out_folder(out)
     with (
         connected(chosen, make_pipeline, progress) as client,
         _opened_case(client, chosen, procedure) as case_id,
     ):
         final = assess_procedure(client, case_id, procedure, progress)
         report = assessment_json(final)
+        show(report)
         if out is None:
             return report, ()
         progress("fetching the pictures")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -137,8 +137,14 @@ def assess(
         access = Access(tls_ca, tls_certificate, tls_key, tls_server_name, token_file)
         chosen = ChosenService(server, access, keep_case=keep)
         with progress_on_terminal() as progress:
-            report, _ = run_assessment(chosen, procedure, out, make_pipeline, progress)
-        print_report(report, summary_table, as_json=json_output)
+            report, _ = run_assessment(
+                chosen,
+                procedure,
+                out,
+                make_pipeline,
+                progress,
+                lambda answer: print_report(answer, summary_table, as_json=json_output),
+            )
         if report["refusal"] is not None:
             raise SystemExit(REFUSED)
 
@@ -204,13 +210,17 @@ def demo(
         from service.commands.terminal import comparison_table, print_table, progress_on_terminal
 
         access = Access(tls_ca, tls_certificate, tls_key, tls_server_name, token_file)
+
+        def show(truth: dict[str, Any], measured: dict[str, Any]) -> None:
+            if json_output:
+                print_json({"truth": truth, "measured": measured})
+            else:
+                print_table(comparison_table(truth, measured))
+
         with progress_on_terminal() as progress:
-            outcome = run_demo(ChosenService(server, access), seed, out, make_pipeline, progress)
-        if json_output:
-            print_json({"truth": outcome.truth, "measured": outcome.measured})
-        else:
-            print_table(comparison_table(outcome.truth, outcome.measured))
-            for path in outcome.files:
+            files = run_demo(ChosenService(server, access), seed, out, make_pipeline, progress, show)
+        if not json_output:
+            for path in files:
                 print_text(f"{path}\n")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ from engine.phantoms import make_procedure
 from engine.progress import TextProgress
 from service.client.procedure_call import MaskSource, Procedure
 from service.commands.assessing import run_assessment
+from service.commands.out_folder import require_out_folder
 from service.commands.own_service import ChosenService
 
 if TYPE_CHECKING:
@@ -22,23 +22,16 @@ _DEMO_MARGIN_MM = 1.0
 """Minimal margin of the demo's ablation: a miss that a reader can see."""
 
 
-@dataclass(frozen=True)
-class _DemoOutcome:
-    """True and measured figures of one phantom, and the files that were written."""
-
-    truth: dict[str, Any]
-    measured: dict[str, Any]
-    files: tuple[Path, ...]
-
-
 def run_demo(
     chosen: ChosenService,
     seed: int,
     out: Path,
     make_pipeline: Callable[[Settings], Pipeline],
     progress: TextProgress,
-) -> _DemoOutcome:
-    """Make a phantom procedure, send it, and return the answer together with the truth."""
+    show: Callable[[dict[str, Any], dict[str, Any]], None],
+) -> tuple[Path, ...]:
+    """Make a phantom procedure, send it, show truth and answer, and return the files that were written."""
+    require_out_folder(out)
     progress("making a phantom")
     phantom = make_procedure(seed, kind="miss", minimal_margin_mm=_DEMO_MARGIN_MM)
     procedure = Procedure(
@@ -49,5 +42,8 @@ def run_demo(
         zone=MaskSource(phantom.zone),
         core=MaskSource(phantom.core) if phantom.core is not None else None,
     )
-    report, files = run_assessment(chosen, procedure, out, make_pipeline, progress)
-    return _DemoOutcome(phantom.truth.to_json(), report, files)
+    truth = phantom.truth.to_json()
+    _, files = run_assessment(
+        chosen, procedure, out, make_pipeline, progress, lambda measured: show(truth, measured)
+    )
+    return files

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
-from typing import TYPE_CHECKING
+from types import FrameType
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from engine.errors import CapacityError
 from service.client.client import ColdspotClient
@@ -17,6 +20,10 @@ if TYPE_CHECKING:
     from engine.progress import TextProgress
     from service.pipeline.protocol import Pipeline
     from service.settings import Settings
+
+
+_TERMINATED: Final = 143
+"""As a shell reports a program that SIGTERM ended."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +64,7 @@ def connected(
     from service.server import running_server
 
     silence_logging()
-    with _room_named(), TemporaryDirectory(prefix="coldspot-") as folder:
+    with _terminable(), _room_named(), TemporaryDirectory(prefix="coldspot-") as folder:
         settings = read_settings(
             host="127.0.0.1",
             port=0,
@@ -78,6 +85,27 @@ def connected(
             ColdspotClient(f"127.0.0.1:{server.port}") as client,
         ):
             yield client
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM end the command as an exception does, so that no scan stays in a temporary folder.
+
+    A handler can be set in the main thread alone; elsewhere, as in tests, nothing is changed.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(_signal: int, _frame: FrameType | None) -> NoReturn:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the second one must not interrupt the tidying up
+        raise SystemExit(_TERMINATED)
+
+    previous = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 @contextmanager

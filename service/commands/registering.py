@@ -29,6 +29,7 @@ from engine.structures.mask_warnings import inspected
 from engine.unit_doubt import STORED_OFFSET_HU, looks_like_stored_values
 from engine.volume import CtVolume, LabelMask
 from service.commands.landmarks import read_landmarks, score_landmarks
+from service.commands.out_folder import require_out_folder
 from service.commands.registration_report import refused_report, registered_report
 
 FIELD_FILE: Final = "displacement.nii.gz"
@@ -192,8 +193,8 @@ def _require_time(deadline_s: float | None) -> None:
 
 def _clear(folder: Path) -> None:
     """Make the folder, without what an earlier call left: an old field must not pass for this one's."""
+    require_out_folder(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         for name in (FIELD_FILE, WARPED_FILE, REPORT_FILE):
             (folder / name).unlink(missing_ok=True)
     except OSError as error:

@@ -21,6 +21,7 @@ from engine.progress import TextProgress
 from engine.segmentation import Box, Segmentation, Segmenter, open_segmenter
 from engine.volume import CtVolume
 from service.commands.coordinates import parse_numbers
+from service.commands.out_folder import require_out_folder
 from service.commands.terminal import fact_table
 from service.figures_in_words import NOT_GIVEN, number, position
 
@@ -164,7 +165,7 @@ def _clear(request: SegmentationRequest) -> None:
     try:
         if out.exists() and request.image.exists() and out.samefile(request.image):
             raise InvalidRequestError(f"{out} is the CT itself; name another file for the labels", "out")
-        out.parent.mkdir(parents=True, exist_ok=True)
+        require_out_folder(out.parent)
         out.touch()  # so that an unwritable place is known before the work, not after it
         out.unlink()
     except OSError as error:

@@ -113,7 +113,7 @@ def test_a_refusal_has_its_own_exit_code(pipeline: StubPipeline, tmp_path: Path)
     report = json.loads(result.stdout)
     assert report["refusal"]["code"] == "no_zone"
     assert report["coverage"]["tcr"] is None
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["assessment.json"]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"assessment.json", "sheet.png"}
     readable = run("assess", *arguments)
     assert readable.exit_code == 3
     assert "REFUSED" in readable.stdout
