@@ -7,7 +7,14 @@ import numpy as np
 from engine.acquisition_time import Order, order_of
 from engine.arrays import Int16Array
 from engine.errors import AcquiredOutOfOrderError, PatientMismatchError, SameSeriesError
+from engine.geometry import Vector3, VolumeGeometry
 from engine.volume import Acquisition, CtVolume
+
+_SAME_GRID = 1e-3
+"""How far the step of one grid may be from one voxel of another that is the same."""
+
+_SAME_PLACE = 0.05
+"""And how far, in voxels, its voxels may lie from those of the other."""
 
 _PLANNING_AND_VERIFICATION = ("planning", "verification")
 
@@ -92,21 +99,62 @@ def _check_order(before: Acquisition, after: Acquisition, names: tuple[str, str]
 
 
 def _same_voxels(first: CtVolume, second: CtVolume) -> bool:
-    """Whether two CTs hold the same voxels, in whatever order of axes; two scans differ in the first plane."""
+    """Whether two CTs hold the same voxels, whole or cropped, in whatever order of axes.
+
+    Two scans differ in the first plane that shows more than air.
+    """
     one, other = _in_patient_order(first), _in_patient_order(second)
-    return one.shape == other.shape and all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+    if one.voxels_hu.shape == other.voxels_hu.shape and _equal_by_plane(one.voxels_hu, other.voxels_hu):
+        return True
+    common = _common_part(one, other)
+    return common is not None and _equal_by_plane(*common) and bool(np.ptp(common[0]))
 
 
-def _in_patient_order(ct: CtVolume) -> Int16Array:
-    """A view of the voxels with axes that run most nearly to superior, posterior and left."""
-    components = np.array(ct.geometry.directions_zyx_lps)[:, ::-1]
-    axes = np.abs(components).argmax(axis=0)
-    if len(set(axes.tolist())) != 3:
-        return ct.voxels_hu
-    steps = tuple(
-        slice(None, None, 1 if components[axis, place] > 0 else -1) for place, axis in enumerate(axes)
+def _equal_by_plane(one: Int16Array, other: Int16Array) -> bool:
+    return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def _common_part(one: CtVolume, other: CtVolume) -> tuple[Int16Array, Int16Array] | None:
+    """The voxels of both where their grids are one and overlap; None where they do not."""
+    steps = one.geometry.index_from_lps @ other.geometry.affine_lps_mm
+    offset = np.rint(steps[:3, 3]).astype(int)
+    if not np.allclose(steps[:3, :3], np.eye(3), atol=_SAME_GRID) or not np.allclose(
+        steps[:3, 3], offset, atol=_SAME_PLACE
+    ):
+        return None
+    low = np.maximum(offset, 0)
+    high = np.minimum(offset + other.voxels_hu.shape, one.voxels_hu.shape)
+    if (low >= high).any():
+        return None
+    inside = tuple(slice(start, stop) for start, stop in zip(low, high, strict=True))
+    moved = tuple(slice(start, stop) for start, stop in zip(low - offset, high - offset, strict=True))
+    return one.voxels_hu[inside], other.voxels_hu[moved]
+
+
+def _in_patient_order(ct: CtVolume) -> CtVolume:
+    """The CT, its voxels a view, with axes that run most nearly to superior, posterior and left."""
+    own = ct.geometry
+    components = np.array(own.directions_zyx_lps)[:, ::-1]
+    axes = [int(axis) for axis in np.abs(components).argmax(axis=0)]
+    if len(set(axes)) != 3:
+        return ct
+    signs = [1 if components[axis, place] > 0 else -1 for place, axis in enumerate(axes)]
+    first = np.zeros(3)
+    for axis, sign in zip(axes, signs, strict=True):
+        first[axis] = own.shape_zyx[axis] - 1 if sign < 0 else 0
+    voxels = ct.voxels_hu.transpose(axes)[tuple(slice(None, None, sign) for sign in signs)]
+    z, y, x = (_along(own.directions_zyx_lps[axis], sign) for axis, sign in zip(axes, signs, strict=True))
+    spacing_z, spacing_y, spacing_x = (own.spacing_zyx_mm[axis] for axis in axes)
+    left, posterior, superior = (float(v) for v in own.to_lps(first))
+    geometry = VolumeGeometry(
+        voxels.shape, (spacing_z, spacing_y, spacing_x), (z, y, x), (left, posterior, superior)
     )
-    return ct.voxels_hu.transpose(axes)[steps]
+    return CtVolume(voxels, geometry, ct.acquisition)
+
+
+def _along(direction: Vector3, sign: int) -> Vector3:
+    x, y, z = direction
+    return sign * x, sign * y, sign * z
 
 
 def _both_and_different(first: str, second: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from engine.acquisition_time import TimeSource
 from engine.assessment.same_patient import check_same_patient
 from engine.errors import AcquiredOutOfOrderError, PatientMismatchError, SameSeriesError
-from engine.geometry import Vector3, VolumeGeometry
+from engine.geometry import Vector3, VolumeGeometry, VoxelBox
 from engine.volume import Acquisition, CtVolume
 
 GEOMETRY = VolumeGeometry((3, 4, 5), (1.0, 1.0, 1.0))
@@ -131,6 +132,34 @@ def test_one_scan_in_two_files_is_refused(directions: tuple[Vector3, Vector3, Ve
     changed = again.voxels_hu.copy()
     changed[-1, -1, -1] += 1
     check_same_patient(planning(), CtVolume(changed, again.geometry))
+
+
+def cropped(ct: CtVolume, *box: tuple[int, int]) -> CtVolume:
+    start, stop = zip(*box, strict=True)
+    part = ct.crop(VoxelBox.between(start, stop))
+    return CtVolume(part.voxels_hu.copy(), part.geometry)
+
+
+CROPS = [((0, 2), (0, 4), (0, 5)), ((1, 3), (1, 4), (2, 5)), ((2, 3), (0, 4), (0, 5))]
+
+
+@pytest.mark.parametrize("box", CROPS)
+def test_a_part_of_one_scan_is_refused(box: tuple[tuple[int, int], ...]) -> None:
+    part = cropped(planning(), *box)
+    for one, other in ((planning(), part), (part, planning()), (cropped(planning(), *CROPS[1]), planning())):
+        with pytest.raises(SameSeriesError, match="equal voxel by voxel"):
+            check_same_patient(one, other)
+    changed = part.voxels_hu.copy()
+    changed[0, 0, 0] += 1
+    check_same_patient(planning(), CtVolume(changed, part.geometry))
+
+
+def test_padding_that_two_scans_share_proves_nothing() -> None:
+    padded = HU.copy()
+    padded[2] = -1024
+    geometry = replace(GEOMETRY, origin_lps_mm=(0.0, 0.0, 2.0))
+    after = np.concatenate([np.full((1, 4, 5), -1024, np.int16), HU[:2] + np.int16(1)])
+    check_same_patient(CtVolume(padded, GEOMETRY), CtVolume(after, geometry))
 
 
 @pytest.mark.parametrize(
