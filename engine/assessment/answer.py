@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from engine.assessment.interval_limits import interval_warnings
 from engine.assessment.measuring import Measurement
 from engine.assessment.outcome import AblationAssessment, ComparedScans, maps_of
 from engine.assessment.planning import AssessmentSettings, PlanningOutcome, ScanPair
@@ -98,7 +99,17 @@ def final_answer(
         risk_absence=risk if isinstance(risk, RiskAbsence) else None,
         radscore=radscore,
         timings_s=dict(timings_s),
-        warnings=_once_each(warnings),
+        warnings=_once_each(
+            (
+                *warnings,
+                *interval_warnings(
+                    pair.prepared.planning.geometry.spacing_zyx_mm,
+                    pair.verification.geometry.spacing_zyx_mm,
+                    coverage,
+                    pair.prepared.lesion.origin,
+                ),
+            )
+        ),
         seed=settings.seed,
         draws=settings.draws,
         maps=maps_of(
