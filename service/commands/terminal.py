@@ -5,16 +5,20 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from engine import DISCLAIMER
+from engine.assessment.wording import volume_in_words
 from engine.command_line import print_text
 from engine.progress import TextProgress
 from service.figures_in_words import NOT_GIVEN, alignment_line, number, position, with_interval, yes_or_no
+
+_MIN_SHOWN_ML: Final = 0.01
+"""Smaller uncovered regions are counted and summed; the JSON has each."""
 
 
 @contextmanager
@@ -53,7 +57,7 @@ def summary_table(report: dict[str, Any]) -> Table:
     report : dict
         As :func:`service.wire.report.assessment_json` makes it.
     """
-    return fact_table(report["summary"], _rows(report))
+    return fact_table(report["summary"] or "", _rows(report))
 
 
 def comparison_table(truth: dict[str, Any], measured: dict[str, Any]) -> Table:
@@ -114,8 +118,7 @@ def _rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
             f"TCR {number(coverage['core']['tcr'], 3)}, margin {number(margin['core']['minimal_mm'], 1)} mm{mark}"
         ),
     )
-    for region in report["uncovered"]:
-        yield f"Uncovered region {region['rank']}, for review", _region(region) + mark
+    yield from _region_rows(report["uncovered"], mark)
     alignment, quality = report["alignment"], report["alignment"]["quality"]
     yield (
         "Alignment",
@@ -131,7 +134,7 @@ def _rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "Risk of local progression", f"none: {report['risk_absence']['reason']}"
     for warning in report["warnings"]:
         yield "Warning", warning
-    yield "Latency", f"{number(report['latency_s'], 2)} s after the last byte of the verification CT"
+    yield "Latency", f"{number(report['latency_s'], 2)} s after the last byte of the last input"
 
 
 def _contour_rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -168,6 +171,17 @@ def _risk_rows(risk: dict[str, Any]) -> Iterator[tuple[str, str]]:
         )
     for flag in risk["flags"]:
         yield "Risk, flag", flag
+
+
+def _region_rows(regions: list[dict[str, Any]], mark: str) -> Iterator[tuple[str, str]]:
+    """The regions that a reader would look for, and how much the others are together: none is left out."""
+    shown = [region for region in regions if region["rank"] == 1 or region["volume_ml"] >= _MIN_SHOWN_ML]
+    for region in shown:
+        yield f"Uncovered region {region['rank']}, for review", _region(region) + mark
+    rest = regions[len(shown) :]
+    if rest:
+        total_ml = sum(region["volume_ml"] for region in rest)
+        yield "Uncovered, smaller", f"{len(rest)} more, {volume_in_words(total_ml)} together{mark}"
 
 
 def _region(region: dict[str, Any]) -> str:
