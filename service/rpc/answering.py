@@ -17,12 +17,12 @@ from service.wire.status import rich_status, status_code_of
 _log = get_logger()
 
 
-_CallCounter = Callable[[str, str, str | None], None]
+CallCounter = Callable[[str, str, str | None], None]
 """Counts a call by its method, the name of its gRPC status, and the code of its error."""
 
 
 @contextmanager
-def answering(context: grpc.ServicerContext, method: str, count: _CallCounter) -> Iterator[None]:
+def answering(context: grpc.ServicerContext, method: str, count: CallCounter) -> Iterator[None]:
     """End the call with a status for whatever is raised inside, and count it.
 
     An unforeseen error becomes INTERNAL with an incident id; the log has the error's class and place under this id.

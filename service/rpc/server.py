@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import grpc
@@ -14,6 +13,7 @@ from grpc_reflection.v1alpha import reflection
 
 from engine.errors import ServiceUnavailableError
 from service.credentials import read_key_pair, read_pem, read_tokens
+from service.rpc.answering import CallCounter
 from service.rpc.quick_uploads import QuickUploads
 from service.rpc.servicer import ColdspotServicer
 from service.rpc.stall_watch import StallWatch
@@ -57,7 +57,7 @@ class RpcServer:
     def __init__(self, app: App, interceptors: Interceptors = ()) -> None:
         settings = app.settings
         address, credentials = _address(settings), _credentials(settings)
-        guards = [] if settings.access_tokens_file is None else [_guard(settings.access_tokens_file)]
+        guards = _guards(settings, app.metrics.call_ended)
         self._health = health.HealthServicer()
         self._threads = ThreadPoolExecutor(settings.max_admitted + _SPARE_THREADS, thread_name_prefix="call")
         self._server = grpc.server(
@@ -106,8 +106,11 @@ class RpcServer:
             self._health.set(name, state)
 
 
-def _guard(tokens_file: Path) -> TokenGuard:
-    return TokenGuard(read_tokens(tokens_file, "access_tokens_file"))
+def _guards(settings: Settings, count: CallCounter) -> list[TokenGuard]:
+    """Return what asks for tokens; nothing does where the settings name none."""
+    if settings.access_tokens_file is None:
+        return []
+    return [TokenGuard(read_tokens(settings.access_tokens_file, "access_tokens_file"), count)]
 
 
 def _address(settings: Settings) -> str:

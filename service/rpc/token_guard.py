@@ -5,15 +5,14 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Final
 
 import grpc
 from grpc_health.v1 import health
-from grpc_status import rpc_status
 
 from engine.errors import UnauthenticatedError
+from service.rpc.answering import CallCounter, answering
 from service.wire.authorization import AUTHORIZATION, BEARER
-from service.wire.status import rich_status
 
 _OPEN_TO_ALL: Final = f"/{health.SERVICE_NAME}/"
 """Calls that need no token: who supervises the service must not hold the key to its patients."""
@@ -26,9 +25,12 @@ class TokenGuard:
     ----------
     tokens : iterable of str
         Only their digests are kept.
+    count : callable
+        As :func:`service.rpc.answering.answering` takes it.
     """
 
-    def __init__(self, tokens: Iterable[str]) -> None:
+    def __init__(self, tokens: Iterable[str], count: CallCounter) -> None:
+        self._count = count
         self._digests = tuple(_digest(token.encode()) for token in tokens)
 
     def intercept_service(
@@ -37,9 +39,19 @@ class TokenGuard:
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler | None:
         """Hand the call on, or refuse it."""
-        if handler_call_details.method.startswith(_OPEN_TO_ALL) or self._knows(handler_call_details):
-            return continuation(handler_call_details)
-        return grpc.unary_unary_rpc_method_handler(_refuse)
+        handler, method = continuation(handler_call_details), str(handler_call_details.method)
+        if handler is None or method.startswith(_OPEN_TO_ALL) or self._knows(handler_call_details):
+            return handler
+        return grpc.unary_unary_rpc_method_handler(
+            lambda _request, context: self._refuse(method.rpartition("/")[2], context)
+        )
+
+    def _refuse(self, method: str, context: grpc.ServicerContext) -> None:
+        with answering(context, method, self._count):
+            raise UnauthenticatedError(
+                "the service asks for a token, and this call shows none that it knows; name the file of yours "
+                "(--token-file, COLDSPOT_CLIENT_TOKEN_FILE)"
+            )
 
     def _knows(self, details: grpc.HandlerCallDetails) -> bool:
         shown = [value for key, value in details.invocation_metadata if key == AUTHORIZATION]
@@ -48,14 +60,6 @@ class TokenGuard:
         digest = _digest(str(shown[0])[len(BEARER) :].encode())
         # Every token is compared, each in constant time: how long it takes tells nothing about them.
         return sum(hmac.compare_digest(digest, known) for known in self._digests) > 0
-
-
-def _refuse(_request: bytes, context: grpc.ServicerContext) -> Any:
-    error = UnauthenticatedError(
-        "the service asks for a token, and this call shows none that it knows; name the file of yours "
-        "(--token-file, COLDSPOT_CLIENT_TOKEN_FILE)"
-    )
-    context.abort_with_status(rpc_status.to_status(rich_status(error)))
 
 
 def _digest(token: bytes) -> bytes:

@@ -159,6 +159,9 @@ def test_without_a_token_nothing_but_health_answers(tmp_path: Path) -> None:
                 assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
             with pytest.raises(grpc.RpcError):
                 list(reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(listing))
+            counted = {"method": "GetServerInfo", "status": "UNAUTHENTICATED"}
+            told = server.app.metrics.registry.get_sample_value("coldspot_calls_total", counted)
+            assert told == len(shown)
             answer = stub.GetServerInfo(
                 service_pb2.GetServerInfoRequest(), metadata=[("authorization", f"bearer {good}")]
             )
