@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,12 +16,14 @@ from service.commands.options import (
     AddressOrHere,
     AsJson,
     Series,
+    Sex,
     Structure,
     TlsCa,
     TlsCertificate,
     TlsKey,
     TlsServerName,
     TokenFile,
+    parse_point,
 )
 from service.commands.output import errors_shown, print_report
 from service.credentials import Access
@@ -61,13 +62,6 @@ def _options_of_the_program(
     del version
 
 
-class _Sex(StrEnum):
-    """Sex, as the risk model takes it."""
-
-    FEMALE = "f"
-    MALE = "m"
-
-
 @app.command(epilog=EXPLANATION)
 def assess(
     *,
@@ -92,7 +86,7 @@ def assess(
             metavar="X,Y,Z",
         ),
     ] = None,
-    sex: Annotated[_Sex | None, typer.Option(help="For the risk model.")] = None,
+    sex: Annotated[Sex | None, typer.Option(help="For the risk model.")] = None,
     fibrinogen: Annotated[float | None, typer.Option(help="Before the ablation, g/L.")] = None,
     if_complete: Annotated[
         bool, typer.Option("--if-complete", help="Add the risk associated with complete coverage.")
@@ -116,7 +110,6 @@ def assess(
     with errors_shown(as_json=json_output):
         from service.client.procedure_call import MaskSource, Procedure
         from service.commands.assessing import run_assessment
-        from service.commands.coordinates import parse_point
         from service.commands.own_service import ChosenService
         from service.commands.terminal import progress_on_terminal, summary_table
 

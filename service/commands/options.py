@@ -1,14 +1,19 @@
-"""Options that several commands share."""
+"""Options that several commands share, and positions as they are written in one: LPS, in mm, separated by commas."""
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from engine.command_line import explain_exit_codes
+from engine.errors import InvalidRequestError
 from service.credentials import CLIENT_VARIABLES
+
+if TYPE_CHECKING:
+    from engine.geometry import Vector3
 
 EXPLANATION: Final = explain_exit_codes(0, 1, 2, 3, 4, 5, 6, 7)
 """Of the exit codes, below the help of every command."""
@@ -70,3 +75,31 @@ Structure = Annotated[
 Series = Annotated[
     str, typer.Option(help="Which one, if the folder holds several: number, UID or description.")
 ]
+
+
+class Sex(StrEnum):
+    """Sex, as the risk model takes it."""
+
+    FEMALE = "f"
+    MALE = "m"
+
+
+def parse_point(text: str, option: str) -> Vector3:
+    """Return the point that ``X,Y,Z`` describes.
+
+    Raises
+    ------
+    InvalidRequestError
+    """
+    match parse_numbers(text):
+        case [x, y, z]:
+            return x, y, z
+    raise InvalidRequestError(f"--{option} is X,Y,Z in LPS mm, not {text!r}", option)
+
+
+def parse_numbers(text: str) -> list[float]:
+    """Return the numbers of a list; an empty list if a part is not a number."""
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        return []

@@ -20,7 +20,7 @@ from engine.manifest import Precision
 from engine.progress import TextProgress
 from engine.segmentation import Box, Segmentation, Segmenter, open_segmenter
 from engine.volume import CtVolume
-from service.commands.coordinates import parse_numbers
+from service.commands.options import parse_numbers
 from service.commands.out_folder import require_out_folder
 from service.commands.terminal import fact_table
 from service.figures_in_words import NOT_GIVEN, number, position

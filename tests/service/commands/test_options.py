@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from engine.errors import InvalidRequestError
-from service.commands.coordinates import parse_numbers, parse_point
+from service.commands.options import parse_numbers, parse_point
 
 
 def test_a_point_is_three_numbers() -> None:
