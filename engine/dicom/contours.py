@@ -16,6 +16,15 @@ _ROWS_PER_PIXEL = 8
 _SAME_VERTEX = 1e-3
 """Vertices closer than this, in pixels, are one: positions are written to a micrometer at best."""
 
+_SLIT = 0.1
+"""How far, in pixels, a pixel center may lie from both sides of a gap in one line that is no tissue left out."""
+_BESIDE = 0.01
+"""How far beside a pixel center the sides of a slit are looked for, so that a corner is none."""
+_SLIT_SIDES = tuple(
+    tuple((along * down, across * right) for down in (-1, 1) for right in (-1, 1))
+    for along, across in ((_SLIT, _BESIDE), (_BESIDE, _SLIT))
+)
+
 
 @dataclass(frozen=True, eq=False)
 class Loop:
@@ -93,7 +102,8 @@ def paint(loop: Loop, shape_yx: tuple[int, int]) -> tuple[tuple[slice, slice], B
     """Mark the pixels whose centers a loop goes round.
 
     A center on the line belongs to the side of lower row and column (half-open), so loops that share
-    an edge neither overlap nor leave a gap.
+    an edge neither overlap nor leave a gap. Where the line comes back along itself, as the channel of a
+    keyhole contour does, the slit between both ways is inside: it separates nothing.
 
     Parameters
     ----------
@@ -109,13 +119,21 @@ def paint(loop: Loop, shape_yx: tuple[int, int]) -> tuple[tuple[slice, slice], B
         That part.
     """
     low, high = (np.clip(np.ceil(bound), 0, np.array(shape_yx)).astype(np.intp) for bound in loop.bounds)
-    rows, columns, steps = _crossings(loop.vertices)
-    is_in_slice = (rows >= low[0]) & (rows < high[0])
-    first = np.clip(np.ceil(columns), low[1], high[1]).astype(np.intp) - low[1]
-    winding = np.zeros((high[0] - low[0], high[1] - low[1] + 1), dtype=np.int64)
-    np.add.at(winding, (rows[is_in_slice] - low[0], first[is_in_slice]), steps[is_in_slice])
     box = slice(int(low[0]), int(high[0])), slice(int(low[1]), int(high[1]))
-    return box, np.asarray(np.cumsum(winding, axis=1)[:, :-1] != 0)
+    inside = _encircled(loop.vertices, box)
+    for sides in _SLIT_SIDES:
+        inside |= np.logical_and.reduce([_encircled(loop.vertices - side, box) for side in sides])
+    return box, inside
+
+
+def _encircled(vertices: Float64Array, box: tuple[slice, slice]) -> BoolArray:
+    """The pixel centers in a part of the slice that a line goes round."""
+    rows, columns, steps = _crossings(vertices)
+    is_in_box = (rows >= box[0].start) & (rows < box[0].stop)
+    first = np.clip(np.ceil(columns), box[1].start, box[1].stop).astype(np.intp) - box[1].start
+    winding = np.zeros((box[0].stop - box[0].start, box[1].stop - box[1].start + 1), dtype=np.int64)
+    np.add.at(winding, (rows[is_in_box] - box[0].start, first[is_in_box]), steps[is_in_box])
+    return np.asarray(np.cumsum(winding, axis=1)[:, :-1] != 0)
 
 
 @dataclass(frozen=True)
