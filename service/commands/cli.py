@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -130,14 +131,8 @@ def assess(
         access = Access(tls_ca, tls_certificate, tls_key, tls_server_name, token_file)
         chosen = ChosenService(server, access, keep_case=keep)
         with progress_on_terminal() as progress:
-            report, _ = run_assessment(
-                chosen,
-                procedure,
-                out,
-                make_pipeline,
-                progress,
-                lambda answer: print_report(answer, summary_table, as_json=json_output),
-            )
+            show = partial(print_report, table_of=summary_table, as_json=json_output)
+            report, _ = run_assessment(chosen, procedure, out, make_pipeline, progress, show)
         if report["refusal"] is not None:
             raise SystemExit(REFUSED)
 

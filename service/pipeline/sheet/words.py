@@ -106,12 +106,12 @@ def refusal_lines(refusal: Refusal) -> Iterator[str]:
 def _alignment_line(alignment: AlignmentFinding) -> Iterator[str]:
     if alignment.quality is None or alignment.residual_mm is None:
         return
-    contraction = alignment.quality.contraction
-    moved = "has shrunk" if contraction >= 0 else "has grown"
+    percent = round(100 * alignment.quality.contraction)
+    moved = f"; the zone has {'shrunk' if percent > 0 else 'grown'} by {abs(percent)} %" if percent else ""
     coarse = ", coarse for want of time" if alignment.method is AlignmentMethod.DEFORMABLE_COARSE else ""
     yield (
-        f"Alignment of the two CTs{coarse}: around the zone they still differ by {alignment.residual_mm:.1f} mm; "
-        f"the zone {moved} by {abs(100 * contraction):.0f} %. Compare the images before and after."
+        f"Alignment of the two CTs{coarse}: around the zone they still differ by {alignment.residual_mm:.1f} mm{moved}."
+        " Compare the images before and after."
     )
 
 
