@@ -10,11 +10,10 @@ import typer
 
 from engine import DISCLAIMER, __version__
 from engine.command_line import CONTEXT, REFUSED, print_json, print_text, run_program
-from service.commands import cases_cli, check, features
+from service.commands import check, features, health
 from service.commands.options import (
     EXPLANATION,
     Address,
-    AddressOrHere,
     AsJson,
     Series,
     Sex,
@@ -27,6 +26,7 @@ from service.commands.options import (
     parse_point,
 )
 from service.commands.output import errors_shown, print_report
+from service.commands.stored_cases import commands as cases
 from service.credentials import Access
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ app = typer.Typer(
     context_settings=CONTEXT,
     pretty_exceptions_enable=False,
 )
-app.add_typer(cases_cli.app, name="cases")
+app.add_typer(cases.app, name="cases")
 
 _OutFolder = Annotated[
     Path | None, typer.Option("--out", help="Folder for masks, margin map, picture and assessment.json.")
@@ -336,33 +336,9 @@ def selftest(json_output: AsJson = False) -> None:
             print_text("self test: passed\n")
 
 
-@app.command(epilog=EXPLANATION)
-def healthcheck(
-    server: AddressOrHere = None,
-    tls_ca: TlsCa = None,
-    tls_certificate: TlsCertificate = None,
-    tls_key: TlsKey = None,
-    tls_server_name: TlsServerName = "",
-    token_file: TokenFile = None,
-) -> None:
-    """Exit with 0 if a service is ready to measure; without --server the one that the settings describe."""
-    with errors_shown(as_json=False):
-        from engine.errors import ServiceUnavailableError
-        from service.client.client import ColdspotClient
-        from service.commands.this_machine import service_here
-        from service.settings import read_settings
-
-        settings = read_settings()
-        access = Access(tls_ca, tls_certificate, tls_key, tls_server_name, token_file)
-        target, access = (server, access) if server else service_here(settings, access)
-        with ColdspotClient(target, access) as client:
-            if not client.is_serving():
-                raise ServiceUnavailableError(f"the service at {target} is not ready")
-        print_text("serving\n")
-
-
 check.register(app)
 features.register(app)
+health.register(app)
 
 
 def _make_mock_pipeline(answers: str) -> Pipeline:

@@ -41,15 +41,15 @@ def list_cases(
 ) -> None:
     """List the stored cases, the newest first."""
     with _errors_shown(as_json=json_output):
-        from service.commands import cases
+        from service.commands.stored_cases import reports
         from service.commands.terminal import print_table
 
         access = Access(tls_ca, tls_certificate, tls_key, tls_server_name, token_file)
-        report = cases.list_cases(server, access)
+        report = reports.list_cases(server, access)
         if json_output:
             print_json(report)
         else:
-            print_table(cases.cases_table(report))
+            print_table(reports.cases_table(report))
 
 
 @app.command(epilog=_EXPLANATION)
@@ -65,15 +65,15 @@ def show(
 ) -> None:
     """Print what is stored for a case."""
     with _errors_shown(as_json=json_output):
-        from service.commands import cases
+        from service.commands.stored_cases import reports
         from service.commands.terminal import fact_table, print_table
 
         access = Access(tls_ca, tls_certificate, tls_key, tls_server_name, token_file)
-        report = cases.show_case(server, access, case_id)
+        report = reports.show_case(server, access, case_id)
         if json_output:
             print_json(report)
         else:
-            print_table(fact_table(f"Case {case_id}", cases.case_rows(report)))
+            print_table(fact_table(f"Case {case_id}", reports.case_rows(report)))
 
 
 @app.command(epilog=_EXPLANATION)
@@ -89,10 +89,10 @@ def delete(
 ) -> None:
     """Remove cases with their images and answers."""
     with _errors_shown(as_json=json_output):
-        from service.commands import cases
+        from service.commands.stored_cases import reports
 
         access = Access(tls_ca, tls_certificate, tls_key, tls_server_name, token_file)
-        report = cases.delete_cases(server, access, case_ids)
+        report = reports.delete_cases(server, access, case_ids)
         if json_output:
             print_json(report)
         else:

@@ -1,4 +1,4 @@
-"""``coldspot cases``: what a service has stored, and its removal."""
+"""Calls of ``coldspot cases`` and what they print."""
 
 from __future__ import annotations
 

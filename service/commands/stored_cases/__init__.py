@@ -1,0 +1,1 @@
+"""``coldspot cases``: what a service has stored, and its removal."""
