@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from io import TextIOWrapper
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -83,6 +84,8 @@ def run_program(app: Callable[..., object]) -> None:
     SystemExit
     """
     _prepare_streams()
+    with errors_shown(as_json="--json" in sys.argv):
+        _require_no_empty_word(sys.argv[1:])
     if "--json" not in sys.argv:
         app()
         return
@@ -96,6 +99,22 @@ def run_program(app: Callable[..., object]) -> None:
                 raise
             raise InvalidRequestError(f"{in_words()} (--help lists the options)") from error
     raise SystemExit(exit_code if isinstance(exit_code, int) else 0)
+
+
+def _require_no_empty_word(words: Sequence[str]) -> None:
+    """Refuse an empty word, which a shell makes of a variable that is not set: as a path it is the current folder.
+
+    Raises
+    ------
+    InvalidRequestError
+    """
+    for before, word in pairwise(["", *words]):
+        if word and not (word.startswith("--") and word.endswith("=")):
+            continue
+        name = word.removesuffix("=") or (before if before.startswith("--") else "a word of the command line")
+        raise InvalidRequestError(
+            f"{name} is empty, as where a shell variable is not set; give it a value, or leave it out"
+        )
 
 
 def _prepare_streams() -> None:

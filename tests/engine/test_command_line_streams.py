@@ -114,3 +114,17 @@ def test_a_wrong_option_is_told_as_json_too(word: str) -> None:
 @pytest.mark.parametrize("number", ["1", "5"])
 def test_a_command_keeps_its_own_exit_code(number: str) -> None:
     assert program("", "json", f"number={number}").returncode == (3 if number == "5" else 0)
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [(("number", ""), "--number"), (("number=",), "--number"), (("json", "number="), "--number")],
+)
+def test_an_empty_value_is_no_path_and_no_number(words: tuple[str, ...], named: str) -> None:
+    """A shell makes one of a variable that is not set; as a path it would be the current folder."""
+    shell = "''" if words[-1] == "" else ""
+    ended = program(shell, *(word for word in words if word))
+    assert ended.returncode == 2
+    told = json.loads(ended.stdout)["error"]["message"] if "json" in words else ended.stderr
+    assert f"{named} is empty" in told
+    assert "Traceback" not in ended.stderr
