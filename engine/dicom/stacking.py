@@ -144,7 +144,7 @@ def _require_distinct(sorted_mm: Float64Array, names: list[str]) -> None:
         places = _places(f"{names[i]} and {names[i + 1]} at {sorted_mm[i]:.2f} mm" for i in same)
         raise DuplicateSlicePositionError(
             f"{same.size} of {len(names)} slices share the position of another: {places}; "
-            "send one phase or reconstruction only"
+            "send one phase or reconstruction only, and no copies of files"
         )
 
 
