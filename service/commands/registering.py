@@ -8,6 +8,7 @@ import math
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import numpy as np
@@ -23,6 +24,7 @@ from engine.input_warning import InputWarning, InputWarningCode
 from engine.kernels.backend import KernelBackend
 from engine.progress import TextProgress
 from engine.refusal import RefusedError
+from engine.registration.field import DisplacementField
 from engine.registration.register import register
 from engine.registration.warping import warp
 from engine.structures.mask_warnings import inspected
@@ -119,17 +121,34 @@ def register_files(request: RegistrationRequest, progress: TextProgress) -> dict
         )
     except RefusedError as refused:
         report = refused_report(refused.refusal, warnings, with_landmarks=landmarks is not None)
+        _write(request.out, report)
     else:
         duration_s = time.perf_counter() - started
         score = None if landmarks is None else score_landmarks(pair.field, landmarks)
         report = registered_report(pair, score, duration_s, warnings)
         progress("writing")
-        write_displacement(request.out / FIELD_FILE, pair.field)
-        warped = warp(moving, fixed, pair.field)
-        write_volume(request.out / WARPED_FILE, warped.voxels_hu, warped.geometry)
-    text = json.dumps(report, indent=2, allow_nan=False) + "\n"
-    (request.out / REPORT_FILE).write_text(text, encoding="utf-8")
+        _write(request.out, report, pair.field, warp(moving, fixed, pair.field))
     return report
+
+
+def _write(
+    out: Path, report: dict[str, Any], field: DisplacementField | None = None, warped: CtVolume | None = None
+) -> None:
+    """Write the files of one answer; they appear in the folder when all of them are there."""
+    text = json.dumps(report, indent=2, allow_nan=False) + "\n"
+    try:
+        with TemporaryDirectory(prefix=".coldspot-", dir=out) as folder:
+            unfinished = Path(folder)
+            if field is not None and warped is not None:
+                write_displacement(unfinished / FIELD_FILE, field)
+                write_volume(unfinished / WARPED_FILE, warped.voxels_hu, warped.geometry)
+            (unfinished / REPORT_FILE).write_text(text, encoding="utf-8")
+            for path in sorted(unfinished.iterdir()):
+                path.replace(out / path.name)
+    except OSError as error:
+        raise InvalidRequestError(
+            f"the files of the registration could not be written to {out}: {error.strerror}", "out"
+        ) from error
 
 
 def warm_up(*, with_zone: bool, with_tumor: bool) -> None:

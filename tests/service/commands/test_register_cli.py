@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -359,3 +360,14 @@ def test_a_real_lesion_and_real_lungs(tmp_path: Path) -> None:
     assert report["landmarks"]["unregistered_mean_mm"] == pytest.approx(6.29, abs=0.01)
     grid = read_displacement(tmp_path / FIELD_FILE).geometry
     assert grid.contains(ours).all()
+
+
+def test_half_an_answer_is_not_left(calls: Calls, monkeypatch: pytest.MonkeyPatch, given: list[str]) -> None:
+    def fail(*_arguments: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(service.commands.registering, "write_volume", fail)
+    result = run(*given, "--json")
+    assert result.exit_code == 2
+    assert "No space left" in json.loads(result.stdout)["error"]["message"]
+    assert list(Path(given[-1]).iterdir()) == []
