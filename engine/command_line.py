@@ -21,6 +21,9 @@ from engine.errors import ColdspotError, InvalidRequestError, entry_for
 
 INTERNAL_ERROR: Final = 1
 REFUSED: Final = 3
+TERMINATED: Final = 143
+"""As a shell reports a program that SIGTERM ended."""
+
 _STOPPED: Final = 130
 """As a shell reports a program that SIGINT ended."""
 
@@ -39,6 +42,7 @@ EXIT_CODE_MEANINGS: Final = {
     6: "busy, unavailable, cancelled or timed out",
     7: "self-test failed",
     _STOPPED: "stopped from the keyboard",
+    TERMINATED: "ended by SIGTERM; nothing of the scans stays behind",
     _READER_GONE: "whoever read the output had enough, as in a pipe to head",
 }
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 from types import FrameType
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
+from engine.command_line import TERMINATED
 from engine.errors import CapacityError
 from service.client.client import ColdspotClient
 from service.credentials import Access
@@ -20,10 +21,6 @@ if TYPE_CHECKING:
     from engine.progress import TextProgress
     from service.pipeline.protocol import Pipeline
     from service.settings import Settings
-
-
-_TERMINATED: Final = 143
-"""As a shell reports a program that SIGTERM ended."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +96,7 @@ def _terminable() -> Iterator[None]:
 
     def end(_signal: int, _frame: FrameType | None) -> NoReturn:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the second one must not interrupt the tidying up
-        raise SystemExit(_TERMINATED)
+        raise SystemExit(TERMINATED)
 
     previous = signal.signal(signal.SIGTERM, end)
     try:

@@ -51,4 +51,4 @@ def test_a_number_that_is_none_is_never_printed(capsys: pytest.CaptureFixture[st
 
 def test_exit_codes_are_explained() -> None:
     assert explain_exit_codes(0, 7) == "Exit codes: 0 done; 7 self-test failed."
-    assert set(EXIT_CODE_MEANINGS) == {*range(8), 130, 141}
+    assert set(EXIT_CODE_MEANINGS) == {*range(8), 130, 141, 143}

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from coldspot.v1 import assessment_pb2
 
 from engine import __version__
@@ -180,7 +181,35 @@ def test_the_command_line_is_documented() -> None:
         assert name in quoted, name
     for command in app.registered_commands:
         assert command.callback is not None
-        assert command.callback.__name__ in quoted
+        assert (command.name or command.callback.__name__) in quoted
+
+
+def options_of(command: Any, name: str = "coldspot") -> Iterator[tuple[str, str]]:
+    """Long options of a program, each with the command that has it."""
+    yield from (
+        (name, option) for parameter in command.params for option in parameter.opts if option.startswith("--")
+    )
+    for below, inner in getattr(command, "commands", {}).items():
+        yield from options_of(inner, f"{name} {below}")
+
+
+def undocumented_options(text: str) -> list[tuple[str, str]]:
+    named = set(re.findall(r"--[a-z][a-z0-9-]*", text))
+    return [found for found in options_of(typer.main.get_command(app)) if found[1] not in named]
+
+
+def test_every_option_of_the_program_is_documented() -> None:
+    text = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    assert not undocumented_options(text)
+    assert undocumented_options(text.replace("--mock-answers", "")) == [("coldspot serve", "--mock-answers")]
+
+
+def test_the_readme_names_every_page_and_every_page_the_glossary() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = readme[readme.index("| I am") : readme.index("## What it does")]
+    for page in (ROOT / "docs").glob("*.md"):
+        assert f"(docs/{page.name})" in table, page.name
+        assert page.name == "glossary.md" or "glossary.md" in page.read_text(encoding="utf-8"), page.name
 
 
 def test_links_between_the_documents_lead_somewhere() -> None:
