@@ -73,7 +73,7 @@ def combine_outlines(
     Raises
     ------
     ContradictoryOutlinesError
-        If an outline crosses another and a hole in it, or outlines that exclude each other cross.
+        If an outline crosses a hole, or outlines that exclude each other cross.
     """
     loops, relations, repeated = _distinct(
         [loop for number, vertices in enumerate(outlines) for loop in simple_loops(vertices, number)]
@@ -85,6 +85,8 @@ def combine_outlines(
     inside = np.zeros(shape_yx, dtype=np.bool_)
     with_pixel = set(repeated)
     depths = _depths(groups, relations)
+    if any(depths[a] % 2 for (a, _), relation in relations.items() if relation is _Relation.CROSSING):
+        raise ContradictoryOutlinesError("an outline crosses a hole in another one")
     for index in np.argsort(depths, kind="stable"):
         box, marked = paint(loops[index], shape_yx)
         if marked.any():

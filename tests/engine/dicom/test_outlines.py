@@ -274,3 +274,12 @@ def test_outlines_without_a_pixel_are_counted() -> None:
     region = combine_outlines([circle(60, 60, 40), *specks], SHAPE)
     assert region.without_pixel == 2
     assert combine_outlines([], SHAPE).without_pixel == 0
+
+
+@pytest.mark.parametrize("distance", [8.0, 14.0, 20.0])
+def test_an_outline_across_a_hole_is_refused(distance: float) -> None:
+    """Whether what it encloses is a part of the hole or of the tissue is open."""
+    outlines = [circle(60, 60, 40), circle(60, 60, 15), circle(60, 60 + distance, 12)]
+    for order in permutations(outlines):
+        with pytest.raises(ContradictoryOutlinesError, match="crosses a hole"):
+            combine_outlines(list(order), SHAPE)
