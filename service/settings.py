@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 import os
+import tomllib
 from pathlib import Path
-from typing import Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import (
@@ -19,6 +20,9 @@ import engine
 from engine.errors import InvalidRequestError
 from engine.kernels.backend import KernelBackend
 from service.credentials import CLIENT_VARIABLES, is_loopback
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 _PREFIX: Final = "COLDSPOT_"
 """Of every environment variable that is meant for Coldspot."""
@@ -136,7 +140,12 @@ class Settings(BaseSettings):
             return init_settings, env_settings
         if not Path(path).is_file():
             raise ValueError(f"{_CONFIG_VARIABLE} names {path}, which is not a file")
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=path)
+        try:
+            return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=path)
+        except (OSError, ValueError) as error:
+            what = f"cannot be read: {error.strerror}" if isinstance(error, OSError) else "is not valid TOML"
+            where = f" ({error})" if isinstance(error, tomllib.TOMLDecodeError) else ""
+            raise ValueError(f"{_CONFIG_VARIABLE}: {path} {what}{where}; correct the file") from error
 
     @model_validator(mode="after")
     def _require_protection(self) -> Self:
@@ -164,11 +173,40 @@ def read_settings(**arguments: Any) -> Settings:
     try:
         return Settings(**arguments)
     except ValidationError as error:
-        problems = [(".".join(map(str, problem["loc"])), problem["msg"]) for problem in error.errors()]
-        listed = "; ".join(f"{setting} {message}".strip() for setting, message in problems)
+        listed = "; ".join(_in_words(problem) for problem in error.errors())
         raise InvalidRequestError(f"settings: {listed}") from None
     except ValueError as error:
         raise InvalidRequestError(f"settings: {error}") from None
+
+
+_REQUIRED: Final = {
+    "greater_than_equal": "must be at least {ge:g}",
+    "greater_than": "must be above {gt:g}",
+    "less_than_equal": "must be at most {le:g}",
+    "int_parsing": "must be a whole number",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_parsing": "must be a number",
+    "float_type": "must be a number",
+    "bool_parsing": "must be true or false",
+    "bool_type": "must be true or false",
+    "literal_error": "must be {expected}",
+    "string_type": "must be a text",
+    "path_type": "must be a path",
+}
+"""What a value must be, by the kind of problem that pydantic names."""
+
+
+def _in_words(problem: ErrorDetails) -> str:
+    """Return what is wrong with one setting in an operator's words."""
+    kind, context = problem["type"], problem.get("ctx", {})
+    if kind == "value_error":
+        return str(context["error"])
+    setting = ".".join(map(str, problem["loc"]))
+    if kind == "extra_forbidden":
+        return f"{setting} is unknown; docs/cli.md lists the settings"
+    required = _REQUIRED.get(kind, "has a value that cannot be used").format(**context)
+    return f"{setting} {required}, not {problem['input']!r}"
 
 
 def require_known_variables() -> None:

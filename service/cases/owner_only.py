@@ -18,6 +18,26 @@ def create_for_owner(file: Path) -> None:
     os.close(os.open(file, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
 
 
+def make_folder_for_owner(folder: Path) -> None:
+    """Make a folder that only its owner can use, with its parents; one that is there stays as it is.
+
+    Raises
+    ------
+    PreconditionError
+        If it is a file, lies below one, or its files cannot be made.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        writable = os.access(folder, os.R_OK | os.W_OK | os.X_OK)
+        problem = "" if writable else "cannot be read and written by the account of the service"
+    except OSError as error:
+        problem = "is a file, no folder" if folder.is_file() else f"cannot be made: {error.strerror}"
+    if problem:
+        raise PreconditionError(
+            f"state_dir: {folder} {problem}; choose another one, or correct its permissions"
+        )
+
+
 def withdraw_from_others(*paths: Path) -> None:
     """Take every permission of group and others from files and folders; what is not there is passed over.
 

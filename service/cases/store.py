@@ -23,7 +23,7 @@ from service.cases.blobs import BlobStore, BlobWriter
 from service.cases.case_table import CaseTable, mark_used, valid_id
 from service.cases.catalog import CaseCatalog
 from service.cases.database import Database
-from service.cases.owner_only import create_for_owner, withdraw_from_others
+from service.cases.owner_only import create_for_owner, make_folder_for_owner, withdraw_from_others
 from service.cases.series import SeriesRecord, SeriesRole
 
 _SCHEMA = """
@@ -88,7 +88,7 @@ class CaseStore(CaseTable):
     """
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder_for_owner(folder)
         self._folder_lock = _lock_folder(folder)
         self.blobs = BlobStore(folder)
         super().__init__(Database(_owners_database(folder), _SCHEMA))

@@ -7,7 +7,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from engine.errors import InvalidRequestError
+from engine.errors import InvalidRequestError, UnreadableFileError
+from engine.path_text import path_text
 from engine.progress import TextProgress
 from service.artifact_names import ARTIFACT_NAMES, REFUSED_ARTIFACT_NAMES
 from service.client.client import ColdspotClient, SentSeries
@@ -43,6 +44,21 @@ class Procedure:
     fibrinogen_g_per_l: float | None = None
     include_risk_if_complete: bool = False
     allow_demo_models: bool = False
+
+
+def require_inputs(procedure: Procedure) -> None:
+    """Refuse a procedure that names a file or folder which is not there, before anything is started for it.
+
+    Raises
+    ------
+    UnreadableFileError
+    """
+    masks = (
+        source.mask for source in (procedure.tumor, procedure.zone, procedure.core) if source is not None
+    )
+    for source in (procedure.planning, procedure.verification, *masks):
+        if isinstance(source, Path) and not source.exists():
+            raise UnreadableFileError(f"{path_text(source)} does not exist; check the path")
 
 
 def open_case(client: ColdspotClient, procedure: Procedure) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from engine.errors import ColdspotError
 from engine.progress import TextProgress
 from service.client.client import ColdspotClient
-from service.client.procedure_call import Procedure, assess_procedure, fetch_all, open_case
+from service.client.procedure_call import Procedure, assess_procedure, fetch_all, open_case, require_inputs
 from service.commands.out_folder import require_out_folder
 from service.commands.own_service import ChosenService, connected
 from service.wire.report import assessment_json
@@ -50,6 +50,7 @@ def run_assessment(
     ------
     ColdspotError
     """
+    require_inputs(procedure)
     if out is not None:
         require_out_folder(out)
     with (

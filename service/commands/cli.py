@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -362,4 +363,5 @@ def make_pipeline(settings: Settings) -> Pipeline:
 
 def main() -> None:
     """Run the command line."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its own lines on stderr; errors are told in our words
     run_program(app)

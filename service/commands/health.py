@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import typer
 
-from engine.command_line import print_text
+from engine.command_line import print_json, print_text
 from service.commands.options import (
     EXPLANATION,
     AddressOrHere,
+    AsJson,
     TlsCa,
     TlsCertificate,
     TlsKey,
@@ -30,9 +31,10 @@ def _healthcheck(
     tls_key: TlsKey = None,
     tls_server_name: TlsServerName = "",
     token_file: TokenFile = None,
+    json_output: AsJson = False,
 ) -> None:
     """Exit with 0 if a service is ready to measure; without --server the one that the settings describe."""
-    with errors_shown(as_json=False):
+    with errors_shown(as_json=json_output):
         from engine.errors import ServiceUnavailableError
         from service.client.client import ColdspotClient
         from service.commands.this_machine import service_here
@@ -44,4 +46,7 @@ def _healthcheck(
         with ColdspotClient(target, access) as client:
             if not client.is_serving():
                 raise ServiceUnavailableError(f"the service at {target} is not ready")
-        print_text("serving\n")
+        if json_output:
+            print_json({"serving": True, "server": target})
+        else:
+            print_text("serving\n")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -76,7 +78,8 @@ def connected(
             max_state_share=None,
         )
         pipeline = make_pipeline(settings)
-        pipeline.load_kernels(progress)
+        with _ended_at_once(Path(folder)):
+            pipeline.load_kernels(progress)
         with (
             running_server(settings, pipeline) as server,
             ColdspotClient(f"127.0.0.1:{server.port}") as client,
@@ -97,6 +100,27 @@ def _terminable() -> Iterator[None]:
     def end(_signal: int, _frame: FrameType | None) -> NoReturn:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the second one must not interrupt the tidying up
         raise SystemExit(TERMINATED)
+
+    previous = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+@contextmanager
+def _ended_at_once(folder: Path) -> Iterator[None]:
+    """Let SIGTERM end the process where it is, while code is compiled and no scan is stored yet.
+
+    The compiler calls back into Python by C code, which drops an exception that a handler raises there.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(_signal: int, _frame: FrameType | None) -> NoReturn:
+        shutil.rmtree(folder, ignore_errors=True)
+        os._exit(_TERMINATED)  # noqa: SLF001 - public in all but name; SystemExit would be dropped
 
     previous = signal.signal(signal.SIGTERM, end)
     try:

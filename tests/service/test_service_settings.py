@@ -160,3 +160,41 @@ def test_every_setting_and_every_known_variable_is_taken(
     ):
         monkeypatch.setenv(name, "7")
     assert read_settings().port == 7
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("PORT", "abc", "port must be a whole number, not 'abc'"),
+        ("PORT", "70000", "port must be at most 65535, not '70000'"),
+        ("PORT", "-1", "port must be at least 0, not '-1'"),
+        ("RETENTION_DAYS", "0", "retention_days must be above 0, not '0'"),
+        ("MAX_STATE_SHARE", "half", "max_state_share must be a number, not 'half'"),
+        ("CLINICAL_MODE", "maybe", "clinical_mode must be true or false, not 'maybe'"),
+        ("KERNEL_BACKEND", "tpu", "kernel_backend must be"),
+        ("HOST", "192.0.2.7", "settings: 192.0.2.7 can be reached from other machines"),
+    ],
+)
+def test_a_wrong_value_is_told_in_words(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(f"COLDSPOT_{variable}", value)
+    with pytest.raises(InvalidRequestError) as told:
+        read_settings()
+    assert said in str(told.value)
+    assert "Input should" not in str(told.value)
+    assert "Value error" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"port = ", "is not valid TOML"), (b"\xff\xfe", "is not valid TOML"), (b"prot = 1", "prot is unknown")],
+)
+def test_a_wrong_settings_file_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, said: str
+) -> None:
+    file = tmp_path / "coldspot.toml"
+    file.write_bytes(content)
+    monkeypatch.setenv("COLDSPOT_CONFIG", str(file))
+    with pytest.raises(InvalidRequestError, match=said):
+        read_settings()

@@ -80,3 +80,11 @@ def test_links_and_absent_files_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(elsewhere)
     withdraw_from_others(tmp_path / "link", tmp_path / "absent")
     assert elsewhere.stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize("below", ["", "inner", "inner/deeper"])
+def test_a_state_folder_that_cannot_be_one_is_named(tmp_path: Path, below: str) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(PreconditionError, match=r"state_dir: .*file.* choose another one"):
+        CaseStore(file / below if below else file)

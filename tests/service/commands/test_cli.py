@@ -153,6 +153,8 @@ def test_nobody_answers(tmp_path: Path) -> None:
 def test_healthcheck_and_info(server: ColdspotServer, pipeline: StubPipeline) -> None:
     address = f"127.0.0.1:{server.port}"
     assert run("healthcheck", "--server", address).exit_code == 0
+    answered = run("healthcheck", "--json", "--server", address)
+    assert json.loads(answered.stdout) == {"serving": True, "server": address}
     told = json.loads(run("info", "--server", address, "--json").stdout)
     assert told["serving"] is True
     assert told["clinical_mode"] is False
