@@ -120,7 +120,7 @@ def _ended_at_once(folder: Path) -> Iterator[None]:
 
     def end(_signal: int, _frame: FrameType | None) -> NoReturn:
         shutil.rmtree(folder, ignore_errors=True)
-        os._exit(_TERMINATED)  # noqa: SLF001 - public in all but name; SystemExit would be dropped
+        os._exit(TERMINATED)
 
     previous = signal.signal(signal.SIGTERM, end)
     try:
