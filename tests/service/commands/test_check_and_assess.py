@@ -181,7 +181,7 @@ ROWS: dict[str, tuple[dict[str, Path], str | None, str | None, tuple[str, str, o
     "two crossing outlines": (
         {**OUTLINED, "tumor": FAULTS / "rtstruct" / "overlapping_two.dcm"},
         None,
-        None,
+        "refused_in_clinical_mode",
         ("tumor", "voxels", pytest.approx(13380, abs=20)),
     ),
     "an outline twice": (
