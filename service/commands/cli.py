@@ -151,11 +151,13 @@ def serve(
         bool, typer.Option("--mock", help="Measure nothing: canned answers, for trying out a client.")
     ] = False,
     mock_answers: Annotated[
-        str, typer.Option(help="What each Assess gives in turn, with --mock.")
-    ] = "miss,complete,refusal,busy,error",
+        str | None,
+        typer.Option(help="With --mock, what each Assess gives in turn: miss,complete,refusal,busy,error."),
+    ] = None,
 ) -> None:
     """Run the service until SIGTERM; COLDSPOT_… variables and COLDSPOT_CONFIG (TOML) set the rest."""
     with errors_shown(as_json=False):
+        from engine.errors import InvalidRequestError
         from service import server
         from service.logging import configure_logging
         from service.settings import read_settings
@@ -169,6 +171,10 @@ def serve(
             "allow_insecure": allow_insecure,
         }
         settings = read_settings(**{name: value for name, value in options.items() if value is not None})
+        if mock_answers is not None and not mock:
+            raise InvalidRequestError(
+                "--mock-answers is for --mock: nothing else gives canned answers", "mock"
+            )
         pipeline = _make_mock_pipeline(mock_answers) if mock else make_pipeline(settings)
         what = "coldspot with mock answers (nothing is measured)" if mock else "coldspot"
         server.serve(
@@ -342,16 +348,11 @@ features.register(app)
 health.register(app)
 
 
-def _make_mock_pipeline(answers: str) -> Pipeline:
-    """Return what gives canned answers.
-
-    Raises
-    ------
-    InvalidRequestError
-    """
+def _make_mock_pipeline(answers: str | None) -> Pipeline:
+    """Return what gives canned answers: those that are named, or all kinds."""
     from service.pipeline.mock import MockPipeline, mock_answers
 
-    return MockPipeline(mock_answers(answers))
+    return MockPipeline() if answers is None else MockPipeline(mock_answers(answers))
 
 
 def make_pipeline(settings: Settings) -> Pipeline:

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from coldspot.v1 import assessment_pb2
+from typer.testing import CliRunner
 
+import service.commands.cli
 from engine.errors import CapacityError, EmptyMaskError, InvalidRequestError, ServiceError
 from engine.volume import LabelMask
 from service.artifact_names import ARTIFACT_NAMES
@@ -81,3 +83,9 @@ def test_named_answers() -> None:
     assert mock_answers("refusal, miss") == (MockAnswer.REFUSAL, MockAnswer.MISS)
     with pytest.raises(InvalidRequestError, match="miss, complete, refusal"):
         mock_answers("perfect")
+
+
+def test_canned_answers_are_named_for_a_mock_alone() -> None:
+    result = CliRunner().invoke(service.commands.cli.app, ["serve", "--mock-answers", "miss"])
+    assert result.exit_code == 2
+    assert "--mock-answers is for --mock" in result.stderr
