@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 import os
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, Self
+from typing import Any, Final, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import (
@@ -20,9 +21,6 @@ import engine
 from engine.errors import InvalidRequestError
 from engine.kernels.backend import KernelBackend
 from service.credentials import CLIENT_VARIABLES, is_loopback
-
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
 
 _PREFIX: Final = "COLDSPOT_"
 """Of every environment variable that is meant for Coldspot."""
@@ -173,7 +171,7 @@ def read_settings(**arguments: Any) -> Settings:
     try:
         return Settings(**arguments)
     except ValidationError as error:
-        listed = "; ".join(_in_words(problem) for problem in error.errors())
+        listed = "; ".join(_in_words(dict(problem)) for problem in error.errors())
         raise InvalidRequestError(f"settings: {listed}") from None
     except ValueError as error:
         raise InvalidRequestError(f"settings: {error}") from None
@@ -197,8 +195,8 @@ _REQUIRED: Final = {
 """What a value must be, by the kind of problem that pydantic names."""
 
 
-def _in_words(problem: ErrorDetails) -> str:
-    """Return what is wrong with one setting in an operator's words."""
+def _in_words(problem: Mapping[str, Any]) -> str:
+    """Return what is wrong with one setting, as pydantic describes it, in an operator's words."""
     kind, context = problem["type"], problem.get("ctx", {})
     if kind == "value_error":
         return str(context["error"])
