@@ -78,10 +78,15 @@ def array_figures(path: Path) -> dict[str, Any]:
     }
 
 
+HEADING_ROWS = 400
+"""Rows of a sheet above its images: verdict, case, time and the figures in words, which the JSON has as well."""
+
+
 def picture_figures(path: Path) -> dict[str, Any]:
-    """Return size and digest of the pixels of a picture."""
+    """Return size and digest of the pixels of a picture, without the lines that name the case and the time."""
     pixels = np.ascontiguousarray(sitk.GetArrayFromImage(sitk.ReadImage(str(path))))
-    return {"shape": list(pixels.shape), "sha256": hashlib.sha256(pixels.tobytes()).hexdigest()}
+    below = pixels[HEADING_ROWS:]
+    return {"shape": list(pixels.shape), "sha256": hashlib.sha256(below.tobytes()).hexdigest()}
 
 
 def folder_figures(folder: Path) -> dict[str, Any]:
