@@ -175,13 +175,14 @@ def _risk_rows(risk: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _region_rows(regions: list[dict[str, Any]], mark: str) -> Iterator[tuple[str, str]]:
     """The regions that a reader would look for, and how much the others are together: none is left out."""
-    shown = [region for region in regions if region["rank"] == 1 or region["volume_ml"] >= _MIN_SHOWN_ML]
-    for region in shown:
-        yield f"Uncovered region {region['rank']}, for review", _region(region) + mark
-    rest = regions[len(shown) :]
-    if rest:
-        total_ml = sum(region["volume_ml"] for region in rest)
-        yield "Uncovered, smaller", f"{len(rest)} more, {volume_in_words(total_ml)} together{mark}"
+    rest_ml: list[float] = []
+    for region in regions:
+        if region["rank"] == 1 or region["volume_ml"] >= _MIN_SHOWN_ML:
+            yield f"Uncovered region {region['rank']}, for review", _region(region) + mark
+        else:
+            rest_ml.append(region["volume_ml"])
+    if rest_ml:
+        yield "Uncovered, smaller", f"{len(rest_ml)} more, {volume_in_words(sum(rest_ml))} together{mark}"
 
 
 def _region(region: dict[str, Any]) -> str:

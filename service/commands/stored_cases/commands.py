@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Annotated
 
 import typer
 
-from engine.command_line import errors_shown, explain_exit_codes, print_json
+from engine.command_line import explain_exit_codes, print_json, print_text
 from service.commands.options import (
     AddressOrHere,
     AsJson,
@@ -17,9 +16,9 @@ from service.commands.options import (
     TlsServerName,
     TokenFile,
 )
+from service.commands.output import errors_shown, print_report
 from service.credentials import Access
 
-_errors_shown = partial(errors_shown, prefix="coldspot")
 _EXPLANATION = explain_exit_codes(0, 1, 2, 6)
 
 app = typer.Typer(
@@ -40,16 +39,11 @@ def list_cases(
     json_output: AsJson = False,
 ) -> None:
     """List the stored cases, the newest first."""
-    with _errors_shown(as_json=json_output):
+    with errors_shown(as_json=json_output):
         from service.commands.stored_cases import reports
-        from service.commands.terminal import print_table
 
         access = Access(tls_ca, tls_certificate, tls_key, tls_server_name, token_file)
-        report = reports.list_cases(server, access)
-        if json_output:
-            print_json(report)
-        else:
-            print_table(reports.cases_table(report))
+        print_report(reports.list_cases(server, access), reports.cases_table, as_json=json_output)
 
 
 @app.command(epilog=_EXPLANATION)
@@ -64,16 +58,16 @@ def show(
     json_output: AsJson = False,
 ) -> None:
     """Print what is stored for a case."""
-    with _errors_shown(as_json=json_output):
+    with errors_shown(as_json=json_output):
         from service.commands.stored_cases import reports
-        from service.commands.terminal import fact_table, print_table
+        from service.commands.terminal import fact_table
 
         access = Access(tls_ca, tls_certificate, tls_key, tls_server_name, token_file)
-        report = reports.show_case(server, access, case_id)
-        if json_output:
-            print_json(report)
-        else:
-            print_table(fact_table(f"Case {case_id}", reports.case_rows(report)))
+        print_report(
+            reports.show_case(server, access, case_id),
+            lambda report: fact_table(f"Case {case_id}", reports.case_rows(report)),
+            as_json=json_output,
+        )
 
 
 @app.command(epilog=_EXPLANATION)
@@ -88,7 +82,7 @@ def delete(
     json_output: AsJson = False,
 ) -> None:
     """Remove cases with their images and answers."""
-    with _errors_shown(as_json=json_output):
+    with errors_shown(as_json=json_output):
         from service.commands.stored_cases import reports
 
         access = Access(tls_ca, tls_certificate, tls_key, tls_server_name, token_file)
@@ -96,4 +90,4 @@ def delete(
         if json_output:
             print_json(report)
         else:
-            typer.echo(f"deleted: {', '.join(report['deleted'])}")
+            print_text(f"deleted: {', '.join(report['deleted'])}\n")

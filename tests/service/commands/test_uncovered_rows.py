@@ -34,3 +34,9 @@ def test_the_largest_is_shown_however_small_it_is() -> None:
     shown = rows(0.004)
     assert "Uncovered region 1, for review" in shown
     assert "Uncovered, smaller" not in shown
+
+
+def test_in_any_order_none_is_left_out() -> None:
+    shown = rows(0.5, 0.004, 0.3)
+    assert {"Uncovered region 1, for review", "Uncovered region 3, for review"} <= set(shown)
+    assert shown["Uncovered, smaller"].startswith("1 more")
