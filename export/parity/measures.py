@@ -51,7 +51,7 @@ class DifferenceSummary:
     Parameters
     ----------
     capacity : int, optional
-        How many are kept. While they are a thousandth of all or more the percentile is exact, beyond that it is
+        How many are kept. While they are more than a thousandth of all the percentile is exact, beyond that it is
         an upper bound.
     """
 
@@ -85,7 +85,7 @@ class DifferenceSummary:
     @property
     def percentile_99_9(self) -> float:
         """The smallest difference that 99.9 % of all do not exceed."""
-        above = self.count - int(np.ceil(0.999 * self.count))
+        above = self.count // 1000
         place = max(self._largest.size - 1 - above, 0)
         return float(np.partition(self._largest, place)[place])
 
