@@ -94,6 +94,9 @@ class CoverageFinding:
     complete: bool | None = None
     probability_complete: float | None = None
     lung_clipped_tcr: float | None = None
+    lung_clipped_tcr_interval_90: tuple[float, float] | None = None
+    lung_clipped_complete: bool | None = None
+    lung_clipped_probability_complete: float | None = None
     not_assessable_share: float | None = None
     core_tcr: float | None = None
     core_origin: ContourOrigin = NO_CONTOUR
@@ -102,6 +105,8 @@ class CoverageFinding:
     target_margin_mm: float = TARGET_MARGIN_MM
     zone_origin: ContourOrigin = NO_CONTOUR
     zone_contour_sd_mm: float | None = None
+    zone_changed_share: float | None = None
+    zone_parts: int | None = None
 
 
 @dataclass(frozen=True)
@@ -115,7 +120,24 @@ class MarginFinding:
     minimal_interval_90_mm: tuple[float, float] | None = None
     shares: tuple[float, float, float, float] | None = None
     lung_clipped_minimal_mm: float | None = None
+    lung_clipped_minimal_interval_90_mm: tuple[float, float] | None = None
     core_minimal_mm: float | None = None
+    quantile_2_mm: float | None = None
+    insufficient_surface_cm2: float | None = None
+
+
+@dataclass(frozen=True)
+class PlanningFrameFinding:
+    """Coverage of the tissue that was there before, with the zone's contraction undone; never what calls complete.
+
+    ``contraction`` is the mean share by which tissue in the zone was shortened.
+    """
+
+    tcr: float | None = None
+    tcr_interval_90: tuple[float, float] | None = None
+    minimal_mm: float | None = None
+    minimal_interval_90_mm: tuple[float, float] | None = None
+    contraction: float | None = None
 
 
 class Direction(StrEnum):
@@ -138,7 +160,7 @@ class LungSide(StrEnum):
 
 @dataclass(frozen=True)
 class ColdSpot:
-    """A connected uncovered part of the target in lung, for review.
+    """A connected uncovered part of the target, for review.
 
     ``directions`` say where its centroid lies as seen from the tumor's, at most one for each axis; none where it lies
     around the tumor's center.
@@ -151,6 +173,7 @@ class ColdSpot:
     deepest_mm: float
     directions: tuple[Direction, ...]
     distance_to_pleura_mm: float | None
+    in_lung: bool = True
 
 
 @dataclass(frozen=True)
@@ -181,6 +204,16 @@ class RegistrationQuality:
     contraction : float
         Mean share by which the zone with its halo contracted, beyond what breathing does farther out; negative if it
         grew.
+    rotation_deg : float, optional
+        By which the tumor's surroundings turned.
+    judge_disagreement_mm : float, optional
+        Between the tumor's place and where matches that the registration has not used put it.
+    axis_scale_error : float, optional
+        Largest deviation from 1 of the scale that the deformation needs along an axis.
+    breathing_step_mm : float, optional
+        Shift between slabs of one scan.
+    largest_residual_mm : float, optional
+        Largest local displacement that the images still ask for.
     """
 
     similarity: float
@@ -195,6 +228,11 @@ class RegistrationQuality:
     sliding_mm: float
     new_air_ml: float
     contraction: float
+    rotation_deg: float | None = None
+    judge_disagreement_mm: float | None = None
+    axis_scale_error: float | None = None
+    breathing_step_mm: float | None = None
+    largest_residual_mm: float | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,6 +25,8 @@ class RefusalCode(StrEnum):
     NO_ZONE = "no_zone"
     LESION_NOT_FOUND = "lesion_not_found"
     SEVERAL_LESIONS = "several_lesions"
+    SLICE_DISTANCE_DOUBTFUL = "slice_distance_doubtful"
+    LUNG_DOUBTFUL = "lung_doubtful"
 
 
 @dataclass(frozen=True)

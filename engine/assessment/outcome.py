@@ -17,6 +17,7 @@ from engine.findings import (
     CoverageFinding,
     LesionFinding,
     MarginFinding,
+    PlanningFrameFinding,
 )
 from engine.geometry import RigidTransform, VolumeGeometry
 from engine.radiomics.radscore import Radscore
@@ -91,6 +92,7 @@ class AblationAssessment:
     lesion: LesionFinding
     coverage: CoverageFinding = field(default_factory=CoverageFinding)
     margin: MarginFinding = field(default_factory=MarginFinding)
+    planning_frame: PlanningFrameFinding = field(default_factory=PlanningFrameFinding)
     uncovered: tuple[ColdSpot, ...] = ()
     alignment: AlignmentFinding = field(default_factory=lambda: AlignmentFinding(AlignmentMethod.NONE))
     risk: SurvivalRisk | None = None

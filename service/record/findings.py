@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         LesionFinding,
         LungSide,
         MarginFinding,
+        PlanningFrameFinding,
     )
     from engine.geometry import Vector3
     from engine.radiomics.radscore import Radscore
@@ -43,6 +44,9 @@ def coverage_figures(coverage: CoverageFinding) -> dict[str, Any]:
         "lung_clipped": {
             "tcr": _number(coverage.lung_clipped_tcr),
             "not_assessable_share": _number(coverage.not_assessable_share),
+            "tcr_interval_90": _numbers(coverage.lung_clipped_tcr_interval_90),
+            "complete": coverage.lung_clipped_complete,
+            "probability_complete": _number(coverage.lung_clipped_probability_complete),
         },
         "core": {
             "tcr": _number(coverage.core_tcr),
@@ -55,6 +59,8 @@ def coverage_figures(coverage: CoverageFinding) -> dict[str, Any]:
         "zone_source": contour_source(coverage.zone_origin) or None,
         "zone_contour_sd_mm": _number(coverage.zone_contour_sd_mm),
         "zone_origin": _origin(coverage.zone_origin),
+        "zone_changed_share": _number(coverage.zone_changed_share),
+        "zone_parts": coverage.zone_parts,
     }
 
 
@@ -68,8 +74,24 @@ def margin_figures(margin: MarginFinding) -> dict[str, Any]:
         "minimal_mm": _number(margin.minimal_mm),
         "minimal_interval_90_mm": _numbers(margin.minimal_interval_90_mm),
         "shares": shares,
-        "lung_clipped": {"minimal_mm": _number(margin.lung_clipped_minimal_mm)},
+        "lung_clipped": {
+            "minimal_mm": _number(margin.lung_clipped_minimal_mm),
+            "minimal_interval_90_mm": _numbers(margin.lung_clipped_minimal_interval_90_mm),
+        },
         "core": {"minimal_mm": _number(margin.core_minimal_mm)},
+        "quantile_2_mm": _number(margin.quantile_2_mm),
+        "insufficient_surface_cm2": _number(margin.insufficient_surface_cm2),
+    }
+
+
+def planning_frame_figures(finding: PlanningFrameFinding) -> dict[str, Any]:
+    """Return the figures of the planning frame."""
+    return {
+        "tcr": _number(finding.tcr),
+        "tcr_interval_90": _numbers(finding.tcr_interval_90),
+        "minimal_mm": _number(finding.minimal_mm),
+        "minimal_interval_90_mm": _numbers(finding.minimal_interval_90_mm),
+        "contraction": _number(finding.contraction),
     }
 
 
@@ -84,6 +106,7 @@ def region_figures(region: ColdSpot, lung_side: LungSide | None) -> dict[str, An
         "direction": place_in_words(region.directions, lung_side),
         "distance_to_pleura_mm": _number(region.distance_to_pleura_mm),
         "directions": [direction.value for direction in region.directions],
+        "in_lung": region.in_lung,
     }
 
 
@@ -104,7 +127,10 @@ def alignment_figures(alignment: AlignmentFinding) -> dict[str, Any]:
 
 def _quality(quality: RegistrationQuality) -> dict[str, Any]:
     """The keys are the names of the finding's fields; a value that is not a finite number is null."""
-    return {name: float(value) if math.isfinite(value) else None for name, value in asdict(quality).items()}
+    return {
+        name: float(value) if value is not None and math.isfinite(value) else None
+        for name, value in asdict(quality).items()
+    }
 
 
 def lesion_figures(lesion: LesionFinding) -> dict[str, Any]:

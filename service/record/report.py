@@ -21,6 +21,7 @@ from service.record.findings import (
     empty_as_null,
     lesion_figures,
     margin_figures,
+    planning_frame_figures,
     refusal_content,
     region_figures,
     risk_absence_content,
@@ -129,6 +130,7 @@ def assessment_report(
         "provenance": _NO_PROVENANCE if provenance is None else empty_as_null(asdict(provenance)),
         "clinical_mode": clinical_mode,
         "risk_absence": _absence(assessment),
+        "planning_frame": planning_frame_figures(assessment.planning_frame),
     }
     if assessment.preliminary or assessment.refusal is not None:
         _leave_ranges_only(content)
@@ -160,11 +162,12 @@ def _leave_ranges_only(content: dict[str, Any]) -> None:
     coverage, margin = content["coverage"], content["margin"]
     for figures, names in (
         (coverage, ("tcr", "complete")),
-        (coverage["lung_clipped"], ("tcr", "not_assessable_share")),
+        (coverage["lung_clipped"], tuple(coverage["lung_clipped"])),
         (coverage["core"], ("tcr",)),
-        (margin, ("minimal_mm", "shares")),
-        (margin["lung_clipped"], ("minimal_mm",)),
+        (margin, ("minimal_mm", "shares", "quantile_2_mm", "insufficient_surface_cm2")),
+        (margin["lung_clipped"], tuple(margin["lung_clipped"])),
         (margin["core"], ("minimal_mm",)),
+        (content["planning_frame"], tuple(content["planning_frame"])),
     ):
         figures.update(dict.fromkeys(names))
     content["uncovered"] = []
@@ -172,7 +175,13 @@ def _leave_ranges_only(content: dict[str, Any]) -> None:
 
 
 def _leave_no_number(content: dict[str, Any]) -> None:
-    for name in ("tcr_interval_90", "probability_complete", "zone_contour_sd_mm"):
+    for name in (
+        "tcr_interval_90",
+        "probability_complete",
+        "zone_contour_sd_mm",
+        "zone_changed_share",
+        "zone_parts",
+    ):
         content["coverage"][name] = None
     content["margin"]["minimal_interval_90_mm"] = None
     content["alignment"].update(

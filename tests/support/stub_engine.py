@@ -32,6 +32,7 @@ from engine.findings import (
     Direction,
     LesionFinding,
     MarginFinding,
+    PlanningFrameFinding,
     RegistrationQuality,
 )
 from engine.geometry import RigidTransform, Vector3, VolumeGeometry
@@ -275,10 +276,18 @@ def _assessment(
     return AblationAssessment(
         preliminary=preliminary,
         summary=summary,
-        coverage=CoverageFinding(
-            tcr, (tcr / 2, 1.0), tcr == 1.0, tcr / 2, tcr, 0.1, tcr / 3, THRESHOLDED, 4.0, 5.0, 5.0, SUPPLIED
+        coverage=_coverage(tcr),
+        margin=MarginFinding(
+            minimal_mm=-1.0,
+            minimal_interval_90_mm=(-2.0, 0.5),
+            shares=(0.1, 0.2, 0.3, 0.4),
+            lung_clipped_minimal_mm=-1.0,
+            lung_clipped_minimal_interval_90_mm=(-1.5, 0.0),
+            core_minimal_mm=-2.0,
+            quantile_2_mm=-0.5,
+            insufficient_surface_cm2=1.5,
         ),
-        margin=MarginFinding(-1.0, (-2.0, 0.5), (0.1, 0.2, 0.3, 0.4), -1.0, -2.0),
+        planning_frame=PlanningFrameFinding(tcr / 2, (tcr / 4, 1.0), -0.5, (-1.5, 1.0), 0.1),
         uncovered=(spot,),
         alignment=AlignmentFinding(
             AlignmentMethod.DEFORMABLE, RigidTransform.identity(), 0.9, 0.4, 0.3, QUALITY, "1.2.3", "1.2.4"
@@ -291,6 +300,26 @@ def _assessment(
         seed=1,
         draws=1000,
         maps=maps,
+    )
+
+
+def _coverage(tcr: float) -> CoverageFinding:
+    return CoverageFinding(
+        tcr=tcr,
+        tcr_interval_90=(tcr / 2, 1.0),
+        complete=tcr == 1.0,
+        probability_complete=tcr / 2,
+        lung_clipped_tcr=tcr,
+        lung_clipped_tcr_interval_90=(tcr / 3, 1.0),
+        lung_clipped_complete=tcr == 1.0,
+        lung_clipped_probability_complete=tcr / 3,
+        not_assessable_share=0.1,
+        core_tcr=tcr / 3,
+        core_origin=THRESHOLDED,
+        target_volume_ml=4.0,
+        zone_volume_ml=5.0,
+        target_margin_mm=5.0,
+        zone_origin=SUPPLIED,
     )
 
 

@@ -68,6 +68,8 @@ class RefusalCode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REFUSAL_CODE_NO_ZONE: _ClassVar[RefusalCode]
     REFUSAL_CODE_LESION_NOT_FOUND: _ClassVar[RefusalCode]
     REFUSAL_CODE_SEVERAL_LESIONS: _ClassVar[RefusalCode]
+    REFUSAL_CODE_SLICE_DISTANCE_DOUBTFUL: _ClassVar[RefusalCode]
+    REFUSAL_CODE_LUNG_DOUBTFUL: _ClassVar[RefusalCode]
 RISK_ABSENCE_CODE_UNSPECIFIED: RiskAbsenceCode
 RISK_ABSENCE_CODE_PRELIMINARY: RiskAbsenceCode
 RISK_ABSENCE_CODE_REFUSED: RiskAbsenceCode
@@ -108,9 +110,11 @@ REFUSAL_CODE_SLICES_TOO_THICK: RefusalCode
 REFUSAL_CODE_NO_ZONE: RefusalCode
 REFUSAL_CODE_LESION_NOT_FOUND: RefusalCode
 REFUSAL_CODE_SEVERAL_LESIONS: RefusalCode
+REFUSAL_CODE_SLICE_DISTANCE_DOUBTFUL: RefusalCode
+REFUSAL_CODE_LUNG_DOUBTFUL: RefusalCode
 
 class Assessment(_message.Message):
-    __slots__ = ("phase", "summary", "coverage", "margin", "uncovered", "alignment", "lesion", "risk", "timings_s", "latency_s", "warnings", "refusal", "provenance", "clinical_mode", "risk_absence")
+    __slots__ = ("phase", "summary", "coverage", "margin", "uncovered", "alignment", "lesion", "risk", "timings_s", "latency_s", "warnings", "refusal", "provenance", "clinical_mode", "risk_absence", "planning_frame")
     class TimingsSEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -133,6 +137,7 @@ class Assessment(_message.Message):
     PROVENANCE_FIELD_NUMBER: _ClassVar[int]
     CLINICAL_MODE_FIELD_NUMBER: _ClassVar[int]
     RISK_ABSENCE_FIELD_NUMBER: _ClassVar[int]
+    PLANNING_FRAME_FIELD_NUMBER: _ClassVar[int]
     phase: AssessmentPhase
     summary: str
     coverage: Coverage
@@ -148,7 +153,8 @@ class Assessment(_message.Message):
     provenance: Provenance
     clinical_mode: bool
     risk_absence: RiskAbsence
-    def __init__(self, phase: _Optional[_Union[AssessmentPhase, str]] = ..., summary: _Optional[str] = ..., coverage: _Optional[_Union[Coverage, _Mapping]] = ..., margin: _Optional[_Union[Margin, _Mapping]] = ..., uncovered: _Optional[_Iterable[_Union[UncoveredRegion, _Mapping]]] = ..., alignment: _Optional[_Union[Alignment, _Mapping]] = ..., lesion: _Optional[_Union[LesionFinding, _Mapping]] = ..., risk: _Optional[_Union[Risk, _Mapping]] = ..., timings_s: _Optional[_Mapping[str, float]] = ..., latency_s: _Optional[float] = ..., warnings: _Optional[_Iterable[str]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ..., provenance: _Optional[_Union[Provenance, _Mapping]] = ..., clinical_mode: _Optional[bool] = ..., risk_absence: _Optional[_Union[RiskAbsence, _Mapping]] = ...) -> None: ...
+    planning_frame: PlanningFrame
+    def __init__(self, phase: _Optional[_Union[AssessmentPhase, str]] = ..., summary: _Optional[str] = ..., coverage: _Optional[_Union[Coverage, _Mapping]] = ..., margin: _Optional[_Union[Margin, _Mapping]] = ..., uncovered: _Optional[_Iterable[_Union[UncoveredRegion, _Mapping]]] = ..., alignment: _Optional[_Union[Alignment, _Mapping]] = ..., lesion: _Optional[_Union[LesionFinding, _Mapping]] = ..., risk: _Optional[_Union[Risk, _Mapping]] = ..., timings_s: _Optional[_Mapping[str, float]] = ..., latency_s: _Optional[float] = ..., warnings: _Optional[_Iterable[str]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ..., provenance: _Optional[_Union[Provenance, _Mapping]] = ..., clinical_mode: _Optional[bool] = ..., risk_absence: _Optional[_Union[RiskAbsence, _Mapping]] = ..., planning_frame: _Optional[_Union[PlanningFrame, _Mapping]] = ...) -> None: ...
 
 class RiskAbsence(_message.Message):
     __slots__ = ("code", "reason")
@@ -159,7 +165,7 @@ class RiskAbsence(_message.Message):
     def __init__(self, code: _Optional[_Union[RiskAbsenceCode, str]] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class Coverage(_message.Message):
-    __slots__ = ("tcr", "tcr_interval_90", "complete", "probability_complete", "lung_clipped", "core", "target_volume_ml", "zone_volume_ml", "target_margin_mm", "zone_source", "zone_contour_sd_mm", "zone_origin")
+    __slots__ = ("tcr", "tcr_interval_90", "complete", "probability_complete", "lung_clipped", "core", "target_volume_ml", "zone_volume_ml", "target_margin_mm", "zone_source", "zone_contour_sd_mm", "zone_origin", "zone_changed_share", "zone_parts")
     TCR_FIELD_NUMBER: _ClassVar[int]
     TCR_INTERVAL_90_FIELD_NUMBER: _ClassVar[int]
     COMPLETE_FIELD_NUMBER: _ClassVar[int]
@@ -172,6 +178,8 @@ class Coverage(_message.Message):
     ZONE_SOURCE_FIELD_NUMBER: _ClassVar[int]
     ZONE_CONTOUR_SD_MM_FIELD_NUMBER: _ClassVar[int]
     ZONE_ORIGIN_FIELD_NUMBER: _ClassVar[int]
+    ZONE_CHANGED_SHARE_FIELD_NUMBER: _ClassVar[int]
+    ZONE_PARTS_FIELD_NUMBER: _ClassVar[int]
     tcr: float
     tcr_interval_90: _geometry_pb2.Interval
     complete: bool
@@ -184,7 +192,23 @@ class Coverage(_message.Message):
     zone_source: str
     zone_contour_sd_mm: float
     zone_origin: ContourOrigin
-    def __init__(self, tcr: _Optional[float] = ..., tcr_interval_90: _Optional[_Union[_geometry_pb2.Interval, _Mapping]] = ..., complete: _Optional[bool] = ..., probability_complete: _Optional[float] = ..., lung_clipped: _Optional[_Union[LungClippedCoverage, _Mapping]] = ..., core: _Optional[_Union[CoreCoverage, _Mapping]] = ..., target_volume_ml: _Optional[float] = ..., zone_volume_ml: _Optional[float] = ..., target_margin_mm: _Optional[float] = ..., zone_source: _Optional[str] = ..., zone_contour_sd_mm: _Optional[float] = ..., zone_origin: _Optional[_Union[ContourOrigin, _Mapping]] = ...) -> None: ...
+    zone_changed_share: float
+    zone_parts: int
+    def __init__(self, tcr: _Optional[float] = ..., tcr_interval_90: _Optional[_Union[_geometry_pb2.Interval, _Mapping]] = ..., complete: _Optional[bool] = ..., probability_complete: _Optional[float] = ..., lung_clipped: _Optional[_Union[LungClippedCoverage, _Mapping]] = ..., core: _Optional[_Union[CoreCoverage, _Mapping]] = ..., target_volume_ml: _Optional[float] = ..., zone_volume_ml: _Optional[float] = ..., target_margin_mm: _Optional[float] = ..., zone_source: _Optional[str] = ..., zone_contour_sd_mm: _Optional[float] = ..., zone_origin: _Optional[_Union[ContourOrigin, _Mapping]] = ..., zone_changed_share: _Optional[float] = ..., zone_parts: _Optional[int] = ...) -> None: ...
+
+class PlanningFrame(_message.Message):
+    __slots__ = ("tcr", "tcr_interval_90", "minimal_mm", "minimal_interval_90_mm", "contraction")
+    TCR_FIELD_NUMBER: _ClassVar[int]
+    TCR_INTERVAL_90_FIELD_NUMBER: _ClassVar[int]
+    MINIMAL_MM_FIELD_NUMBER: _ClassVar[int]
+    MINIMAL_INTERVAL_90_MM_FIELD_NUMBER: _ClassVar[int]
+    CONTRACTION_FIELD_NUMBER: _ClassVar[int]
+    tcr: float
+    tcr_interval_90: _geometry_pb2.Interval
+    minimal_mm: float
+    minimal_interval_90_mm: _geometry_pb2.Interval
+    contraction: float
+    def __init__(self, tcr: _Optional[float] = ..., tcr_interval_90: _Optional[_Union[_geometry_pb2.Interval, _Mapping]] = ..., minimal_mm: _Optional[float] = ..., minimal_interval_90_mm: _Optional[_Union[_geometry_pb2.Interval, _Mapping]] = ..., contraction: _Optional[float] = ...) -> None: ...
 
 class ContourOrigin(_message.Message):
     __slots__ = ("kind", "model")
@@ -209,12 +233,18 @@ class ModelIdentity(_message.Message):
     def __init__(self, id: _Optional[str] = ..., version: _Optional[str] = ..., sha256: _Optional[str] = ..., demo: _Optional[bool] = ..., manifest_sha256: _Optional[str] = ...) -> None: ...
 
 class LungClippedCoverage(_message.Message):
-    __slots__ = ("tcr", "not_assessable_share")
+    __slots__ = ("tcr", "not_assessable_share", "tcr_interval_90", "complete", "probability_complete")
     TCR_FIELD_NUMBER: _ClassVar[int]
     NOT_ASSESSABLE_SHARE_FIELD_NUMBER: _ClassVar[int]
+    TCR_INTERVAL_90_FIELD_NUMBER: _ClassVar[int]
+    COMPLETE_FIELD_NUMBER: _ClassVar[int]
+    PROBABILITY_COMPLETE_FIELD_NUMBER: _ClassVar[int]
     tcr: float
     not_assessable_share: float
-    def __init__(self, tcr: _Optional[float] = ..., not_assessable_share: _Optional[float] = ...) -> None: ...
+    tcr_interval_90: _geometry_pb2.Interval
+    complete: bool
+    probability_complete: float
+    def __init__(self, tcr: _Optional[float] = ..., not_assessable_share: _Optional[float] = ..., tcr_interval_90: _Optional[_Union[_geometry_pb2.Interval, _Mapping]] = ..., complete: _Optional[bool] = ..., probability_complete: _Optional[float] = ...) -> None: ...
 
 class CoreCoverage(_message.Message):
     __slots__ = ("tcr", "source", "origin")
@@ -227,24 +257,30 @@ class CoreCoverage(_message.Message):
     def __init__(self, tcr: _Optional[float] = ..., source: _Optional[str] = ..., origin: _Optional[_Union[ContourOrigin, _Mapping]] = ...) -> None: ...
 
 class Margin(_message.Message):
-    __slots__ = ("minimal_mm", "minimal_interval_90_mm", "shares", "lung_clipped", "core")
+    __slots__ = ("minimal_mm", "minimal_interval_90_mm", "shares", "lung_clipped", "core", "quantile_2_mm", "insufficient_surface_cm2")
     MINIMAL_MM_FIELD_NUMBER: _ClassVar[int]
     MINIMAL_INTERVAL_90_MM_FIELD_NUMBER: _ClassVar[int]
     SHARES_FIELD_NUMBER: _ClassVar[int]
     LUNG_CLIPPED_FIELD_NUMBER: _ClassVar[int]
     CORE_FIELD_NUMBER: _ClassVar[int]
+    QUANTILE_2_MM_FIELD_NUMBER: _ClassVar[int]
+    INSUFFICIENT_SURFACE_CM2_FIELD_NUMBER: _ClassVar[int]
     minimal_mm: float
     minimal_interval_90_mm: _geometry_pb2.Interval
     shares: MarginShares
     lung_clipped: LungClippedMargin
     core: CoreMargin
-    def __init__(self, minimal_mm: _Optional[float] = ..., minimal_interval_90_mm: _Optional[_Union[_geometry_pb2.Interval, _Mapping]] = ..., shares: _Optional[_Union[MarginShares, _Mapping]] = ..., lung_clipped: _Optional[_Union[LungClippedMargin, _Mapping]] = ..., core: _Optional[_Union[CoreMargin, _Mapping]] = ...) -> None: ...
+    quantile_2_mm: float
+    insufficient_surface_cm2: float
+    def __init__(self, minimal_mm: _Optional[float] = ..., minimal_interval_90_mm: _Optional[_Union[_geometry_pb2.Interval, _Mapping]] = ..., shares: _Optional[_Union[MarginShares, _Mapping]] = ..., lung_clipped: _Optional[_Union[LungClippedMargin, _Mapping]] = ..., core: _Optional[_Union[CoreMargin, _Mapping]] = ..., quantile_2_mm: _Optional[float] = ..., insufficient_surface_cm2: _Optional[float] = ...) -> None: ...
 
 class LungClippedMargin(_message.Message):
-    __slots__ = ("minimal_mm",)
+    __slots__ = ("minimal_mm", "minimal_interval_90_mm")
     MINIMAL_MM_FIELD_NUMBER: _ClassVar[int]
+    MINIMAL_INTERVAL_90_MM_FIELD_NUMBER: _ClassVar[int]
     minimal_mm: float
-    def __init__(self, minimal_mm: _Optional[float] = ...) -> None: ...
+    minimal_interval_90_mm: _geometry_pb2.Interval
+    def __init__(self, minimal_mm: _Optional[float] = ..., minimal_interval_90_mm: _Optional[_Union[_geometry_pb2.Interval, _Mapping]] = ...) -> None: ...
 
 class CoreMargin(_message.Message):
     __slots__ = ("minimal_mm",)
@@ -265,7 +301,7 @@ class MarginShares(_message.Message):
     def __init__(self, below_0_mm: _Optional[float] = ..., from_0_to_5_mm: _Optional[float] = ..., from_5_to_10_mm: _Optional[float] = ..., at_least_10_mm: _Optional[float] = ...) -> None: ...
 
 class UncoveredRegion(_message.Message):
-    __slots__ = ("rank", "volume_ml", "centroid_lps_mm", "deepest_lps_mm", "deepest_mm", "direction", "distance_to_pleura_mm", "directions")
+    __slots__ = ("rank", "volume_ml", "centroid_lps_mm", "deepest_lps_mm", "deepest_mm", "direction", "distance_to_pleura_mm", "directions", "in_lung")
     RANK_FIELD_NUMBER: _ClassVar[int]
     VOLUME_ML_FIELD_NUMBER: _ClassVar[int]
     CENTROID_LPS_MM_FIELD_NUMBER: _ClassVar[int]
@@ -274,6 +310,7 @@ class UncoveredRegion(_message.Message):
     DIRECTION_FIELD_NUMBER: _ClassVar[int]
     DISTANCE_TO_PLEURA_MM_FIELD_NUMBER: _ClassVar[int]
     DIRECTIONS_FIELD_NUMBER: _ClassVar[int]
+    IN_LUNG_FIELD_NUMBER: _ClassVar[int]
     rank: int
     volume_ml: float
     centroid_lps_mm: _geometry_pb2.Point
@@ -282,7 +319,8 @@ class UncoveredRegion(_message.Message):
     direction: str
     distance_to_pleura_mm: float
     directions: _containers.RepeatedScalarFieldContainer[AnatomicalDirection]
-    def __init__(self, rank: _Optional[int] = ..., volume_ml: _Optional[float] = ..., centroid_lps_mm: _Optional[_Union[_geometry_pb2.Point, _Mapping]] = ..., deepest_lps_mm: _Optional[_Union[_geometry_pb2.Point, _Mapping]] = ..., deepest_mm: _Optional[float] = ..., direction: _Optional[str] = ..., distance_to_pleura_mm: _Optional[float] = ..., directions: _Optional[_Iterable[_Union[AnatomicalDirection, str]]] = ...) -> None: ...
+    in_lung: bool
+    def __init__(self, rank: _Optional[int] = ..., volume_ml: _Optional[float] = ..., centroid_lps_mm: _Optional[_Union[_geometry_pb2.Point, _Mapping]] = ..., deepest_lps_mm: _Optional[_Union[_geometry_pb2.Point, _Mapping]] = ..., deepest_mm: _Optional[float] = ..., direction: _Optional[str] = ..., distance_to_pleura_mm: _Optional[float] = ..., directions: _Optional[_Iterable[_Union[AnatomicalDirection, str]]] = ..., in_lung: _Optional[bool] = ...) -> None: ...
 
 class Alignment(_message.Message):
     __slots__ = ("method", "planning_from_verification", "similarity", "residual_mm", "pose_sd_mm", "planning_frame_of_reference_uid", "verification_frame_of_reference_uid", "quality")
@@ -305,7 +343,7 @@ class Alignment(_message.Message):
     def __init__(self, method: _Optional[_Union[AlignmentMethod, str]] = ..., planning_from_verification: _Optional[_Iterable[float]] = ..., similarity: _Optional[float] = ..., residual_mm: _Optional[float] = ..., pose_sd_mm: _Optional[float] = ..., planning_frame_of_reference_uid: _Optional[str] = ..., verification_frame_of_reference_uid: _Optional[str] = ..., quality: _Optional[_Union[RegistrationQuality, _Mapping]] = ...) -> None: ...
 
 class RegistrationQuality(_message.Message):
-    __slots__ = ("similarity", "residual_mm", "descriptor_residual", "inverse_consistency_mm", "min_jacobian", "max_jacobian", "folding_share", "evidence_share", "mismatched_share", "sliding_mm", "new_air_ml", "contraction")
+    __slots__ = ("similarity", "residual_mm", "descriptor_residual", "inverse_consistency_mm", "min_jacobian", "max_jacobian", "folding_share", "evidence_share", "mismatched_share", "sliding_mm", "new_air_ml", "contraction", "rotation_deg", "judge_disagreement_mm", "axis_scale_error", "breathing_step_mm", "largest_residual_mm")
     SIMILARITY_FIELD_NUMBER: _ClassVar[int]
     RESIDUAL_MM_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTOR_RESIDUAL_FIELD_NUMBER: _ClassVar[int]
@@ -318,6 +356,11 @@ class RegistrationQuality(_message.Message):
     SLIDING_MM_FIELD_NUMBER: _ClassVar[int]
     NEW_AIR_ML_FIELD_NUMBER: _ClassVar[int]
     CONTRACTION_FIELD_NUMBER: _ClassVar[int]
+    ROTATION_DEG_FIELD_NUMBER: _ClassVar[int]
+    JUDGE_DISAGREEMENT_MM_FIELD_NUMBER: _ClassVar[int]
+    AXIS_SCALE_ERROR_FIELD_NUMBER: _ClassVar[int]
+    BREATHING_STEP_MM_FIELD_NUMBER: _ClassVar[int]
+    LARGEST_RESIDUAL_MM_FIELD_NUMBER: _ClassVar[int]
     similarity: float
     residual_mm: float
     descriptor_residual: float
@@ -330,7 +373,12 @@ class RegistrationQuality(_message.Message):
     sliding_mm: float
     new_air_ml: float
     contraction: float
-    def __init__(self, similarity: _Optional[float] = ..., residual_mm: _Optional[float] = ..., descriptor_residual: _Optional[float] = ..., inverse_consistency_mm: _Optional[float] = ..., min_jacobian: _Optional[float] = ..., max_jacobian: _Optional[float] = ..., folding_share: _Optional[float] = ..., evidence_share: _Optional[float] = ..., mismatched_share: _Optional[float] = ..., sliding_mm: _Optional[float] = ..., new_air_ml: _Optional[float] = ..., contraction: _Optional[float] = ...) -> None: ...
+    rotation_deg: float
+    judge_disagreement_mm: float
+    axis_scale_error: float
+    breathing_step_mm: float
+    largest_residual_mm: float
+    def __init__(self, similarity: _Optional[float] = ..., residual_mm: _Optional[float] = ..., descriptor_residual: _Optional[float] = ..., inverse_consistency_mm: _Optional[float] = ..., min_jacobian: _Optional[float] = ..., max_jacobian: _Optional[float] = ..., folding_share: _Optional[float] = ..., evidence_share: _Optional[float] = ..., mismatched_share: _Optional[float] = ..., sliding_mm: _Optional[float] = ..., new_air_ml: _Optional[float] = ..., contraction: _Optional[float] = ..., rotation_deg: _Optional[float] = ..., judge_disagreement_mm: _Optional[float] = ..., axis_scale_error: _Optional[float] = ..., breathing_step_mm: _Optional[float] = ..., largest_residual_mm: _Optional[float] = ...) -> None: ...
 
 class LesionFinding(_message.Message):
     __slots__ = ("volume_ml", "centroid_lps_mm", "verification_centroid_lps_mm", "source", "longest_diameter_mm", "contour_sd_mm", "origin")
