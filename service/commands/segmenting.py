@@ -19,6 +19,7 @@ from engine.input_warning import messages
 from engine.manifest import Precision
 from engine.progress import TextProgress
 from engine.segmentation import Box, Segmentation, Segmenter, open_segmenter
+from engine.unit_doubt import require_offset
 from engine.volume import CtVolume
 from service.commands.options import parse_numbers
 from service.commands.out_folder import require_out_folder
@@ -85,6 +86,7 @@ def segment_file(request: SegmentationRequest, progress: TextProgress) -> dict[s
     box = None if request.region is None else _parse_region(request.region)
     progress("reading")
     ct = read_ct(request.image, request.series)
+    require_offset(ct, "CT to segment")
     progress("opening the model")
     with open_segmenter(request.model, request.backend, precision) as segmenter:
         started = time.perf_counter()
