@@ -24,7 +24,7 @@ from engine.volume import CtVolume, LabelMask
 MEASUREMENT_SPACING_MM: Final = 0.5
 """Centers 1 mm apart put coverage off by 0.02 to 0.03; half a millimeter, with sub-voxel surfaces, does not."""
 
-_PLEURAL_TOLERANCE_MM: Final = 1.0
+MIN_PLEURAL_TOLERANCE_MM: Final = 1.0
 """Zone, lung and tumor contours each end within about a voxel of the pleura; what lies closer to it than
 this cannot be told from it and is left out of the lung-clipped figures (never out of the plain ones)."""
 
@@ -47,6 +47,8 @@ class MeasurementField:
     lung : ndarray of bool, (z, y, x)
         Planning lung, warped, united with the tumor; true also where the planning CT does not reach.
     kernels : KernelBackend
+    pleural_tolerance_mm : float
+        What lies closer to the pleura cannot be told from it.
     """
 
     geometry: VolumeGeometry
@@ -55,6 +57,7 @@ class MeasurementField:
     core_occupancy: Float32Array | None
     lung: BoolArray
     kernels: KernelBackend
+    pleural_tolerance_mm: float = MIN_PLEURAL_TOLERANCE_MM
 
     @property
     def tumor(self) -> BoolArray:
@@ -78,8 +81,8 @@ class MeasurementField:
 
     @cached_property
     def assessable(self) -> BoolArray:
-        """Lung and tumor, less what lies within ``_PLEURAL_TOLERANCE_MM`` of the pleura."""
-        return read_only(self.distance_to_pleura_mm > _PLEURAL_TOLERANCE_MM)
+        """Lung and tumor, less what lies within ``pleural_tolerance_mm`` of the pleura."""
+        return read_only(self.distance_to_pleura_mm > self.pleural_tolerance_mm)
 
     @cached_property
     def distance_to_tumor_mm(self) -> Float32Array:
@@ -90,6 +93,18 @@ class MeasurementField:
     def distance_to_zone_mm(self) -> Float32Array:
         """Signed distance to the zone's surface, negative inside the zone."""
         return self._distance(self.zone_occupancy)
+
+    @cached_property
+    def distance_to_missed_lung_mm(self) -> Float32Array:
+        """Minus the distance to the nearest uncovered place that can be assessed; at such a place, that to the zone.
+
+        Signed as the distance to the zone, and equal to it where all is lung; what cannot be assessed counts as
+        covered here.
+        """
+        covered = np.where(self.assessable, self.zone_occupancy, np.float32(1.0))
+        distance = self._distance(covered)
+        missed = self.assessable & ~self.zone
+        return read_only(np.where(missed, self.distance_to_zone_mm, np.minimum(distance, 0.0)))
 
     @cached_property
     def distance_to_core_mm(self) -> Float32Array | None:
@@ -120,6 +135,7 @@ def build_measurement_field(
     lung: LabelMask | None,
     planning_from_verification: RigidTransform,
     *,
+    pleural_tolerance_mm: float = MIN_PLEURAL_TOLERANCE_MM,
     kernels: KernelBackend = KernelBackend.CPU,
 ) -> MeasurementField:
     """Bring tumor and lung (planning frame) and zone and core (verification frame) onto one fine grid.
@@ -133,6 +149,9 @@ def build_measurement_field(
     lung : LabelMask, optional
         In the planning frame; may cover only the lesion region. Without it all is taken for lung.
     planning_from_verification : RigidTransform
+    pleural_tolerance_mm : float
+        See :class:`MeasurementField`.
+    kernels : KernelBackend
 
     Returns
     -------
@@ -162,7 +181,7 @@ def build_measurement_field(
         share = lung.voxels.astype(np.float32)
         lung_field = sample(share, lung.geometry, grid, planning_from_verification, kernels, fill=1.0)
         in_lung = (lung_field >= SURFACE_LEVEL) | (tumor_field >= SURFACE_LEVEL)
-    return MeasurementField(grid, tumor_field, zone_field, core_field, in_lung, kernels)
+    return MeasurementField(grid, tumor_field, zone_field, core_field, in_lung, kernels, pleural_tolerance_mm)
 
 
 def _require_extent(extent_mm: Float64Array) -> None:

@@ -6,15 +6,16 @@ So every number comes with the range it has when tumor and contours are where th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from engine.arrays import Float32Array, Float64Array
+from engine.arrays import BoolArray, Float32Array, Float64Array
 from engine.coverage.grid import MeasurementField
 from engine.findings import TARGET_MARGIN_MM
+from engine.kernels.backend import KernelBackend
 from engine.kernels.pose_draws import evaluate_draws
 
 DRAWS: Final = 1000
@@ -40,6 +41,9 @@ above."""
 _POINT_SPACING_MM: Final = 1.0
 """The target is sampled this finely for the draws."""
 
+_OUT_OF_VIEW_MM: Final = 1e3
+"""Stands for the distance to a surface that the grid does not hold."""
+
 
 @dataclass(frozen=True, eq=False)
 class PoseUncertainty:
@@ -64,11 +68,21 @@ class PoseUncertainty:
 
 @dataclass(frozen=True, eq=False)
 class CoverageInterval:
-    """Ranges that hold the true value with 90 % probability, and the chance of completeness."""
+    """Ranges that hold the true value with 90 % probability, and the chance of completeness.
+
+    Parameters
+    ----------
+    tcr_90, minimal_mm_90 : tuple of float
+        An infinite margin: nothing uncovered is in view.
+    probability_complete : float
+    in_lung : CoverageInterval, optional
+        The same of what can be assessed in lung; None where nothing of the target can.
+    """
 
     tcr_90: tuple[float, float]
     minimal_mm_90: tuple[float, float]
     probability_complete: float
+    in_lung: CoverageInterval | None = None
 
 
 def coverage_interval(
@@ -106,7 +120,8 @@ def coverage_interval(
     -----
     TCR, margin and completeness come from the same draw: the margin is minus the greatest distance to
     the zone over the tumor's surface, both contours moved by their drawn offsets; a draw is complete
-    when its margin reaches the target margin, and then its TCR is 1.
+    when its margin reaches the target margin, and then its TCR is 1. In lung the same draws are measured to the nearest
+    uncovered place that can be assessed, and only such places are counted; the pleura stays where it is.
     """
     rng = np.random.default_rng(seed)
     tumor_sd_mm = CONTOUR_SD_MM if tumor_contour_sd_mm is None else tumor_contour_sd_mm
@@ -121,24 +136,63 @@ def coverage_interval(
 
     max_distance_mm = target_margin_mm + float(np.abs(tumor_offset).max())
     points, values = _target_points(field, max_distance_mm)
-    drawn = evaluate_draws(
-        _finite(field.distance_to_zone_mm),
-        points,
-        values,
-        field.tumor_surface_index,
-        _index_maps(field, rotation, translation),
-        target_margin_mm + tumor_offset,
-        zone_offset,
-        kernels=field.kernels,
+    drawn = _Draws(
+        _index_maps(field, rotation, translation), tumor_offset, zone_offset, target_margin_mm, field.kernels
     )
-    margin = zone_offset - tumor_offset - drawn.max_on_surface
-    complete = margin >= target_margin_mm
-    tcr = np.where(complete, 1.0, drawn.covered / np.maximum(drawn.included, 1))
-    return CoverageInterval(
-        tcr_90=_range_90(tcr),
-        minimal_mm_90=_range_90(margin),
-        probability_complete=float(np.count_nonzero(complete)) / draws,
+    whole = drawn.measure(field.distance_to_zone_mm, points, values, field.tumor_surface_index)
+    counted = _sampled(field.assessable, points)
+    if counted.all():
+        return replace(whole, in_lung=whole)
+    if not (counted & (values < target_margin_mm)).any():
+        return whole
+    in_lung = drawn.measure(
+        field.distance_to_missed_lung_mm, points[counted], values[counted], field.tumor_surface_index
     )
+    return replace(whole, in_lung=in_lung)
+
+
+@dataclass(frozen=True, eq=False)
+class _Draws:
+    """Drawn poses and contour offsets.
+
+    Parameters
+    ----------
+    index_maps : ndarray, (D, 3, 4)
+    tumor_offset_mm, zone_offset_mm : ndarray, (D,)
+        Positive outward.
+    target_margin_mm : float
+    kernels : KernelBackend
+    """
+
+    index_maps: Float64Array
+    tumor_offset_mm: Float64Array
+    zone_offset_mm: Float64Array
+    target_margin_mm: float
+    kernels: KernelBackend
+
+    def measure(
+        self, distance_mm: Float32Array, points: Float64Array, values: Float64Array, surface: Float64Array
+    ) -> CoverageInterval:
+        """Ranges over the draws: of the covered share of ``points``, and of the margin over ``surface``."""
+        drawn = evaluate_draws(
+            _finite(distance_mm),
+            points,
+            values,
+            surface,
+            self.index_maps,
+            self.target_margin_mm + self.tumor_offset_mm,
+            self.zone_offset_mm,
+            kernels=self.kernels,
+        )
+        margin = self.zone_offset_mm - self.tumor_offset_mm - drawn.max_on_surface
+        complete = margin >= self.target_margin_mm
+        tcr = np.where(complete, 1.0, drawn.covered / np.maximum(drawn.included, 1))
+        low, high = _range_90(margin)
+        return CoverageInterval(
+            tcr_90=_range_90(tcr),
+            minimal_mm_90=(_finite_margin(low), _finite_margin(high)),
+            probability_complete=float(np.count_nonzero(complete)) / len(margin),
+        )
 
 
 def _target_points(field: MeasurementField, max_distance_mm: float) -> tuple[Float64Array, Float64Array]:
@@ -147,6 +201,11 @@ def _target_points(field: MeasurementField, max_distance_mm: float) -> tuple[Flo
     thinned = field.distance_to_tumor_mm[::step, ::step, ::step]
     index = np.argwhere(thinned < max_distance_mm)
     return index.astype(np.float64) * step, thinned[tuple(index.T)].astype(np.float64)
+
+
+def _sampled(mask: BoolArray, points: Float64Array) -> BoolArray:
+    """The values of a mask at whole indices (N, 3)."""
+    return np.asarray(mask[tuple(points.astype(np.int64).T)])
 
 
 def _index_maps(field: MeasurementField, rotation: Float64Array, translation: Float64Array) -> Float64Array:
@@ -163,7 +222,12 @@ def _finite(distance: Float32Array) -> Float32Array:
     """Distances of a zone without a surface on the grid (all inside, all outside) made finite."""
     if np.isfinite(distance).all():
         return distance  # itself: a device may have it already
-    return np.nan_to_num(distance, posinf=1e3, neginf=-1e3)
+    return np.nan_to_num(distance, posinf=_OUT_OF_VIEW_MM, neginf=-_OUT_OF_VIEW_MM)
+
+
+def _finite_margin(margin_mm: float) -> float:
+    """The margin, infinite where nothing uncovered is in view."""
+    return margin_mm if margin_mm < 0.5 * _OUT_OF_VIEW_MM else float("inf")
 
 
 def _range_90(drawn: Float64Array) -> tuple[float, float]:
