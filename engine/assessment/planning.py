@@ -17,6 +17,7 @@ from engine.registration.planning_features import PlanningFeatures, match_slice_
 from engine.stages import Stage, StageClock, StageListener
 from engine.structures.lesion import choose_lesion, describe_lesion, grown_box_inside, touches_border
 from engine.structures.lung import segment_lung
+from engine.structures.lung_doubt import require_plausible_lung
 from engine.structures.lung_side import lung_side_of
 from engine.structures.model_contour import ModelContour, StructureSegmenter
 from engine.structures.surface import StructureSurface
@@ -192,6 +193,10 @@ def prepare_planning(
         return RefusedPlanning(planning, located.lesion, refusal, warnings, clock.timings_s)
     with clock.stage(Stage.SEGMENT_LUNG):
         lung = segment_lung(planning, located.mask)
+        try:
+            require_plausible_lung(planning, located.mask, lung, chosen.target_margin_mm)
+        except RefusedError as refused:
+            return RefusedPlanning(planning, located.lesion, refused.refusal, warnings, clock.timings_s)
         lesion = _with_lung_side(planning, located.lesion)
     with clock.stage(Stage.REGISTRATION_FEATURES):
         features = planning_features(planning, located.mask)

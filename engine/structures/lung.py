@@ -11,12 +11,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from engine.hounsfield import LUNG_THRESHOLD_HU, OUTSIDE_AIR_HU
+from engine.hounsfield import LUNG_THRESHOLD_HU
 from engine.kernels.distance import distance_mm
+from engine.structures.chest_air import air_outside_lung
 from engine.volume import CtVolume, LabelMask
-
-_OUTSIDE_AIR_CORE_MM: Final = 4.0
-"""Only air regions this thick count as outside air, so that noise in lung does not."""
 
 VESSEL_CLOSING_MM: Final = 4.0
 """Vessels, bronchial walls and small nodules up to about twice this width are closed over."""
@@ -45,25 +43,19 @@ def segment_lung(ct: CtVolume, tumor: LabelMask) -> LabelMask:
     padding = np.ceil(_REGION_MM / spacing).astype(int)
     box = tumor.bounding_box().padded(padding).clipped(ct.geometry.shape_zyx)
     hu, in_tumor = ct.voxels_hu[box.slices], tumor.voxels[box.slices]
-    aerated = (hu < LUNG_THRESHOLD_HU) & ~_outside_air(hu, spacing)
-    lung = _close(aerated | in_tumor, spacing, VESSEL_CLOSING_MM) | in_tumor
+    aerated = (hu < LUNG_THRESHOLD_HU) & ~air_outside_lung(ct, tumor, box)
+    lung = _filled(_close(aerated | in_tumor, spacing, VESSEL_CLOSING_MM) | in_tumor)
     return LabelMask(lung, ct.geometry.crop(box), "lung")
 
 
-def _outside_air(hu: npt.NDArray[np.int16], spacing: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-    """Air around the patient that reaches the edge of the field of view, and the partial-volume layer around it."""
-    smooth = ndimage.uniform_filter(hu.astype(np.float32), size=3)
-    air = smooth < OUTSIDE_AIR_HU
-    to_tissue = _distance_mm(~np.pad(air, 1, mode="edge"), spacing, _OUTSIDE_AIR_CORE_MM)
-    core = to_tissue[1:-1, 1:-1, 1:-1]
-    labels, count = ndimage.label(core > _OUTSIDE_AIR_CORE_MM)
-    if count == 0:
-        return np.zeros(hu.shape, dtype=np.bool_)
-    rim = np.concatenate([labels[:, [0, -1], :].ravel(), labels[:, :, [0, -1]].ravel()])
-    outside = np.isin(labels, np.unique(rim[rim > 0]))
-    layer_mm = _OUTSIDE_AIR_CORE_MM + 2.0
-    near_outside = _distance_mm(outside, spacing, layer_mm) <= layer_mm
-    return np.asarray(near_outside & (hu < LUNG_THRESHOLD_HU))
+def _filled(marked: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """What lung encloses is lung, however dense: a consolidation, another nodule, a bulla with a thick wall."""
+    labels, count = ndimage.label(~marked)
+    faces = [labels.take([0, -1], axis=axis).ravel() for axis in range(3)]
+    enclosed = np.ones(count + 1, dtype=np.bool_)
+    enclosed[np.unique(np.concatenate(faces))] = False
+    enclosed[0] = False
+    return np.asarray(marked | enclosed[labels])
 
 
 def _close(

@@ -23,7 +23,7 @@ from engine.input_warning import InputWarning, InputWarningCode
 from engine.refusal import RefusalCode, RefusedError
 from engine.stages import Stage
 from engine.unit_doubt import UNIT_CODES
-from engine.volume import Acquisition, CtVolume
+from engine.volume import Acquisition, CtVolume, LabelMask
 from tests.support.spheres import ball, centered_grid
 from tests.support.stub_segmenter import StubSegmenter, model
 
@@ -67,6 +67,17 @@ def test_a_tumor_that_is_cut_is_refused_with_what_is_known_of_it() -> None:
     assert list(refused.timings_s) == [Stage.LOCATE_LESION.value]
     with pytest.raises(RefusedError):
         require_prepared(refused)
+
+
+def test_a_lung_that_leaves_out_air_at_the_tumor_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_lung(ct: CtVolume, tumor: LabelMask) -> LabelMask:
+        return LabelMask(np.zeros(ct.geometry.shape_zyx, dtype=np.bool_), ct.geometry, "lung")
+
+    monkeypatch.setattr("engine.assessment.planning.segment_lung", without_lung)
+    refused = planned(INSIDE)
+    assert isinstance(refused, RefusedPlanning)
+    assert refused.refusal.code is RefusalCode.LUNG_DOUBTFUL
+    assert refused.lesion.volume_ml is not None
 
 
 def test_a_tumor_that_no_model_was_asked_for_has_its_origin_all_the_same() -> None:
