@@ -24,8 +24,9 @@ _BUMP_WIDTHS_MM: Final[dict[DeformationKind, tuple[float, float]]] = {
 _BUMP_PLACES_MM: Final[dict[DeformationKind, float]] = {"stiff": 70.0, "smooth": 55.0, "sliding": 60.0}
 """The bumps lie in a cube of this half width around the tumor."""
 
-_BREATHING_GRADIENT: Final = 0.08
-"""Greatest stretch from head to foot of a stiff lung: 8 mm over 100 mm, a shallow breath."""
+_BREATHING_GRADIENT: Final = 0.045
+"""Greatest stretch from head to foot of a stiff lung: 4.5 mm over 100 mm, a shallow breath. The chest wall stretches
+with it, so that more could not be told from a wrong slice distance."""
 
 _OTHER_GRADIENT_SD: Final = 0.015
 """The other eight components of the gradient."""

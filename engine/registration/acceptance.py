@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from engine.findings import RegistrationQuality
+from engine.arrays import Float64Array
+from engine.findings import TARGET_MARGIN_MM, RegistrationQuality
 from engine.refusal import RefusalCode, RefusedError
+from engine.registration.judging.breathing_step import BreathingStep
 
 MIN_SIMILARITY: Final = 0.5
 """Of the deformed scans; same-patient pairs show 0.97 and more."""
@@ -18,6 +20,17 @@ MAX_MISMATCHED_SHARE: Final = 0.35
 MAX_NEW_AIR_ML: Final = 5.0
 """Around lesions without a pneumothorax 0.3 mL at most, 2.8 mL over two whole lungs between breaths; with a
 pneumothorax of 5 mm 9 mL and more, of 10 mm 15 mL and more."""
+
+MAX_AXIS_SCALE_ERROR: Final = 0.05
+"""Beyond what scatter explains: up to 0.044 on scans with right headers, lung and bones bent by up to 10 mm, 0.047 on a
+breathing pair; with a slice distance off by 10 % 0.05 to 0.15 where no bend of the chest itself undoes it (44 of 56),
+off by 20 to 25 % 0.09 and more."""
+
+MAX_STEP_THROUGH_TARGET_MM: Final = 3.5
+"""Of the tumor and the tissue around it one part is shown in another breath than the other."""
+
+_TARGET_BEYOND_TUMOR_MM: Final = TARGET_MARGIN_MM + 3.0
+"""The place of a step is known to within a node of the deformation."""
 
 MIN_EVIDENCE_SHARE: Final = 0.25
 MIN_JACOBIAN: Final = 0.05
@@ -35,6 +48,13 @@ def require_trustworthy(quality: RegistrationQuality) -> None:
             RefusalCode.LESION_OUTSIDE_OVERLAP,
             f"only {quality.evidence_share:.0%} of the lesion's surroundings are in both scans (minimum "
             f"{MIN_EVIDENCE_SHARE:.0%}); scan or reconstruct a larger field of view around the lesion",
+        )
+    if quality.axis_scale_error is not None and quality.axis_scale_error > MAX_AXIS_SCALE_ERROR:
+        raise RefusedError(
+            RefusalCode.SLICE_DISTANCE_DOUBTFUL,
+            f"one scan is stretched against the other by at least {quality.axis_scale_error:.0%} along one axis (limit "
+            f"{MAX_AXIS_SCALE_ERROR:.0%}), as breathing does not: the slice distance or the pixel spacing in one of "
+            "the headers is wrong. Compare both with the scanner's protocol; send the scans with the right spacing.",
         )
     if quality.new_air_ml > MAX_NEW_AIR_ML:
         raise RefusedError(
@@ -69,4 +89,31 @@ def require_trustworthy(quality: RegistrationQuality) -> None:
             f"{MAX_INCONSISTENCY_MM:g}) and the similarity is {quality.similarity:.2f} (minimum "
             f"{MIN_SIMILARITY:g}): another patient, a large pneumothorax or a different breath-hold. "
             "Compare the scans by eye; repeat the verification CT if the breath-hold differs.",
+        )
+
+
+def require_one_breath(
+    step: BreathingStep | None, tumor_center_lps_mm: Float64Array, tumor_radius_mm: float
+) -> None:
+    """Refuse scans of which one was taken in two breaths, with the change between them in the target.
+
+    Parameters
+    ----------
+    step : BreathingStep, optional
+    tumor_center_lps_mm : ndarray, (3,)
+        In the fixed frame.
+    tumor_radius_mm : float
+
+    Raises
+    ------
+    RefusedError
+    """
+    if step is None or step.size_mm < MAX_STEP_THROUGH_TARGET_MM:
+        return
+    if step.distance_mm(tumor_center_lps_mm) <= tumor_radius_mm + _TARGET_BEYOND_TUMOR_MM:
+        raise RefusedError(
+            RefusalCode.ALIGNMENT_RESIDUAL_TOO_HIGH,
+            f"the slices of one scan on both sides of the target are {step.size_mm:.0f} mm apart in breath (limit "
+            f"{MAX_STEP_THROUGH_TARGET_MM:g} mm): the patient breathed while the table moved through the lesion. "
+            "Repeat that scan in one breath-hold.",
         )

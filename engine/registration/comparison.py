@@ -10,8 +10,9 @@ from typing import Final
 import numpy as np
 
 from engine.arrays import BoolArray, Float32Array, Float64Array, read_only
-from engine.geometry import RigidTransform
+from engine.geometry import RigidTransform, Vector3
 from engine.kernels.backend import KernelBackend
+from engine.registration.deformation import Deformation
 from engine.registration.evidence import ZONE_HALO_MM, distance_from, near_metal
 from engine.registration.planning_features import (
     BLURRING_SLICE_MM,
@@ -32,6 +33,7 @@ COARSE_BORDER_MM: Final = 5.0
 beyond the edge were pulled into it, by up to 6 mm."""
 
 _MIN_LUNG_SHARE: Final = 0.1
+_SAME_DIRECTION: Final = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,18 +74,32 @@ class ScanComparison:
         The alignment from which both are compared.
     zone_distance_mm : ndarray of float32 or None, (z, y, x)
         Distance to the ablation zone on the fine grid.
+    fixed_directions_zyx_lps : tuple of three unit vectors
+        The voxel axes of the fixed CT itself; the grids compared here lie along LPS.
     """
 
     coarse: _ComparisonLevel
     fine: _ComparisonLevel
     moving_from_fixed: RigidTransform
     zone_distance_mm: Float32Array | None
+    fixed_directions_zyx_lps: tuple[Vector3, Vector3, Vector3]
 
     @property
     def has_lung(self) -> bool:
         """Whether lung is enough of the evidence to stand alone."""
         lung, everything = self.coarse.lung_evidence, self.coarse.evidence
         return bool(np.count_nonzero(lung) >= _MIN_LUNG_SHARE * np.count_nonzero(everything))
+
+    def level_of(self, deformation: Deformation) -> _ComparisonLevel:
+        """The resolution at which a deformation was found."""
+        return self.fine if deformation.warped.shape == self.fine.evidence.shape else self.coarse
+
+    def axes_in_fixed(self) -> list[Float64Array]:
+        """Slice normal, column and row direction of each scan, (3, 3) in rows, fixed frame; once where they agree."""
+        of_fixed = np.array(self.fixed_directions_zyx_lps)
+        of_moving = np.array(self.fine.moving.geometry.directions_zyx_lps) @ self.moving_from_fixed.rotation
+        agree = np.allclose(np.abs((of_fixed * of_moving).sum(axis=1)), 1.0, atol=_SAME_DIRECTION)
+        return [of_fixed] if agree else [of_fixed, of_moving]
 
     def without_wall(self) -> ScanComparison:
         """Lung alone as evidence, where that is enough; else all."""
@@ -211,4 +227,5 @@ def _compare(
         ),
         moving_from_fixed=moving_from_fixed,
         zone_distance_mm=distance,
+        fixed_directions_zyx_lps=fixed.geometry.directions_zyx_lps,
     )

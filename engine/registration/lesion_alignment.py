@@ -12,7 +12,7 @@ from engine.findings import RegistrationQuality
 from engine.geometry import RigidTransform
 from engine.kernels.backend import KernelBackend, sharing_residency
 from engine.refusal import RefusalCode, RefusedError
-from engine.registration.acceptance import require_trustworthy
+from engine.registration.acceptance import require_one_breath, require_trustworthy
 from engine.registration.alignment import DeformableRegistration, RigidAlignment, Translation
 from engine.registration.coarse_to_fine import coarse_levels, deform_coarsely, leaves_time_to_refine
 from engine.registration.comparison import compare_lesion
@@ -157,6 +157,7 @@ def refine(
         surroundings = fine_motion(planning, comparison, coarse, kernels)
     deformation = surroundings.deformation
     tumor = map_to_fixed(deformation, planning.tumor_points_lps_mm)
+    require_one_breath(surroundings.step, tumor.mean(axis=0), planning.tumor_radius_mm)
     with ThreadPoolExecutor(1) as pool:
         judging = pool.submit(
             sharing_residency(judge),
@@ -165,6 +166,8 @@ def refine(
             coarse,
             coarse_levels(comparison),
             sliding_mm=surroundings.sliding_mm,
+            breathing_step_mm=surroundings.step_mm,
+            of_all_tissue=surroundings.of_all_tissue,
             kernels=kernels,
         )
         motion = predict_lesion_motion(deformation, tumor, comparison.void_radius_mm, kernels=kernels)

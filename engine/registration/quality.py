@@ -18,6 +18,7 @@ from engine.registration.comparison import ScanComparison
 from engine.registration.control_grid import coarser, thinned
 from engine.registration.deformation import Deformation, Level, deform, local_statistics
 from engine.registration.evidence import ZONE_HALO_MM
+from engine.registration.judging.axis_scale import axis_scale_error
 from engine.registration.region import ComparisonRegion, SourceRegion
 
 _NEAR_MM: Final = 35.0
@@ -48,6 +49,8 @@ def judge(
     levels: tuple[Level, ...],
     *,
     sliding_mm: float = 0.0,
+    breathing_step_mm: float | None = None,
+    of_all_tissue: Deformation | None = None,
     kernels: KernelBackend = KernelBackend.CPU,
 ) -> RegistrationQuality:
     """Judge a deformation.
@@ -59,21 +62,23 @@ def judge(
         The deformation and the coarse one that it began with.
     levels : sequence of Level
         By which ``coarse`` was found; the way back is found by the same.
-    sliding_mm : float
+    sliding_mm, breathing_step_mm : float
         Written into the result unchanged.
+    of_all_tissue : Deformation, optional
+        The one that rests on chest wall and diaphragm, too, where ``deformation`` does not.
     kernels : KernelBackend
 
     Returns
     -------
     RegistrationQuality
     """
-    fine, warped = comparison.fine, deformation.warped
-    level = fine if warped.shape == fine.evidence.shape else comparison.coarse
+    warped, level = deformation.warped, comparison.level_of(deformation)
     zone_distance = _zone_distance_mm(comparison, level.fixed.geometry)
     near = _near_zone(zone_distance, level.fixed.geometry)
     counted = level.evidence & np.isfinite(warped) & near
     outside = near if zone_distance is None else near & (zone_distance > ZONE_HALO_MM)
     jacobian = jacobian_of_nodes(deformation)
+    everywhere = deformation if of_all_tissue is None else of_all_tissue
     node_distance = _at_nodes(comparison, deformation.lattice)
     around = node_distance <= _NEAR_MM
     if not around.any():  # a zone far from the lesion
@@ -91,6 +96,8 @@ def judge(
         sliding_mm=sliding_mm,
         new_air_ml=_new_air_ml(level.fixed, warped),
         contraction=0.0 if comparison.zone_distance_mm is None else _contraction(jacobian, node_distance),
+        axis_scale_error=axis_scale_error(everywhere, comparison),
+        breathing_step_mm=breathing_step_mm,
     )
 
 

@@ -20,6 +20,7 @@ from engine.registration.comparison import compare_whole
 from engine.registration.control_grid import positions
 from engine.registration.deformation import field_of
 from engine.registration.field import DisplacementField
+from engine.registration.judging.breathing_step import find_breathing_step
 from engine.registration.lesion_alignment import (
     MIN_ROTATION_SD_DEG,
     MIN_SD_MM,
@@ -123,7 +124,15 @@ def _register_whole(
     coarse = deform_coarsely(comparison, kernels)
     coarse_only = not leaves_time_to_refine(comparison, _left_s(deadline))
     deformation = coarse if coarse_only else deform_finely(comparison, coarse, kernels)
-    quality = judge(comparison, deformation, coarse, coarse_levels(comparison), kernels=kernels)
+    step = find_breathing_step(deformation, comparison)
+    quality = judge(
+        comparison,
+        deformation,
+        coarse,
+        coarse_levels(comparison),
+        breathing_step_mm=0.0 if step is None else step.size_mm,
+        kernels=kernels,
+    )
     require_trustworthy(quality)
     field = field_of(deformation, comparison.fine.fixed.geometry, kernels=kernels)
     nodes = positions(deformation.lattice).reshape(-1, 3)
