@@ -9,12 +9,16 @@ import numpy as np
 
 from engine.arrays import BoolArray, Float64Array, Int64Array
 from engine.progress import ShareProgress
-from export.deepsurv.ensemble import MemberCases, draw_member_cases
+from export.deepsurv.ensemble import MemberCases, ModelSettings, draw_member_cases, train_members
 from export.deepsurv.network import evaluate
 from export.deepsurv.settings import FitSettings
-from export.deepsurv.training import NetworkSettings, train
-from export.survival.concordance import concordance_index
+from export.survival.concordance import concordance_difference_error, concordance_index
 from export.survival.lasso_cox import event_stratified_folds
+
+_GAIN_IN_ERRORS = 0.5
+"""A less stiff candidate has to be better than a stiffer one by this many standard errors of their difference. On
+six public sets, 350 cases each, five seeds: with 0 the choice lost up to 0.001 to Cox where the truth is linear, with 1
+it gave up 0.003 to 0.009 of what networks gain on three of the others, with this neither."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,14 +27,14 @@ class Candidate:
 
     Attributes
     ----------
-    settings : NetworkSettings
+    settings : NetworkSettings or LinearSettings
     out_of_fold_log_risk : ndarray of float, (case, member)
         Of each case, by the members that were neither trained nor stopped on it.
     c_index : float
         Of their mean.
     """
 
-    settings: NetworkSettings
+    settings: ModelSettings
     out_of_fold_log_risk: Float64Array
     c_index: float
 
@@ -44,7 +48,7 @@ def choose_settings(
     seed: int,
     on_progress: ShareProgress | None = None,
 ) -> tuple[Candidate, tuple[Candidate, ...]]:
-    """Try every candidate on the same folds; the best out-of-fold C-index wins, of equals the stiffer.
+    """Try every candidate on the same folds; the stiffest wins that no other surely beats out of fold.
 
     Parameters
     ----------
@@ -70,12 +74,11 @@ def choose_settings(
     tried = []
     for number, candidate in enumerate(settings.candidates):
         label = f"cross-validation {number + 1} of {len(settings.candidates)}"
-        ensemble = train(
+        ensemble = train_members(
             standardized,
             months,
             event,
-            cases.training,
-            cases.held_out,
+            cases,
             candidate,
             seed=seed,
             on_progress=None if on_progress is None else _labeled(on_progress, label),
@@ -84,7 +87,19 @@ def choose_settings(
         by_fold = log_risk.reshape(event.size, settings.folds, settings.members_per_fold)
         left_out = by_fold[np.arange(event.size), folds]
         tried.append(Candidate(candidate, left_out, concordance_index(months, event, left_out.mean(axis=1))))
-    return max(tried, key=lambda candidate: candidate.c_index), tuple(tried)
+    return _stiffest_of_the_best(months, event, tried), tuple(tried)
+
+
+def _stiffest_of_the_best(months: Float64Array, event: BoolArray, tried: list[Candidate]) -> Candidate:
+    """The first candidate that the best one does not beat by ``_GAIN_IN_ERRORS`` of the difference's error."""
+    best = max(tried, key=lambda candidate: candidate.c_index)
+    risk = best.out_of_fold_log_risk.mean(axis=1)
+    for candidate in tried:
+        gain = best.c_index - candidate.c_index
+        error = concordance_difference_error(months, event, risk, candidate.out_of_fold_log_risk.mean(axis=1))
+        if gain <= _GAIN_IN_ERRORS * error:
+            return candidate
+    return best
 
 
 def _cases_by_fold(event: BoolArray, folds: Int64Array, settings: FitSettings, seed: int) -> MemberCases:

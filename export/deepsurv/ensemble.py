@@ -1,4 +1,4 @@
-"""Which cases each member of an ensemble learns from, and which only stop it."""
+"""The members of an ensemble: which cases each learns from, which only stop it, and what each becomes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.arrays import BoolArray, Float64Array
+from export.deepsurv.linear import LinearSettings, fit_coefficients, linear_ensemble
+from export.deepsurv.network import Ensemble
+from export.deepsurv.training import NetworkSettings, Progress, train
 from export.survival.lasso_cox import event_stratified_folds
+
+ModelSettings = NetworkSettings | LinearSettings
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,3 +57,51 @@ def draw_member_cases(
             fold_of_case = event_stratified_folds(event, folds, rng)
         held_out[member] = fold_of_case == member % folds
     return MemberCases(weights * (1 - held_out), held_out, weights)
+
+
+def train_members(
+    covariates: Float64Array,
+    months: Float64Array,
+    event: BoolArray,
+    cases: MemberCases,
+    settings: ModelSettings,
+    *,
+    seed: int,
+    on_progress: Progress | None = None,
+) -> Ensemble:
+    """Train every member: a network until its held-out cases no longer gain, a linear model on all its cases.
+
+    Parameters
+    ----------
+    covariates : ndarray of float, (case, covariate)
+        Standardized.
+    months, event : ndarray, (case,)
+    cases : MemberCases
+    settings : NetworkSettings or LinearSettings
+    seed : int
+    on_progress : callable, optional
+        Called with a share from 0 to 1.
+
+    Returns
+    -------
+    dict of str to ndarray of float32
+        As :func:`export.deepsurv.onnx_graph.weight_shapes` names them; each member's log-risk has the mean 0 over its
+        cases.
+    """
+    if isinstance(settings, NetworkSettings):
+        return train(
+            covariates,
+            months,
+            event,
+            cases.training,
+            cases.held_out,
+            settings,
+            seed=seed,
+            on_progress=on_progress,
+        )
+    coefficients = fit_coefficients(covariates, months, event, cases.weights, settings)
+    ensemble = linear_ensemble(coefficients)
+    log_risk = coefficients @ covariates.T
+    mean = (log_risk * cases.weights).sum(axis=1) / cases.weights.sum(axis=1)
+    ensemble["log_risk_head.bias"] -= mean[:, None, None].astype(np.float32)
+    return ensemble

@@ -12,10 +12,9 @@ from engine.arrays import Float64Array
 from engine.risk.incidence import mean_survival
 from export.deepsurv.baseline import Recalibration
 from export.deepsurv.choice import Candidate
-from export.deepsurv.network import evaluate
+from export.deepsurv.network import Ensemble, evaluate
 from export.deepsurv.settings import FitSettings
 from export.deepsurv.standardization import Standardization
-from export.deepsurv.training import Ensemble
 from export.survival.table import SurvivalTable
 
 

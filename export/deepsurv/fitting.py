@@ -16,11 +16,11 @@ from export.deepsurv.baseline import (
     recalibrate,
 )
 from export.deepsurv.choice import choose_settings
-from export.deepsurv.ensemble import draw_member_cases
+from export.deepsurv.ensemble import draw_member_cases, train_members
 from export.deepsurv.fitted import FittedSurvival
+from export.deepsurv.network import Ensemble
 from export.deepsurv.settings import FitSettings, require_enough
 from export.deepsurv.standardization import fit_standardization
-from export.deepsurv.training import Ensemble, train
 from export.survival.follow_up import MIN_AT_RISK
 from export.survival.table import SurvivalTable
 
@@ -77,12 +77,11 @@ def fit_survival(
         bayesian_bootstrap=settings.bayesian_bootstrap,
         rng=np.random.default_rng([seed, settings.folds]),
     )
-    ensemble = train(
+    ensemble = train_members(
         standardized,
         used.months,
         used.event,
-        cases.training,
-        cases.held_out,
+        cases,
         chosen.settings,
         seed=seed,
         on_progress=None if on_progress is None else lambda share: on_progress("training", share),

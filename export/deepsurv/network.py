@@ -9,6 +9,7 @@ import torch
 from export.deepsurv.onnx_graph import RESIDUAL_BLOCKS, Weights, weight_shapes
 
 Parameters = dict[str, torch.Tensor]
+Ensemble = dict[str, npt.NDArray[np.float32]]
 
 _ZERO_AT_FIRST = (
     "attention_score",

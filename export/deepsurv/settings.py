@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from engine.errors import EstimationError
+from export.deepsurv.ensemble import ModelSettings
+from export.deepsurv.linear import LinearSettings
 from export.deepsurv.training import NetworkSettings
 from export.survival.table import SurvivalTable
 
@@ -13,11 +15,18 @@ MIN_CASES: Final = 30
 MIN_EVENTS: Final = 10
 """With fewer events a fold holds one or none, and nothing can be said of cases that were held out."""
 
-_CANDIDATES: Final = (
-    NetworkSettings(hidden=16, l2=1e-2),
+_TOWARD_COX: Final = (
+    LinearSettings(),
+    NetworkSettings(hidden=16, l2=0.3, shrunk_to_linear=True),
+    NetworkSettings(hidden=16, l2=0.05, shrunk_to_linear=True),
+)
+STIFF_NETWORK: Final = NetworkSettings(hidden=16, l2=1e-2)
+_NETWORKS: Final = (
+    STIFF_NETWORK,
     NetworkSettings(hidden=32, l2=3e-3),
     NetworkSettings(hidden=32, l2=1e-5, learning_rate=0.03),
 )
+_CANDIDATES: Final[tuple[ModelSettings, ...]] = (*_TOWARD_COX, *_NETWORKS)
 """From the stiffest to the most flexible; cross-validation on the training cohort chooses."""
 
 
@@ -30,8 +39,9 @@ class FitSettings:
     purpose : {"ltp", "other"}
     endpoint : str
     time_unit : str
-    candidates : tuple of NetworkSettings
-        One is used as it is; of several the best by :func:`export.deepsurv.choice.choose_settings`.
+    candidates : tuple of NetworkSettings or LinearSettings
+        From the stiffest to the most flexible. One is used as it is; of several the best by
+        :func:`export.deepsurv.choice.choose_settings`.
     folds : int
         Of the cross-validation; of every member one part of as many is held out to stop it.
     members : int
@@ -48,7 +58,7 @@ class FitSettings:
     purpose: Literal["ltp", "other"] = "other"
     endpoint: str = "the event"
     time_unit: str = "months"
-    candidates: tuple[NetworkSettings, ...] = _CANDIDATES
+    candidates: tuple[ModelSettings, ...] = _CANDIDATES
     folds: int = 5
     members: int = 10
     members_per_fold: int = 2
@@ -67,7 +77,7 @@ def ltp_settings(horizons_months: tuple[int, ...] | None = None) -> FitSettings:
     return FitSettings(
         purpose="ltp",
         endpoint="local tumor progression (LTP)",
-        candidates=_CANDIDATES[:2],
+        candidates=(*_TOWARD_COX, *_NETWORKS[:2]),
         members=20,
         members_per_fold=4,
         horizons=horizons_months,

@@ -12,10 +12,10 @@ import numpy.typing as npt
 import torch
 
 from engine.arrays import Float64Array
-from export.deepsurv.network import Parameters, forward, initial_parameters
+from export.deepsurv.linear import LinearSettings, fit_coefficients, linear_ensemble
+from export.deepsurv.network import Ensemble, Parameters, forward, initial_parameters
 from export.deepsurv.partial_likelihood import WeightedRiskSets, log_partial_likelihood, weighted_risk_sets
 
-Ensemble = dict[str, npt.NDArray[np.float32]]
 Progress = Callable[[float], None]
 
 _FULL_BATCH: Final = 768
@@ -26,7 +26,7 @@ _STEPS_BETWEEN_CHECKS: Final = 10
 
 @dataclass(frozen=True)
 class NetworkSettings:
-    """What is trained and how: Adam on the mean log partial likelihood per event, with L2 on all weights.
+    """What is trained and how: Adam on the mean log partial likelihood per event, with L2 on the weights.
 
     Attributes
     ----------
@@ -37,6 +37,9 @@ class NetworkSettings:
     max_steps : int
     patience_steps : int
         A member that has not improved on its held-out cases for so long is finished.
+    shrunk_to_linear : bool
+        Whether every member begins as the Cox model of its cases and L2 is on what differs from it; else on all
+        weights.
     """
 
     hidden: int = 16
@@ -44,6 +47,12 @@ class NetworkSettings:
     learning_rate: float = 0.01
     max_steps: int = 1000
     patience_steps: int = 100
+    shrunk_to_linear: bool = False
+
+    def __str__(self) -> str:
+        """The settings in words."""
+        toward = ", toward Cox" if self.shrunk_to_linear else ""
+        return f"width {self.hidden}, L2 {self.l2:g}{toward}"
 
 
 def train(
@@ -92,6 +101,10 @@ def train(
     )
     stopping = _Stopping(cohort, torch.tensor(held_out[:, order], dtype=torch.float64))
     parameters = initial_parameters(len(training_weights), covariates.shape[1], settings.hidden, seed)
+    if settings.shrunk_to_linear:
+        linear = fit_coefficients(covariates, months, event, training_weights, LinearSettings())
+        _begin_as(parameters, linear)
+    first = {name: value.clone() for name, value in parameters.items()}
     for value in parameters.values():
         value.requires_grad_()
     optimizer = torch.optim.Adam(parameters.values(), lr=settings.learning_rate)
@@ -106,7 +119,11 @@ def train(
         rows, sets, scale = next(batches)
         optimizer.zero_grad()
         log_risk, _ = forward(parameters, rows)
-        penalty = sum(w.square().sum() for name, w in parameters.items() if name.endswith(".weight"))
+        penalty = sum(
+            (w - first[name] if settings.shrunk_to_linear else w).square().sum()
+            for name, w in parameters.items()
+            if name.endswith(".weight")
+        )
         # Members share no weight, so the sum of their losses trains each alone.
         loss: torch.Tensor = -(scale * log_partial_likelihood(log_risk, sets)).sum() + settings.l2 * penalty
         loss.backward()
@@ -178,6 +195,13 @@ def _batches(cohort: _Cohort, seed: int) -> Iterator[tuple[torch.Tensor, Weighte
             index = chosen.sort().values
             sets = weighted_risk_sets(cohort.months[index], cohort.events[index], cohort.weights[:, index])
             yield cohort.rows[index], sets, cases / len(index) / event_weight
+
+
+def _begin_as(parameters: Parameters, coefficients: Float64Array) -> None:
+    """Make every member the linear model of its coefficients; the units that do not carry it stay as drawn."""
+    linear = linear_ensemble(coefficients, parameters["stem.weight"].shape[2])
+    parameters["stem.weight"][:, :, 0] = torch.from_numpy(linear["stem.weight"][:, :, 0])
+    parameters["log_risk_head.weight"] = torch.from_numpy(linear["log_risk_head.weight"])
 
 
 def _centered(parameters: Parameters, cohort: _Cohort) -> Ensemble:

@@ -11,7 +11,7 @@ from engine.manifest import SIMULATED_COHORT, Bundle, PerformanceFigure, load_bu
 from engine.progress import ShareProgress
 from export.deepsurv.fitted import FittedSurvival
 from export.deepsurv.fitting import fit_survival
-from export.deepsurv.settings import FitSettings, ltp_settings
+from export.deepsurv.settings import STIFF_NETWORK, FitSettings, ltp_settings
 from export.risk_model import simulated_cohort as cohorts
 from export.risk_model.bundle import RiskModelDescription, export_survival
 from export.risk_model.simulated_cohort import SimulatedCohort, simulate_cohort
@@ -47,7 +47,7 @@ def export_demo_risk(
     fitted = fit_survival(
         cohort_table(simulate_cohort(TRAINING_CASES, TRAINING_SEED)),
         seed=TRAINING_SEED,
-        settings=settings or replace(ltp_settings(), candidates=ltp_settings().candidates[:1]),
+        settings=settings or replace(ltp_settings(), candidates=(STIFF_NETWORK,)),
         on_progress=on_progress,
     )
     description = RiskModelDescription(

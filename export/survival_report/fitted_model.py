@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from engine.arrays import Float64Array
 from engine.manifest import Covariate
+from export.deepsurv.ensemble import ModelSettings
+from export.deepsurv.linear import LinearSettings
 from export.survival_report.build import ReportedModel
 from export.survival_report.contributions import Explained
 
@@ -78,20 +80,12 @@ def reported_model(
 def _settings(fitted: FittedSurvival) -> Mapping[str, str]:
     """Choices of the fit in words."""
     chosen, settings = fitted.chosen.settings, fitted.settings
-    tried = "; ".join(
-        f"width {candidate.settings.hidden}, L2 {candidate.settings.l2:g}: {candidate.c_index:.3f}"
-        for candidate in fitted.tried
-    )
+    tried = "; ".join(f"{candidate.settings}: {candidate.c_index:.3f}" for candidate in fitted.tried)
     left_out = ", ".join(fitted.standardization.left_out)
     return {
-        "network": f"two residual blocks and feature attention, width {chosen.hidden}",
-        "loss": "negative log Cox partial likelihood (Efron ties) with L2 on all weights",
-        "L2": f"{chosen.l2:g}",
-        "learning rate": f"{chosen.learning_rate:g} (Adam)",
-        "early stopping": (
-            f"on held-out cases, after {chosen.patience_steps} steps without gain; at most {chosen.max_steps}"
-        ),
+        **_model(chosen),
         "settings tried": f"C-index out of fold of {tried}",
+        **_won(fitted),
         "members of the ensemble": f"{settings.members}"
         + (", each on its own Bayesian bootstrap" if settings.bayesian_bootstrap else ""),
         "folds": f"{settings.folds}, stratified by event",
@@ -99,6 +93,43 @@ def _settings(fitted: FittedSurvival) -> Mapping[str, str]:
         "baseline": "Breslow, from log-risks out of fold",
         "seed": f"{fitted.seed}",
         **({"covariates left out": f"{left_out} (the same for nearly every case)"} if left_out else {}),
+    }
+
+
+def _model(chosen: ModelSettings) -> Mapping[str, str]:
+    """What was fitted, and how."""
+    loss = "negative log Cox partial likelihood (Efron ties)"
+    if isinstance(chosen, LinearSettings):
+        return {
+            "model": "linear: Cox's, written as a network",
+            "loss": f"{loss} with L2 on the coefficients",
+            "L2": f"{chosen.l2:g}",
+        }
+    penalized = "what differs from the Cox model" if chosen.shrunk_to_linear else "all weights"
+    return {
+        "model": f"network of two residual blocks and feature attention, width {chosen.hidden}",
+        "loss": f"{loss} with L2 on {penalized}",
+        "L2": f"{chosen.l2:g}",
+        "learning rate": f"{chosen.learning_rate:g} (Adam)",
+        "early stopping": (
+            f"on held-out cases, after {chosen.patience_steps} steps without gain; at most {chosen.max_steps}"
+        ),
+    }
+
+
+def _won(fitted: FittedSurvival) -> Mapping[str, str]:
+    """Which of the settings won, and by how much against Cox's model, or it against the best network."""
+    linear = [c for c in fitted.tried if isinstance(c.settings, LinearSettings)]
+    networks = [c for c in fitted.tried if not isinstance(c.settings, LinearSettings)]
+    if not linear or not networks:
+        return {}
+    won = fitted.chosen
+    if isinstance(won.settings, LinearSettings):
+        other, name = max(networks, key=lambda c: c.c_index), "the best network"
+    else:
+        other, name = linear[0], "Cox"
+    return {
+        "won": f"{won.settings}, with a C-index out of fold {won.c_index - other.c_index:+.3f} against {name}"
     }
 
 

@@ -13,7 +13,7 @@ from engine.errors import EstimationError, InvalidRequestError
 from export.survival.breslow import breslow_cumulative_hazard, survival_curves
 from export.survival.calibration import calibration_curve
 from export.survival.calibration_slope import calibration_slope
-from export.survival.concordance import concordance_index, concordance_interval
+from export.survival.concordance import concordance_difference_error, concordance_index, concordance_interval
 from tests.support.cohorts.survival_cohorts import draw_cohort
 
 ORACLE = "the oracles of the survival statistics: make setup-export"
@@ -190,3 +190,21 @@ def test_the_calibration_slope_says_how_overconfident_a_model_is() -> None:
     assert twice.slope == pytest.approx(slope.slope / 2)
     with pytest.raises(EstimationError, match="log-risk is the same"):
         calibration_slope(cohort.months, cohort.event, np.ones(4000))
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_the_error_of_a_difference_of_c_indices_is_that_of_its_bootstrap(ties: bool) -> None:
+    rng = np.random.default_rng(3)
+    months, event = rng.exponential(10, 160), rng.random(160) < 0.6
+    if ties:
+        months = np.ceil(months)
+    risk = -np.log(months) + rng.normal(0, 1, 160)
+    other = risk + rng.normal(0, 0.8, 160)
+    drawn = [rng.integers(160, size=160) for _ in range(400)]
+    differences = [
+        concordance_index(months[i], event[i], risk[i]) - concordance_index(months[i], event[i], other[i])
+        for i in drawn
+    ]
+    found = concordance_difference_error(months, event, risk, other)
+    assert found == pytest.approx(np.std(differences), rel=0.15)
+    assert concordance_difference_error(months, event, risk, 2 * risk) == 0.0
