@@ -147,6 +147,12 @@ class RigidTransform:
         return self.matrix[:3, 3]
 
     @property
+    def rotation_deg(self) -> float:
+        """Angle of the rotation, 0 to 180."""
+        turned = np.abs(np.linalg.svd(self.rotation - self.rotation.T)[1]).max() / 2.0  # sine of the angle
+        return float(np.rad2deg(np.arctan2(turned, 0.5 * (np.trace(self.rotation) - 1.0))))
+
+    @property
     def inverse(self) -> RigidTransform:
         """The transform back."""
         return RigidTransform(np.asarray(np.linalg.inv(self.matrix), dtype=np.float64))

@@ -42,7 +42,7 @@ class _TumorPose:
 
 @dataclass(frozen=True, eq=False)
 class Translation(_TumorPose):
-    """The lesion found by translation alone; a start, not an answer."""
+    """The lesion's surroundings found as a whole, moved and turned; a start, not an answer."""
 
     method: ClassVar = AlignmentMethod.TRANSLATION
 

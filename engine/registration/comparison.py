@@ -21,7 +21,7 @@ from engine.registration.planning_features import (
     match_slice_mm,
 )
 from engine.registration.region import ComparisonRegion, SourceRegion, comparison_region, source_region
-from engine.registration.template import lung_of
+from engine.registration.search.template import lung_of
 from engine.volume import CtVolume, LabelMask
 
 _MAX_VOXELS: Final = 3_000_000

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 
 from engine.arrays import Float64Array
 from engine.findings import RegistrationQuality
-from engine.geometry import RigidTransform
 from engine.kernels.backend import KernelBackend, sharing_residency
 from engine.refusal import RefusalCode, RefusedError
 from engine.registration.acceptance import require_one_breath, require_trustworthy
@@ -22,10 +22,10 @@ from engine.registration.lesion_motion import (
     predict_lesion_motion,
     rigid_part,
 )
-from engine.registration.localization import find_lesion
 from engine.registration.lung_sliding import coarse_motion, fine_motion
 from engine.registration.planning_features import PlanningFeatures
-from engine.registration.quality import judge, local_correlation
+from engine.registration.quality import judge
+from engine.registration.search.localization import find_lesion
 from engine.volume import CtVolume, LabelMask
 
 _TRANSLATION_SD_MM: Final = 2.5
@@ -51,7 +51,7 @@ def translate(
     *,
     kernels: KernelBackend = KernelBackend.CPU,
 ) -> Translation:
-    """Find the lesion by translation alone.
+    """Find the lesion's surroundings, moved and turned as a whole.
 
     Parameters
     ----------
@@ -70,21 +70,13 @@ def translate(
     RefusedError
         The lesion is not found.
     """
-    candidates, correlation = find_lesion(planning, verification, zone, kernels=kernels)
-
-    def fit(candidate: RigidTransform) -> float:
-        """Mean local correlation in lung after a coarse deformation from a candidate."""
-        comparison = compare_lesion(planning, verification, zone, candidate, kernels=kernels)
-        correlated, weight = local_correlation(deform_coarsely(comparison.in_lung(), kernels))
-        return float((correlated * weight).sum() / max(weight.sum(), 1.0)) if weight.any() else -1.0
-
-    best = candidates[0] if len(candidates) == 1 else max(candidates, key=fit)
-    if not verification.geometry.contains(best.inverse.apply(planning.tumor_center_lps_mm)):
+    found, correlation = find_lesion(planning, verification, zone, kernels=kernels)
+    if not verification.geometry.contains(found.inverse.apply(planning.tumor_center_lps_mm)):
         raise RefusedError(
             RefusalCode.LESION_OUTSIDE_OVERLAP,
             "the lesion's place lies outside the verification CT; scan the lesion",
         )
-    return Translation(best, correlation, np.eye(3) * _TRANSLATION_SD_MM**2, _TRANSLATION_ROTATION_SD_DEG)
+    return Translation(found, correlation, np.eye(3) * _TRANSLATION_SD_MM**2, _TRANSLATION_ROTATION_SD_DEG)
 
 
 def align_rigidly(
@@ -171,7 +163,7 @@ def refine(
             kernels=kernels,
         )
         motion = predict_lesion_motion(deformation, tumor, comparison.void_radius_mm, kernels=kernels)
-        quality = judging.result()
+        quality = replace(judging.result(), rotation_deg=motion.moving_from_fixed.rotation_deg)
     require_trustworthy(quality)
     return DeformableRegistration(
         motion.moving_from_fixed,

@@ -9,7 +9,12 @@ import numpy as np
 
 from engine.arrays import Float64Array
 from engine.registration.region import SourceRegion, comparison_region, source_region
-from engine.registration.template import PATTERN_HALF_WIDTH_MM, PATTERN_SPACING_MM, Pattern, pattern_of
+from engine.registration.search.template import (
+    PATTERN_HALF_WIDTH_MM,
+    PATTERN_SPACING_MM,
+    SearchedPattern,
+    searched_pattern,
+)
 from engine.volume import CtVolume, LabelMask
 
 MIN_GRID_SPACING_MM: Final = 1.5
@@ -46,7 +51,7 @@ class PlanningFeatures:
     tumor_radius_mm: float
     tumor_points_lps_mm: Float64Array
     _sources: dict[float, SourceRegion] = field(default_factory=dict, repr=False)
-    _patterns: dict[float, Pattern] = field(default_factory=dict, repr=False)
+    _patterns: dict[float, SearchedPattern] = field(default_factory=dict, repr=False)
 
     @property
     def half_width_mm(self) -> float:
@@ -66,14 +71,14 @@ class PlanningFeatures:
             )
         return self._sources[match_mm]
 
-    def pattern(self, match_mm: float) -> Pattern:
+    def pattern(self, match_mm: float) -> SearchedPattern:
         """What is searched for in the verification CT; cached by ``match_mm``."""
         if match_mm not in self._patterns:
             half = PATTERN_HALF_WIDTH_MM + max(0.0, self.tumor_radius_mm - 15.0)
             region = comparison_region(
                 self.ct, self.tumor_center_lps_mm, half, PATTERN_SPACING_MM, match_slice_mm=match_mm
             )
-            self._patterns[match_mm] = pattern_of(region)
+            self._patterns[match_mm] = searched_pattern(region, self.tumor_center_lps_mm, half)
         return self._patterns[match_mm]
 
 

@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from engine.arrays import BoolArray, Float32Array, Float64Array, read_only
 from engine.findings import RegistrationQuality
-from engine.geometry import VolumeGeometry
+from engine.geometry import RigidTransform, VolumeGeometry
 from engine.kernels.backend import KernelBackend
 from engine.kernels.bending import solve_bending
 from engine.kernels.resampling import resample
@@ -123,7 +123,7 @@ def jacobian_of_nodes(deformation: Deformation) -> Float64Array:
     return np.asarray(np.linalg.det(derivative + np.eye(3)))
 
 
-def local_correlation(deformation: Deformation) -> tuple[Float64Array, Float64Array]:
+def _local_correlation(deformation: Deformation) -> tuple[Float64Array, Float64Array]:
     """Correlation of the aligned scans around every model node, and the weight of those with structure."""
     moments = deformation.moments
     _, _, f_variance, w_variance, covariance = local_statistics(moments)
@@ -218,26 +218,20 @@ def _inverse_consistency_mm(
     """Go there by the coarse deformation and back by one that was found the other way round."""
     level = comparison.without_wall().coarse
     grid = level.fixed.geometry
-    # The same grid, placed in the moving frame.
-    x, y, z = (float(v) for v in comparison.moving_from_fixed.apply(grid.origin_lps_mm))
-    in_moving = VolumeGeometry(grid.shape_zyx, grid.spacing_zyx_mm, origin_lps_mm=(x, y, z))
+    # The moving CT in the fixed frame, as far as the rigid start tells.
+    to_moving = level.moving.geometry.index_from_lps @ comparison.moving_from_fixed.matrix
     hu = resample(
-        level.moving.hu,
-        level.moving.geometry.index_from_lps @ in_moving.affine_lps_mm,
-        in_moving.shape_zyx,
-        order=1,
-        fill=np.nan,
-        kernels=kernels,
+        level.moving.hu, to_moving @ grid.affine_lps_mm, grid.shape_zyx, order=1, fill=np.nan, kernels=kernels
     )
     known = np.isfinite(hu)
-    # Where the zone hides tissue there, it is left out here, as far as the translation tells; its halo is wide enough.
+    # Where the zone hides tissue there, it is left out here, as far as the start tells; its halo is wide enough.
     evidence = read_only(known & level.evidence)
-    fixed = ComparisonRegion(np.where(known, hu, np.float32(-1000.0)), known, in_moving)
+    fixed = ComparisonRegion(np.where(known, hu, np.float32(-1000.0)), known, grid)
     back = deform(
         fixed,
         SourceRegion(level.fixed.hu, grid),
         evidence,
-        comparison.moving_from_fixed.inverse,
+        RigidTransform.identity(),
         levels,
         kernels=kernels,
     )
@@ -247,8 +241,8 @@ def _inverse_consistency_mm(
     points = grid.to_lps(np.argwhere(lattice & level.evidence & near).astype(float))
     if len(points) == 0:
         return 0.0
-    moved = coarse.to_moving(points)
-    seen = in_moving.contains(moved)
+    moved = points + coarse.displacement_mm(points)
+    seen = grid.contains(moved)
     if not seen.any():
         return 0.0
     returned = back.to_moving(moved[seen])
@@ -257,7 +251,7 @@ def _inverse_consistency_mm(
 
 def _mismatched_share(deformation: Deformation, comparison: ScanComparison) -> float:
     """Share of structured places near the lesion whose aligned scans do not correlate."""
-    correlated, weight = local_correlation(deformation)
+    correlated, weight = _local_correlation(deformation)
     weight = np.where(_at_nodes(comparison, deformation.model_lattice) <= _NEAR_MM, weight, 0.0)
     total = float(weight.sum())
     return float(weight[correlated < _MATCHED_CORRELATION].sum()) / total if total > 0 else 0.0

@@ -29,11 +29,11 @@ from engine.registration.lesion_alignment import (
     translate,
 )
 from engine.registration.lesion_motion import rigid_part
-from engine.registration.localization import find_translation
 from engine.registration.lung_sliding import COARSE_ONLY_SD_MM
 from engine.registration.planning_features import planning_features
 from engine.registration.quality import judge
 from engine.registration.rigid_tumor import field_with_rigid_tumor
+from engine.registration.search.localization import find_translation
 from engine.volume import CtVolume, LabelMask
 
 

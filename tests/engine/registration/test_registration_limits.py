@@ -10,7 +10,7 @@ import pytest
 from engine.refusal import RefusalCode, RefusedError
 from engine.registration import acceptance as trust
 from engine.registration.acceptance import require_trustworthy
-from engine.registration.translation import masked_correlation
+from engine.registration.search.translation import masked_correlation
 from tests.support.registration_quality import GOOD
 
 

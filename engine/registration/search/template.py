@@ -8,9 +8,10 @@ from typing import Final
 import numpy as np
 from scipy import ndimage
 
-from engine.arrays import BoolArray
+from engine.arrays import BoolArray, Float64Array
 from engine.hounsfield import AERATED_LUNG_HU
 from engine.registration.region import ComparisonRegion
+from engine.registration.search.rigid_fit import RigidTemplate, rigid_template
 
 PATTERN_SPACING_MM: Final = 3.0
 PATTERN_HALF_WIDTH_MM: Final = 50.0
@@ -20,6 +21,13 @@ _LOCAL_MEAN_MM: Final = 8.0
 
 _VESSEL_MM: Final = 6.0
 """Vessels in lung up to twice this wide belong to it."""
+
+_PICTURE_PLACES: Final = 6000
+_VESSEL_PLACES: Final = 5000
+_MIN_VESSEL_PLACES: Final = 1000
+_PICTURE_BLUR: Final = 1.0
+_VESSEL_BLUR: Final = 0.7
+"""Voxels: vessels are thin, and the whole picture has to be captured from farther."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +45,39 @@ class Pattern:
     region: ComparisonRegion
     lung: BoolArray
     vessels: ComparisonRegion
+
+
+@dataclass(frozen=True, eq=False)
+class SearchedPattern(Pattern):
+    """The pattern that is looked for, with the places by which it is fitted.
+
+    Parameters
+    ----------
+    picture_template, vessel_template : RigidTemplate
+        Of the whole picture, and of the vessels in lung.
+    """
+
+    picture_template: RigidTemplate
+    vessel_template: RigidTemplate
+
+    @property
+    def has_vessels(self) -> bool:
+        """Whether there is enough lung to fit it alone."""
+        return len(self.vessel_template.hu) >= _MIN_VESSEL_PLACES
+
+
+def searched_pattern(
+    region: ComparisonRegion, center_lps_mm: Float64Array, reach_mm: float
+) -> SearchedPattern:
+    """The pattern within reach of a point, ready to be looked for in another scan."""
+    plain = pattern_of(region)
+    picture = rigid_template(
+        region, region.inside, center_lps_mm, reach_mm, places=_PICTURE_PLACES, blur_voxels=_PICTURE_BLUR
+    )
+    vessels = rigid_template(
+        plain.vessels, plain.lung, center_lps_mm, reach_mm, places=_VESSEL_PLACES, blur_voxels=_VESSEL_BLUR
+    )
+    return SearchedPattern(region, plain.lung, plain.vessels, picture, vessels)
 
 
 def pattern_of(region: ComparisonRegion) -> Pattern:

@@ -1,9 +1,9 @@
-"""Finding the lesion of the planning CT in the verification CT, up to 40 mm off."""
+"""Finding the lesion of the planning CT in the verification CT, up to 40 mm off and turned by up to 40°."""
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import Final, NoReturn
 
 import numpy as np
 
@@ -14,8 +14,9 @@ from engine.refusal import RefusalCode, RefusedError
 from engine.registration.evidence import ZONE_HALO_MM, distance_from
 from engine.registration.planning_features import PlanningFeatures, match_slice_mm
 from engine.registration.region import ComparisonRegion, comparison_region
-from engine.registration.template import PATTERN_SPACING_MM, pattern_of
-from engine.registration.translation import masked_correlation, translation_candidates
+from engine.registration.search.rigid_search import MIN_SURE_SCORE, RigidSearch, SearchBox
+from engine.registration.search.template import PATTERN_SPACING_MM, Pattern, pattern_of
+from engine.registration.search.translation import masked_correlation, translation_candidates
 from engine.volume import CtVolume, LabelMask
 
 _MAX_STEPS: Final = 90
@@ -27,9 +28,13 @@ _SEARCH_MM: Final = 40.0
 _MIN_CORRELATION: Final = 0.75
 """Same patient: 0.88 and more on every case tried; another patient's or a mirrored chest: up to 0.70."""
 
+_PEAKS: Final = 12
+_PICTURE_CANDIDATES: Final = 2
 _LUNG_CANDIDATES: Final = 3
+"""Candidates of each kind that are fitted, of so many peaks: most of these lie too far from the zone."""
+
 _SAME_PLACE_MM: Final = 9.0
-"""Nearer candidates are the same: the deformation that follows captures that much."""
+"""Nearer candidates are the same: the rigid fit that follows captures twice that much."""
 
 _MIN_MIRRORED_CORRELATION: Final = 0.85
 """From here on the mirror image fits as well as the same patient would."""
@@ -41,11 +46,12 @@ def find_lesion(
     zone: LabelMask | None,
     *,
     kernels: KernelBackend = KernelBackend.CPU,
-) -> tuple[list[RigidTransform], float]:
-    """Find the surroundings of the tumor in the fixed CT by translation.
+) -> tuple[RigidTransform, float]:
+    """Find the surroundings of the tumor in the fixed CT, moved and turned.
 
-    Ribs repeat every 2 to 3 cm and slide along the lung, so the whole picture can fit best one rib off.
-    What is inside the lung is compared on its own; where the two disagree, all candidates are returned.
+    Ribs repeat every 2 to 3 cm and slide along the lung, so the whole picture can fit best one rib off, and
+    a turned patient's fits best centimeters off. What is inside the lung is compared on its own too; from every
+    place that either offers a rigid motion is fitted, and the one whose vessels agree best is taken.
 
     Parameters
     ----------
@@ -57,8 +63,7 @@ def find_lesion(
 
     Returns
     -------
-    candidates : list of RigidTransform
-        Planning-from-fixed translations; the likeliest first, only one where there is no doubt.
+    planning_from_fixed : RigidTransform
     correlation : float
 
     Raises
@@ -80,21 +85,45 @@ def find_lesion(
         )
         pattern, scene = preparing.result(), pattern_of(region)
     known = _known(scene.region, zone, kernels)
-    first, correlation = _best(pattern.region, scene.region, known)
-    others = translation_candidates(
-        pattern.vessels, scene.vessels, pattern.lung, scene.lung & known, count=_LUNG_CANDIDATES
+    reach_mm = np.inf if zone is None else _SEARCH_MM
+    box = SearchBox(low - reach_mm, high + reach_mm, None if zone is None else 0.5 * (low + high))
+    places, correlation = _places(planning, pattern, scene, known, box)
+    found = RigidSearch.of(pattern, scene, known).best(places, box)
+    if correlation < _MIN_CORRELATION and (found is None or found.score < MIN_SURE_SCORE):
+        _refuse_dissimilar(pattern.region, scene.region, known, correlation)
+    if found is None:
+        _refuse_dissimilar(pattern.region, scene.region, known, 0.0)
+    return found.fit.planning_from_verification(planning.tumor_center_lps_mm), correlation
+
+
+def _places(
+    planning: PlanningFeatures, pattern: Pattern, scene: Pattern, known: BoolArray, box: SearchBox
+) -> tuple[list[Float64Array], float]:
+    """Where the tumor's center may lie: by the whole picture, then by the lung; and the picture's correlation."""
+    center = planning.tumor_center_lps_mm
+    pictures = translation_candidates(
+        pattern.region, scene.region, pattern.region.inside, known, count=_PEAKS
     )
-    candidates = [first]
-    for other in others:
-        place = other.planning_from_verification
-        distances_mm = [
-            float(np.linalg.norm(place.translation_mm - candidate.translation_mm)) for candidate in candidates
-        ]
-        if min(distances_mm) > _SAME_PLACE_MM:
-            candidates.append(place)
-        elif other is others[0]:  # both agree
-            return [first], correlation
-    return candidates, correlation
+    lungs = translation_candidates(
+        pattern.vessels, scene.vessels, pattern.lung, scene.lung & known, count=_PEAKS
+    )
+    places: list[Float64Array] = []
+    correlation = 0.0
+    for candidates, count in ((pictures, _PICTURE_CANDIDATES), (lungs, _LUNG_CANDIDATES)):
+        inside = [
+            (c, place)
+            for c in candidates
+            if box.holds(place := c.planning_from_verification.inverse.apply(center))
+        ][:count]
+        if candidates is pictures and inside:
+            correlation = inside[0][0].correlation
+        for position, (_, place) in enumerate(inside):
+            distances_mm = [float(np.linalg.norm(place - other)) for other in places]
+            if not distances_mm or min(distances_mm) > _SAME_PLACE_MM:
+                places.append(place)
+            elif candidates is lungs and position == 0 and int(np.argmin(distances_mm)) == 0:  # both agree
+                return places[:1], correlation
+    return places, correlation
 
 
 def find_translation(
@@ -146,7 +175,7 @@ def _known(fixed: ComparisonRegion, zone: LabelMask | None, kernels: KernelBacke
 
 def _refuse_dissimilar(
     moving: ComparisonRegion, fixed: ComparisonRegion, known: BoolArray, correlation: float
-) -> None:
+) -> NoReturn:
     """Refuse; as the wrong side if the mirror image of the planning region fits."""
     mirrored = masked_correlation(moving.hu[:, :, ::-1], moving.inside[:, :, ::-1], fixed.hu, known).max()
     if mirrored >= _MIN_MIRRORED_CORRELATION:
