@@ -161,10 +161,10 @@ def run_course(
     if planning is None:
         place = motion.planning_center + rng.uniform(-6, 6, 3)
         planning_grid = grid_around(place, course.size_mm, course.planning_spacing_zyx_mm, f"{frame}1")
-        planning = scan_planning(rng, scene, _within(planning_grid, chest.low_lps_mm, chest.high_lps_mm))
+        planning = scan_planning(rng, scene, within(planning_grid, chest.low_lps_mm, chest.high_lps_mm))
     place = motion.verification_center + rng.uniform(-6, 6, 3)
     verification_grid = grid_around(place, course.size_mm, course.verification_spacing_zyx_mm, f"{frame}2")
-    verification_grid = _within(verification_grid, chest.low_lps_mm + shift, chest.high_lps_mm + shift)
+    verification_grid = within(verification_grid, chest.low_lps_mm + shift, chest.high_lps_mm + shift)
     verification, zone, core = scan_verification(rng, scene, verification_grid)
     x, y, z = (float(v) for v in motion.planning_center)
     return PhantomProcedure(*planning, verification, zone, core, (x, y, z), scene_truth(scene))
@@ -202,7 +202,7 @@ def _draw_scene(
     )
 
 
-def _within(grid: VolumeGeometry, low: Float64Array, high: Float64Array) -> VolumeGeometry:
+def within(grid: VolumeGeometry, low: Float64Array, high: Float64Array) -> VolumeGeometry:
     """The part of an upright grid whose voxel centers lie in a box."""
     index = grid.to_index(np.stack([low, high]))
     start = np.maximum(np.ceil(index[0] - 1e-6), 0).astype(int)

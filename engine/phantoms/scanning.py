@@ -35,8 +35,8 @@ _TRUTH_PADDING_MM: Final = 6.5
 
 _COARSE_MM: Final = 1.6
 
-_LUNG_DEPTH_STEP: Final = 4
-"""The lung's depth is taken on every such point of the truth's lattice, 1.6 mm apart."""
+_SMOOTH_STEP: Final = 4
+"""What is smooth is taken on every such point of the truth's lattice, 1.6 mm apart."""
 
 
 _IndexArrays = tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.intp]]
@@ -160,16 +160,29 @@ def _lattice_around_tumor(scene: Scene, padding_mm: float) -> Float64Array:
     return truth_lattice(close.min(axis=0), close.max(axis=0))
 
 
-def _lung_depth_on(scene: Scene, points: Float64Array) -> Float64Array:
-    """Lung depth on a lattice (nz, ny, nx, 3): smooth, so taken on every fourth point and in between."""
-    step = _LUNG_DEPTH_STEP
+def stretched_between(points: Float64Array, field: Callable[[Float64Array], Float64Array]) -> Float64Array:
+    """A smooth field on a lattice of the truth, taken on every fourth point and linear in between.
+
+    Parameters
+    ----------
+    points : ndarray, (nz, ny, nx, 3)
+    field : callable
+        From points (..., 3) to values (...) or (..., k).
+
+    Returns
+    -------
+    ndarray, (nz, ny, nx) or (nz, ny, nx, k)
+    """
     shape = points.shape[:3]
-    ends = [np.append(np.arange(0, n - 1, step), n - 1) for n in shape]
-    coarse = points[np.ix_(*ends)]
-    depth = scene.lung_depth_mm(scene.motion.to_planning(coarse))
+    ends = [np.append(np.arange(0, n - 1, _SMOOTH_STEP), n - 1) for n in shape]
+    values = field(points[np.ix_(*ends)])
     for axis, (samples, n) in enumerate(zip(ends, shape, strict=True)):
-        depth = _stretched(depth, axis, samples, n)
-    return depth
+        values = _stretched(values, axis, samples, n)
+    return values
+
+
+def _lung_depth_on(scene: Scene, points: Float64Array) -> Float64Array:
+    return stretched_between(points, lambda coarse: scene.lung_depth_mm(scene.motion.to_planning(coarse)))
 
 
 def _stretched(values: Float64Array, axis: int, samples: npt.NDArray[np.intp], count: int) -> Float64Array:
@@ -177,7 +190,7 @@ def _stretched(values: Float64Array, axis: int, samples: npt.NDArray[np.intp], c
     index = np.arange(count)
     left = np.minimum(np.searchsorted(samples, index, side="right") - 1, len(samples) - 2)
     share = ((index - samples[left]) / (samples[left + 1] - samples[left])).reshape(
-        [-1 if a == axis else 1 for a in range(3)]
+        [-1 if a == axis else 1 for a in range(values.ndim)]
     )
     return np.asarray(np.take(values, left, axis) * (1.0 - share) + np.take(values, left + 1, axis) * share)
 
