@@ -19,6 +19,7 @@ from pydantic_settings import (
 
 import engine
 from engine.errors import InvalidRequestError
+from engine.findings import READER_CONTOUR_SD_MM
 from engine.kernels.backend import KernelBackend
 from service.credentials import CLIENT_VARIABLES, is_loopback
 
@@ -116,6 +117,12 @@ class Settings(BaseSettings):
         description="no figures of a model from a simulated cohort, no contours of a demo model",
     )
     max_slice_mm: float = Field(default=5.0, gt=0)
+    reader_contour_sd_mm: float = Field(
+        default=READER_CONTOUR_SD_MM,
+        ge=0,
+        le=3,
+        description="standard deviation of the site's supplied contours",
+    )
     registration_deadline_s: float | None = Field(
         default=None,
         gt=0,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from engine.assessment.interval_limits import interval_warnings
-from engine.assessment.measuring import Measurement
+from engine.assessment.measuring import Measurement, zone_contour_sd_mm
 from engine.assessment.outcome import AblationAssessment, ComparedScans, maps_of
 from engine.assessment.planning import AssessmentSettings, PlanningOutcome, ScanPair
 from engine.assessment.wording import (
@@ -17,7 +17,7 @@ from engine.assessment.wording import (
     summary,
 )
 from engine.assessment.zone import lesion_center_lps_mm
-from engine.coverage.figures import with_interval
+from engine.coverage.figures import Confirmation, with_interval
 from engine.coverage.grid import region_hu
 from engine.coverage.interval import CoverageInterval, PoseUncertainty
 from engine.findings import (
@@ -57,7 +57,7 @@ def preliminary_answer(
             tcr_interval_90=interval.tcr_90,
             target_margin_mm=settings.target_margin_mm,
             zone_origin=contour.origin,
-            zone_contour_sd_mm=contour.contour_sd_mm,
+            zone_contour_sd_mm=zone_contour_sd_mm(pair, contour),
         ),
         margin=MarginFinding(minimal_interval_90_mm=interval.minimal_mm_90),
         alignment=_alignment(pair, alignment),
@@ -76,16 +76,16 @@ def final_answer(
     alignment: Alignment,
     measurement: Measurement,
     interval: CoverageInterval,
+    confirmed: Confirmation,
     *,
-    sure: bool,
     radscore: Radscore | None,
     risk: SurvivalRisk | RiskAbsence,
     warnings: tuple[str, ...],
     timings_s: Mapping[str, float],
 ) -> AblationAssessment:
-    """The answer with its numbers; ``sure`` says whether coverage may be called complete."""
+    """The answer with its numbers; ``confirmed`` says whether coverage may be called complete."""
     settings, grid = pair.settings, measurement.grid
-    coverage, margin = with_interval(measurement.coverage, measurement.margin, interval, sure=sure)
+    coverage, margin = with_interval(measurement.coverage, measurement.margin, interval, confirmed)
     to_check = _to_check(pair, contour)
     return AblationAssessment(
         preliminary=False,
@@ -116,6 +116,7 @@ def final_answer(
             grid,
             region_hu(pair.verification, grid.geometry, settings.kernels),
             measurement.uncovered,
+            measurement.uncovered_outside,
             settings.target_margin_mm,
         ),
         zone=contour.zone,

@@ -6,14 +6,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from engine.arrays import BoolArray
+from engine.arrays import BoolArray, Float64Array
 from engine.assessment.planning import ScanPair
 from engine.coverage.cold_spots import find_cold_spots
-from engine.coverage.figures import MIN_PROBABILITY_COMPLETE, find_coverage
+from engine.coverage.figures import MIN_PROBABILITY_COMPLETE, Confirmation, find_coverage
 from engine.coverage.grid import MeasurementField, build_measurement_field
-from engine.coverage.interval import CoverageInterval, PoseUncertainty, coverage_interval
-from engine.coverage.ratio import measure_coverage, uncovered_in_lung
-from engine.findings import ColdSpot, CoverageFinding, MarginFinding
+from engine.coverage.interval import UNIFORM_SHARE, CoverageInterval, PoseUncertainty, coverage_interval
+from engine.coverage.pleura import pleural_tolerance_mm
+from engine.coverage.ratio import measure_coverage, uncovered_in_lung, uncovered_outside_lung
+from engine.findings import ColdSpot, ContourOrigin, CoverageFinding, MarginFinding
 from engine.geometry import VolumeGeometry
 from engine.refusal import RefusalCode, RefusedError
 from engine.registration.alignment import Alignment, DeformableRegistration, RigidAlignment
@@ -33,8 +34,10 @@ class Measurement:
         Both without their intervals.
     uncovered : ndarray of bool, (z, y, x)
         Uncovered target in lung, on the grid.
+    uncovered_outside : ndarray of bool, (z, y, x)
+        Uncovered target that cannot be assessed: outside the lung or at its edge.
     cold_spots : tuple of ColdSpot
-        Its connected parts.
+        The connected parts of both.
     warnings : tuple of str
     """
 
@@ -42,6 +45,7 @@ class Measurement:
     coverage: CoverageFinding
     margin: MarginFinding
     uncovered: BoolArray
+    uncovered_outside: BoolArray
     cold_spots: tuple[ColdSpot, ...]
     warnings: tuple[str, ...]
 
@@ -63,6 +67,7 @@ def measure(pair: ScanPair, contour: ZoneContour, alignment: DeformableRegistrat
         contour.core_surface,
         pair.prepared.lung,
         alignment.planning_from_verification,
+        pleural_tolerance_mm=_pleural_tolerance_mm(pair, contour, alignment),
         kernels=pair.settings.kernels,
     )
     _require_target_in_view(grid, pair.verification.geometry, margin_mm)
@@ -74,10 +79,28 @@ def measure(pair: ScanPair, contour: ZoneContour, alignment: DeformableRegistrat
         core_origin=contour.core_origin,
     )
     _require_covered_target(coverage, contour)
-    coverage = replace(coverage, zone_contour_sd_mm=contour.contour_sd_mm)
-    uncovered = uncovered_in_lung(grid, margin_mm)
-    cold_spots = find_cold_spots(grid, uncovered)
-    return Measurement(grid, coverage, margin, uncovered, cold_spots, _apart_warning(grid))
+    coverage = replace(coverage, zone_contour_sd_mm=zone_contour_sd_mm(pair, contour))
+    in_lung, outside = uncovered_in_lung(grid, margin_mm), uncovered_outside_lung(grid, margin_mm)
+    cold_spots = find_cold_spots(grid, in_lung, outside)
+    return Measurement(grid, coverage, margin, in_lung, outside, cold_spots, _apart_warning(grid))
+
+
+def _pleural_tolerance_mm(pair: ScanPair, contour: ZoneContour, alignment: Alignment) -> float:
+    return pleural_tolerance_mm(
+        PoseUncertainty(alignment.translation_covariance_mm2, alignment.rotation_sd_deg).sd_mm,
+        zone_contour_sd_mm(pair, contour),
+        (max(pair.prepared.planning.geometry.spacing_zyx_mm), max(pair.verification.geometry.spacing_zyx_mm)),
+    )
+
+
+def zone_contour_sd_mm(pair: ScanPair, contour: ZoneContour) -> float:
+    """Of the model that drew the zone; of a reader where it was supplied."""
+    return pair.settings.contour_sd_mm if contour.contour_sd_mm is None else contour.contour_sd_mm
+
+
+def _uniform_sd_mm(origin: ContourOrigin, sd_mm: float) -> float:
+    """By which a contour as a whole may be off: all that a model says of its own, a share of a reader's."""
+    return sd_mm if origin.model is not None else UNIFORM_SHARE * sd_mm
 
 
 def preliminary_interval(pair: ScanPair, contour: ZoneContour, alignment: RigidAlignment) -> CoverageInterval:
@@ -97,43 +120,55 @@ def measure_interval(
     pair: ScanPair, contour: ZoneContour, alignment: Alignment, grid: MeasurementField
 ) -> CoverageInterval:
     """How sure coverage and margin are, given the alignment's uncertainty, both contours and both scans' slices."""
-    settings = pair.settings
+    settings, lesion = pair.settings, pair.prepared.lesion
     rotation = alignment.planning_from_verification.inverse.rotation
-    before, after = pair.prepared.planning.geometry, pair.verification.geometry
+    before_normal, before_mm = _slices(pair.prepared.planning.geometry)
+    after_normal, after_mm = _slices(pair.verification.geometry)
     return coverage_interval(
         grid,
         PoseUncertainty(alignment.translation_covariance_mm2, alignment.rotation_sd_deg),
-        planning_slice=(rotation @ np.array(before.directions_zyx_lps[0]), before.spacing_zyx_mm[0]),
-        verification_slice=(np.array(after.directions_zyx_lps[0]), after.spacing_zyx_mm[0]),
-        tumor_contour_sd_mm=pair.prepared.lesion.contour_sd_mm,
-        zone_contour_sd_mm=contour.contour_sd_mm,
+        planning_slice=(rotation @ before_normal, before_mm),
+        verification_slice=(after_normal, after_mm),
+        tumor_contour_sd_mm=_uniform_sd_mm(lesion.origin, lesion.contour_sd_mm or settings.contour_sd_mm),
+        zone_contour_sd_mm=_uniform_sd_mm(contour.origin, zone_contour_sd_mm(pair, contour)),
         draws=settings.draws,
         seed=settings.seed,
         target_margin_mm=settings.target_margin_mm,
     )
 
 
-def may_be_called_complete(
-    pair: ScanPair, contour: ZoneContour, alignment: DeformableRegistration, probability_complete: float
-) -> bool:
-    """Whether a TCR of 1 is sure enough to be called complete.
+def _slices(grid: VolumeGeometry) -> tuple[Float64Array, float]:
+    """Normal (LPS) and distance, mm, of a scan's slices: of the axis with the widest spacing."""
+    axis = int(np.argmax(grid.spacing_zyx_mm))
+    return np.array(grid.directions_zyx_lps[axis]), grid.spacing_zyx_mm[axis]
 
-    With supplied contours it is. Where a model drew one, the probability has to be high, and the contours have to cover
-    each other on the side on which the model's error does no harm, too.
+
+def confirm_complete(
+    pair: ScanPair, contour: ZoneContour, alignment: DeformableRegistration, interval: CoverageInterval
+) -> Confirmation:
+    """Whether complete coverage holds on the contours that err to the safe side as well.
+
+    With supplied contours there are none. Where a model drew one, they are measured if the probability is high enough
+    to call anything complete.
     """
     if pair.prepared.lesion.origin.model is None and contour.origin.model is None:
-        return True
-    return probability_complete >= MIN_PROBABILITY_COMPLETE and _cautiously_covered(pair, contour, alignment)
+        return Confirmation()
+    in_lung = 0.0 if interval.in_lung is None else interval.in_lung.probability_complete
+    if max(interval.probability_complete, in_lung) < MIN_PROBABILITY_COMPLETE:
+        return Confirmation(whole=False, in_lung=False)
+    return _cautiously_covered(pair, contour, alignment)
 
 
-def _cautiously_covered(pair: ScanPair, contour: ZoneContour, alignment: DeformableRegistration) -> bool:
+def _cautiously_covered(
+    pair: ScanPair, contour: ZoneContour, alignment: DeformableRegistration
+) -> Confirmation:
     """Whether the cautious zone covers the cautious tumor; contours without a cautious one count as drawn."""
     tumor, zone = pair.prepared.tumor_surface, contour.zone_surface
     if pair.prepared.cautious_tumor is not None:
         tumor = StructureSurface(pair.prepared.cautious_tumor)
     if contour.cautious is not None:
         if not contour.cautious.voxels.any():
-            return False
+            return Confirmation(whole=False, in_lung=False)
         zone = StructureSurface(contour.cautious)
     grid = build_measurement_field(
         tumor,
@@ -141,12 +176,13 @@ def _cautiously_covered(pair: ScanPair, contour: ZoneContour, alignment: Deforma
         None,
         pair.prepared.lung,
         alignment.planning_from_verification,
+        pleural_tolerance_mm=_pleural_tolerance_mm(pair, contour, alignment),
         kernels=pair.settings.kernels,
     )
-    whole, _ = measure_coverage(
+    whole, in_lung = measure_coverage(
         grid, grid.zone, grid.distance_to_zone_mm, target_margin_mm=pair.settings.target_margin_mm
     )
-    return whole.complete
+    return Confirmation(whole=whole.complete, in_lung=in_lung.complete)
 
 
 def _require_target_in_view(grid: MeasurementField, verification: VolumeGeometry, margin_mm: float) -> None:

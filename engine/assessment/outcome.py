@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.coverage.grid import MeasurementField
-from engine.coverage.ratio import surface_margin_mm
+from engine.coverage.surface_margin import measure_surface_margin
 from engine.errors import PreconditionError
 from engine.findings import (
     AlignmentFinding,
@@ -39,6 +39,9 @@ class AssessmentMaps:
     core: npt.NDArray[np.bool_] | None
     lung: npt.NDArray[np.bool_]
     uncovered: npt.NDArray[np.bool_]
+    """Uncovered target in lung."""
+    uncovered_outside: npt.NDArray[np.bool_]
+    """Uncovered target outside the lung or at its edge: part of ``not_assessable``."""
     not_assessable: npt.NDArray[np.bool_]
     """Target outside the lung or at its edge."""
     margin_mm: npt.NDArray[np.float32]
@@ -60,9 +63,10 @@ def maps_of(
     grid: MeasurementField,
     ct_hu: npt.NDArray[np.int16],
     uncovered: npt.NDArray[np.bool_],
+    uncovered_outside: npt.NDArray[np.bool_],
     target_margin_mm: float,
 ) -> AssessmentMaps:
-    """The maps of a measurement; ``ct_hu`` and ``uncovered`` lie on its grid."""
+    """The maps of a measurement; ``ct_hu`` and what is uncovered lie on its grid."""
     target = grid.distance_to_tumor_mm < target_margin_mm
     return AssessmentMaps(
         geometry=grid.geometry,
@@ -73,9 +77,10 @@ def maps_of(
         core=grid.core,
         lung=grid.lung,
         uncovered=uncovered,
+        uncovered_outside=uncovered_outside,
         not_assessable=target & ~grid.assessable,
         margin_mm=-grid.distance_to_zone_mm,
-        surface_margin_mm=surface_margin_mm(grid),
+        surface_margin_mm=measure_surface_margin(grid).margin_mm,
     )
 
 

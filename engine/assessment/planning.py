@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
+from engine.assessment.axis_order import AxisOrder
 from engine.assessment.wording import drawn_by_model, slice_warning
 from engine.coverage.interval import DRAWS
 from engine.errors import InvalidRequestError
-from engine.findings import SUPPLIED, TARGET_MARGIN_MM, ContourOrigin, LesionFinding
+from engine.findings import READER_CONTOUR_SD_MM, SUPPLIED, TARGET_MARGIN_MM, ContourOrigin, LesionFinding
 from engine.geometry import Vector3
 from engine.input_warning import messages
 from engine.kernels.backend import KernelBackend, resident
@@ -42,6 +43,8 @@ class AssessmentSettings:
         Where the fine deformation would take longer, the coarse one has to do, with a wider interval.
     kernels : KernelBackend
         Twin of the voxel kernels.
+    contour_sd_mm : float
+        Standard deviation of a contour that was supplied, off the structure's surface: that of the site's readers.
     """
 
     target_margin_mm: float = TARGET_MARGIN_MM
@@ -50,6 +53,7 @@ class AssessmentSettings:
     seed: int = 20260101
     registration_deadline_s: float | None = None
     kernels: KernelBackend = KernelBackend.CPU
+    contour_sd_mm: float = READER_CONTOUR_SD_MM
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +63,7 @@ class PreparedPlanning:
     Parameters
     ----------
     planning : CtVolume
+        Its axes in the order in which everything is measured; the tumor's likewise.
     tumor_surface : StructureSurface
     lesion : LesionFinding
     lung : LabelMask
@@ -171,6 +176,8 @@ def prepare_planning(
     """
     chosen = settings or AssessmentSettings()
     clock = StageClock(listener)
+    order = AxisOrder.upright(planning.geometry)
+    planning, tumor = order.ct(planning), None if tumor is None else order.mask(tumor)
     require_hounsfield(planning, "planning")
     contour: LabelMask | ModelContour | RefusedPlanning
     if tumor is not None:
@@ -181,7 +188,7 @@ def prepare_planning(
         if isinstance(contour, RefusedPlanning):
             return contour
     with clock.stage(Stage.LOCATE_LESION):
-        located = _locate_tumor(contour, planning, target_lps_mm)
+        located = _locate_tumor(contour, planning, target_lps_mm, chosen)
         refusal = planning_refusal(planning, located.mask, chosen)
         surface = StructureSurface(located.mask)
         if refusal is None:
@@ -234,14 +241,18 @@ def _segment_tumor(
 
 
 def _locate_tumor(
-    contour: LabelMask | ModelContour, planning: CtVolume, target_lps_mm: Vector3 | None
+    contour: LabelMask | ModelContour,
+    planning: CtVolume,
+    target_lps_mm: Vector3 | None,
+    settings: AssessmentSettings,
 ) -> _LocatedTumor:
     """Describe the tumor that was drawn, or the part of a supplied mask that is meant."""
     if isinstance(contour, ModelContour):
         lesion = replace(describe_lesion(contour.mask, contour.origin), contour_sd_mm=contour.contour_sd_mm)
         return _LocatedTumor(contour.mask, lesion, contour.warnings, contour.cautious)
     mask, warnings = choose_lesion(contour.require_on(planning), target_lps_mm)
-    return _LocatedTumor(mask, describe_lesion(mask, SUPPLIED), (*messages(contour.warnings), *warnings))
+    lesion = replace(describe_lesion(mask, SUPPLIED), contour_sd_mm=settings.contour_sd_mm)
+    return _LocatedTumor(mask, lesion, (*messages(contour.warnings), *warnings))
 
 
 def _with_lung_side(planning: CtVolume, lesion: LesionFinding) -> LesionFinding:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from engine.assessment.wording import place_in_words, volume_in_words
+from engine.assessment.wording import place_in_words, share_in_words, volume_in_words
 from engine.coverage.figures import MIN_PROBABILITY_COMPLETE
-from engine.findings import CoverageFinding, LesionFinding
+from engine.findings import LesionFinding
 
 if TYPE_CHECKING:
-    from engine.assessment.outcome import AblationAssessment
+    from engine.assessment.outcome import AblationAssessment, AssessmentMaps
     from engine.findings import ColdSpot
 
 
@@ -21,16 +21,16 @@ class VerdictKind(StrEnum):
     """What a verdict comes to."""
 
     COVERED = "covered"
-    UNSURE = "unsure"
-    COVERED_IN_LUNG = "covered in lung only"
+    UNDECIDED = "undecided"
+    COVERED_IN_LUNG = "covered in lung"
     NOT_COVERED = "not covered"
     NO_ANSWER = "no answer"
 
 
 _OPENINGS: Final = {
     VerdictKind.COVERED: "COVERED",
-    VerdictKind.UNSURE: "NOT SURE",
-    VerdictKind.COVERED_IN_LUNG: "COVERED IN LUNG ONLY",
+    VerdictKind.UNDECIDED: "UNDECIDED",
+    VerdictKind.COVERED_IN_LUNG: "COVERED IN LUNG",
     VerdictKind.NOT_COVERED: "NOT COVERED",
     VerdictKind.NO_ANSWER: "NO ANSWER",
 }
@@ -69,41 +69,49 @@ def verdict_of(assessment: AblationAssessment) -> _Verdict:
         uncovered_ml = float(np.count_nonzero(maps.uncovered)) * maps.geometry.voxel_volume_ml
         return _not_covered(assessment, uncovered_ml, target)
     if coverage.complete is False:
-        if assessment.lesion.origin.model is not None or coverage.zone_origin.model is not None:
-            return _Verdict(
-                VerdictKind.UNSURE,
-                f"the part of {target} in lung lies in the ablation zone as drawn, but a model drew it",
-            )
-        missed_ml = float(np.count_nonzero(maps.target & ~maps.zone)) * maps.geometry.voxel_volume_ml
-        return _Verdict(
-            VerdictKind.COVERED_IN_LUNG,
-            f"{volume_in_words(missed_ml)} of {target} lies outside the ablation zone, all of it outside the lung "
-            "or at its edge, where coverage cannot be assessed",
-        )
-    return _covered(coverage, assessment.margin.minimal_mm, target)
-
-
-def _covered(coverage: CoverageFinding, minimal_mm: float | None, target: str) -> _Verdict:
-    """All of the target lies in the zone as it was measured; how sure that is makes the difference."""
-    measured = f"all of {target} lies in the ablation zone"
-    probability = coverage.probability_complete or 0.0
+        return _in_lung(assessment, maps, target)
     if coverage.complete is None:
+        measured = f"all of {target} lies in the ablation zone on the best alignment"
         return _Verdict(
-            VerdictKind.UNSURE,
-            f"{measured} as drawn, but a model drew it, and not surely enough to call it covered",
+            VerdictKind.UNDECIDED, f"{measured}, but {_doubt(assessment, coverage.probability_complete)}"
         )
-    if probability < MIN_PROBABILITY_COMPLETE:
-        return _Verdict(
-            VerdictKind.UNSURE,
-            f"{measured} on the best alignment, but the probability that it does is only {100 * probability:.0f} %",
-        )
+    minimal_mm = assessment.margin.minimal_mm
     smallest = "" if minimal_mm is None else f"; the smallest margin is {minimal_mm:.1f} mm"
-    return _Verdict(VerdictKind.COVERED, measured + smallest)
+    return _Verdict(VerdictKind.COVERED, f"all of {target} lies in the ablation zone{smallest}")
+
+
+def _in_lung(assessment: AblationAssessment, maps: AssessmentMaps, target: str) -> _Verdict:
+    """Some of the target lies outside the zone, and none of that can be assessed."""
+    coverage = assessment.coverage
+    hidden = np.count_nonzero(maps.not_assessable) / np.count_nonzero(maps.target)
+    beyond = (
+        f"{share_in_words(hidden)} of {target} lies outside the lung or at its edge and cannot be assessed"
+    )
+    if coverage.lung_clipped_tcr is None:
+        return _Verdict(VerdictKind.UNDECIDED, f"{beyond}: nothing of it can be")
+    measured = f"all of {target} in lung lies in the ablation zone"
+    if coverage.lung_clipped_complete:
+        return _Verdict(VerdictKind.COVERED_IN_LUNG, f"{measured}; {beyond}")
+    doubt = _doubt(assessment, coverage.lung_clipped_probability_complete)
+    return _Verdict(VerdictKind.UNDECIDED, f"{measured} on the best alignment, but {doubt}; {beyond}")
+
+
+def _doubt(assessment: AblationAssessment, probability: float | None) -> str:
+    """Why coverage that was measured as complete is not called so."""
+    if probability is not None and probability < MIN_PROBABILITY_COMPLETE:
+        return (
+            f"the probability that it does is only {100 * probability:.0f} % "
+            f"({100 * MIN_PROBABILITY_COMPLETE:.0f} % are asked for)"
+        )
+    drawn = [assessment.lesion.origin, assessment.coverage.zone_origin]
+    if any(origin.model is not None for origin in drawn):
+        return "a model drew it, and where the model is less sure it would not"
+    return "not surely enough to call it covered"
 
 
 def _not_covered(assessment: AblationAssessment, uncovered_ml: float, target: str) -> _Verdict:
     reason = f"{volume_in_words(uncovered_ml)} of {target}"
-    if assessment.uncovered:
+    if assessment.uncovered and assessment.uncovered[0].in_lung:
         reason += f", largest part {region_place_in_words(assessment.uncovered[0], assessment.lesion)}"
     return _Verdict(VerdictKind.NOT_COVERED, reason)
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 from engine.assessment.answer import final_answer, preliminary_answer, refused_answer
+from engine.assessment.axis_order import AxisOrder
 from engine.assessment.measuring import (
-    may_be_called_complete,
+    confirm_complete,
     measure,
     measure_interval,
     preliminary_interval,
@@ -30,6 +32,7 @@ from engine.assessment.wording import drawn_by_model, slice_warning
 from engine.assessment.zone import LesionPlace, place_lesion, require_same_place, segment_zone
 from engine.errors import RadiomicsError
 from engine.findings import NO_CONTOUR, SUPPLIED, ContourOrigin
+from engine.geometry import VolumeGeometry
 from engine.input_warning import messages
 from engine.kernels.backend import resident
 from engine.radiomics.radscore import Radscore
@@ -95,6 +98,9 @@ def assess_ablation(
     """
     chosen = settings or AssessmentSettings()
     clock = StageClock(listener)
+    order, stored_grid = AxisOrder.upright(verification.geometry), verification.geometry
+    verification = order.ct(verification)
+    zone, core = (None if mask is None else order.mask(mask) for mask in (zone, core))
     masks = [mask for mask in (zone, core) if mask is not None]
     warnings = (
         *planning.warnings,
@@ -124,9 +130,8 @@ def assess_ablation(
             if on_preliminary is not None:
                 with clock.stage(Stage.PRELIMINARY):
                     ranges = preliminary_interval(pair, contour, rigid)
-                    on_preliminary(
-                        preliminary_answer(pair, contour, rigid, ranges, warnings, clock.timings_s)
-                    )
+                    early = preliminary_answer(pair, contour, rigid, ranges, warnings, clock.timings_s)
+                    on_preliminary(_as_stored(early, order, stored_grid))
             with clock.stage(Stage.REGISTRATION):
                 fine = _refine(pair, rigid)
             with clock.stage(Stage.COVERAGE):
@@ -143,7 +148,7 @@ def assess_ablation(
             )
         with clock.stage(Stage.INTERVAL):
             interval = measure_interval(pair, contour, fine, measurement.grid)
-            sure = may_be_called_complete(pair, contour, fine, interval.probability_complete)
+            confirmed = confirm_complete(pair, contour, fine, interval)
         radscore, without_radscore = _measure_radscore(risk_model, verification, contour.zone, clock)
         risk: SurvivalRisk | RiskAbsence
         with clock.stage(Stage.RISK):
@@ -157,18 +162,27 @@ def assess_ablation(
                     radscore,
                     include_if_complete=include_risk_if_complete,
                 )
-        return final_answer(
+        answer = final_answer(
             pair,
             contour,
             fine,
             measurement,
             interval,
-            sure=sure,
+            confirmed,
             radscore=radscore,
             risk=risk,
             warnings=(*warnings, *measurement.warnings, *without_radscore),
             timings_s=clock.timings_s,
         )
+        return _as_stored(answer, order, stored_grid)
+
+
+def _as_stored(answer: AblationAssessment, order: AxisOrder, grid: VolumeGeometry) -> AblationAssessment:
+    """The answer with its zone on the grid of the verification CT as it was given."""
+    if order.unchanged or answer.zone is None:
+        return answer
+    zone = replace(answer.zone, voxels=order.inverse.ordered(answer.zone.voxels), geometry=grid)
+    return replace(answer, zone=zone)
 
 
 def compare_headers(

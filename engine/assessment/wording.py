@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from engine import DISCLAIMER
@@ -27,9 +27,14 @@ _MARGIN_LIMITING_SLICE_MM: Final = 2.5
 _JUDGEMENTS: Final = {
     True: "covers the whole target",
     False: "does not cover the whole target",
-    None: "may cover the whole target, which is not sure enough to be called complete",
+    None: "covers the whole target, which is not sure enough to be called complete: undecided",
 }
 
+_JUDGEMENTS_IN_LUNG: Final = {
+    True: "covers the target",
+    False: "does not cover the target",
+    None: "covers the target, which is not sure enough to be called complete: undecided",
+}
 
 _TOWARD: Final = {
     Direction.ANTERIOR: "front",
@@ -121,6 +126,15 @@ def volume_in_words(volume_ml: float) -> str:
     return f"{volume_ml:.1f} mL" if volume_ml >= 1.0 else f"{volume_ml:.2f} mL"
 
 
+def share_in_words(share: float) -> str:
+    """A share in percent; a small one never as none."""
+    if 0.0 < share < 0.01:
+        return "below 1 %"
+    if 0.99 < share < 1.0:
+        return "above 99 %"
+    return f"{100.0 * share:.0f} %"
+
+
 def summary(
     coverage: CoverageFinding,
     margin: MarginFinding,
@@ -142,17 +156,43 @@ def summary(
     ]
     if to_check:
         sentences.append(to_check)
-    if cold_spots:
+    sentences += _regions_in_words(cold_spots, lung_side)
+    if coverage.not_assessable_share:
+        sentences += _in_lung_in_words(coverage, margin)
+    return " ".join([*sentences, DISCLAIMER])
+
+
+def _regions_in_words(cold_spots: Sequence[ColdSpot], lung_side: LungSide | None) -> Iterator[str]:
+    for in_lung, heading in (
+        (True, "Uncovered in lung, for review"),
+        (False, "Uncovered outside the lung or at its edge, where coverage cannot be assessed"),
+    ):
+        regions = [spot for spot in cold_spots if spot.in_lung is in_lung]
         listed = "; ".join(
             f"{volume_in_words(spot.volume_ml)} {place_in_words(spot.directions, lung_side)}"
-            for spot in cold_spots[:_REGIONS_IN_SUMMARY]
+            for spot in regions[:_REGIONS_IN_SUMMARY]
         )
-        sentences.append(f"Uncovered in lung, for review: {listed}.")
-    if coverage.not_assessable_share:
-        sentences.append(
-            f"{100 * coverage.not_assessable_share:.0f} % of the target lies outside the lung and cannot be assessed."
-        )
-    return " ".join([*sentences, DISCLAIMER])
+        if listed:
+            yield f"{heading}: {listed}."
+
+
+def _in_lung_in_words(coverage: CoverageFinding, margin: MarginFinding) -> Iterator[str]:
+    yield (
+        f"{share_in_words(coverage.not_assessable_share or 0.0)} of the target lies outside the lung and cannot be "
+        "assessed."
+    )
+    if coverage.lung_clipped_tcr is None or coverage.lung_clipped_probability_complete is None:
+        yield "Nothing of the target can be assessed in lung."
+        return
+    smallest = (
+        ""
+        if margin.lung_clipped_minimal_mm is None
+        else f", smallest margin {margin.lung_clipped_minimal_mm:.1f} mm"
+    )
+    yield (
+        f"In lung the zone {_JUDGEMENTS_IN_LUNG[coverage.lung_clipped_complete]}: TCR {coverage.lung_clipped_tcr:.3f}"
+        f"{smallest}, probability of complete coverage {coverage.lung_clipped_probability_complete:.2f}."
+    )
 
 
 def preliminary_summary(

@@ -1,10 +1,11 @@
-"""The cold spots: connected uncovered parts of the target in lung, largest first.
+"""The cold spots: connected uncovered parts of the target, those in lung first, each kind largest first.
 
 They are "uncovered region, for review", never an instruction to ablate, and void once the patient moves.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -17,7 +18,7 @@ from engine.geometry import Vector3, VoxelBox
 from engine.kernels.components import find_components
 
 _MIN_VOLUME_ML: Final = 0.001
-"""Regions below eight measurement voxels are not listed one by one; coverage still counts them."""
+"""Regions below eight measurement voxels are not listed one by one, apart from the largest; coverage counts them."""
 
 _DIRECTION_SHARE: Final = 0.38
 """An axis is named when it carries at least this share of the unit direction (about 22 degrees)."""
@@ -32,29 +33,38 @@ _ALONG_LPS: Final = (
 )
 
 
-def find_cold_spots(field: MeasurementField, uncovered: BoolArray) -> tuple[ColdSpot, ...]:
+def find_cold_spots(
+    field: MeasurementField, in_lung: BoolArray, outside_lung: BoolArray
+) -> tuple[ColdSpot, ...]:
     """Rank the uncovered regions of a target.
 
     Parameters
     ----------
     field : MeasurementField
-    uncovered : ndarray of bool, (z, y, x)
-        Uncovered target in lung, on the field's grid.
+    in_lung, outside_lung : ndarray of bool, (z, y, x)
+        Uncovered target that can be assessed, and that cannot, on the field's grid.
 
     Returns
     -------
     tuple of ColdSpot
-        Largest first; positions in the verification frame.
+        Those in lung first, each kind largest first; positions in the verification frame. Empty only where nothing is
+        uncovered.
     """
+    spots = [*_regions(field, in_lung, in_lung=True), *_regions(field, outside_lung, in_lung=False)]
+    return tuple(replace(spot, rank=rank) for rank, spot in enumerate(spots, 1))
+
+
+def _regions(field: MeasurementField, uncovered: BoolArray, *, in_lung: bool) -> list[ColdSpot]:
+    """The connected parts, largest first; small ones are left out, the largest never."""
     if not uncovered.any():
-        return ()
+        return []
     spacing = field.geometry.spacing_zyx_mm
     parts = find_components(uncovered, spacing, kernels=field.kernels)
     tumor_center = field.geometry.to_lps(np.array(ndimage.center_of_mass(field.tumor)))
     spots = []
     for i in range(len(parts)):
         volume_ml = float(parts.volumes_ml[i])
-        if volume_ml < _MIN_VOLUME_ML:
+        if i > 0 and volume_ml < _MIN_VOLUME_ML:
             break
         box = VoxelBox.between(parts.starts_zyx[i], parts.stops_zyx[i]).slices
         depth = np.where(parts.labels[box] == i + 1, field.distance_to_zone_mm[box], -np.inf)
@@ -69,9 +79,10 @@ def find_cold_spots(field: MeasurementField, uncovered: BoolArray) -> tuple[Cold
                 deepest_mm=float(depth.max()),
                 directions=directions_of(centroid - tumor_center),
                 distance_to_pleura_mm=_finite(float(field.distance_to_pleura_mm[tuple(deepest)])),
+                in_lung=in_lung,
             )
         )
-    return tuple(spots)
+    return spots
 
 
 def directions_of(offset_lps_mm: Float64Array) -> tuple[Direction, ...]:

@@ -7,19 +7,15 @@ grown by 5 mm, TCR = |target in zone| / |target|, and TCR = 1 means a minimal ma
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 from scipy import ndimage
 
-from engine.arrays import BoolArray, Float32Array, Float64Array
+from engine.arrays import BoolArray, Float32Array
 from engine.coverage.grid import MeasurementField
 from engine.findings import TARGET_MARGIN_MM
 from engine.kernels.coverage import count_coverage
 from engine.volume import LabelMask
-
-MARGIN_BANDS_MM: Final = (0.0, 5.0, 10.0)
-"""Edges of the margin shares: outside, insufficient, sufficient, ample."""
 
 
 @dataclass(frozen=True)
@@ -98,25 +94,14 @@ def measure_coverage(
     return whole, in_lung
 
 
-def surface_margin_mm(field: MeasurementField) -> Float64Array:
-    """Margin at points spread over the tumor's surface, (N,) mm; negative outside the zone."""
-    margin = -ndimage.map_coordinates(
-        field.distance_to_zone_mm, field.tumor_surface_index.T, order=1, mode="nearest"
-    )
-    return np.asarray(margin, dtype=np.float64)
-
-
-def margin_shares(field: MeasurementField) -> tuple[float, float, float, float]:
-    """Shares of the tumor's surface with a margin below 0, 0 to 5, 5 to 10 and at least 10 mm."""
-    margin = surface_margin_mm(field)
-    band = np.searchsorted(MARGIN_BANDS_MM, margin, side="right")
-    share = np.bincount(band, minlength=4) / margin.size
-    return float(share[0]), float(share[1]), float(share[2]), float(share[3])
-
-
 def uncovered_in_lung(field: MeasurementField, target_margin_mm: float = TARGET_MARGIN_MM) -> BoolArray:
     """Target voxels in lung (or tumor) that the zone does not cover."""
     return np.asarray((field.distance_to_tumor_mm < target_margin_mm) & ~field.zone & field.assessable)
+
+
+def uncovered_outside_lung(field: MeasurementField, target_margin_mm: float = TARGET_MARGIN_MM) -> BoolArray:
+    """Target voxels outside the lung or at its edge that the zone does not cover."""
+    return np.asarray((field.distance_to_tumor_mm < target_margin_mm) & ~field.zone & ~field.assessable)
 
 
 def not_assessable_share(field: MeasurementField, target_margin_mm: float = TARGET_MARGIN_MM) -> float:

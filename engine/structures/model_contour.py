@@ -15,7 +15,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from engine.arrays import Float32Array, Float64Array
-from engine.findings import ContourOrigin
+from engine.findings import READER_CONTOUR_SD_MM, ContourOrigin
 from engine.geometry import Vector3, VolumeGeometry, VoxelBox
 from engine.kernels.backend import KernelBackend
 from engine.kernels.components import Components, find_components
@@ -24,11 +24,6 @@ from engine.manifest import SegmentationSection
 from engine.model_identity import ModelIdentity
 from engine.segmentation import Box
 from engine.volume import CtVolume, LabelMask
-
-READER_SD_MM: Final = 0.75
-"""No model's contour is taken for better than a reader's. Four readers' masks of one nodule (Dice among them 0.77
-to 0.89) lie 0.54 to 1.40 mm (root mean square) off each other's surface: 0.76 mm for each; their mean radius alone
-differs by 0.44 mm."""
 
 DEMO_SD_MM: Final = 1.5
 """A demo model is worse than a reader. The masks of three painted cases, their surfaces moved at random by 1.7 mm
@@ -216,8 +211,8 @@ def segment_parts(
 
 
 def min_contour_sd_mm(model: ModelIdentity) -> float:
-    """Standard deviation that a contour of this model has, however sure the model is of it."""
-    return DEMO_SD_MM if model.demo else READER_SD_MM
+    """Standard deviation that a contour of this model has, however sure it is: none is better than a reader's."""
+    return DEMO_SD_MM if model.demo else READER_CONTOUR_SD_MM
 
 
 def model_sd_mm(probability: Float32Array, spacing_zyx_mm: Sequence[float]) -> float:

@@ -66,6 +66,7 @@ def comparison_table(truth: dict[str, Any], measured: dict[str, Any]) -> Table:
     for column in ("", "true", "measured"):
         table.add_column(column, overflow="fold")
     coverage, margin = measured["coverage"], measured["margin"]
+    in_lung = [region for region in measured["uncovered"] if region["in_lung"]]
     table.add_row(
         "TCR", number(truth["tcr"], 3), with_interval(coverage["tcr"], coverage["tcr_interval_90"], 3)
     )
@@ -75,8 +76,8 @@ def comparison_table(truth: dict[str, Any], measured: dict[str, Any]) -> Table:
         number(truth["minimal_margin_mm"], 1),
         with_interval(margin["minimal_mm"], margin["minimal_interval_90_mm"], 1),
     )
-    table.add_row("uncovered in lung, mL", _volumes(truth["uncovered"]), _volumes(measured["uncovered"]))
-    table.add_row("largest at, LPS mm", _largest_at(truth["uncovered"]), _largest_at(measured["uncovered"]))
+    table.add_row("uncovered in lung, mL", _volumes(truth["uncovered"]), _volumes(in_lung))
+    table.add_row("largest at, LPS mm", _largest_at(truth["uncovered"]), _largest_at(in_lung))
     return table
 
 
@@ -105,12 +106,15 @@ def _rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
     minimal = with_interval(margin["minimal_mm"], margin["minimal_interval_90_mm"], 1)
     yield "Minimal ablative margin", f"{minimal} mm{mark}"
     yield (
-        "In lung only",
+        "Without its narrowest 2 %",
         (
-            f"TCR {number(coverage['lung_clipped']['tcr'], 3)}, "
-            f"margin {number(margin['lung_clipped']['minimal_mm'], 1)} mm, "
-            f"not assessable {number(coverage['lung_clipped']['not_assessable_share'], 3)}{mark}"
+            f"{number(margin['quantile_2_mm'], 1)} mm; {number(margin['insufficient_surface_cm2'], 1)} cm² of the "
+            f"tumor's surface below {number(coverage['target_margin_mm'], 0)} mm{mark}"
         ),
+    )
+    yield (
+        "In lung only",
+        _in_lung(coverage["lung_clipped"], margin["lung_clipped"]) + mark,
     )
     yield (
         "Dense core only",
@@ -135,6 +139,16 @@ def _rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for warning in report["warnings"]:
         yield "Warning", warning
     yield "Latency", f"{number(report['latency_s'], 2)} s after the last byte of the last input"
+
+
+def _in_lung(coverage: dict[str, Any], margin: dict[str, Any]) -> str:
+    tcr = with_interval(coverage["tcr"], coverage["tcr_interval_90"], 3)
+    minimal = with_interval(margin["minimal_mm"], margin["minimal_interval_90_mm"], 1)
+    return (
+        f"TCR {tcr}, margin {minimal} mm, complete {yes_or_no(coverage['complete'])} "
+        f"(probability {number(coverage['probability_complete'], 2)}), "
+        f"not assessable {number(coverage['not_assessable_share'], 3)}"
+    )
 
 
 def _contour_rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -186,8 +200,12 @@ def _region_rows(regions: list[dict[str, Any]], mark: str) -> Iterator[tuple[str
 
 
 def _region(region: dict[str, Any]) -> str:
+    beyond = (
+        f"{number(region['distance_to_pleura_mm'], 1)} mm to the pleura"
+        if region["in_lung"]
+        else "outside the lung or at its edge: cannot be assessed"
+    )
     return (
         f"{number(region['volume_ml'], 2)} mL, {region['direction'] or NOT_GIVEN}, "
-        f"at LPS ({position(region['centroid_lps_mm'])}) mm, "
-        f"{number(region['distance_to_pleura_mm'], 1)} mm to the pleura"
+        f"at LPS ({position(region['centroid_lps_mm'])}) mm, {beyond}"
     )

@@ -70,6 +70,7 @@ class EnginePipeline(EngineImageReader):
             max_slice_mm=settings.max_slice_mm,
             registration_deadline_s=settings.registration_deadline_s,
             kernels=settings.kernel_backend,
+            contour_sd_mm=settings.reader_contour_sd_mm,
         )
         bundles = installed_bundles(settings.models_dir)
         self.risk_model = load_risk_model(settings, bundles)

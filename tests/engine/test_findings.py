@@ -7,10 +7,17 @@ from pathlib import Path
 import pytest
 
 from engine.assessment.wording import contour_source, contours_to_check, core_source
-from engine.findings import NO_CONTOUR, SUPPLIED, THRESHOLDED, ContourKind, ContourOrigin
+from engine.findings import (
+    NO_CONTOUR,
+    READER_CONTOUR_SD_MM,
+    SUPPLIED,
+    THRESHOLDED,
+    ContourKind,
+    ContourOrigin,
+)
 from engine.manifest import read_sealed_manifest
 from engine.model_identity import ModelIdentity
-from engine.structures.model_contour import DEMO_SD_MM, READER_SD_MM, min_contour_sd_mm
+from engine.structures.model_contour import DEMO_SD_MM, min_contour_sd_mm
 from service.commands.terminal import summary_table
 from service.record.report import assessment_report
 from service.wire.report import assessment_json, assessment_message
@@ -71,4 +78,4 @@ def test_the_flag_and_not_the_name_makes_a_demo_model(model: ModelIdentity, mark
     assert report["coverage"]["zone_origin"] == {"kind": "supplied", "model": None}
     shown = [str(cell) for column in summary_table(report).columns for cell in column.cells]
     assert any(cell.endswith(f", on contours of {mark}") for cell in shown)
-    assert min_contour_sd_mm(model) == (DEMO_SD_MM if model.demo else READER_SD_MM)
+    assert min_contour_sd_mm(model) == (DEMO_SD_MM if model.demo else READER_CONTOUR_SD_MM)

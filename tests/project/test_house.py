@@ -29,7 +29,7 @@ def test_nothing_decides_on_a_display_string() -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        "return DEMO_SD_MM if DEMO_MODEL in segmenter.name else READER_SD_MM",
+        "return DEMO_SD_MM if DEMO_MODEL in segmenter.name else READER_CONTOUR_SD_MM",
         "if source.startswith(SEGMENTED)",
         'if "demo model" not in source:',
         "if 'demo' in model_name",

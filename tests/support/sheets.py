@@ -49,6 +49,8 @@ def covered() -> AblationAssessment:
             complete=True,
             probability_complete=1.0,
             lung_clipped_tcr=1.0,
+            lung_clipped_complete=True,
+            lung_clipped_probability_complete=1.0,
         ),
         margin=replace(
             found.margin,
@@ -74,10 +76,19 @@ def pleural() -> AblationAssessment:
     maps = replace(
         found.maps,
         uncovered=np.zeros_like(found.maps.uncovered),
+        uncovered_outside=found.maps.uncovered,
         not_assessable=found.maps.uncovered,
     )
-    coverage = replace(found.coverage, lung_clipped_tcr=1.0, not_assessable_share=0.07)
-    return replace(found, maps=maps, uncovered=(), coverage=coverage)
+    coverage = replace(
+        found.coverage,
+        lung_clipped_tcr=1.0,
+        lung_clipped_tcr_interval_90=(1.0, 1.0),
+        lung_clipped_complete=True,
+        lung_clipped_probability_complete=0.97,
+        not_assessable_share=0.07,
+    )
+    uncovered = tuple(replace(region, in_lung=False) for region in found.uncovered)
+    return replace(found, maps=maps, uncovered=uncovered, coverage=coverage)
 
 
 def refused(reason: str = "the zone is cut by the field of view; scan a larger one") -> AblationAssessment:

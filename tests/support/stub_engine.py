@@ -245,6 +245,7 @@ def _maps(verification: CtVolume, tumor: LabelMask, zone: LabelMask) -> Assessme
         core=None,
         lung=zone.voxels,
         uncovered=tumor.voxels & ~zone.voxels,
+        uncovered_outside=np.zeros_like(zone.voxels),
         not_assessable=np.zeros_like(zone.voxels),
         margin_mm=zone.voxels.astype(np.float32),
         surface_margin_mm=np.array([-1.0, 2.0, 6.0, 11.0]),

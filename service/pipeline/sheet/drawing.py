@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _VERDICT_COLORS: Final = {
     VerdictKind.COVERED: ("#0b4f6c", "white"),
-    VerdictKind.UNSURE: ("#f2b705", "black"),
+    VerdictKind.UNDECIDED: ("#f2b705", "black"),
     VerdictKind.COVERED_IN_LUNG: ("#f2b705", "black"),
     VerdictKind.NOT_COVERED: ("#8c1c13", "white"),
     VerdictKind.NO_ANSWER: ("#333333", "white"),
@@ -192,7 +192,7 @@ def _row(
 
 
 def _regions(assessment: AblationAssessment) -> Block:
-    heading = "Uncovered in lung: for review, no instruction to ablate, and void once the patient has moved"
+    heading = "Uncovered: for review, no instruction to ablate, and void once the patient has moved"
     lines = [text_block(line, SMALL, _HALF_IN) for line in words.uncovered_lines(assessment)]
     return stacked([text_block(heading, HEADING, _HALF_IN), *lines], 0.03)
 

@@ -13,6 +13,7 @@ from service.pipeline.sheet.marks import (
     TARGET,
     TUMOR,
     UNCOVERED,
+    UNCOVERED_OUTSIDE,
     ZONE,
     FillMark,
     OutlineMark,
@@ -43,8 +44,9 @@ def legend_block(assessment: AblationAssessment, width_in: float) -> Block:
         (f"tumor{_drawn_by(assessment.lesion.origin)}", _line(TUMOR)),
         (f"target: tumor and {assessment.coverage.target_margin_mm:g} mm around it", _line(TARGET)),
         (f"ablation zone{_drawn_by(assessment.coverage.zone_origin)}", _line(ZONE)),
-        ("uncovered, for review", _area(UNCOVERED)),
-        ("not assessable: target outside the lung or at its edge", _area(NOT_ASSESSABLE)),
+        ("uncovered in lung, for review", _area(UNCOVERED)),
+        ("uncovered outside the lung or at its edge: cannot be assessed", _area(UNCOVERED_OUTSIDE)),
+        ("in the zone there: cannot be assessed either", _area(NOT_ASSESSABLE)),
     ]
     places, left, line = [], 0.0, 0
     for text, _ in entries:

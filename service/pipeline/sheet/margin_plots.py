@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from engine.coverage.ratio import MARGIN_BANDS_MM
+from engine.assessment.wording import share_in_words
+from engine.coverage.surface_margin import MARGIN_BANDS_MM
 from service.pipeline.sheet.marks import halo
 from service.pipeline.sheet.page import Block, Canvas, stacked, text_block
 from service.pipeline.sheet.text import BODY, HEADING
@@ -68,15 +69,6 @@ def margin_block(
 
     heading = text_block("Margin around the tumor", HEADING, width_in)
     return stacked((heading, bar, _key(shares), Block(_HISTOGRAM_IN + _TICKS_IN, histogram)), 0.05)
-
-
-def share_in_words(share: float) -> str:
-    """A share in percent; a small one never as none."""
-    if 0.0 < share < 0.01:
-        return "below 1 %"
-    if 0.99 < share < 1.0:
-        return "above 99 %"
-    return f"{100.0 * share:.0f} %"
 
 
 def _draw_bar(axis: Axes, shares: Sequence[float]) -> None:

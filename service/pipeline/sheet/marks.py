@@ -44,6 +44,8 @@ TARGET: Final = OutlineMark("#ffffff", 1.1, (0.0, (3.5, 2.5)))
 ZONE: Final = OutlineMark("#56b4e9", 1.7, (0.0, (7.0, 1.5, 1.2, 1.5)))
 UNCOVERED: Final = FillMark("#ffe600", 0.88, "/" * 6, "#000000", "#000000")
 """Bright with black stripes: the brightest thing on the sheet in every rendering, and the only striped one."""
+UNCOVERED_OUTSIDE: Final = FillMark("#d55e00", 0.85, "." * 4, "#ffffff", "#ffffff")
+"""Dark with white dots: uncovered, too, but where coverage cannot be assessed."""
 NOT_ASSESSABLE: Final = FillMark("#b9c2d0", 0.55, "-" * 5, "#1b2440", "#1b2440")
 
 HATCH_WIDTH_PT: Final = 0.9

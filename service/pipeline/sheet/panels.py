@@ -13,6 +13,7 @@ from service.pipeline.sheet.marks import (
     TARGET,
     TUMOR,
     UNCOVERED,
+    UNCOVERED_OUTSIDE,
     ZONE,
     draw_fill,
     draw_outline,
@@ -76,8 +77,12 @@ def after_panel(images: AssessedImages, plane: Plane, size_in: float) -> Block:
 
     def draw(axis: Axes) -> None:
         _show(axis, ct_on(plane, images.scans.verification))
-        draw_fill(axis, mask_on(plane, maps.not_assessable, maps.geometry), NOT_ASSESSABLE)
-        draw_fill(axis, mask_on(plane, maps.uncovered, maps.geometry), UNCOVERED)
+        for mask, area in (
+            (maps.not_assessable & ~maps.uncovered_outside, NOT_ASSESSABLE),
+            (maps.uncovered_outside, UNCOVERED_OUTSIDE),
+            (maps.uncovered, UNCOVERED),
+        ):
+            draw_fill(axis, mask_on(plane, mask, maps.geometry), area)
         for mask, mark in ((maps.zone, ZONE), (maps.target, TARGET), (maps.tumor, TUMOR)):
             draw_outline(axis, mask_on(plane, mask, maps.geometry), mark)
         _annotate(axis, plane)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from engine.assessment.verdict import region_place_in_words
-from engine.assessment.wording import contours_to_check, volume_in_words
+from engine.assessment.wording import contours_to_check, share_in_words, volume_in_words
 from engine.findings import AlignmentMethod
 from service.figures_in_words import position
-from service.pipeline.sheet.margin_plots import share_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +26,12 @@ def key_figures(assessment: AblationAssessment) -> Iterator[str]:
     """Yield the figures behind the verdict, the most important first."""
     coverage, margin = assessment.coverage, assessment.margin
     yield _coverage_line(coverage, margin)
+    if margin.quantile_2_mm is not None and margin.insufficient_surface_cm2 is not None:
+        yield (
+            f"{_square_cm(margin.insufficient_surface_cm2)} of the tumor's surface has less than "
+            f"{coverage.target_margin_mm:g} mm; without its narrowest 2 % the smallest margin is "
+            f"{_mm(margin.quantile_2_mm)}."
+        )
     if margin.shares is not None and margin.minimal_mm is not None and margin.minimal_mm < 0.0:
         yield (
             f"Tumor itself lies outside the ablation zone, by up to {-margin.minimal_mm:.1f} mm, on "
@@ -35,8 +40,7 @@ def key_figures(assessment: AblationAssessment) -> Iterator[str]:
     if coverage.not_assessable_share:
         yield (
             f"Not assessable: {share_in_words(coverage.not_assessable_share)} of the target lies outside the lung. "
-            f"Counted in lung alone, {_percent(coverage.lung_clipped_tcr)} is covered and the smallest margin is "
-            f"{_mm(margin.lung_clipped_minimal_mm)}."
+            f"{_in_lung_line(coverage, margin)}"
         )
     if coverage.core_tcr is not None:
         yield (
@@ -63,15 +67,15 @@ def demo_line(assessment: AblationAssessment) -> str:
 
 
 def uncovered_lines(assessment: AblationAssessment) -> Iterator[str]:
-    """Yield the uncovered regions, the largest first, each with its place."""
+    """Yield the uncovered regions, those in lung and the largest first, each with its place."""
     regions = assessment.uncovered
     if not regions:
         yield "None."
         return
-    listed = [spot for spot in regions[:_MAX_LISTED] if spot.rank == 1 or spot.volume_ml >= _MIN_LISTED_ML]
+    listed = [spot for spot in regions if spot.rank == 1 or spot.volume_ml >= _MIN_LISTED_ML][:_MAX_LISTED]
     for region in listed:
         yield _region_line(region, assessment)
-    rest = regions[len(listed) :]
+    rest = [spot for spot in regions if spot not in listed]
     if rest:
         volume = volume_in_words(sum(region.volume_ml for region in rest))
         yield f"and {len(rest)} smaller {'one' if len(rest) == 1 else 'ones'}, {volume} together."
@@ -128,14 +132,32 @@ def _coverage_line(coverage: CoverageFinding, margin: MarginFinding) -> str:
     )
 
 
+def _in_lung_line(coverage: CoverageFinding, margin: MarginFinding) -> str:
+    probability = coverage.lung_clipped_probability_complete
+    if coverage.lung_clipped_tcr is None or probability is None:
+        return "Nothing of it can be assessed in lung."
+    within = margin.lung_clipped_minimal_interval_90_mm
+    spread = "" if within is None else f" ({within[0]:.1f} to {within[1]:.1f} mm)"
+    smallest = (
+        "nothing uncovered in view"
+        if margin.lung_clipped_minimal_mm is None
+        else f"smallest margin {_mm(margin.lung_clipped_minimal_mm)}{spread}"
+    )
+    return (
+        f"In lung alone {_percent(coverage.lung_clipped_tcr)} is covered, {smallest}; probability that all of it is "
+        f"covered: {share_in_words(probability)}."
+    )
+
+
 def _region_line(region: ColdSpot, assessment: AblationAssessment) -> str:
     pleura = (
         ""
-        if region.distance_to_pleura_mm is None
+        if region.distance_to_pleura_mm is None or not region.in_lung
         else f", {region.distance_to_pleura_mm:.0f} mm from the pleura"
     )
     return (
-        f"{region.rank}. {volume_in_words(region.volume_ml)}, {region_place_in_words(region, assessment.lesion)}; "
+        f"{region.rank}. {'' if region.in_lung else 'Outside the lung or at its edge: '}"
+        f"{volume_in_words(region.volume_ml)}, {region_place_in_words(region, assessment.lesion)}; "
         f"up to {region.deepest_mm:.1f} mm from the zone{pleura}; deepest at {_place(region.deepest_lps_mm)}"
     )
 
@@ -151,6 +173,11 @@ def _percent(share: float | None) -> str:
     if 0.999 <= share < 1.0:
         return "99.9 %"
     return f"{100.0 * share:.0f} %" if share in {0.0, 1.0} else f"{100.0 * share:.1f} %"
+
+
+def _square_cm(area_cm2: float) -> str:
+    """An area; a small one never as none."""
+    return "less than 0.1 cm²" if 0.0 < area_cm2 < 0.1 else f"{area_cm2:.1f} cm²"
 
 
 def _mm(value: float | None) -> str:

@@ -16,7 +16,7 @@ from engine.assessment.wording import contour_source, core_source
 from engine.assessment.zone import LesionPlace, place_lesion
 from engine.coverage.figures import MIN_PROBABILITY_COMPLETE
 from engine.errors import InvalidRequestError, PreconditionError
-from engine.findings import SUPPLIED, ContourOrigin, Direction
+from engine.findings import READER_CONTOUR_SD_MM, SUPPLIED, ContourOrigin, Direction
 from engine.geometry import RigidTransform
 from engine.refusal import RefusalCode
 from engine.stages import Stage
@@ -82,7 +82,7 @@ def test_segmented_and_supplied_masks_give_the_same_figures_but_for_the_doubt() 
     assert segmenter.asked == [], "a supplied mask is taken as it is"
     assert DEMO not in supplied.summary
     assert (supplied.lesion.origin, supplied.coverage.zone_origin) == (SUPPLIED, SUPPLIED)
-    assert (supplied.lesion.contour_sd_mm, supplied.coverage.zone_contour_sd_mm) == (None, None)
+    assert supplied.lesion.contour_sd_mm == supplied.coverage.zone_contour_sd_mm == READER_CONTOUR_SD_MM
     assert (drawn.coverage.tcr, drawn.margin.minimal_mm) == (
         supplied.coverage.tcr,
         supplied.margin.minimal_mm,
@@ -145,7 +145,8 @@ def test_an_unsure_model_widens_the_interval() -> None:
 def test_a_side_of_which_the_model_is_unsure_keeps_complete_from_being_said(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("engine.assessment.measuring.MIN_PROBABILITY_COMPLETE", 0.0)
+    for module in ("engine.assessment.measuring", "engine.coverage.figures"):
+        monkeypatch.setattr(f"{module}.MIN_PROBABILITY_COMPLETE", 0.0)
     segmenter = zone_model()
     assert assess_ablation(
         prepared(), verification(0.0, 16.0), None, zone_segmenter=segmenter

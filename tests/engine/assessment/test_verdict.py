@@ -37,9 +37,9 @@ def test_a_miss_is_named_with_its_volume_and_its_place() -> None:
     [
         (True, 1.0, VerdictKind.COVERED),
         (True, 0.9, VerdictKind.COVERED),
-        (True, 0.89, VerdictKind.UNSURE),
-        (True, 0.1, VerdictKind.UNSURE),
-        (None, 0.95, VerdictKind.UNSURE),
+        (None, 0.89, VerdictKind.UNDECIDED),
+        (None, 0.1, VerdictKind.UNDECIDED),
+        (None, 0.95, VerdictKind.UNDECIDED),
     ],
 )
 def test_covered_is_said_only_where_it_is_sure(
@@ -56,9 +56,28 @@ def test_what_lies_outside_the_lung_is_never_called_covered() -> None:
     verdict = verdict_of(pleural())
     assert verdict.kind is VerdictKind.COVERED_IN_LUNG
     assert "cannot be assessed" in verdict.sentence
+    assert "% of the 5 mm target lies outside the lung" in verdict.sentence
+
+
+@pytest.mark.parametrize(
+    ("probability", "reason"), [(0.62, "only 62 %"), (0.95, "a model drew it"), (None, "surely")]
+)
+def test_in_lung_too_what_is_not_sure_stays_undecided(probability: float | None, reason: str) -> None:
     drawn = pleural()
-    drawn = replace(drawn, lesion=replace(drawn.lesion, origin=BY_A_MODEL))
-    assert verdict_of(drawn).kind is VerdictKind.UNSURE
+    coverage = replace(
+        drawn.coverage, lung_clipped_complete=None, lung_clipped_probability_complete=probability
+    )
+    lesion = replace(drawn.lesion, origin=BY_A_MODEL if probability == 0.95 else drawn.lesion.origin)
+    verdict = verdict_of(replace(drawn, coverage=coverage, lesion=lesion))
+    assert verdict.kind is VerdictKind.UNDECIDED
+    assert verdict.sentence.startswith("UNDECIDED: ")
+    assert reason in verdict.sentence
+
+
+def test_where_nothing_can_be_assessed_nothing_is_covered() -> None:
+    found = pleural()
+    nothing = replace(found.coverage, lung_clipped_tcr=None, lung_clipped_complete=None)
+    assert verdict_of(replace(found, coverage=nothing)).kind is VerdictKind.UNDECIDED
 
 
 def test_a_refusal_gives_its_reason() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from engine.arrays import BoolArray
 from engine.coverage.cold_spots import directions_of, find_cold_spots
 from engine.coverage.grid import MeasurementField, build_measurement_field
 from engine.coverage.ratio import uncovered_in_lung
@@ -41,9 +42,13 @@ def shifted_zone() -> MeasurementField:
     )
 
 
+def nothing(field: MeasurementField) -> BoolArray:
+    return np.zeros(field.geometry.shape_zyx, dtype=np.bool_)
+
+
 def test_a_shifted_zone_leaves_one_spot_on_the_other_side() -> None:
     field = shifted_zone()
-    (spot,) = find_cold_spots(field, uncovered_in_lung(field))
+    (spot,) = find_cold_spots(field, uncovered_in_lung(field), nothing(field))
     target_ml = 4 / 3 * np.pi * 12.0**3 / 1000
     assert spot.rank == 1
     assert spot.directions == (Direction.RIGHT,)
@@ -59,7 +64,7 @@ def test_spots_are_ranked_by_volume_and_specks_are_not_listed() -> None:
     uncovered[5:10, 5:10, 5:10] = True
     uncovered[30:40, 30:40, 30:40] = True
     uncovered[50, 50, 50] = True
-    spots = find_cold_spots(field, uncovered)
+    spots = find_cold_spots(field, uncovered, nothing(field))
     assert [s.rank for s in spots] == [1, 2]
     assert [s.volume_ml for s in spots] == pytest.approx([0.125, 0.125**2])
     assert np.allclose(spots[1].centroid_lps_mm, field.geometry.to_lps([7.0, 7.0, 7.0]))
@@ -67,7 +72,7 @@ def test_spots_are_ranked_by_volume_and_specks_are_not_listed() -> None:
 
 def test_nothing_uncovered_is_no_spot() -> None:
     field = shifted_zone()
-    assert find_cold_spots(field, np.zeros(field.geometry.shape_zyx, dtype=np.bool_)) == ()
+    assert find_cold_spots(field, nothing(field), nothing(field)) == ()
 
 
 def test_the_pleura_is_measured_from_the_deepest_point() -> None:
@@ -81,7 +86,7 @@ def test_the_pleura_is_measured_from_the_deepest_point() -> None:
         LabelMask(lung, grid, "lung"),
         RigidTransform.identity(),
     )
-    (spot,) = find_cold_spots(field, uncovered_in_lung(field))
+    (spot,) = find_cold_spots(field, uncovered_in_lung(field), nothing(field))
     assert spot.distance_to_pleura_mm == pytest.approx(spot.deepest_lps_mm[0] + 15.5, abs=0.6)
 
 
@@ -89,10 +94,32 @@ def test_eight_measurement_voxels_are_listed_and_seven_are_not() -> None:
     field = shifted_zone()
     uncovered = np.zeros(field.geometry.shape_zyx, dtype=np.bool_)
     uncovered[5:7, 5:7, 5:7] = True
-    (spot,) = find_cold_spots(field, uncovered)
+    uncovered[20:30, 20:30, 20:30] = True
+    _, spot = find_cold_spots(field, uncovered, nothing(field))
     assert spot.volume_ml == pytest.approx(0.001)
     uncovered[5, 5, 5] = False
-    assert find_cold_spots(field, uncovered) == ()
+    assert len(find_cold_spots(field, uncovered, nothing(field))) == 1
+
+
+def test_however_small_the_largest_region_is_listed() -> None:
+    field = shifted_zone()
+    speck = nothing(field).copy()
+    speck[5, 5, 5] = True
+    (spot,) = find_cold_spots(field, speck, nothing(field))
+    assert spot.in_lung
+    assert spot.volume_ml == pytest.approx(0.000125)
+    (spot,) = find_cold_spots(field, nothing(field), speck)
+    assert (spot.rank, spot.in_lung) == (1, False)
+
+
+def test_regions_in_lung_come_first_and_the_others_are_marked() -> None:
+    field = shifted_zone()
+    small, large = nothing(field).copy(), nothing(field).copy()
+    small[5:8, 5:8, 5:8] = True
+    large[20:30, 20:30, 20:30] = True
+    spots = find_cold_spots(field, small, large)
+    assert [(spot.rank, spot.in_lung) for spot in spots] == [(1, True), (2, False)]
+    assert spots[0].volume_ml < spots[1].volume_ml
 
 
 def test_the_deepest_point_of_each_spot_is_its_own() -> None:
@@ -101,7 +128,9 @@ def test_the_deepest_point_of_each_spot_is_its_own() -> None:
     uncovered[4:14, 20:24, 20:24] = True
     uncovered[6:9, 30:36, 6:12] = True
     for spot, part in zip(
-        find_cold_spots(field, uncovered), ((slice(4, 14), 20, 20), (slice(6, 9), 30, 6)), strict=True
+        find_cold_spots(field, uncovered, nothing(field)),
+        ((slice(4, 14), 20, 20), (slice(6, 9), 30, 6)),
+        strict=True,
     ):
         z, y, x = part
         width = 4 if y == 20 else 6

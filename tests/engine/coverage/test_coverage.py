@@ -11,11 +11,11 @@ from scipy.optimize import minimize_scalar
 
 from engine.coverage.grid import MeasurementField, build_measurement_field
 from engine.coverage.ratio import (
-    margin_shares,
     measure_coverage,
     not_assessable_share,
     uncovered_in_lung,
 )
+from engine.coverage.surface_margin import measure_surface_margin
 from engine.errors import InvalidRequestError
 from engine.findings import TARGET_MARGIN_MM
 from engine.geometry import RigidTransform, Vector3, VolumeGeometry
@@ -168,7 +168,7 @@ def test_complete_full_coverage_and_a_margin_of_the_target_are_one_statement(
     ):
         assert coverage.complete == (coverage.tcr == 1.0) == (coverage.minimal_mm >= margin_mm)
         assert 0.0 <= coverage.tcr <= 1.0
-    assert sum(margin_shares(field)) == pytest.approx(1.0)
+    assert sum(measure_surface_margin(field).shares) == pytest.approx(1.0)
 
 
 def bump(n: int) -> np.ndarray:
@@ -215,7 +215,7 @@ def test_what_lies_outside_the_lung_is_not_assessable_and_not_a_miss() -> None:
 def test_margin_shares_of_a_concentric_zone_fall_in_one_band() -> None:
     for more, band in ((-2.0, 0), (3.0, 1), (7.0, 2), (12.0, 3)):
         _, _, field = measured(7.0, 7.0 + more, 0.0, seed=1)
-        assert margin_shares(field)[band] == 1.0
+        assert measure_surface_margin(field).shares[band] == 1.0
 
 
 def test_a_zone_of_a_whole_lung_is_refused() -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from engine.coverage.figures import find_coverage, with_interval
+from engine.coverage.figures import Confirmation, find_coverage, with_interval
 from engine.coverage.grid import MeasurementField, build_measurement_field
 from engine.coverage.interval import CoverageInterval
 from engine.coverage.ratio import not_assessable_share
@@ -100,17 +100,62 @@ def test_without_a_core_nothing_is_said_of_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("measured", "sure", "complete"),
-    [(True, True, True), (True, False, None), (False, True, False), (False, False, False)],
+    ("measured", "probability", "confirmed", "complete"),
+    [
+        (True, 0.9, True, True),
+        (True, 0.89, True, None),
+        (True, 0.41, True, None),
+        (True, 1.0, False, None),
+        (False, 1.0, True, False),
+        (False, 0.1, False, False),
+    ],
 )
 def test_completeness_that_is_not_sure_is_left_open_and_a_miss_never_is(
-    measured: bool, sure: bool, complete: bool | None
+    measured: bool, probability: float, confirmed: bool, complete: bool | None
 ) -> None:
     coverage, margin = findings(field(13.0))
-    before = replace(coverage, complete=measured)
-    coverage, margin = with_interval(before, margin, INTERVAL, sure=sure)
+    before = replace(coverage, complete=measured, lung_clipped_complete=measured)
+    whole = CoverageInterval((0.9, 1.0), (3.5, 6.5), probability, in_lung=INTERVAL)
+    coverage, margin = with_interval(before, margin, whole, Confirmation(whole=confirmed))
     assert coverage.complete is complete
+    assert coverage.lung_clipped_complete is (None if measured else False)
     assert coverage.tcr_interval_90 == (0.9, 1.0)
-    assert coverage.probability_complete == 0.8
+    assert coverage.probability_complete == probability
     assert margin.minimal_interval_90_mm == (3.5, 6.5)
     assert coverage.tcr == before.tcr
+
+
+def test_in_lung_there_is_a_range_and_a_verdict_of_its_own() -> None:
+    coverage, margin = findings(field(13.0))
+    missed = replace(coverage, complete=False)
+    in_lung = CoverageInterval((0.99, 1.0), (5.5, 8.0), 0.97)
+    whole = CoverageInterval((0.8, 0.9), (-1.0, 1.0), 0.0, in_lung=in_lung)
+    coverage, margin = with_interval(missed, margin, whole, Confirmation())
+    assert (coverage.complete, coverage.lung_clipped_complete) == (False, True)
+    assert coverage.lung_clipped_tcr_interval_90 == (0.99, 1.0)
+    assert coverage.lung_clipped_probability_complete == 0.97
+    assert margin.lung_clipped_minimal_interval_90_mm == (5.5, 8.0)
+    coverage, _ = with_interval(missed, margin, whole, Confirmation(whole=True, in_lung=False))
+    assert coverage.lung_clipped_complete is None
+
+
+def test_where_nothing_can_be_assessed_nothing_is_said_in_lung() -> None:
+    coverage, margin = findings(field(13.0))
+    coverage, margin = with_interval(coverage, margin, INTERVAL, Confirmation())
+    assert (coverage.lung_clipped_tcr, coverage.lung_clipped_complete) == (None, None)
+    assert margin.lung_clipped_minimal_mm is None
+
+
+def test_an_infinite_margin_in_lung_has_no_range() -> None:
+    coverage, margin = findings(field(13.0))
+    endless = CoverageInterval((1.0, 1.0), (9.0, float("inf")), 1.0)
+    _, margin = with_interval(coverage, margin, replace(INTERVAL, in_lung=endless), Confirmation())
+    assert margin.lung_clipped_minimal_interval_90_mm is None
+
+
+def test_the_insufficient_surface_is_the_part_of_a_sphere_beyond_the_zone_less_the_margin() -> None:
+    """Concentric zone 3 mm larger: all of the tumor's 4 pi r^2 has too little; 9 mm larger: none."""
+    for zone_mm, area_cm2 in ((9.0, 4 * np.pi * 0.6**2), (15.0, 0.0)):
+        _, margin = findings(field(zone_mm))
+        assert margin.insufficient_surface_cm2 == pytest.approx(area_cm2, rel=0.02, abs=0.01)
+        assert margin.quantile_2_mm == pytest.approx(zone_mm - 6.0, abs=0.2)

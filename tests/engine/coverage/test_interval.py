@@ -34,6 +34,8 @@ def interval(
         PoseUncertainty(np.eye(3) * sd_mm**2, rotation),
         planning_slice=normal,
         verification_slice=normal,
+        tumor_contour_sd_mm=more.get("contour_sd_mm", 0.25),
+        zone_contour_sd_mm=more.get("contour_sd_mm", 0.25),
         draws=int(more.get("draws", 300)),
         seed=int(more.get("seed", 1)),
         target_margin_mm=more.get("target_margin_mm", 5.0),
@@ -41,10 +43,9 @@ def interval(
 
 
 def test_without_uncertainty_it_is_the_point_estimate(
-    field: MeasurementField, monkeypatch: pytest.MonkeyPatch
+    field: MeasurementField,
 ) -> None:
-    monkeypatch.setattr("engine.coverage.interval.CONTOUR_SD_MM", 0.0)
-    found = interval(field, 0.0)
+    found = interval(field, 0.0, contour_sd_mm=0.0)
     whole, _ = measure_coverage(field, field.zone, field.distance_to_zone_mm)
     assert found.tcr_90[0] == found.tcr_90[1] == pytest.approx(whole.tcr, abs=0.005)
     assert found.minimal_mm_90 == pytest.approx((whole.minimal_mm,) * 2, abs=0.3)

@@ -67,8 +67,9 @@ def interval(
     **more: Any,
 ) -> CoverageInterval:
     planning, verification = slices_mm
+    contours = {"tumor_contour_sd_mm": 0.25, "zone_contour_sd_mm": 0.25} | more
     return coverage_interval(
-        grid, pose, planning_slice=(X, planning), verification_slice=(Z, verification), **more
+        grid, pose, planning_slice=(X, planning), verification_slice=(Z, verification), **contours
     )
 
 

@@ -42,6 +42,8 @@ def drawn(field: MeasurementField, sd_mm: float = 0.3) -> CoverageInterval:
         PoseUncertainty(np.eye(3) * sd_mm**2, 1.0),
         planning_slice=NO_SLICES,
         verification_slice=NO_SLICES,
+        tumor_contour_sd_mm=0.25,
+        zone_contour_sd_mm=0.25,
         draws=400,
     )
 

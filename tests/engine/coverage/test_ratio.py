@@ -12,11 +12,11 @@ import pytest
 from engine.arrays import BoolArray, Float32Array
 from engine.coverage.grid import MeasurementField
 from engine.coverage.ratio import (
-    margin_shares,
     measure_coverage,
     not_assessable_share,
     uncovered_in_lung,
 )
+from engine.coverage.surface_margin import measure_surface_margin
 from engine.geometry import VolumeGeometry
 from engine.kernels.backend import KernelBackend
 
@@ -136,7 +136,7 @@ def test_the_core_is_measured_by_its_own_voxels_and_distances() -> None:
     ("zone_mm", "band"), [(6.0, 0), (6.5, 1), (11.0, 1), (11.5, 2), (16.0, 2), (16.5, 3)]
 )
 def test_the_whole_surface_lies_in_the_band_of_its_margin(zone_mm: float, band: int) -> None:
-    shares = margin_shares(field(6.25, zone_mm))
+    shares = measure_surface_margin(field(6.25, zone_mm)).shares
     assert shares == tuple(1.0 if k == band else 0.0 for k in range(4))
 
 
@@ -151,8 +151,8 @@ def test_the_bands_share_the_surface() -> None:
         np.mean((margin >= 5) & (margin < 10)),
         np.mean(margin >= 10),
     ]
-    assert margin_shares(slanted) == pytest.approx(expected, abs=0.05)
-    assert sum(margin_shares(slanted)) == pytest.approx(1.0)
+    assert measure_surface_margin(slanted).shares == pytest.approx(expected, abs=0.05)
+    assert sum(measure_surface_margin(slanted).shares) == pytest.approx(1.0)
     assert min(expected[:3]) > 0.1
 
 

@@ -17,7 +17,7 @@ from engine.coverage import grid as measurement
 from engine.coverage.figures import find_coverage
 from engine.coverage.grid import MeasurementField, build_measurement_field, region_hu
 from engine.coverage.interval import CoverageInterval, PoseUncertainty, coverage_interval
-from engine.coverage.ratio import MARGIN_BANDS_MM
+from engine.coverage.surface_margin import MARGIN_BANDS_MM
 from engine.findings import SUPPLIED, ContourOrigin, CoverageFinding, LesionFinding, MarginFinding
 from engine.geometry import RigidTransform
 from engine.kernels.backend import KernelBackend, resident
@@ -104,6 +104,8 @@ def measured(
         PoseUncertainty(np.eye(3), 1.0),
         planning_slice=(np.array([0.0, 0.0, 1.0]), 1.0),
         verification_slice=(np.array([0.0, 0.0, 1.0]), 1.0),
+        tumor_contour_sd_mm=0.25,
+        zone_contour_sd_mm=0.25,
         draws=5,
     )
     return coverage, margin, interval, region_hu(scan(3, grid), field.geometry, kernels), field

@@ -10,13 +10,12 @@ import numpy.typing as npt
 import pytest
 
 from engine.errors import InvalidRequestError
-from engine.findings import ContourOrigin
+from engine.findings import READER_CONTOUR_SD_MM, ContourOrigin
 from engine.geometry import Vector3, VolumeGeometry
 from engine.refusal import RefusalCode, RefusedError
 from engine.structures.model_contour import (
     DEMO_SD_MM,
     MAX_LOCAL_SD_MM,
-    READER_SD_MM,
     ModelContour,
     model_sd_mm,
 )
@@ -166,7 +165,7 @@ def test_a_site_s_own_model_is_taken_for_as_good_as_a_reader() -> None:
     own = find_tumor(
         chest(GRID), StubSegmenter(lambda _: drawn, identity=model("site-net", demo=False)), FIRST
     )
-    assert READER_SD_MM < own.contour_sd_mm < demo.contour_sd_mm
+    assert READER_CONTOUR_SD_MM < own.contour_sd_mm < demo.contour_sd_mm
 
 
 def test_the_cautious_tumor_is_all_that_may_belong_to_it() -> None:
