@@ -49,10 +49,11 @@ REFUSED_CLINICALLY: Final = frozenset(
         InputWarningCode.ORIENTATION_NOT_STATED,
         InputWarningCode.MASK_SLICE_LOST,
         InputWarningCode.MASK_HOLE,
+        InputWarningCode.MASK_STRAY_PART,
         InputWarningCode.OUTLINES_UNITED,
     }
 )
-"""Warnings with which clinical mode gives no number: what they name can turn a miss into a complete coverage."""
+"""Warnings with which clinical mode gives no number: what they name can decide on the margin alone."""
 
 MASK_FAULTS: Final = frozenset(
     {InputWarningCode.MASK_SLICE_LOST, InputWarningCode.MASK_HOLE, InputWarningCode.MASK_STRAY_PART}

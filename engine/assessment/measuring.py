@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from engine.arrays import BoolArray, Float64Array
+from engine.assessment.parts import part_warnings
 from engine.assessment.planning import ScanPair
 from engine.coverage.cold_spots import find_cold_spots
 from engine.coverage.figures import MIN_PROBABILITY_COMPLETE, Confirmation, find_coverage
@@ -82,7 +83,10 @@ def measure(pair: ScanPair, contour: ZoneContour, alignment: DeformableRegistrat
     coverage = replace(coverage, zone_contour_sd_mm=zone_contour_sd_mm(pair, contour))
     in_lung, outside = uncovered_in_lung(grid, margin_mm), uncovered_outside_lung(grid, margin_mm)
     cold_spots = find_cold_spots(grid, in_lung, outside)
-    return Measurement(grid, coverage, margin, in_lung, outside, cold_spots, _apart_warning(grid))
+    warnings = _apart_warning(grid)
+    if margin.minimal_mm is not None:
+        warnings += part_warnings(grid, margin.minimal_mm, margin_mm)
+    return Measurement(grid, coverage, margin, in_lung, outside, cold_spots, warnings)
 
 
 def _pleural_tolerance_mm(pair: ScanPair, contour: ZoneContour, alignment: Alignment) -> float:

@@ -14,14 +14,14 @@ from engine.arrays import Float64Array
 from engine.errors import InvalidRequestError
 from engine.findings import ContourOrigin, LesionFinding
 from engine.geometry import Vector3, VolumeGeometry
-from engine.kernels.components import find_components
+from engine.kernels.components import Components, find_components
 from engine.volume import LabelMask
 
 _MASK_REACH_MM: Final = 20.0
 """A navigation target farther than this from every part of a supplied tumor mask belongs to another lesion."""
 
-_SATELLITE_SHARE: Final = 0.1
-"""A second part at least this large against the largest may be another lesion: the reader is warned."""
+_NAMED: Final = 4
+"""So many parts are named with their places; the others are counted."""
 
 
 def choose_lesion(tumor: LabelMask, target_lps_mm: Vector3 | None) -> tuple[LabelMask, tuple[str, ...]]:
@@ -42,14 +42,12 @@ def choose_lesion(tumor: LabelMask, target_lps_mm: Vector3 | None) -> tuple[Labe
     spacing = tumor.geometry.spacing_zyx_mm
     parts = find_components(tumor.voxels, spacing)
     if target_lps_mm is None:
-        several = len(parts) > 1 and parts.volumes_ml[1] >= _SATELLITE_SHARE * parts.volumes_ml[0]
-        if not several:
+        if len(parts) == 1:
             return tumor, ()
-        listed = ", ".join(f"{v:.2f} mL" for v in parts.volumes_ml)
         return tumor, (
             (
-                f"the tumor mask has {len(parts)} separate parts ({listed}), measured as one lesion; "
-                "give a target point to choose one"
+                f"the tumor mask has {len(parts)} separate parts ({_listed(parts, tumor.geometry)}), measured as one "
+                "lesion; give a target point to choose one"
             ),
         )
     index = tumor.geometry.to_index(np.array(target_lps_mm))
@@ -66,6 +64,17 @@ def choose_lesion(tumor: LabelMask, target_lps_mm: Vector3 | None) -> tuple[Labe
         return tumor, ()
     chosen = LabelMask(parts.labels == label, tumor.geometry, tumor.name)
     return chosen, (f"of {len(parts)} parts of the tumor mask the one at the target was measured",)
+
+
+def _listed(parts: Components, grid: VolumeGeometry) -> str:
+    named = [
+        f"{volume_ml:.3g} mL at LPS ({x:.1f}, {y:.1f}, {z:.1f}) mm"
+        for volume_ml, (x, y, z) in zip(
+            parts.volumes_ml[:_NAMED], grid.to_lps(parts.centroids_index_zyx[:_NAMED]), strict=True
+        )
+    ]
+    more = len(parts) - len(named)
+    return "; ".join([*named, *([f"and {more} more"] if more > 0 else [])])
 
 
 def describe_lesion(tumor: LabelMask, origin: ContourOrigin) -> LesionFinding:

@@ -81,13 +81,17 @@ def parts(*starts_and_lengths: tuple[int, int]) -> LabelMask:
     return LabelMask(voxels, COARSE, "tumor of a reader")
 
 
-def test_a_satellite_counts_from_a_tenth_of_the_largest_part_on() -> None:
-    (warning,) = choose_lesion(parts((2, 10), (6, 1)), None)[1]
+@pytest.mark.parametrize("length", [10, 11])
+def test_every_further_part_is_named_however_small(length: int) -> None:
+    (warning,) = choose_lesion(parts((2, length), (6, 1)), None)[1]
+    place = f"LPS ({(1 + length) * 5:.1f}, 50.0, 20.0) mm"
     assert warning == (
-        "the tumor mask has 2 separate parts (10.00 mL, 1.00 mL), measured as one lesion; "
-        "give a target point to choose one"
+        f"the tumor mask has 2 separate parts ({length} mL at {place}; 1 mL at LPS (10.0, 50.0, 60.0) mm), "
+        "measured as one lesion; give a target point to choose one"
     )
-    assert choose_lesion(parts((2, 11), (6, 1)), None)[1] == ()
+    (many,) = choose_lesion(parts((0, 5), (2, 4), (4, 3), (6, 2), (8, 1), (10, 1)), None)[1]
+    assert "6 separate parts" in many
+    assert "and 2 more" in many
 
 
 def test_the_part_at_the_target_keeps_name_and_grid() -> None:

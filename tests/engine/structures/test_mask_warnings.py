@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from engine.errors import ClinicalModeError
-from engine.input_warning import InputWarning, InputWarningCode, require_clinical
+from engine.input_warning import REFUSED_CLINICALLY, InputWarning, InputWarningCode, require_clinical
 from engine.structures.mask_warnings import inspected
 from engine.volume import LabelMask
 from tests.support.spheres import ball, centered_grid
@@ -95,7 +95,7 @@ def test_each_kind_is_named_with_volume_and_place(
     assert named[code].startswith("the ablation zone mask ")
     for part in parts:
         assert part in named[code]
-    if code in {InputWarningCode.MASK_SLICE_LOST, InputWarningCode.MASK_HOLE}:
+    if code in REFUSED_CLINICALLY:
         with pytest.raises(ClinicalModeError, match="ablation zone mask"):
             require_clinical(said(voxels))
     else:

@@ -94,7 +94,7 @@ def test_an_empty_mask_is_refused_with_and_without_its_ct(client: ColdspotClient
     ("name", "ct_name", "role", "parts", "refused"),
     [
         ("zone_one_slice_empty", "verification", "zone", ["lacks 1 slice", "1.08 mL"], True),
-        ("tumor_stray_voxel", "planning", "tumor", ["1 stray part", "1 voxel"], False),
+        ("tumor_stray_voxel", "planning", "tumor", ["1 stray part", "1 voxel"], True),
     ],
 )
 def test_masks_of_the_field(
