@@ -170,7 +170,7 @@ def build_measurement_field(
     grid = zone.mask.geometry.around(low, high, MEASUREMENT_SPACING_MM)
 
     def resampled(surface: StructureSurface, to_source: RigidTransform) -> Float32Array:
-        return sample(surface.occupancy, surface.crop.geometry, grid, to_source, kernels)
+        return sample(surface.occupancy, surface.geometry, grid, to_source, kernels)
 
     tumor_field = resampled(tumor, planning_from_verification)
     zone_field = resampled(zone, RigidTransform.identity())

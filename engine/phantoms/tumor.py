@@ -13,9 +13,9 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
-from engine.arrays import Float32Array, Float64Array
+from engine.arrays import Float64Array
 from engine.phantoms.crossings import distance_to_samples
-from engine.structures.surface import SURFACE_LEVEL, SURFACE_PAD_VOXELS, occupancy
+from engine.structures.surface import SURFACE_LEVEL, SURFACE_PAD_VOXELS, Occupancy, occupancy
 from engine.volume import LabelMask
 
 _LOG_VOLUME_ML: Final = (-0.32, 1.18)
@@ -189,22 +189,21 @@ class SmoothedMask:
 
     @cached_property
     def _lattice(self) -> _DistanceLattice:
-        cropped = self.mask.tight(SURFACE_PAD_VOXELS)
-        field = occupancy(cropped)
-        surface = cKDTree(_surface_points(field, cropped))
+        field = occupancy(self.mask.tight(SURFACE_PAD_VOXELS))
+        surface = cKDTree(_surface_points(field))
 
         def signed(points: Float64Array) -> Float64Array:
             distance, _ = surface.query(points, workers=-1)
-            index = cropped.geometry.to_index(points)
-            value = ndimage.map_coordinates(field, index.T, order=1, mode="constant")
+            index = field.geometry.to_index(points)
+            value = ndimage.map_coordinates(field.values, index.T, order=1, mode="constant")
             return np.where(value >= SURFACE_LEVEL, -distance, distance)
 
         return _DistanceLattice.around(self.center_lps_mm, self.max_radius_mm + _PADDING_MM, signed)
 
 
-def _surface_points(field: Float32Array, on: LabelMask) -> Float64Array:
+def _surface_points(field: Occupancy) -> Float64Array:
     """LPS positions where a line between neighboring fine samples crosses the surface."""
-    fine = ndimage.zoom(field, 2, order=1, grid_mode=True, mode="nearest")
+    fine = ndimage.zoom(field.values, 2, order=1, grid_mode=True, mode="nearest")
     points = []
     for axis in range(3):
         low, high = np.moveaxis(fine, axis, 0)[:-1], np.moveaxis(fine, axis, 0)[1:]
@@ -213,7 +212,7 @@ def _surface_points(field: Float32Array, on: LabelMask) -> Float64Array:
         index[:, 0] += (SURFACE_LEVEL - low[crossing]) / (high[crossing] - low[crossing])
         order = [axis, *(a for a in range(3) if a != axis)]
         points.append(index[:, np.argsort(order)])
-    return on.geometry.to_lps((np.concatenate(points) + 0.5) / 2.0 - 0.5)
+    return field.geometry.to_lps((np.concatenate(points) + 0.5) / 2.0 - 0.5)
 
 
 def random_tumor(

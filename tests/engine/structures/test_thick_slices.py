@@ -1,108 +1,202 @@
-"""Thick slices: in-slice distances to the outline, interpolated by shape, and what closes a structure at its ends."""
+"""Thick slices: what lies between them and past the last one, measured on solids whose surface has a formula."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-from scipy import ndimage
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from engine.geometry import VolumeGeometry
-from engine.structures.surface import occupancy
+from engine.coverage.grid import build_measurement_field
+from engine.coverage.ratio import measure_coverage
+from engine.geometry import RigidTransform, Vector3, VolumeGeometry
+from engine.phantoms.closed_form import (
+    rasterize_ellipsoid,
+    rasterize_sphere,
+    sphere_minimal_margin_mm,
+    sphere_overlap_tcr,
+)
+from engine.structures.surface import SURFACE_LEVEL, Occupancy, StructureSurface, occupancy
 from engine.volume import LabelMask
 
-PIXEL_MM = (0.6, 1.0)
-RANGE_MM = 8.0
-"""Depths are cut off here, so that occupancy runs from 0 to 1 over twice as much."""
-LEAST = 0.02
-"""How far occupancy stays from the surface's 0.5 at every voxel center."""
+PIXEL_MM = 0.75
+SPACINGS: list[Vector3] = [(slice_mm, PIXEL_MM, PIXEL_MM) for slice_mm in (2.5, 3.0, 5.0)]
 Slices = npt.NDArray[np.bool_]
 
 
+def slices_around(radius_mm: float, spacing: Vector3, phase: float = 0.0) -> VolumeGeometry:
+    """A grid around the origin; the slices lie ``phase`` of their distance off it."""
+    counts = [2 * int(np.ceil((radius_mm + 2 * s) / s)) + 1 for s in spacing]
+    first = [-(n // 2) * s + phase * s for n, s in zip(counts, spacing, strict=True)]
+    return VolumeGeometry(
+        (counts[0], counts[1], counts[2]), spacing, origin_lps_mm=(first[2], first[1], first[0])
+    )
+
+
+def volume_ml(found: Occupancy) -> float:
+    """Volume within the surface, each voxel counted by the share of it that a plane through it leaves inside."""
+    depth_mm = (found.values.astype(float) - SURFACE_LEVEL) * 16.0
+    return float(np.clip(depth_mm / PIXEL_MM + 0.5, 0.0, 1.0).sum()) * found.geometry.voxel_volume_ml
+
+
 def discs(**radii_mm: float) -> Slices:
-    """Seven slices with a disc of 9 mm in some: ``discs(s2=6.0)`` has one of 6 mm in the third."""
-    voxels = np.zeros((7, 51, 41), dtype=np.bool_)
-    y, x = np.meshgrid((np.arange(51) - 25) * 0.6, (np.arange(41) - 20) * 1.0, indexing="ij")
+    """Seven slices with a disc in some: ``discs(s2=6.0)`` has one of 6 mm radius in the third."""
+    voxels = np.zeros((7, 61, 61), dtype=np.bool_)
+    y, x = np.mgrid[-30:31, -30:31] * 0.7
     for name, radius in radii_mm.items():
         voxels[int(name[1:])] = np.hypot(y, x) <= radius
     return voxels
 
 
-def field(voxels: Slices, spacing: tuple[float, float, float] = (5.0, *PIXEL_MM)) -> npt.NDArray[np.float32]:
+def filled(voxels: Slices, spacing: Vector3 = (5.0, 0.7, 0.7)) -> Occupancy:
     return occupancy(LabelMask(voxels, VolumeGeometry(voxels.shape, spacing)))
 
 
-def depth_mm(marked: Slices) -> npt.NDArray[np.float64]:
-    """Signed distance to an outline that runs half a pixel (their mean) off the centers, cut off."""
-    inside = ndimage.distance_transform_edt(marked, sampling=PIXEL_MM) - 0.4
-    outside = ndimage.distance_transform_edt(~marked, sampling=PIXEL_MM) - 0.4
-    return np.clip(np.where(marked, inside, -outside), -RANGE_MM, RANGE_MM)
+def radius_mm(found: Occupancy, fine_slice: int) -> float:
+    return float(np.sqrt(np.count_nonzero(found.values[fine_slice] >= SURFACE_LEVEL) * 0.49 / np.pi))
 
 
-def as_occupancy(depth: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    side = np.where(depth > 0, 1.0, -1.0)
-    return 0.5 + 0.5 * side * np.clip(np.abs(depth) / RANGE_MM, 2 * LEAST, 1.0)
+def end_mm(found: Occupancy) -> tuple[float, float]:
+    """Where the surface crosses the axis of the discs, mm from the first slice."""
+    along = found.values[:, 30, 30].astype(float)
+    spacing = found.geometry.spacing_zyx_mm[0]
+    inside = np.flatnonzero(along >= SURFACE_LEVEL)
+    ends = []
+    for last, way in ((inside[0], -1), (inside[-1], 1)):
+        share = (along[last] - SURFACE_LEVEL) / (along[last] - along[last + way])
+        ends.append(float(last + way * share) * spacing)
+    return ends[0], ends[1]
+
+
+@pytest.mark.parametrize("spacing", SPACINGS, ids=lambda s: f"{s[0]:g}mm")
+@pytest.mark.parametrize("phase", [-0.4, -0.2, 0.0, 0.25, 0.5])
+@pytest.mark.parametrize("radius", [6.0, 9.0, 14.0, 20.0])
+def test_a_ball_has_its_volume_at_every_phase_of_the_slices(
+    spacing: Vector3, phase: float, radius: float
+) -> None:
+    ball = rasterize_sphere(slices_around(radius, spacing, phase), (0.1, -0.2, 0.0), radius)
+    true_ml = 4.0 / 3.0 * np.pi * radius**3 / 1000.0
+    assert volume_ml(occupancy(ball)) == pytest.approx(true_ml, rel=0.04)
+
+
+@pytest.mark.parametrize("spacing", SPACINGS, ids=lambda s: f"{s[0]:g}mm")
+@pytest.mark.parametrize(
+    "radii", [(9.0, 11.0, 15.0), (12.0, 12.0, 8.0), (7.0, 10.0, 10.0), (16.0, 12.0, 18.0)]
+)
+def test_an_ellipsoid_is_neither_cut_off_nor_drawn_out(spacing: Vector3, radii: Vector3) -> None:
+    true_ml = 4.0 / 3.0 * np.pi * float(np.prod(radii)) / 1000.0
+    found = [
+        volume_ml(occupancy(rasterize_ellipsoid(slices_around(20.0, spacing, phase), (0, 0, 0), radii)))
+        for phase in (-0.4, -0.15, 0.1, 0.35)
+    ]
+    assert np.mean(found) == pytest.approx(true_ml, rel=0.03)
+    assert np.ptp(found) < 0.12 * true_ml
+
+
+@pytest.mark.parametrize("spacing", SPACINGS, ids=lambda s: f"{s[0]:g}mm")
+def test_a_small_ball_of_8_mm_has_its_volume_on_average(spacing: Vector3) -> None:
+    """One or two sections of 5 mm slices show it."""
+    found = [
+        volume_ml(occupancy(rasterize_sphere(slices_around(4.0, spacing, phase), (0, 0, 0), 4.0)))
+        for phase in np.arange(-0.45, 0.5, 0.1)
+    ]
+    assert np.mean(found) == pytest.approx(4.0 / 3.0 * np.pi * 0.064, rel=0.06)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.sampled_from(SPACINGS),
+    st.sampled_from(SPACINGS),
+    st.tuples(st.floats(-0.5, 0.5), st.floats(-0.5, 0.5)),
+    st.floats(5.0, 12.0),
+    st.floats(1.0, 7.0),
+    st.tuples(st.floats(-1.2, 1.2), st.floats(-1.2, 1.2), st.floats(-1.2, 1.2)),
+)
+def test_coverage_and_margin_of_balls_on_thick_slices(
+    planning: Vector3,
+    verification: Vector3,
+    phases: tuple[float, float],
+    tumor_mm: float,
+    margin_mm: float,
+    shift: Vector3,
+) -> None:
+    off = float(np.linalg.norm(shift))
+    zone_mm = tumor_mm + margin_mm + off
+    tumor = rasterize_sphere(slices_around(tumor_mm, planning, phases[0]), (0, 0, 0), tumor_mm)
+    zone = rasterize_sphere(slices_around(zone_mm + 6.0, verification, phases[1]), shift, zone_mm, "zone")
+    field = build_measurement_field(
+        StructureSurface(tumor), StructureSurface(zone), None, None, RigidTransform.identity()
+    )
+    whole, _ = measure_coverage(field, field.zone, field.distance_to_zone_mm)
+    assert whole.tcr == pytest.approx(sphere_overlap_tcr(tumor_mm, 5.0, zone_mm, off), abs=0.03)
+    assert whole.minimal_mm == pytest.approx(sphere_minimal_margin_mm(tumor_mm, zone_mm, off), abs=0.6)
+
+
+def test_a_truncated_ball_goes_on_past_its_last_section_as_a_ball_does() -> None:
+    """Sections of a ball of 12 mm whose center lies 1 mm off a slice."""
+    found = filled(
+        discs(
+            s1=np.sqrt(144 - 121),
+            s2=np.sqrt(144 - 36),
+            s3=np.sqrt(144 - 1),
+            s4=np.sqrt(144 - 16),
+            s5=np.sqrt(144 - 81),
+        )
+    )
+    low, high = end_mm(found)
+    assert low == pytest.approx(16.0 - 12.0, abs=0.5)
+    assert high == pytest.approx(16.0 + 12.0, abs=0.5)
+
+
+def test_between_two_discs_of_a_ball_lies_the_ball_and_not_the_chord() -> None:
+    found = filled(discs(s2=np.sqrt(100 - 6.25), s3=np.sqrt(100 - 6.25)))
+    steps = round(5.0 / found.geometry.spacing_zyx_mm[0])
+    chord, ball = np.sqrt(100 - 6.25), 10.0
+    assert radius_mm(found, 2 * steps + steps // 2) == pytest.approx(ball, abs=0.25)
+    assert radius_mm(found, 2 * steps) == pytest.approx(chord, abs=0.25)
 
 
 @pytest.mark.parametrize("radius", [3.0, 6.0, 14.0])
-def test_occupancy_is_the_distance_to_the_outline_within_the_slice(radius: float) -> None:
-    voxels = discs(s2=9.0, s3=radius)
-    occupied = field(voxels)
-    assert occupied.dtype == np.float32
-    for k in (2, 3):
-        assert occupied[k] == pytest.approx(as_occupancy(depth_mm(voxels[k])), abs=1e-6)
-    assert occupied.min() == 0.0
-    assert occupied.max() == 1.0
+def test_a_section_in_one_slice_alone_ends_before_the_next(radius: float) -> None:
+    low, high = end_mm(filled(discs(s3=radius)))
+    expected = min(radius, 0.75 * 5.0)
+    assert (15.0 - low, high - 15.0) == pytest.approx((expected, expected), abs=0.35)
 
 
-def test_a_structure_ends_a_little_before_half_a_slice_past_its_last_one() -> None:
-    voxels = discs(s2=5.0, s3=9.0)
-    occupied = field(voxels)
-    for end, past in ((2, 1), (3, 4)):
-        beyond = as_occupancy(-np.abs(depth_mm(voxels[end])) - 0.5)
-        assert occupied[past] == pytest.approx(beyond, abs=1e-6)
-        middle = (25, 20)
-        crossing = (occupied[end][middle] - 0.5) / (occupied[end][middle] - occupied[past][middle])
-        assert 0.4 < crossing <= 0.5
-    for far in (0, 5, 6):
-        assert (occupied[far] == 0.0).all()
-
-
-def test_the_first_and_the_last_slice_of_the_grid_close_a_structure_too() -> None:
-    voxels = discs(s1=6.0, s5=6.0)
-    occupied = field(voxels)
-    closing = as_occupancy(-np.abs(depth_mm(voxels[1])) - 0.5)
-    for past in (0, 2, 4, 6):
-        assert occupied[past] == pytest.approx(closing, abs=1e-6)
-    assert (occupied[3] == 0.0).all()
-
-
-def test_a_slice_between_two_ends_takes_the_nearer_outline() -> None:
-    voxels = discs(s2=4.0, s4=9.0)
-    depth = np.maximum(-np.abs(depth_mm(voxels[2])), -np.abs(depth_mm(voxels[4]))) - 0.5
-    assert field(voxels)[3] == pytest.approx(as_occupancy(depth), abs=1e-6)
-
-
-def test_a_slice_that_is_marked_as_a_whole_is_occupied_as_a_whole() -> None:
-    voxels = discs(s2=6.0)
-    voxels[3] = True
-    occupied = field(voxels)
-    assert (occupied[3] == 1.0).all()
-    assert occupied[2] == pytest.approx(as_occupancy(depth_mm(voxels[2])), abs=1e-6)
-    assert (occupied[4] == 0.0).all()
+def test_a_part_that_ends_is_rounded_off_beside_one_that_goes_on() -> None:
+    voxels = discs(s1=4.0, s2=5.0, s3=5.0)
+    y, x = np.mgrid[-30:31, -30:31] * 0.7
+    beside = np.hypot(y, x - 14.0) <= 5.0
+    voxels[1:3] |= beside  # ends here, while the one in the middle goes on to the fourth slice
+    along = filled(voxels).values[:, 30, 50]
+    steps = round(5.0 / filled(voxels).geometry.spacing_zyx_mm[0])
+    assert (along[steps : 2 * steps + 1] >= SURFACE_LEVEL).all()
+    assert along[2 * steps + 1] >= SURFACE_LEVEL  # not cut off at its last slice
+    assert along[3 * steps] < SURFACE_LEVEL
 
 
 @pytest.mark.parametrize("axis", [1, 2])
 def test_whichever_axis_has_the_thick_slices(axis: int) -> None:
     voxels = discs(s2=5.0, s3=9.0)
     order = [1, 0, 2] if axis == 1 else [1, 2, 0]
-    spacing = tuple((5.0, *PIXEL_MM)[a] for a in order)
-    turned = field(np.ascontiguousarray(voxels.transpose(order)), (spacing[0], spacing[1], spacing[2]))
-    assert np.array_equal(turned, field(voxels).transpose(order))
+    spacing = tuple((5.0, 0.7, 0.7)[a] for a in order)
+    turned = filled(np.ascontiguousarray(voxels.transpose(order)), (spacing[0], spacing[1], spacing[2]))
+    assert np.array_equal(turned.values, filled(voxels).values.transpose(order))
+    assert turned.geometry.spacing_zyx_mm[axis] == 1.25
 
 
 @pytest.mark.parametrize(("slice_mm", "by_shape"), [(2.5, True), (2.49, False)])
 def test_slices_are_thick_from_two_and_a_half_pixels_on(slice_mm: float, by_shape: bool) -> None:
-    voxels = discs(s2=9.0, s3=9.0)
-    occupied = occupancy(LabelMask(voxels, VolumeGeometry(voxels.shape, (slice_mm, 1.0, 1.0))))
-    assert bool((occupied[5] == 0.0).all()) is by_shape
+    found = filled(discs(s2=9.0, s3=9.0), (slice_mm, 1.0, 1.0))
+    assert (found.values.shape[0] > 7) is by_shape
+
+
+def test_the_box_of_a_surface_holds_what_lies_past_the_last_section() -> None:
+    mask = LabelMask(discs(s2=9.0, s3=9.0), VolumeGeometry((7, 61, 61), (5.0, 0.7, 0.7)))
+    surface = StructureSurface(mask)
+    inside = surface.geometry.to_lps(np.argwhere(surface.occupancy >= SURFACE_LEVEL).astype(float))
+    corners = surface.corners_lps_mm
+    bulge = np.array([1.0, 1.0, 0.0])  # between the slices, sections are a little larger
+    assert (inside >= corners.min(axis=0) - bulge).all()
+    assert (inside <= corners.max(axis=0) + bulge).all()

@@ -33,7 +33,7 @@ def spiculated(radius: float) -> Voxels:
 
 
 def field(voxels: Voxels) -> npt.NDArray[np.float32]:
-    return occupancy(LabelMask(voxels, VolumeGeometry(voxels.shape, (1.0, 1.0, 1.0))))
+    return occupancy(LabelMask(voxels, VolumeGeometry(voxels.shape, (1.0, 1.0, 1.0)))).values
 
 
 def depth(voxels: Voxels) -> npt.NDArray[np.float64]:
