@@ -27,6 +27,7 @@ from engine.findings import (
     CoverageFinding,
     LesionFinding,
     MarginFinding,
+    PlanningFrameFinding,
 )
 from engine.radiomics.radscore import Radscore
 from engine.refusal import Refusal
@@ -77,13 +78,14 @@ def final_answer(
     measurement: Measurement,
     interval: CoverageInterval,
     confirmed: Confirmation,
+    before: PlanningFrameFinding,
     *,
     radscore: Radscore | None,
     risk: SurvivalRisk | RiskAbsence,
     warnings: tuple[str, ...],
     timings_s: Mapping[str, float],
 ) -> AblationAssessment:
-    """The answer with its numbers; ``confirmed`` says whether coverage may be called complete."""
+    """The answer with its numbers; ``before`` those of the planning frame; ``confirmed``: may it be complete."""
     settings, grid = pair.settings, measurement.grid
     coverage, margin = with_interval(measurement.coverage, measurement.margin, interval, confirmed)
     to_check = _to_check(pair, contour)
@@ -92,6 +94,7 @@ def final_answer(
         summary=summary(coverage, margin, measurement.cold_spots, pair.prepared.lesion.lung_side, to_check),
         coverage=coverage,
         margin=margin,
+        planning_frame=before,
         uncovered=measurement.cold_spots,
         alignment=_alignment(pair, alignment),
         lesion=_lesion(pair, alignment),

@@ -102,6 +102,15 @@ def zone_contour_sd_mm(pair: ScanPair, contour: ZoneContour) -> float:
     return pair.settings.contour_sd_mm if contour.contour_sd_mm is None else contour.contour_sd_mm
 
 
+def uniform_sds_mm(pair: ScanPair, contour: ZoneContour) -> tuple[float, float]:
+    """By which the contours of tumor and zone may be off, each as a whole."""
+    lesion = pair.prepared.lesion
+    return (
+        _uniform_sd_mm(lesion.origin, lesion.contour_sd_mm or pair.settings.contour_sd_mm),
+        _uniform_sd_mm(contour.origin, zone_contour_sd_mm(pair, contour)),
+    )
+
+
 def _uniform_sd_mm(origin: ContourOrigin, sd_mm: float) -> float:
     """By which a contour as a whole may be off: all that a model says of its own, a share of a reader's."""
     return sd_mm if origin.model is not None else UNIFORM_SHARE * sd_mm
@@ -124,24 +133,25 @@ def measure_interval(
     pair: ScanPair, contour: ZoneContour, alignment: Alignment, grid: MeasurementField
 ) -> CoverageInterval:
     """How sure coverage and margin are, given the alignment's uncertainty, both contours and both scans' slices."""
-    settings, lesion = pair.settings, pair.prepared.lesion
+    settings = pair.settings
     rotation = alignment.planning_from_verification.inverse.rotation
-    before_normal, before_mm = _slices(pair.prepared.planning.geometry)
-    after_normal, after_mm = _slices(pair.verification.geometry)
+    before_normal, before_mm = slices_of(pair.prepared.planning.geometry)
+    after_normal, after_mm = slices_of(pair.verification.geometry)
+    tumor_sd_mm, zone_sd_mm = uniform_sds_mm(pair, contour)
     return coverage_interval(
         grid,
         PoseUncertainty(alignment.translation_covariance_mm2, alignment.rotation_sd_deg),
         planning_slice=(rotation @ before_normal, before_mm),
         verification_slice=(after_normal, after_mm),
-        tumor_contour_sd_mm=_uniform_sd_mm(lesion.origin, lesion.contour_sd_mm or settings.contour_sd_mm),
-        zone_contour_sd_mm=_uniform_sd_mm(contour.origin, zone_contour_sd_mm(pair, contour)),
+        tumor_contour_sd_mm=tumor_sd_mm,
+        zone_contour_sd_mm=zone_sd_mm,
         draws=settings.draws,
         seed=settings.seed,
         target_margin_mm=settings.target_margin_mm,
     )
 
 
-def _slices(grid: VolumeGeometry) -> tuple[Float64Array, float]:
+def slices_of(grid: VolumeGeometry) -> tuple[Float64Array, float]:
     """Normal (LPS) and distance, mm, of a scan's slices: of the axis with the widest spacing."""
     axis = int(np.argmax(grid.spacing_zyx_mm))
     return np.array(grid.directions_zyx_lps[axis]), grid.spacing_zyx_mm[axis]

@@ -27,14 +27,17 @@ from engine.assessment.planning import (
     require_prepared,
     require_thin,
 )
+from engine.assessment.planning_frame import measure_planning_frame, widened_by_contraction
 from engine.assessment.same_patient import check_same_patient
 from engine.assessment.wording import drawn_by_model, slice_warning
 from engine.assessment.zone import LesionPlace, place_lesion, require_same_place, segment_zone
+from engine.coverage.grid import MeasurementField
+from engine.coverage.interval import CoverageInterval
 from engine.errors import RadiomicsError
-from engine.findings import NO_CONTOUR, SUPPLIED, ContourOrigin
+from engine.findings import NO_CONTOUR, SUPPLIED, ContourOrigin, PlanningFrameFinding
 from engine.geometry import VolumeGeometry
 from engine.input_warning import messages
-from engine.kernels.backend import resident
+from engine.kernels.backend import resident, sharing_residency
 from engine.radiomics.radscore import Radscore
 from engine.refusal import RefusedError
 from engine.registration.alignment import DeformableRegistration, RigidAlignment
@@ -147,7 +150,7 @@ def assess_ablation(
                 clock.timings_s,
             )
         with clock.stage(Stage.INTERVAL):
-            interval = measure_interval(pair, contour, fine, measurement.grid)
+            interval, before = _measure_intervals(pair, contour, fine, measurement.grid)
             confirmed = confirm_complete(pair, contour, fine, interval)
         radscore, without_radscore = _measure_radscore(risk_model, verification, contour.zone, clock)
         risk: SurvivalRisk | RiskAbsence
@@ -169,6 +172,7 @@ def assess_ablation(
             measurement,
             interval,
             confirmed,
+            before,
             radscore=radscore,
             risk=risk,
             warnings=(*warnings, *measurement.warnings, *without_radscore),
@@ -223,6 +227,17 @@ def _refine(pair: ScanPair, rigid: RigidAlignment) -> DeformableRegistration:
     return refine(
         pair.prepared.features, rigid, deadline_s=settings.registration_deadline_s, kernels=settings.kernels
     )
+
+
+def _measure_intervals(
+    pair: ScanPair, contour: ZoneContour, alignment: DeformableRegistration, grid: MeasurementField
+) -> tuple[CoverageInterval, PlanningFrameFinding]:
+    """How sure the measurement is, and beside it the figure of the tissue that was there before."""
+    with ThreadPoolExecutor(1) as pool:
+        measuring = pool.submit(sharing_residency(measure_planning_frame), pair, contour, alignment)
+        interval = measure_interval(pair, contour, alignment, grid)
+        before = measuring.result()
+    return widened_by_contraction(interval, before), before
 
 
 def _measure_radscore(

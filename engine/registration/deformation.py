@@ -100,16 +100,20 @@ class Deformation:
     @property
     def data_optimum(self) -> Float64Array:
         """Right side ``T u + force`` of the data term: its solution without a prior."""
-        t, u = self.tensor, self.nodes_mm
-        product = np.stack(
-            [
-                t[..., 0] * u[..., 0] + t[..., 1] * u[..., 1] + t[..., 2] * u[..., 2],
-                t[..., 1] * u[..., 0] + t[..., 3] * u[..., 1] + t[..., 4] * u[..., 2],
-                t[..., 2] * u[..., 0] + t[..., 4] * u[..., 1] + t[..., 5] * u[..., 2],
-            ],
-            axis=-1,
-        )
-        return np.asarray(product + self.force)
+        return times_tensor(self.tensor, self.nodes_mm) + self.force
+
+
+def times_tensor(tensor: Float64Array, field: Float64Array) -> Float64Array:
+    """Product of the symmetric blocks (z, y, x, 6) of a data term with a field (z, y, x, 3)."""
+    t, u = tensor, field
+    return np.stack(
+        [
+            t[..., 0] * u[..., 0] + t[..., 1] * u[..., 1] + t[..., 2] * u[..., 2],
+            t[..., 1] * u[..., 0] + t[..., 3] * u[..., 1] + t[..., 4] * u[..., 2],
+            t[..., 2] * u[..., 0] + t[..., 4] * u[..., 1] + t[..., 5] * u[..., 2],
+        ],
+        axis=-1,
+    )
 
 
 def deform(
