@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -12,17 +11,17 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.calibration.keeping import keep, load
 from engine.arrays import Float64Array
 from engine.errors import InvalidRequestError
 from engine.files.image_file import read_ct_image, read_mask_image
-from engine.geometry import RigidTransform, Vector3, VolumeGeometry, VoxelBox
+from engine.geometry import Vector3, VolumeGeometry, VoxelBox
 from engine.phantoms.chest import Chest, chest_of_ct, procedural_chest, random_place
 from engine.phantoms.free_deformation import DeformationKind
 from engine.phantoms.procedure import CHEST_BEYOND_SCAN_MM, Course, PhantomProcedure, run_course
 from engine.phantoms.thorax import lung_depth_mm
-from engine.phantoms.truth import PhantomTruth, TrueCoverage, TrueRegion
 from engine.phantoms.tumor import LobulatedTumor, SmoothedMask, TumorShape, random_tumor
-from engine.volume import Acquisition, CtVolume, LabelMask
+from engine.volume import CtVolume, LabelMask
 
 Source = Literal["phantom", "real_own_nodule", "real_inserted", "real_thick"]
 SOURCES: Final[tuple[Source, ...]] = ("phantom", "real_own_nodule", "real_inserted", "real_thick")
@@ -264,58 +263,15 @@ def _cropped(ct: CtVolume, tumor: LabelMask, center_lps_mm: Float64Array) -> tup
     return ct.crop(box), tumor.crop(box)
 
 
-# --- Keeping
-
-
 def keep_case(folder: Path, description: CaseDescription, case: PhantomProcedure) -> None:
-    """Write a case into a folder of its own; ``case.json`` last, so that half a case is none."""
-    folder.mkdir(parents=True, exist_ok=True)
-    np.save(folder / "planning.npy", case.planning.voxels_hu)
-    np.save(folder / "verification.npy", case.verification.voxels_hu)
-    masks = {"tumor": case.tumor, "zone": case.zone, "core": case.core}
-    packed: dict[str, Any] = {name: np.packbits(mask.voxels) for name, mask in masks.items()}
-    np.savez_compressed(folder / "masks.npz", **packed)
-    content = {
-        "description": asdict(description),
-        "truth": case.truth.to_json(),
-        "target_lps_mm": case.target_lps_mm,
-        "planning_geometry": asdict(case.planning.geometry),
-        "verification_geometry": asdict(case.verification.geometry),
-        "slice_thickness_mm": [
-            case.planning.acquisition.slice_thickness_mm,
-            case.verification.acquisition.slice_thickness_mm,
-        ],
-    }
-    unfinished = folder / "case.json.part"
-    unfinished.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    unfinished.replace(folder / "case.json")
+    """Write a case into a folder of its own."""
+    keep(folder, case, {"description": asdict(description)})
 
 
 def load_case(folder: Path) -> tuple[CaseDescription, PhantomProcedure]:
     """Read a case that :func:`keep_case` wrote."""
-    content = json.loads((folder / "case.json").read_text(encoding="utf-8"))
-    planning_geometry, verification_geometry = (
-        _geometry(content["planning_geometry"]),
-        _geometry(content["verification_geometry"]),
-    )
-    thickness = content["slice_thickness_mm"]
-    with np.load(folder / "masks.npz") as masks:
-        tumor = _mask(masks["tumor"], planning_geometry, "tumor")
-        zone = _mask(masks["zone"], verification_geometry, "ablation zone")
-        core = _mask(masks["core"], verification_geometry, "ablation core")
-    planning = CtVolume(
-        np.load(folder / "planning.npy"), planning_geometry, Acquisition(slice_thickness_mm=thickness[0])
-    )
-    verification = CtVolume(
-        np.load(folder / "verification.npy"),
-        verification_geometry,
-        Acquisition(slice_thickness_mm=thickness[1]),
-    )
-    x, y, z = content["target_lps_mm"]
-    truth = _truth(content["truth"])
-    return description_of(content["description"]), PhantomProcedure(
-        planning, tumor, verification, zone, core, (x, y, z), truth
-    )
+    case, content = load(folder)
+    return description_of(content["description"]), case
 
 
 def description_of(content: dict[str, Any]) -> CaseDescription:
@@ -323,34 +279,3 @@ def description_of(content: dict[str, Any]) -> CaseDescription:
     for name in ("planning_spacing_zyx_mm", "verification_spacing_zyx_mm"):
         content = {**content, name: tuple(content[name])}
     return CaseDescription(**content)
-
-
-def _geometry(content: dict[str, Any]) -> VolumeGeometry:
-    a, b, c = (tuple(axis) for axis in content["directions_zyx_lps"])
-    return VolumeGeometry(
-        tuple(content["shape_zyx"]),
-        tuple(content["spacing_zyx_mm"]),
-        (a, b, c),
-        tuple(content["origin_lps_mm"]),
-        content["frame_of_reference_uid"],
-    )
-
-
-def _mask(packed: npt.NDArray[np.uint8], geometry: VolumeGeometry, name: str) -> LabelMask:
-    voxels = np.unpackbits(packed)[: int(np.prod(geometry.shape_zyx))]
-    return LabelMask(voxels.reshape(geometry.shape_zyx).astype(np.bool_), geometry, name)
-
-
-def _truth(content: dict[str, Any]) -> PhantomTruth:
-    return PhantomTruth(
-        **{
-            **content,
-            "lung_clipped": TrueCoverage(**content["lung_clipped"]),
-            "core": TrueCoverage(**content["core"]),
-            "uncovered": tuple(
-                TrueRegion(region["volume_ml"], tuple(region["centroid_lps_mm"]))
-                for region in content["uncovered"]
-            ),
-            "planning_from_verification": RigidTransform(np.array(content["planning_from_verification"])),
-        }
-    )

@@ -22,7 +22,7 @@ def markdown(summary: Row) -> str:
         "",
         "Simulated with known truth; masks without contouring error. Not a clinical validation.",
         "",
-        *_table(
+        *markdown_table(
             ("", "demand", "found"),
             [
                 ("pass" if line["passed"] else "**FAIL**", line["demand"], line["found"])
@@ -30,12 +30,14 @@ def markdown(summary: Row) -> str:
             ],
         ),
         "",
-        f"Median width of the margin's 90 % interval: {_number(summary['median_interval_width_mm'])} mm.",
-        f"Brier score of P(complete): {_number(summary['brier_score'], 3)}.",
+        f"Median width of the margin's 90 % interval: {number(summary['median_interval_width_mm'])} mm.",
+        f"Brier score of P(complete): {number(summary['brier_score'], 3)}.",
         "",
         _requested(summary["requested_against_true_margin"]),
         "",
         "![Reliability, intervals and margins](calibration.png)",
+        "",
+        "Where the numbers hold under harder conditions, one by one: [calibration by condition](conditions.md).",
         "",
         "## Strata",
         "",
@@ -54,8 +56,8 @@ def markdown(summary: Row) -> str:
 def _requested(row: Row) -> str:
     return (
         f"The margin that was asked for against the true one, without cases at the pleura ({row['cases']}): "
-        f"correlation {_number(row['correlation'], 4)}, greatest difference "
-        f"{_number(row['greatest_difference_mm'])} mm."
+        f"correlation {number(row['correlation'], 4)}, greatest difference "
+        f"{number(row['greatest_difference_mm'])} mm."
     )
 
 
@@ -72,15 +74,15 @@ def _strata_table(rows: list[Row]) -> list[str]:
             str(row["refused"]),
             "–" if row["interval_holds_truth"] is None else f"{row['interval_holds_truth']:.1%}",
             "{:.0%} to {:.0%}".format(*row["interval_holds_truth_90"]),
-            _number(row["median_width_mm"]),
-            _number(row["median_pose_error_mm"]),
-            _number(row["p95_pose_error_mm"]),
-            _number(row["margin_bias_mm"]),
-            _number(row["margin_rms_error_mm"]),
+            number(row["median_width_mm"]),
+            number(row["median_pose_error_mm"]),
+            number(row["p95_pose_error_mm"]),
+            number(row["margin_bias_mm"]),
+            number(row["margin_rms_error_mm"]),
         )
         for row in rows
     ]
-    return _table(head, body)
+    return markdown_table(head, body)
 
 
 def _refusal_lines(rows: list[Row]) -> list[str]:
@@ -111,18 +113,19 @@ def _outside_table(rows: list[Row]) -> list[str]:
             str(row["number"]),
             row["source"].replace("_", " "),
             row["deformation"],
-            _number(row["true_margin_mm"]),
+            number(row["true_margin_mm"]),
             "{:.2f} to {:.2f}".format(*row["interval_90_mm"]),
-            _number(row["probability_complete"]),
-            _number(row["pose_error_mm"]),
-            _number(row["pose_sd_mm"]),
+            number(row["probability_complete"]),
+            number(row["pose_error_mm"]),
+            number(row["pose_sd_mm"]),
         )
         for row in rows
     ]
-    return _table(head, body)
+    return markdown_table(head, body)
 
 
-def _table(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
+def markdown_table(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table."""
     return [
         "| " + " | ".join(head) + " |",
         "|" + "---|" * len(head),
@@ -130,5 +133,6 @@ def _table(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
-def _number(value: float | None, digits: int = 2) -> str:
+def number(value: float | None, digits: int = 2) -> str:
+    """A figure, or a dash."""
     return "–" if value is None else f"{value:.{digits}f}"

@@ -15,17 +15,20 @@ TARGET_MM: Final = 5.0
 """The margin that is aimed at."""
 
 
-def read_results(path: Path) -> list[Row]:
-    """Read the results so far; a last line that was cut off is dropped, one case counts once (the last)."""
-    rows: dict[int, Row] = {}
+def read_results(path: Path, key: str = "number") -> list[Row]:
+    """Read the results so far, in the order of ``key``; a last line that was cut off is dropped.
+
+    One case counts once, with its last line.
+    """
+    rows: dict[Any, Row] = {}
     if path.is_file():
         for line in path.read_text(encoding="utf-8").splitlines():
             try:
                 row = json.loads(line)
             except json.JSONDecodeError:
                 continue
-            rows[row["number"]] = row
-    return [rows[number] for number in sorted(rows)]
+            rows[row[key]] = row
+    return [rows[name] for name in sorted(rows)]
 
 
 def append_result(path: Path, row: Row) -> None:
