@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.calibration import __main__ as calibration
+from benchmarks.calibration import __main__ as command_line
+from benchmarks.calibration import study as calibration
 from benchmarks.calibration import cases as calibration_cases
 from benchmarks.calibration.cases import (
     CLASSES_MM,
@@ -152,12 +153,12 @@ def test_a_stopped_run_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.delenv("COLDSPOT_DATA", raising=False)
     monkeypatch.setattr(calibration, "assess_case", fake)
-    command = ["calibration", "--cases", "6", "--out", str(tmp_path)]
+    command = ["calibration", "study", "--cases", "6", "--out", str(tmp_path)]
     monkeypatch.setattr("sys.argv", [*command, "--only", "1:3"])
-    calibration.main()
+    command_line.main()
     assert asked == [1, 2]
     monkeypatch.setattr("sys.argv", command)
-    calibration.main()
+    command_line.main()
     assert sorted(asked) == [0, 1, 2, 3, 4, 5]
     assert len(read_results(tmp_path / "cases.jsonl")) == 6
     assert "phantoms only" in (tmp_path / "summary.md").read_text(encoding="utf-8")
@@ -170,9 +171,9 @@ def test_results_of_another_seed_are_not_mixed(tmp_path: Path, monkeypatch: pyte
     tmp_path.mkdir(exist_ok=True)
     row = row_of(0, 5.5, 5.4, (4.5, 6.3), 0.6)
     append_result(tmp_path / "cases.jsonl", {**row, "description": {**row["description"], "seed": 1}})
-    monkeypatch.setattr("sys.argv", ["calibration", "--cases", "1", "--seed", "2", "--out", str(tmp_path)])
+    monkeypatch.setattr("sys.argv", ["calibration", "study", "--cases", "1", "--seed", "2", "--out", str(tmp_path)])
     with pytest.raises(SystemExit, match="other cases"):
-        calibration.main()
+        command_line.main()
 
 
 # --- Verdicts

@@ -27,6 +27,14 @@ _TITLES: Final = {
 _COLORS: Final = {"supplied": "#4477aa", "none": "#ee6677"}
 
 
+_INTRODUCTION: Final = (
+    "Simulated procedures of known truth (`python -m benchmarks.calibration run`), each condition a switch of its own.",
+    "Not a clinical validation. Masks that are supplied have no contouring error.",
+    "Errors are absolute: median and 90th percentile. *Held*: 90 % intervals that hold the truth. *Hidden*: a true",
+    "margin of at most 3 mm, plain or in lung, called complete with P > ½, or tumor left over without a region.",
+)
+
+
 def write_report(folder: Path) -> None:
     """Write conditions.md, conditions.json and conditions.png from the results in a folder."""
     rows = {masks: read_results(folder / name, "key") for masks, name in RESULTS.items()}
@@ -42,10 +50,7 @@ def _page(rows: dict[str, list[Row]], tables: dict[str, list[Row]]) -> str:
     lines = [
         "# Calibration by condition",
         "",
-        "Simulated procedures of known truth (`python -m benchmarks.calibration run`), each condition a switch of its "
-        "own. Not a clinical validation. Masks that are supplied have no contouring error.",
-        "Errors are absolute: median and 90th percentile. *Held*: 90 % intervals that hold the truth. *Hidden*: a true "
-        "margin of at most 3 mm, plain or in lung, called complete with P > ½, or tumor left over without a region.",
+        *_INTRODUCTION,
         "",
         f"![Reliability, and intervals by condition]({_PICTURE})",
     ]
@@ -123,8 +128,9 @@ def _outside(rows: list[Row]) -> list[str]:
         low, high = measured["minimal_interval_90_mm"]
         if not low <= truth <= high:
             lines.append(
-                f"- {row['key']}: margin {truth:.2f} mm, measured {measured['minimal_mm']:.2f} ({low:.2f} to {high:.2f}), "
-                f"P {measured['probability_complete']:.2f}, pose off by {number(measured['pose_error_mm'])} mm"
+                f"- {row['key']}: margin {truth:.2f} mm, measured {measured['minimal_mm']:.2f} "
+                f"({low:.2f} to {high:.2f}), P {measured['probability_complete']:.2f}, "
+                f"pose off by {number(measured['pose_error_mm'])} mm"
             )
     lines += [
         f"- {row['key']}: refused, {row['measured']['refusal']['reason']}" for row in Cases(rows).refused

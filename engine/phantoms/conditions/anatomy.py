@@ -27,6 +27,7 @@ _BOXES_LPS_MM: Final[dict[Place, tuple[tuple[float, float, float], tuple[float, 
 _ALONG_AXIS: Final[dict[Place, float]] = {"diaphragm": 58.0 / 125.0}
 """The procedural lung's depth is in millimeters across; along its long axis it grows more slowly."""
 
+_DEEP_SHARE: Final = 0.8
 _BY_PLEURA_MM: Final = 5.0
 _FISSURE_HU: Final = 160.0
 _FISSURE_MM: Final = 0.7
@@ -50,7 +51,7 @@ def place_in(
     clear_mm : float
         Depth of its center that leaves lung all around its zone.
     chest : Chest, optional
-        A real one; the procedural one otherwise.
+        A real one, where the deepest places will do if no place is deep enough; the procedural one otherwise.
     """
     depth = {
         "central": (clear_mm, np.inf),
@@ -64,7 +65,9 @@ def place_in(
         share = _ALONG_AXIS.get(place, 1.0)
         return random_place(rng, lung_depth_mm, low, high, (share * depth[0], share * depth[1]))
     room = np.minimum(_FROM_EDGE_MM, 0.35 * (chest.high_lps_mm - chest.low_lps_mm))
-    return random_place(rng, chest.lung_depth_mm, chest.low_lps_mm + room, chest.high_lps_mm - room, depth)
+    low, high = chest.low_lps_mm + room, chest.high_lps_mm - room
+    deepest = float(chest.lung_depth_mm(rng.uniform(low, high, (4000, 3))).max())
+    return random_place(rng, chest.lung_depth_mm, low, high, (min(depth[0], _DEEP_SHARE * deepest), depth[1]))
 
 
 def with_lung_hu(chest: Chest, mean_hu: float) -> Chest:
