@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from benchmarks.calibration import __main__ as command_line
-from benchmarks.calibration import study as calibration
 from benchmarks.calibration import cases as calibration_cases
+from benchmarks.calibration import study as calibration
 from benchmarks.calibration.cases import (
     CLASSES_MM,
     CaseDescription,
