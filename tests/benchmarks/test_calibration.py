@@ -171,7 +171,9 @@ def test_results_of_another_seed_are_not_mixed(tmp_path: Path, monkeypatch: pyte
     tmp_path.mkdir(exist_ok=True)
     row = row_of(0, 5.5, 5.4, (4.5, 6.3), 0.6)
     append_result(tmp_path / "cases.jsonl", {**row, "description": {**row["description"], "seed": 1}})
-    monkeypatch.setattr("sys.argv", ["calibration", "study", "--cases", "1", "--seed", "2", "--out", str(tmp_path)])
+    monkeypatch.setattr(
+        "sys.argv", ["calibration", "study", "--cases", "1", "--seed", "2", "--out", str(tmp_path)]
+    )
     with pytest.raises(SystemExit, match="other cases"):
         command_line.main()
 
