@@ -85,7 +85,7 @@ def _in_lung(assessment: AblationAssessment, maps: AssessmentMaps, target: str) 
     coverage = assessment.coverage
     hidden = np.count_nonzero(maps.not_assessable) / np.count_nonzero(maps.target)
     beyond = (
-        f"{share_in_words(hidden)} of {target} lies outside the lung or at its edge and cannot be assessed"
+        f"{share_in_words(hidden)} of the target lies outside the lung or at its edge and cannot be assessed"
     )
     if coverage.lung_clipped_tcr is None:
         return _Verdict(VerdictKind.UNDECIDED, f"{beyond}: nothing of it can be")

@@ -28,6 +28,9 @@ MIN_PLEURAL_TOLERANCE_MM: Final = 1.0
 """Zone, lung and tumor contours each end within about a voxel of the pleura; what lies closer to it than
 this cannot be told from it and is left out of the lung-clipped figures (never out of the plain ones)."""
 
+_MAX_SLOPE: Final = 3.0
+"""Of the distance to missed lung, beside what cannot be assessed."""
+
 _PADDING_MM: Final = 12.0
 """Padding around the warped tumor: the widest margin band and 2 mm."""
 
@@ -99,12 +102,13 @@ class MeasurementField:
         """Minus the distance to the nearest uncovered place that can be assessed; at such a place, that to the zone.
 
         Signed as the distance to the zone, and equal to it where all is lung; what cannot be assessed counts as
-        covered here.
+        covered here. Next to it the value rises by ``_MAX_SLOPE`` a millimeter at most: a draw that moves a point by a
+        little changes it by a little.
         """
         covered = np.where(self.assessable, self.zone_occupancy, np.float32(1.0))
         distance = self._distance(covered)
-        missed = self.assessable & ~self.zone
-        return read_only(np.where(missed, self.distance_to_zone_mm, np.minimum(distance, 0.0)))
+        to_zone = np.minimum(_MAX_SLOPE * distance, self.distance_to_zone_mm)
+        return read_only(np.where(distance > 0.0, to_zone, distance))
 
     @cached_property
     def distance_to_core_mm(self) -> Float32Array | None:

@@ -56,7 +56,7 @@ def test_what_lies_outside_the_lung_is_never_called_covered() -> None:
     verdict = verdict_of(pleural())
     assert verdict.kind is VerdictKind.COVERED_IN_LUNG
     assert "cannot be assessed" in verdict.sentence
-    assert "% of the 5 mm target lies outside the lung" in verdict.sentence
+    assert "% of the target lies outside the lung" in verdict.sentence
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,15 @@ from scipy import ndimage
 
 from engine.arrays import BoolArray, Float64Array, Int16Array
 from engine.volume import CtVolume
-from service.pipeline.sheet.marks import HATCH_WIDTH_PT, NOT_ASSESSABLE, UNCOVERED, draw_fill, swatch_of
+from service.pipeline.sheet.marks import (
+    HATCH_WIDTH_PT,
+    NOT_ASSESSABLE,
+    UNCOVERED,
+    UNCOVERED_OUTSIDE,
+    FillMark,
+    draw_fill,
+    swatch_of,
+)
 from service.pipeline.sheet.page import PAGE_WIDTH_IN, Canvas
 from service.pipeline.sheet.panels import AssessedImages, after_panel
 from service.pipeline.sheet.planes import Orientation, Plane, mask_on
@@ -149,8 +157,22 @@ def test_what_is_not_assessable_is_hatched_otherwise(background: str, vision: Vi
     assert directions[1] < 0.4, "horizontal lines"
 
 
+@pytest.mark.parametrize("vision", list(Vision))
+@pytest.mark.parametrize("background", [0.15, 0.6, 0.9])
+def test_what_cannot_be_assessed_is_darker_where_uncovered_and_has_another_hatch(
+    background: float, vision: Vision
+) -> None:
+    def lightness(mark: FillMark) -> float:
+        fill = mark.opacity * np.array(mpl.colors.to_rgb(mark.fill)) + (1.0 - mark.opacity) * background
+        return float(lab(as_seen(fill.reshape(1, 1, 3), vision))[0, 0, 0])
+
+    outside = lightness(UNCOVERED_OUTSIDE)
+    assert outside < lightness(UNCOVERED) - 20.0
+    assert len({UNCOVERED.hatch[0], UNCOVERED_OUTSIDE.hatch[0], NOT_ASSESSABLE.hatch[0]}) == 3
+
+
 def test_the_legend_shows_the_fill_and_the_hatch_of_the_images() -> None:
-    for mark in (UNCOVERED, NOT_ASSESSABLE):
+    for mark in (UNCOVERED, UNCOVERED_OUTSIDE, NOT_ASSESSABLE):
         swatch = swatch_of(mark)
         assert swatch["hatch"] == mark.hatch
         assert swatch["facecolor"][:3] == mpl.colors.to_rgb(mark.fill)
