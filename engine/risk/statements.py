@@ -45,8 +45,8 @@ def risk_statements(
         for month, p, low, high in zip(months, estimate, *band, strict=True)
     ]
     statements.append(
-        "The risk weighs complete against incomplete coverage by the probability that the whole target is covered, what "
-        f"lies outside the lung included: {probability_complete:.2f}."
+        "The risk weighs complete against incomplete coverage by the probability that the whole target is covered, "
+        f"outside the lung as well: {probability_complete:.2f}."
     )
     statements += [
         f"Cases with complete coverage, otherwise like this one, progressed within {month} months in "
