@@ -205,7 +205,8 @@ class RegistrationQuality:
     sliding_mm : float
         Root mean square difference, in lung, of the deformation with and without chest wall and diaphragm.
     new_air_ml : float
-        Largest connected part that is air in the verification CT and was tissue: a pneumothorax has this.
+        Largest layer of air between lung and chest wall that the planning CT does not show: a pneumothorax. Thin layers
+        are blurred, and measured as less.
     contraction : float
         Mean share by which the zone with its halo contracted, beyond what breathing does farther out; negative if it
         grew.
@@ -219,6 +220,8 @@ class RegistrationQuality:
         Shift between slabs of one scan.
     largest_residual_mm : float, optional
         Largest local displacement that the images still ask for.
+    new_air_lps_mm : tuple of float, optional
+        Middle of that layer of air in the verification CT.
     """
 
     similarity: float
@@ -238,6 +241,7 @@ class RegistrationQuality:
     axis_scale_error: float | None = None
     breathing_step_mm: float | None = None
     largest_residual_mm: float | None = None
+    new_air_lps_mm: Vector3 | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-from scipy import ndimage
 
 from engine.arrays import BoolArray, Float32Array, Float64Array, read_only
 from engine.findings import RegistrationQuality
@@ -19,6 +18,7 @@ from engine.registration.control_grid import coarser, thinned
 from engine.registration.deformation import Deformation, Level, deform, local_statistics
 from engine.registration.evidence import ZONE_HALO_MM
 from engine.registration.judging.axis_scale import axis_scale_error
+from engine.registration.judging.pleural_air import find_pleural_air
 from engine.registration.region import ComparisonRegion, SourceRegion
 
 _NEAR_MM: Final = 35.0
@@ -29,10 +29,6 @@ _BEYOND_PULL_MM: Final = 14.0
 
 _WEAK_PRIOR: Final = 0.1
 """The displacement that the images still ask for is found with this share of the stiffness."""
-
-AIR_HU: Final = -955.0
-_DENSER_HU: Final = 70.0
-"""Air is below the first, and lung denser by the second: breathing in deeply takes lung down by half of that."""
 
 _CONTRAST_HU: Final = 60.0
 _MATCHED_CORRELATION: Final = 0.35
@@ -83,6 +79,7 @@ def judge(
     around = node_distance <= _NEAR_MM
     if not around.any():  # a zone far from the lesion
         around = np.ones_like(around)
+    air = find_pleural_air(level.fixed, warped, zone_distance, kernels=kernels)
     return RegistrationQuality(
         similarity=correlation(level.fixed.hu, warped, counted),
         residual_mm=_residual_motion_mm(deformation, around, kernels),
@@ -94,7 +91,8 @@ def judge(
         evidence_share=float(np.count_nonzero(counted)) / max(1.0, float(np.count_nonzero(outside))),
         mismatched_share=_mismatched_share(deformation, comparison),
         sliding_mm=sliding_mm,
-        new_air_ml=_new_air_ml(level.fixed, warped),
+        new_air_ml=air.volume_ml,
+        new_air_lps_mm=air.place_lps_mm,
         contraction=0.0 if comparison.zone_distance_mm is None else _contraction(jacobian, node_distance),
         axis_scale_error=axis_scale_error(everywhere, comparison),
         breathing_step_mm=breathing_step_mm,
@@ -200,16 +198,6 @@ def _descriptor_residual(
     of_fixed = self_similarity_codes(fixed, kernels=kernels)
     of_warped = self_similarity_codes(np.where(np.isfinite(warped), warped, fixed), kernels=kernels)
     return float(np.bitwise_count(of_fixed[counted] ^ of_warped[counted]).mean()) / CODE_BITS
-
-
-def _new_air_ml(fixed: ComparisonRegion, warped: Float32Array) -> float:
-    """Volume of the largest part that is air now and, at the place it came from, was not."""
-    air = (fixed.hu < AIR_HU) & fixed.inside & (warped - fixed.hu > _DENSER_HU)  # NaN compares false
-    labels, count = ndimage.label(air)
-    if count == 0:
-        return 0.0
-    voxel_ml = float(np.prod(fixed.geometry.spacing_zyx_mm)) / 1000.0
-    return float(np.bincount(labels.ravel())[1:].max()) * voxel_ml
 
 
 def _inverse_consistency_mm(

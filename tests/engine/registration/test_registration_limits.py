@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
+from engine.findings import RegistrationQuality
 from engine.refusal import RefusalCode, RefusedError
 from engine.registration import acceptance as trust
 from engine.registration.acceptance import require_trustworthy
 from engine.registration.search.translation import masked_correlation
 from tests.support.registration_quality import GOOD
+
+
+def spoiled(name: str, figure: float) -> RegistrationQuality:
+    changed: dict[str, Any] = {name: figure}
+    return replace(GOOD, **changed)
 
 
 @pytest.mark.parametrize(
@@ -48,9 +55,9 @@ def test_every_limit_refuses_beyond_it_and_says_what_to_do(
     name: str, limit: float, worse: float, code: RefusalCode, advice: str
 ) -> None:
     require_trustworthy(GOOD)
-    require_trustworthy(replace(GOOD, **{name: limit}))
+    require_trustworthy(spoiled(name, limit))
     with pytest.raises(RefusedError) as caught:
-        require_trustworthy(replace(GOOD, **{name: limit + worse}))
+        require_trustworthy(spoiled(name, limit + worse))
     assert caught.value.refusal.code is code
     assert advice in caught.value.refusal.reason
 
