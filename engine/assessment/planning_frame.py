@@ -91,14 +91,19 @@ def measure_planning_frame(
 
 
 def widened_by_contraction(interval: CoverageInterval, before: PlanningFrameFinding) -> CoverageInterval:
-    """The plain interval, up to what the zone before its contraction gives; the chance of completeness stays."""
+    """The plain interval, in lung too, up to what the zone before its contraction gives.
+
+    The chance of completeness stays.
+    """
     tcr_90, minimal_mm_90 = before.tcr_interval_90, before.minimal_interval_90_mm
     if tcr_90 is None or minimal_mm_90 is None or (before.contraction or 0.0) < _SURE_CONTRACTION:
         return interval
+    in_lung = None if interval.in_lung is None else widened_by_contraction(interval.in_lung, before)
     return replace(
         interval,
         tcr_90=(interval.tcr_90[0], max(interval.tcr_90[1], tcr_90[1])),
         minimal_mm_90=(interval.minimal_mm_90[0], max(interval.minimal_mm_90[1], minimal_mm_90[1])),
+        in_lung=in_lung,
     )
 
 

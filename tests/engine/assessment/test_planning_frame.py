@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from engine.assessment.planning import prepare_planning
@@ -61,3 +63,11 @@ def test_a_real_zone_that_was_drawn_in_was_larger_before() -> None:
     assert rigid.planning_frame.contraction == pytest.approx(0.0, abs=0.03)
     assert rigid.coverage.tcr is not None
     assert rigid.planning_frame.tcr == pytest.approx(rigid.coverage.tcr, abs=0.03)
+
+
+def test_where_all_is_lung_both_are_widened_alike() -> None:
+    widened = widened_by_contraction(replace(PLAIN, in_lung=PLAIN), before(0.15))
+    assert widened.in_lung is not None
+    assert widened.in_lung.minimal_mm_90 == widened.minimal_mm_90
+    assert widened.in_lung.tcr_90 == widened.tcr_90
+    assert widened.in_lung.probability_complete == PLAIN.probability_complete
