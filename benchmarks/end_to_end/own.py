@@ -24,7 +24,7 @@ from engine.phantoms import make_procedure
 from engine.progress import ItemProgress
 from engine.risk.clinical_inputs import ClinicalInputs
 from engine.risk.model import SurvivalModel
-from engine.segmentation import Box, Segmentation, Segmenter
+from engine.segmentation import Box, ChannelSource, Segmentation, Segmenter
 from engine.volume import CtVolume, LabelMask
 from service.client.client import ColdspotClient
 from service.pipeline.engine import EnginePipeline
@@ -141,11 +141,16 @@ class ReplacedSegmenter:
         return ServedModel(self._model.identity, ModelPurpose.ABLATION_ZONE, self._model.backend)
 
     def segment(
-        self, ct: CtVolume, *, around: Box | None = None, on_progress: ItemProgress | None = None
+        self,
+        ct: CtVolume,
+        *,
+        around: Box | None = None,
+        companions: ChannelSource | None = None,
+        on_progress: ItemProgress | None = None,
     ) -> Segmentation:
         """Run the model, and give the supplied masks on the grid of its labels."""
         started = time.perf_counter()
-        segmentation = self._model.segment(ct, around=around, on_progress=on_progress)
+        segmentation = self._model.segment(ct, around=around, companions=companions, on_progress=on_progress)
         self.network_s += time.perf_counter() - started
         region = ct.geometry.box_of(segmentation.geometry).slices
         zone, core = self.case.zone.voxels[region], self.case.core.voxels[region]

@@ -30,7 +30,20 @@ from engine.manifest.model import (
 )
 from engine.manifest.parity import ParityReport
 from engine.manifest.seal import SEAL_FILE, read_seal, seal_text
-from engine.manifest.segmentation import IMAGE, LOGITS, Channel, Resampling, SegmentationSection
+from engine.manifest.segmentation import (
+    IMAGE,
+    LOGITS,
+    NAMED_CHANNELS,
+    PLANNING_CT_WARPED,
+    ROLES,
+    TUMOR_DISTANCE,
+    VERIFICATION_CT,
+    Channel,
+    Purpose,
+    Resampling,
+    Role,
+    SegmentationSection,
+)
 from engine.manifest.signature import RadiomicsSettings, SignatureFeature, SignatureSection
 from engine.manifest.survival import (
     BaselineHazard,
@@ -52,8 +65,13 @@ __all__ = [
     "MANIFEST_FILE",
     "MODEL_CARD_FILE",
     "MODEL_FILE",
+    "NAMED_CHANNELS",
+    "PLANNING_CT_WARPED",
+    "ROLES",
     "SEAL_FILE",
     "SIMULATED_COHORT",
+    "TUMOR_DISTANCE",
+    "VERIFICATION_CT",
     "BaselineHazard",
     "Bernoulli",
     "Bundle",
@@ -70,9 +88,11 @@ __all__ = [
     "ParityReport",
     "PerformanceFigure",
     "Precision",
+    "Purpose",
     "RadiomicsSettings",
     "ReferenceOutput",
     "Resampling",
+    "Role",
     "SealedManifest",
     "SegmentationSection",
     "SignatureFeature",

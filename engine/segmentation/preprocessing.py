@@ -6,14 +6,15 @@ Version 2 normalizes, then resamples (``default_preprocessor.py``); version 1 re
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from engine.arrays import BoolArray, Float32Array, Int16Array
+from engine.arrays import BoolArray, Float32Array
 from engine.errors import NotCtError
 from engine.geometry import Index3, Vector3, VoxelBox
 from engine.manifest import Channel, SegmentationSection
@@ -45,15 +46,17 @@ class NetworkImage:
     back: Resizing
 
 
-def network_image(hu: Int16Array, spacing_zyx_mm: Vector3, section: SegmentationSection) -> NetworkImage:
-    """Prepare a CT for a network.
+def network_image(
+    volumes: Sequence[npt.NDArray[Any]], spacing_zyx_mm: Vector3, section: SegmentationSection
+) -> NetworkImage:
+    """Prepare a CT, and what else the network takes, for a network.
 
     Parameters
     ----------
-    hu : ndarray of int16, (z, y, x)
+    volumes : sequence of ndarray, (z, y, x)
+        One for each channel, on one grid: int16 or float32.
     spacing_zyx_mm : tuple of float
     section : SegmentationSection
-        With one channel.
 
     Raises
     ------
@@ -63,25 +66,24 @@ def network_image(hu: Int16Array, spacing_zyx_mm: Vector3, section: Segmentation
         If the CT is thinner than one voxel of the network.
     """
     forward = section.transpose_forward
-    transposed = hu.transpose(forward)
+    transposed = [volume.transpose(forward) for volume in volumes]
     z, y, x = (spacing_zyx_mm[axis] for axis in forward)
     spacing_mm = (z, y, x)
     nonzero = (
-        _nonzero_box(transposed) if section.crop_to_nonzero else VoxelBox.placed((0, 0, 0), transposed.shape)
+        _nonzero_box(transposed)
+        if section.crop_to_nonzero
+        else VoxelBox.placed((0, 0, 0), transposed[0].shape)
     )
-    cropped = transposed[nonzero.slices]
     plan = data_resizing(section, nonzero.shape_zyx, spacing_mm)
-    padded, inside = _padded(plan.target, section.patch_shape)
-    out = padded[0][inside.slices]
-    if section.framework == "nnunet_v2":
-        _normalize_then_resample(cropped, section.channels[0], plan, out)
-    else:
-        _resample_then_normalize(cropped, section.channels[0], plan, out)
+    padded, inside = _padded(len(volumes), plan.target, section.patch_shape)
+    prepare = _normalize_then_resample if section.framework == "nnunet_v2" else _resample_then_normalize
+    for volume, channel, out in zip(transposed, section.channels, padded, strict=True):
+        prepare(volume[nonzero.slices], channel, plan, out[inside.slices])
     return NetworkImage(padded, inside, nonzero, logits_resizing(section, nonzero.shape_zyx, spacing_mm))
 
 
-def _nonzero_box(voxels: Int16Array) -> VoxelBox:
-    """The bounding box of what is not zero; looks at slices from each end until one is not empty.
+def _nonzero_box(volumes: Sequence[npt.NDArray[Any]]) -> VoxelBox:
+    """The bounding box of what is not zero in any volume; looks at slices from each end until one is not empty.
 
     Raises
     ------
@@ -90,20 +92,21 @@ def _nonzero_box(voxels: Int16Array) -> VoxelBox:
     """
     start, stop = [], []
     for axis in range(3):
-        slices = np.moveaxis(voxels, axis, 0)
-        first = next((i for i in range(len(slices)) if slices[i].any()), None)
+        slices = [np.moveaxis(volume, axis, 0) for volume in volumes]
+        depth = len(slices[0])
+        first = next((i for i in range(depth) if any(volume[i].any() for volume in slices)), None)
         if first is None:
             raise NotCtError("every voxel of the CT is 0; export it in Hounsfield units")
         start.append(first)
-        stop.append(next(i for i in range(len(slices), 0, -1) if slices[i - 1].any()))
+        stop.append(next(i for i in range(depth, 0, -1) if any(volume[i - 1].any() for volume in slices)))
     return VoxelBox.between(start, stop)
 
 
-def _padded(shape: Index3, patch: Index3) -> tuple[Float32Array, VoxelBox]:
+def _padded(channels: int, shape: Index3, patch: Index3) -> tuple[Float32Array, VoxelBox]:
     """Zeros of at least a patch, and where an image of ``shape`` is centered in them."""
     size = np.maximum(shape, patch)
     start = (size - shape) // 2
-    return np.zeros((1, *size), dtype=np.float32), VoxelBox.placed(start, shape)
+    return np.zeros((channels, *size), dtype=np.float32), VoxelBox.placed(start, shape)
 
 
 @dataclass(frozen=True)
@@ -138,7 +141,9 @@ def _scaling(channel: Channel, voxels: npt.NDArray[np.generic], mask: BoolArray 
     return _Scaling()
 
 
-def _normalize_then_resample(hu: Int16Array, channel: Channel, plan: Resizing, out: Float32Array) -> None:
+def _normalize_then_resample(
+    hu: npt.NDArray[Any], channel: Channel, plan: Resizing, out: Float32Array
+) -> None:
     masked = channel.masked and channel.scheme == "zscore"
     mask = ndimage.binary_fill_holes(hu != 0) if masked else None
     scaling = _scaling(channel, hu, mask)
@@ -154,7 +159,9 @@ def _normalize_then_resample(hu: Int16Array, channel: Channel, plan: Resizing, o
     resize_volume(slab, plan, out)
 
 
-def _resample_then_normalize(hu: Int16Array, channel: Channel, plan: Resizing, out: Float32Array) -> None:
+def _resample_then_normalize(
+    hu: npt.NDArray[Any], channel: Channel, plan: Resizing, out: Float32Array
+) -> None:
     def slab(axis: int, start: int, stop: int) -> Float32Array:
         return np.moveaxis(hu, axis, 0)[start:stop].astype(np.float32, order="C")
 

@@ -34,7 +34,7 @@ class Restorer:
     labels : ndarray of uint8
         Written; a view of the CT's crop along the network's axes.
     foreground : ndarray of float16, optional
-        Likewise: the probability of anything but background.
+        Likewise: the probability of the labels that count.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Restorer:
         channels = (_resized(channel, low, first, last, self._plan) for channel in block)
         if self._of_two:
             probability = _label_regions(
-                channels, labels, (1,), 0.0, with_probability=self._foreground is not None
+                channels, labels, (1,), (True,), 0.0, with_probability=self._foreground is not None
             )
         elif self._section.uses_softmax:
             probability = _label_by_maximum(
@@ -98,7 +98,12 @@ class Restorer:
         else:
             order, threshold = self._section.regions_class_order, 0.0 if self._is_v2 else 0.5
             probability = _label_regions(
-                channels, labels, order, threshold, with_probability=self._foreground is not None
+                channels,
+                labels,
+                order,
+                self._section.counted_outputs,
+                threshold,
+                with_probability=self._foreground is not None,
             )
         self._labels[first:last] = labels
         if self._foreground is not None and probability is not None:
@@ -145,40 +150,69 @@ def _label_by_maximum(
 ) -> Float32Array | None:
     """Write the index of the largest output (the first among equals) to ``labels``, one output at a time.
 
-    Returns the foreground probability, None where it is not wanted.
+    Returns the probability of the labels that count, None where it is not wanted.
     """
     background = next(channels)
     best = background.copy()
-    foreground_odds = np.zeros_like(background) if with_probability else None
+    share = _StructureShare(background, section) if with_probability else None
     for number, channel in enumerate(channels, start=1):
         larger = channel > best
         np.copyto(best, channel, where=larger)
         labels[larger] = number
-        if foreground_odds is not None and section.framework == "nnunet_v2":
-            with np.errstate(over="ignore"):  # an infinite sum means a probability of 1
-                foreground_odds += np.exp(channel - background)
-    if foreground_odds is None:
-        return None
-    return np.subtract(1, background if section.framework == "nnunet_v1" else 1 / (1 + foreground_odds))
+        if share is not None:
+            share.add(channel, counts=section.counted_outputs[number])
+    return None if share is None else share.probability
+
+
+class _StructureShare:
+    """Probability of the outputs that count, from one output after the other: logits, or probabilities (version 1)."""
+
+    def __init__(self, background: Float32Array, section: SegmentationSection) -> None:
+        self._is_v2 = section.framework == "nnunet_v2"
+        self._background = background
+        self._counted = np.zeros_like(background)
+        self._ignored = np.zeros_like(background)
+
+    def add(self, channel: Float32Array, *, counts: bool) -> None:
+        """Take the next output."""
+        total = self._counted if counts else self._ignored
+        with np.errstate(over="ignore"):  # an infinite sum means a probability of 1, or of 0
+            total += np.exp(channel - self._background) if self._is_v2 else channel
+
+    @property
+    def probability(self) -> Float32Array:
+        """Of all that were added and count."""
+        if not self._is_v2:
+            return np.asarray(1 - self._background - self._ignored, dtype=np.float32)
+        # Beyond every finite sum both may be infinite: then which is larger is not known, and neither is taken.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            others = (1 + self._ignored) / self._counted
+        return np.asarray(1 / (1 + np.nan_to_num(others, nan=np.inf, posinf=np.inf)), dtype=np.float32)
 
 
 def _label_regions(
     channels: Iterator[Float32Array],
     labels: UInt8Array,
     order: Sequence[int],
+    counted: Sequence[bool],
     threshold: float,
     *,
     with_probability: bool,
 ) -> Float32Array | None:
     """Write each region's label where its output is above ``threshold``; later ones win.
 
-    Returns the largest probability: outputs are logits where they are ``threshold`` at 0, else probabilities.
+    Returns the probability of the regions that count, the largest of them; a later region that does not count takes
+    away what it probably is. Outputs are logits where they are ``threshold`` at 0, else probabilities.
     """
     best: Float32Array | None = None
-    for written, channel in zip(order, channels, strict=True):
+    for written, counts, channel in zip(order, counted, channels, strict=True):
         labels[channel > threshold] = written
-        if with_probability:
+        if not with_probability:
+            continue
+        if counts:
             best = channel.copy() if best is None else np.maximum(best, channel, out=best)
+        elif best is not None:
+            best = np.minimum(best, 2 * threshold - channel, out=best)
     if best is None or threshold > 0:
         return best
     with np.errstate(over="ignore"):

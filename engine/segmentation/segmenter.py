@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import numpy as np
 
-from engine.arrays import Float16Array, Float32Array, UInt8Array
-from engine.errors import InvalidRequestError, ManifestError, PreconditionError
+from engine.arrays import Float32Array
+from engine.errors import InvalidRequestError, ManifestError
 from engine.geometry import VolumeGeometry, VoxelBox
 from engine.manifest import (
     IMAGE,
@@ -28,74 +28,14 @@ from engine.model_identity import ModelIdentity
 from engine.progress import ItemProgress
 from engine.runtime.backends import BackendTiming, fastest_backend, open_session
 from engine.runtime.session import InferenceSession
+from engine.segmentation.companions import ChannelSource, channel_volumes, require_named_channels
 from engine.segmentation.orientation import Reorientation
 from engine.segmentation.preprocessing import NetworkImage, network_image
 from engine.segmentation.region import Box, crop_to, with_context
 from engine.segmentation.restoring import Restorer, unpadded
+from engine.segmentation.result import Segmentation
 from engine.segmentation.sliding_window import SlidingWindow
-from engine.volume import CtVolume, LabelMask
-
-
-@dataclass(frozen=True, eq=False)
-class Segmentation:
-    """What a model found.
-
-    Parameters
-    ----------
-    labels : ndarray of uint8, (z, y, x)
-        Numbers of the manifest's labels; read-only.
-    geometry : VolumeGeometry
-        The CT's own grid, or its crop to the region asked for.
-    section : SegmentationSection
-        Of the model: what the numbers mean.
-    model : ModelIdentity
-    backend : str
-        What computed it.
-    patches : int
-        Patches of the network that were computed.
-    probability : ndarray of float16, (z, y, x), optional
-        See :attr:`foreground_probability`.
-    """
-
-    labels: UInt8Array
-    geometry: VolumeGeometry
-    section: SegmentationSection
-    model: ModelIdentity
-    backend: str
-    patches: int
-    probability: Float16Array | None = None
-
-    @property
-    def foreground_probability(self) -> Float16Array:
-        """Probability of anything but background, (z, y, x).
-
-        Raises
-        ------
-        PreconditionError
-            If the segmentation was made without it.
-        """
-        if self.probability is None:
-            raise PreconditionError("made without probabilities; segment again with probability=True")
-        return self.probability
-
-    def mask(self, name: str) -> LabelMask:
-        """One structure; of overlapping regions all labels that it unites.
-
-        Raises
-        ------
-        InvalidRequestError
-            If the model knows no such label.
-        """
-        value = self.section.labels.get(name, 0)
-        if value == 0:
-            known = ", ".join(label for label, number in self.section.labels.items() if number)
-            raise InvalidRequestError(
-                f"{self.model} has no label {name!r}, only {known}; choose one of these"
-            )
-        united = dict(zip(self.section.regions_class_order, self.section.regions, strict=True))
-        if len(united.get(value, ())) > 1:
-            return LabelMask(np.isin(self.labels, united[value]), self.geometry, name)
-        return LabelMask(self.labels == value, self.geometry, name)
+from engine.volume import CtVolume
 
 
 class Segmenter:
@@ -114,7 +54,8 @@ class Segmenter:
     Raises
     ------
     ManifestError
-        If it is not a segmentation model of one CT, or a network does not fit the manifest.
+        If it is not a segmentation model, if it has several channels without their names, or a network does not
+        fit the manifest.
     """
 
     def __init__(
@@ -132,8 +73,7 @@ class Segmenter:
             raise ManifestError(
                 f"{self.identity} is a {self.manifest.kind} model; give a segmentation model here"
             )
-        if len(section.channels) != 1:
-            raise ManifestError(f"{self.identity} takes {len(section.channels)} images; a CT is one")
+        require_named_channels(section, self.identity)
         if not sessions or batch < 1:
             raise InvalidRequestError("a segmenter needs a network and a batch of at least one patch")
         self.section: SegmentationSection = section
@@ -153,6 +93,7 @@ class Segmenter:
         ct: CtVolume,
         *,
         around: Box | None = None,
+        companions: ChannelSource | None = None,
         mirror: bool = False,
         probability: bool = True,
         on_progress: ItemProgress | None = None,
@@ -169,10 +110,12 @@ class Segmenter:
             the network, the tissue around it fills the patch. The result is what nnU-Net gives for
             that crop. It equals the whole CT's inside the region only if the region is the whole
             CT: the grid of patches, and of the resampling, begins at the region.
+        companions : callable, optional
+            Gives what the network takes beside the CT, by name and on a grid (:data:`ChannelSource`).
         mirror : bool
             Average over mirrored patches, 2, 4 or 8 times the work.
         probability : bool
-            Keep the probability of foreground too.
+            Keep the probability of the labels that count too.
         on_progress : callable, optional
             ``on_progress(done, total)`` between patches; what it raises stops the work.
 
@@ -183,7 +126,7 @@ class Segmenter:
         Raises
         ------
         InvalidRequestError
-            If the region holds no voxel of the CT.
+            If the region holds no voxel of the CT, or ``companions`` lacks a volume.
         NotCtError, InvalidGeometryError
             If the CT is zero everywhere, or thinner than a voxel of the network.
         ModelError, BackendError
@@ -196,22 +139,23 @@ class Segmenter:
         reorientation = Reorientation.to(self.section.orientation, ct.geometry)
         if not reorientation.is_identity:
             reoriented = CtVolume(reorientation.array(ct.voxels_hu), reorientation.geometry(ct.geometry))
-            segmentation = self._segment(reoriented, around, mirror, probability, on_progress)
+            segmentation = self._segment(reoriented, around, companions, mirror, probability, on_progress)
             own = ct.geometry if around is None else None
             return _restored_orientation(segmentation, reorientation.inverse, own)
-        return self._segment(ct, around, mirror, probability, on_progress)
+        return self._segment(ct, around, companions, mirror, probability, on_progress)
 
     def _segment(
         self,
         ct: CtVolume,
         around: Box | None,
+        companions: ChannelSource | None,
         mirror: bool,
         probability: bool,
         on_progress: ItemProgress | None,
     ) -> Segmentation:
         """Segment a CT whose axes run as the network wants them."""
         region, context = self.crops(ct.geometry, around)
-        image = self._image(ct, context)
+        image = self._image(ct, context, companions)
         labels = np.zeros(context.shape_zyx, dtype=np.uint8)
         foreground = np.zeros(context.shape_zyx, dtype=np.float16) if probability else None
         forward, cut = self.section.transpose_forward, image.nonzero.slices
@@ -237,7 +181,14 @@ class Segmenter:
             None if foreground is None else np.ascontiguousarray(foreground[inner]),
         )
 
-    def logits(self, ct: CtVolume, *, around: Box | None = None, mirror: bool = False) -> Float32Array:
+    def logits(
+        self,
+        ct: CtVolume,
+        *,
+        around: Box | None = None,
+        companions: ChannelSource | None = None,
+        mirror: bool = False,
+    ) -> Float32Array:
         """Outputs before they return to the CT, for comparisons; holds all of them.
 
         Returns
@@ -254,7 +205,7 @@ class Segmenter:
         if not reorientation.is_identity:
             ct = CtVolume(reorientation.array(ct.voxels_hu), reorientation.geometry(ct.geometry))
         _, context = self.crops(ct.geometry, around)
-        image = self._image(ct, context)
+        image = self._image(ct, context, companions)
         parts = (unpadded(slab, image.inside) for slab in self._window.slabs(image.voxels, mirror=mirror))
         return np.concatenate([part[1] for part in parts if part is not None], axis=1)
 
@@ -292,8 +243,11 @@ class Segmenter:
         z, y, x = self._window.positions(image.voxels.shape[1:])
         return len(z) * len(y) * len(x)
 
-    def _image(self, ct: CtVolume, context: VoxelBox) -> NetworkImage:
-        return network_image(ct.voxels_hu[context.slices], ct.geometry.spacing_zyx_mm, self.section)
+    def _image(self, ct: CtVolume, context: VoxelBox, companions: ChannelSource | None) -> NetworkImage:
+        volumes = channel_volumes(
+            self.section, ct.voxels_hu[context.slices], ct.geometry.crop(context), companions
+        )
+        return network_image(volumes, ct.geometry.spacing_zyx_mm, self.section)
 
 
 def open_segmenter(

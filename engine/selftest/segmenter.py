@@ -19,6 +19,7 @@ from engine.manifest import SegmentationSection
 from engine.phantoms import PhantomProcedure, make_procedure
 from engine.segmentation import Box
 from engine.structures.model_contour import StructureSegmenter
+from engine.structures.warped_planning import WarpedPlanning
 from engine.volume import CtVolume, LabelMask
 
 MIN_DICE: Final = 0.5
@@ -50,9 +51,10 @@ def require_segmenters(tumor: StructureSegmenter | None, zone: StructureSegmente
     phantom = _phantom()
     dice = {}
     if tumor is not None:
-        dice[str(tumor.identity)] = _tested(tumor, phantom.planning, phantom.tumor)
+        dice[str(tumor.identity)] = _tested(tumor, phantom.planning, phantom.tumor, None)
     if zone is not None:
-        dice[str(zone.identity)] = _tested(zone, phantom.verification, phantom.zone)
+        before = WarpedPlanning(phantom.planning, phantom.tumor, phantom.truth.planning_from_verification)
+        dice[str(zone.identity)] = _tested(zone, phantom.verification, phantom.zone, before)
     return dice
 
 
@@ -61,11 +63,14 @@ def _phantom() -> PhantomProcedure:
     return make_procedure(_SEED, kind="complete", size_mm=_SIZE_MM)
 
 
-def _tested(segmenter: StructureSegmenter, ct: CtVolume, truth: LabelMask) -> float:
+def _tested(
+    segmenter: StructureSegmenter, ct: CtVolume, truth: LabelMask, before: WarpedPlanning | None
+) -> float:
     center = ct.geometry.to_lps(np.argwhere(truth.voxels).mean(axis=0))
     x, y, z = (float(v) for v in center)
     place: Vector3 = (x, y, z)
-    segmentation = segmenter.segment(ct, around=Box.around(place, half_width_mm(segmenter.section)))
+    around = Box.around(place, half_width_mm(segmenter.section))
+    segmentation = segmenter.segment(ct, around=around, companions=before)
     probability = np.asarray(segmentation.foreground_probability, dtype=np.float32)
     known = np.isin(segmentation.labels, list(segmenter.section.labels.values())).all()
     if (
@@ -78,7 +83,8 @@ def _tested(segmenter: StructureSegmenter, ct: CtVolume, truth: LabelMask) -> fl
             f"{segmenter.identity} gives labels that its manifest does not name, or values that are not probabilities; "
             "export it again"
         )
-    dice = _dice(segmentation.labels > 0, segmentation.geometry.to_lps((0.0, 0.0, 0.0)), ct, truth)
+    marked = np.isin(segmentation.labels, list(segmenter.section.counted_labels))
+    dice = _dice(marked, segmentation.geometry.to_lps((0.0, 0.0, 0.0)), ct, truth)
     if segmenter.identity.demo and dice < MIN_DICE:
         raise SelfTestError(
             f"{segmenter.identity} finds its phantom's structure with a Dice coefficient of {dice:.2f} only (at least "

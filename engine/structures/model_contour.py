@@ -22,7 +22,7 @@ from engine.kernels.components import Components, find_components
 from engine.kernels.distance import signed_distance_mm, surface_points_mm
 from engine.manifest import SegmentationSection
 from engine.model_identity import ModelIdentity
-from engine.segmentation import Box
+from engine.segmentation import Box, ChannelSource
 from engine.volume import CtVolume, LabelMask
 
 DEMO_SD_MM: Final = 1.5
@@ -58,7 +58,7 @@ class _StructureSegmentation(Protocol):
 
     @property
     def foreground_probability(self) -> npt.NDArray[Any]:
-        """Probability of anything but background, (z, y, x)."""
+        """Probability of the labels that count, (z, y, x)."""
 
 
 class StructureSegmenter(Protocol):
@@ -72,7 +72,9 @@ class StructureSegmenter(Protocol):
     def section(self) -> SegmentationSection:
         """What the labels mean."""
 
-    def segment(self, ct: CtVolume, *, around: Box | None = None) -> _StructureSegmentation:
+    def segment(
+        self, ct: CtVolume, *, around: Box | None = None, companions: ChannelSource | None = None
+    ) -> _StructureSegmentation:
         """Label a CT, or the part of it in an LPS box."""
 
 
@@ -111,8 +113,9 @@ class Parts:
     geometry : VolumeGeometry
         Of the labels.
     labels : ndarray of uint8, (z, y, x)
+        0 too where the model's label is no part of the structure.
     probability : ndarray of float32, (z, y, x)
-        Of the foreground.
+        Of the structure.
     components : Components
     """
 
@@ -201,10 +204,12 @@ def segment_parts(
     ct: CtVolume,
     around: Box | None,
     kernels: KernelBackend = KernelBackend.CPU,
+    companions: ChannelSource | None = None,
 ) -> Parts:
-    """Segment a CT, or a box of it, and label the connected parts."""
-    segmentation = segmenter.segment(ct, around=around)
-    grid, labels = segmentation.geometry, segmentation.labels
+    """Segment a CT, or a box of it, and label the connected parts of what the manifest says is the structure."""
+    segmentation = segmenter.segment(ct, around=around, companions=companions)
+    grid, counted = segmentation.geometry, np.isin(np.arange(256), list(segmenter.section.counted_labels))
+    labels = np.where(counted[segmentation.labels], segmentation.labels, 0).astype(np.uint8)
     components = find_components(labels > 0, grid.spacing_zyx_mm, kernels=kernels)
     probability = np.asarray(segmentation.foreground_probability, dtype=np.float32)
     return Parts(ct, grid, labels, probability, components)

@@ -64,7 +64,7 @@ def find_tumor(
     ----------
     planning : CtVolume
     segmenter : StructureSegmenter
-        Of tumors; every label but the background counts.
+        Of tumors; what its manifest declares as tumor counts.
     target_lps_mm : tuple of float, optional
         The navigation system's point in the tumor.
     kernels : KernelBackend

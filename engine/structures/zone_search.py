@@ -63,7 +63,7 @@ def find_zone(
     ----------
     verification : CtVolume
     segmenter : StructureSegmenter
-        Of ablation zones; ``zone`` is ground glass, ``core`` the dense part, both together are the zone.
+        Of ablation zones; what its manifest declares as zone or core is the zone.
     tumor_points_lps_mm : ndarray, (N, 3)
         Points throughout the tumor, as a translation places them in the verification CT.
     kernels : KernelBackend
@@ -109,8 +109,9 @@ def _contour(
     chosen, *others = at_lesion
     zone = parts.on_ct(parts.voxels(chosen), "ablation zone")
     origin = ContourOrigin.segmented_by(segmenter.identity)
-    if "core" in segmenter.section.labels:
-        core, core_origin = _labeled_core(parts, chosen, segmenter.section.labels["core"]), origin
+    core_labels = segmenter.section.labels_of("core")
+    if core_labels:
+        core, core_origin = _labeled_core(parts, chosen, core_labels), origin
     else:
         core, core_origin = find_core(verification, zone), THRESHOLDED
     return ZoneContour(
@@ -124,9 +125,9 @@ def _contour(
     )
 
 
-def _labeled_core(parts: Parts, part: int, label: int) -> LabelMask | None:
+def _labeled_core(parts: Parts, part: int, labels: tuple[int, ...]) -> LabelMask | None:
     """What the model labels as the dense core of a zone; None where there is hardly any."""
-    core = parts.on_ct(parts.voxels(part) & (parts.labels == label), "ablation core")
+    core = parts.on_ct(parts.voxels(part) & np.isin(parts.labels, labels), "ablation core")
     return core if core.volume_ml >= MIN_CORE_ML else None
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from engine import DISCLAIMER
 from engine.manifest import (
+    ROLES,
     Channel,
     Covariate,
     FeatureSection,
@@ -168,6 +169,7 @@ def _segmentation_lines(section: SegmentationSection) -> list[str]:
         f"- Purpose: {section.purpose.replace('_', ' ')}",
         f"- Method: {version}",
         f"- Labels: {labels}",
+        *_meaning(section),
         (
             f"- Grid of the network: {_by(section.spacing_mm)} mm, patches of {_by(section.patch_shape)} voxels, "
             f"steps of at most {section.step_share:g} patch"
@@ -192,6 +194,20 @@ def _mirroring(section: SegmentationSection) -> str:
         f"may average over patches mirrored along the axes {_join(section.mirror_axes)}. nnU-Net's own figures "
         "(validation, leaderboards) include it; here it is left out unless it is asked for"
     )
+
+
+def _meaning(section: SegmentationSection) -> list[str]:
+    """Which labels an assessment counts, and which not."""
+    if section.purpose == "other":
+        return []
+    names = {number: name for name, number in section.labels.items()}
+    counted = "; ".join(
+        f"{_join(names[number] for number in section.labels_of(role))} as {role}"
+        for role in ROLES[section.purpose]
+        if section.labels_of(role)
+    )
+    ignored = [name for name in section.written_labels if section.labels[name] not in section.counted_labels]
+    return [f"- Counted: {counted}", *([f"- Not counted: {_join(ignored)}"] if ignored else [])]
 
 
 def _normalization(section: SegmentationSection) -> list[str]:
@@ -330,5 +346,5 @@ def _by(sizes: Iterable[float | str]) -> str:
     return " × ".join(size if isinstance(size, str) else f"{size:g}" for size in sizes)
 
 
-def _join(numbers: Iterable[float]) -> str:
-    return ", ".join(str(number) for number in numbers)
+def _join(values: Iterable[float | str]) -> str:
+    return ", ".join(str(value) for value in values)

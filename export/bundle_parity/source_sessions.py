@@ -38,13 +38,10 @@ def source_sessions(bundle: Bundle, source: Path) -> list[TorchSession]:
             "a risk model's source is not kept; its manifest holds the source's outputs, and they were checked"
         )
     made_from = [graph_metadata(content) for content in bundle.variant("fp32")]
-    names = {number: name for name, number in manifest.segmentation.labels.items()}
     model = read_model_folder(
         source,
         folds=[one["fold"] for one in made_from] if all("fold" in one for one in made_from) else None,
         checkpoint=made_from[0].get("checkpoint"),
-        purpose=manifest.segmentation.purpose,
-        label_names=names,
         orientation=manifest.segmentation.orientation,
     )
     same = (model.section.patch_shape, model.section.spacing_mm, model.section.output_count) == (

@@ -86,7 +86,19 @@ def nnunet(
         _Purpose, typer.Option(help="What the labels stand for in an assessment.")
     ] = _Purpose.OTHER,
     label: Annotated[
-        list[str] | None, typer.Option(help="Name of a label, as 1=zone.", metavar="NUMBER=NAME")
+        list[str] | None,
+        typer.Option(
+            help="Meaning of a label, by its number or name: zone, core, tumor or ignore for the purpose, "
+            "or another name; as 1=zone, necrosis=core, hemorrhage=ignore.",
+            metavar="LABEL=MEANING",
+        ),
+    ] = None,
+    channel: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Name of an input channel, by its number or own name, as 1=planning_ct_warped.",
+            metavar="CHANNEL=NAME",
+        ),
     ] = None,
     configuration: Annotated[str | None, typer.Option(help="3d_fullres, or stage0 of version 1.")] = None,
     folds: Annotated[
@@ -114,7 +126,7 @@ def nnunet(
     with export_errors_shown(as_json=json_output):
         from export.nnunet.bundle import export_nnunet
 
-        names = _parse_labels(label or [])
+        labels, channels = _parse_names(label or [], "label"), _parse_names(channel or [], "channel")
         with progress_shown() as progress:
             written = export_nnunet(
                 folder,
@@ -125,7 +137,8 @@ def nnunet(
                 folds=_parse_folds(folds),
                 checkpoint=checkpoint,
                 purpose=purpose.value,
-                label_names=names,
+                label_names=labels,
+                channel_names=channels,
                 orientation=orientation.value if orientation else None,
                 precisions=[choice.value for choice in precision or _ExportPrecision],
                 images=image or (),
@@ -234,14 +247,16 @@ def _parse_folds(given: list[str] | None) -> list[str] | None:
     return [fold.strip() for folds in given for fold in folds.split(",") if fold.strip()]
 
 
-def _parse_labels(pairs: list[str]) -> dict[int, str]:
-    """Return what ``NUMBER=NAME`` says, by number."""
+def _parse_names(pairs: list[str], option: str) -> dict[int | str, str]:
+    """Return what the pairs of an option say, by number or name."""
     from engine.errors import InvalidRequestError
 
-    names: dict[int, str] = {}
+    names: dict[int | str, str] = {}
     for pair in pairs:
-        number, _, name = pair.partition("=")
-        if not number.isdecimal() or not name:
-            raise InvalidRequestError(f"--label is NUMBER=NAME, not {pair!r}", "label")
-        names[int(number)] = name
+        old, _, name = pair.rpartition("=")
+        if not old or not name:
+            raise InvalidRequestError(
+                f"--{option} is {option.upper()}=NAME, by its number or name, not {pair!r}", option
+            )
+        names[int(old) if old.isdecimal() else old] = name
     return names

@@ -9,21 +9,20 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
 
-from engine.errors import InvalidRequestError, SourceModelError
-from engine.manifest import ModelManifest, ParityReport
-from engine.manifest.segmentation import SegmentationSection
+from engine.errors import InvalidRequestError
+from engine.manifest import ModelManifest, ParityReport, Purpose, SegmentationSection
 from engine.progress import ShareProgress, ignore_progress
 from export.bundle.writing import require_free, write_bundle_folder
 from export.nnunet import v1 as nnunet_v1
 from export.nnunet import v2 as nnunet_v2
 from export.nnunet.archive import ModelFolder
 from export.nnunet.fold_export import FoldExport, Steps, graph_of
+from export.nnunet.meaning import channels_named, labels_with_meaning
 from export.nnunet.model import NnunetModel, segmentation_section
 from export.nnunet.orientation import Orientation, is_laid_out_as_published, known_orientation
 from export.nnunet.parity import tensor_specs
 from export.parity.sample_patches import sample_patches
 
-Purpose = Literal["tumor", "ablation_zone", "other"]
 _ExportPrecision = Literal["fp32", "fp16_mixed"]
 
 
@@ -34,7 +33,8 @@ def read_model_folder(
     folds: Sequence[int | str] | None = None,
     checkpoint: str | None = None,
     purpose: Purpose = "other",
-    label_names: Mapping[int, str] | None = None,
+    label_names: Mapping[int | str, str] | None = None,
+    channel_names: Mapping[int | str, str] | None = None,
     orientation: Orientation | None = None,
 ) -> NnunetModel:
     """Read a trained nnU-Net, version 1 or 2, without running anything of it.
@@ -52,8 +52,10 @@ def read_model_folder(
         By default ``checkpoint_final.pth`` (``model_final_checkpoint.model``).
     purpose : str, optional
         What the labels stand for in an assessment.
-    label_names : mapping of int to str, optional
-        Names in place of those of the data set (version 1 has none of its own).
+    label_names : mapping of int or str to str, optional
+        What labels mean, by number or name; see :func:`export.nnunet.meaning.labels_with_meaning`.
+    channel_names : mapping of int or str to str, optional
+        Names of channels, by number or by the data set's name, in place of the data set's.
     orientation : str, optional
         How the axes of its images ran in training: ``as_stored``, ``ras`` or ``lps``, which no folder says.
         By default ``as_stored``; a model that may be TotalSegmentator's must be told.
@@ -83,7 +85,18 @@ def read_model_folder(
         where=str(path),
         published_alike=not path.is_dir() and is_laid_out_as_published(folder),
     )
-    section = _requested_section(model.section, purpose, label_names or {}, str(path), chosen)
+    labels, roles = labels_with_meaning(model.section, purpose, label_names or {}, str(path))
+    section = segmentation_section(
+        str(path),
+        **{name: getattr(model.section, name) for name in SegmentationSection.model_fields}
+        | {
+            "purpose": purpose,
+            "labels": labels,
+            "roles": roles,
+            "channels": channels_named(model.section, channel_names or {}, str(path)),
+            "orientation": chosen,
+        },
+    )
     # A fold that does not fit is refused now, not after the minutes that the folds before it take.
     deque(model.networks, maxlen=0)
     return replace(
@@ -105,7 +118,8 @@ def export_nnunet(
     folds: Sequence[int | str] | None = None,
     checkpoint: str | None = None,
     purpose: Purpose = "other",
-    label_names: Mapping[int, str] | None = None,
+    label_names: Mapping[int | str, str] | None = None,
+    channel_names: Mapping[int | str, str] | None = None,
     orientation: Orientation | None = None,
     precisions: Sequence[_ExportPrecision] = ("fp32", "fp16_mixed"),
     images: Sequence[Path] = (),
@@ -119,7 +133,7 @@ def export_nnunet(
     ----------
     folder : Path
         See :func:`read_model_folder`, also for ``configuration``, ``folds``, ``checkpoint``, ``purpose``,
-        ``label_names`` and ``orientation``.
+        ``label_names``, ``channel_names`` and ``orientation``.
     out : Path
         The bundle's folder, ``models/<id>/<version>``; must not exist.
     licence, provenance : str
@@ -160,6 +174,7 @@ def export_nnunet(
         checkpoint=checkpoint,
         purpose=purpose,
         label_names=label_names,
+        channel_names=channel_names,
         orientation=orientation,
     )
     manifest = ModelManifest.model_construct(
@@ -168,7 +183,7 @@ def export_nnunet(
         version=version,
         kind="segmentation",
         description=f"Segmentation by {model.description}.",
-        intended_use=f"Masks of {', '.join(n for n in model.section.labels if n != 'background')} in CT.",
+        intended_use=f"Masks of {_structures(model.section)} in CT.",
         demo=False,
         fitted_on=f"data set {model.name}, as its publisher describes it",
         licence=licence,
@@ -273,20 +288,7 @@ def _checkpoint_assumption(checkpoint: str, usual: str) -> tuple[str, ...]:
     )
 
 
-def _requested_section(
-    section: SegmentationSection,
-    purpose: Purpose,
-    names: Mapping[int, str],
-    where: str,
-    orientation: Orientation,
-) -> SegmentationSection:
-    """The section with the purpose and the names that were asked for."""
-    absent = set(names) - set(section.labels.values())
-    if absent:
-        raise SourceModelError(f"{where} has no label {sorted(absent)}; its labels are {section.labels}")
-    labels = {names.get(value, name): value for name, value in section.labels.items()}
-    if len(labels) != len(section.labels):
-        raise SourceModelError(f"{where}: two labels would have one name")
-    parts = {name: getattr(section, name) for name in SegmentationSection.model_fields}
-    requested = {"purpose": purpose, "labels": labels, "orientation": orientation}
-    return segmentation_section(where, **parts | requested)
+def _structures(section: SegmentationSection) -> str:
+    """Names of the labels that count."""
+    counted = section.counted_labels
+    return ", ".join(name for name, number in section.labels.items() if number in counted)

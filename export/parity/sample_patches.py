@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,16 @@ import numpy as np
 from engine.arrays import Float32Array
 from engine.errors import SourceModelError
 from engine.files.reading import read_ct
-from engine.manifest.segmentation import IMAGE, SegmentationSection
+from engine.geometry import VolumeGeometry
+from engine.manifest import (
+    IMAGE,
+    NAMED_CHANNELS,
+    PLANNING_CT_WARPED,
+    VERIFICATION_CT,
+    SegmentationSection,
+)
 from engine.phantoms.thorax import render_thorax
+from engine.segmentation.companions import channel_volumes
 from engine.segmentation.preprocessing import network_image
 from engine.volume import CtVolume
 
@@ -30,6 +39,7 @@ _NEEDLE_RADIUS_VOXELS = 1
 _PHANTOM_CENTER_LPS_MM = (-75.0, 20.0, 0.0)
 _PHANTOM_HALF_WIDTH_MM = 40.0
 _PHANTOM_SEED = 4
+_BALL_RADIUS_MM = 10.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +66,7 @@ def sample_patches(
     Parameters
     ----------
     section : SegmentationSection
-        With one channel.
+        Of several channels the planning CT is the same CT, with a ball in its middle as the tumor.
     images : sequence of Path, optional
         CTs; by default two of ``COLDSPOT_DATA`` when that is set, else a phantom.
     per_ct : int, optional
@@ -66,13 +76,16 @@ def sample_patches(
     Raises
     ------
     SourceModelError
-        If the network needs more than one image.
+        If the network needs several images, and their names do not say which.
     InputError
         If a CT cannot be read.
     """
-    if len(section.channels) != 1:
-        names = ", ".join(channel.name for channel in section.channels)
-        raise SourceModelError(f"the network needs {len(section.channels)} images ({names}); there is one CT")
+    names = [channel.name for channel in section.channels]
+    if len(names) > 1 and not {VERIFICATION_CT} <= set(names) <= set(NAMED_CHANNELS):
+        raise SourceModelError(
+            f"the network needs {len(names)} images ({', '.join(names)}), and there is one CT: say by --channel which "
+            f"is which of {', '.join(NAMED_CHANNELS)}"
+        )
     folder = os.environ.get(DATA_VARIABLE)
     paths = list(images) or ([Path(folder) / name for name in _REAL_CTS] if folder else [])
     cts = [(path.parent.name or path.name, read_ct(path)) for path in paths]
@@ -91,7 +104,8 @@ def sample_patches(
 
 def _patches(ct: CtVolume, section: SegmentationSection, count: int) -> list[Float32Array]:
     """The patches of a CT that vary most, from a lattice that steps by half a patch."""
-    image = network_image(ct.voxels_hu, ct.geometry.spacing_zyx_mm, section).voxels
+    volumes = channel_volumes(section, ct.voxels_hu, ct.geometry, partial(_unchanged, ct))
+    image = network_image(volumes, ct.geometry.spacing_zyx_mm, section).voxels
     size = np.array(section.patch_shape)
     last = np.array(image.shape[1:]) - size
     starts = [
@@ -106,6 +120,15 @@ def _patches(ct: CtVolume, section: SegmentationSection, count: int) -> list[Flo
                 candidates.append((-float(patch[:, ::4, ::4, ::4].std()), (z, y, x), patch))
     candidates.sort(key=lambda item: item[:2])
     return [patch[None].copy() for _, _, patch in candidates[:count]]
+
+
+def _unchanged(ct: CtVolume, name: str, grid: VolumeGeometry) -> Float32Array:
+    """What a network takes beside a CT, had nothing changed: the CT itself, and a ball's distance in its middle."""
+    if name == PLANNING_CT_WARPED:
+        return ct.voxels_hu.astype(np.float32)
+    center = (np.array(grid.shape_zyx) - 1) / 2
+    offset_mm = (np.moveaxis(np.indices(grid.shape_zyx), 0, -1) - center) * np.array(grid.spacing_zyx_mm)
+    return np.asarray(np.linalg.norm(offset_mm, axis=-1) - _BALL_RADIUS_MM, dtype=np.float32)
 
 
 def _with_needle(patch: Float32Array) -> Float32Array:

@@ -14,7 +14,7 @@ from service.pipeline.protocol import ModelPurpose, ServedModel
 if TYPE_CHECKING:
     from engine.manifest import SegmentationSection
     from engine.model_identity import ModelIdentity
-    from engine.segmentation import Box, Segmentation, Segmenter
+    from engine.segmentation import Box, ChannelSource, Segmentation, Segmenter
     from engine.stages import StageListener
     from engine.volume import CtVolume
     from service.settings import Settings
@@ -88,7 +88,12 @@ class InstalledSegmenter:
         return ServedModel(self.identity, ModelPurpose(self.section.purpose), backend, chosen_by)
 
     def segment(
-        self, ct: CtVolume, *, around: Box | None = None, on_progress: ItemProgress | None = None
+        self,
+        ct: CtVolume,
+        *,
+        around: Box | None = None,
+        companions: ChannelSource | None = None,
+        on_progress: ItemProgress | None = None,
     ) -> Segmentation:
         """Segment a CT, or a region of it; what ``on_progress`` raises between patches stops the work.
 
@@ -96,7 +101,7 @@ class InstalledSegmenter:
         ------
         InputError, ModelError, BackendError
         """
-        return self.open().segment(ct, around=around, on_progress=on_progress)
+        return self.open().segment(ct, around=around, companions=companions, on_progress=on_progress)
 
     def is_to_be_measured(self) -> bool:
         """Whether opening it times all backends first, for which nothing else should run."""
@@ -154,7 +159,9 @@ class _InterruptibleSegmenter:
         """What its labels mean."""
         return self._segmenter.section
 
-    def segment(self, ct: CtVolume, *, around: Box | None = None) -> Segmentation:
+    def segment(
+        self, ct: CtVolume, *, around: Box | None = None, companions: ChannelSource | None = None
+    ) -> Segmentation:
         """Segment a CT, or a region of it.
 
         Raises
@@ -162,7 +169,10 @@ class _InterruptibleSegmenter:
         InputError, ModelError, BackendError, InterruptedAssessmentError
         """
         return self._segmenter.segment(
-            ct, around=around, on_progress=lambda _done, _total: self._listener.require_wanted()
+            ct,
+            around=around,
+            companions=companions,
+            on_progress=lambda _done, _total: self._listener.require_wanted(),
         )
 
 

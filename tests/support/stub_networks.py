@@ -23,7 +23,7 @@ def section(**changes: Any) -> SegmentationSection:
     """A network on the CT's own grid that sees HU."""
     given: dict[str, Any] = {
         "framework": "nnunet_v2",
-        "purpose": "tumor",
+        "purpose": "other",
         "labels": {"background": 0, "tumor": 1},
         "spacing_mm": (2.0, 1.0, 1.0),
         "patch_shape": (8, 12, 12),

@@ -12,22 +12,28 @@ from scipy import ndimage
 from engine.geometry import VolumeGeometry, VoxelBox
 from engine.manifest import SegmentationSection
 from engine.model_identity import ModelIdentity
-from engine.segmentation import Box
+from engine.segmentation import Box, ChannelSource
 from engine.segmentation.region import crop_to
 from engine.volume import CtVolume
 
 Labels = npt.NDArray[np.uint8]
 
 
-def section(**labels: int) -> SegmentationSection:
+def section(*channels: str, **labels: int) -> SegmentationSection:
+    """Of an ablation zone where there is a label zone, of a tumor where there is one."""
+    purpose = next(
+        (p for name, p in (("zone", "ablation_zone"), ("tumor", "tumor")) if name in labels), "other"
+    )
+    roles = {role: (role,) for role in ("zone", "core", "tumor") if role in labels}
     return SegmentationSection.model_validate(
         {
             "framework": "nnunet_v2",
-            "purpose": "other",
+            "purpose": purpose,
+            "roles": roles if purpose != "other" else {},
             "labels": {"background": 0, **labels},
             "spacing_mm": (1.0, 1.0, 1.0),
             "patch_shape": (32, 32, 32),
-            "channels": ({"name": "CT", "scheme": "none"},),
+            "channels": tuple({"name": name, "scheme": "none"} for name in channels or ("CT",)),
         }
     )
 
@@ -65,10 +71,12 @@ class StubSegmenter:
     backend: str = "stub"
     asked: list[Box | None] = field(default_factory=list)
 
-    def segment(self, ct: CtVolume, *, around: Box | None = None) -> Drawn:
+    def segment(
+        self, ct: CtVolume, *, around: Box | None = None, companions: ChannelSource | None = None
+    ) -> Drawn:
         self.asked.append(around)
         labels = np.asarray(self.draw(ct), dtype=np.uint8)
-        share = (labels > 0).astype(np.float32)
+        share = np.isin(labels, list(self.section.counted_labels)).astype(np.float32)
         if self.blur_mm:
             sigma = [self.blur_mm / s for s in ct.geometry.spacing_zyx_mm]
             share = ndimage.gaussian_filter(share, sigma)

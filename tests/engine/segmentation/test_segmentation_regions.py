@@ -24,7 +24,7 @@ def test_the_image_is_centered_in_its_padding_and_cut_to_what_is_not_zero() -> N
     it = section(patch_shape=(9, 40, 12))
     hu = np.zeros((20, 30, 26), dtype=np.int16)
     hu[3:9, 5:29, 4:24] = -7
-    image = network_image(hu, (2.0, 1.0, 1.0), it)
+    image = network_image([hu], (2.0, 1.0, 1.0), it)
     assert image.nonzero == VoxelBox((3, 5, 4), (9, 29, 24))
     assert image.voxels.shape == (1, 9, 40, 20)
     assert image.inside == VoxelBox((1, 8, 0), (7, 32, 20))
@@ -35,7 +35,7 @@ def test_the_image_is_centered_in_its_padding_and_cut_to_what_is_not_zero() -> N
 def test_a_ct_is_clipped_and_standardized() -> None:
     channel = Channel(name="CT", scheme="ct", mean=-100.0, sd=50.0, low=-500.0, high=200.0)
     hu = np.array([[[-1000, -500, -100, 100, 3000]]], dtype=np.int16)
-    image = network_image(hu, (2.0, 1.0, 1.0), section(channels=(channel,), patch_shape=(1, 1, 1)))
+    image = network_image([hu], (2.0, 1.0, 1.0), section(channels=(channel,), patch_shape=(1, 1, 1)))
     np.testing.assert_allclose(image.voxels[0, 0, 0], [-8, -8, 0, 4, 6])
 
 

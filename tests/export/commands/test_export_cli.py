@@ -238,6 +238,7 @@ def test_nnunet_passes_everything_on(tmp_path: Path, monkeypatch: pytest.MonkeyP
         "checkpoint": None,
         "purpose": "ablation_zone",
         "label_names": {1: "zone", 2: "core"},
+        "channel_names": {},
         "orientation": "ras",
         "precisions": ["fp32"],
         "images": [tmp_path / "ct.nii.gz"],
@@ -256,7 +257,9 @@ def test_nnunet_passes_everything_on(tmp_path: Path, monkeypatch: pytest.MonkeyP
         "--label",
         "zone",
     )
-    assert printed(*wrong, code=2)["error"]["message"] == "--label is NUMBER=NAME, not 'zone'"
+    assert printed(*wrong, code=2)["error"]["message"] == (
+        "--label is LABEL=NAME, by its number or name, not 'zone'"
+    )
 
 
 def test_a_trained_folder_becomes_a_bundle_that_is_compared_with_it(

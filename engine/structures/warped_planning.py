@@ -1,0 +1,102 @@
+"""What was there before, on the verification CT's grid: the planning CT warped onto it, and the tumor's distance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from engine.arrays import Float32Array, Int16Array
+from engine.errors import InvalidRequestError
+from engine.geometry import RigidTransform, VolumeGeometry
+from engine.hounsfield import AIR_HU
+from engine.kernels.backend import KernelBackend
+from engine.kernels.distance import signed_distance_mm
+from engine.kernels.resampling import resample
+from engine.manifest import PLANNING_CT_WARPED, TUMOR_DISTANCE
+from engine.registration.field import DisplacementField
+from engine.volume import CtVolume, LabelMask
+
+DISTANCE_BOUND_MM: Final = 60.0
+"""The tumor's distance is given as far as this, inside and outside; beyond it stays this."""
+
+
+@dataclass(frozen=True, eq=False)
+class WarpedPlanning:
+    """The planning CT and its tumor, where the verification CT shows them; a :data:`engine.segmentation.ChannelSource`.
+
+    Parameters
+    ----------
+    planning : CtVolume
+    tumor : LabelMask
+        On the grid of ``planning``.
+    planning_from_verification : RigidTransform
+    displacement : DisplacementField, optional
+        A point p of the verification CT lies at ``planning_from_verification (p + displacement(p))``.
+    kernels : KernelBackend
+    """
+
+    planning: CtVolume
+    tumor: LabelMask
+    planning_from_verification: RigidTransform
+    displacement: DisplacementField | None = None
+    kernels: KernelBackend = KernelBackend.CPU
+
+    def __call__(self, name: str, grid: VolumeGeometry) -> Float32Array:
+        """One channel on a grid in the verification CT's frame, (z, y, x).
+
+        Raises
+        ------
+        InvalidRequestError
+            If the channel is not made of the planning CT.
+        """
+        if name == PLANNING_CT_WARPED:
+            return self.hu(grid)
+        if name == TUMOR_DISTANCE:
+            return self.tumor_distance_mm(grid)
+        raise InvalidRequestError(f"there is no channel {name}")
+
+    def hu(self, grid: VolumeGeometry) -> Float32Array:
+        """The planning CT on a grid, HU; air beyond its field of view."""
+        return self._warped(self.planning.voxels_hu, self.planning.geometry, grid, AIR_HU)
+
+    def tumor_share(self, grid: VolumeGeometry) -> Float32Array:
+        """Share of each voxel of a grid that is tumor, 0 to 1."""
+        return self.mask_share(self.tumor.tight(4), grid)
+
+    def mask_share(self, mask: LabelMask, grid: VolumeGeometry) -> Float32Array:
+        """Share of each voxel of a grid that lies in a mask of the planning CT, 0 to 1."""
+        return self._warped(mask.voxels.astype(np.float32), mask.geometry, grid, 0.0)
+
+    def tumor_distance_mm(self, grid: VolumeGeometry) -> Float32Array:
+        """Distance from the tumor's surface, negative inside, bounded by :data:`DISTANCE_BOUND_MM`."""
+        share = self.tumor_share(grid)
+        if share.max(initial=0.0) < 0.5:
+            return np.full(grid.shape_zyx, DISTANCE_BOUND_MM, dtype=np.float32)
+        distance = signed_distance_mm(
+            share, grid.spacing_zyx_mm, bound_mm=DISTANCE_BOUND_MM, kernels=self.kernels
+        )
+        return np.clip(distance, -DISTANCE_BOUND_MM, DISTANCE_BOUND_MM)
+
+    def _warped(
+        self, voxels: Int16Array | Float32Array, own: VolumeGeometry, grid: VolumeGeometry, fill: float
+    ) -> Float32Array:
+        rigid = self.planning_from_verification
+        to_own = own.index_from_lps @ rigid.matrix
+        displacement, displacement_map = None, None
+        if self.displacement is not None:
+            moved = self.displacement.displacement_lps_mm.astype(np.float64) @ to_own[:3, :3].T
+            displacement = moved.astype(np.float32)
+            displacement_map = self.displacement.geometry.index_from_lps @ grid.affine_lps_mm
+        warped = resample(
+            voxels,
+            to_own @ grid.affine_lps_mm,
+            grid.shape_zyx,
+            displacement=displacement,
+            displacement_map=displacement_map,
+            order=1,
+            fill=fill,
+            kernels=self.kernels,
+        )
+        return np.asarray(warped, dtype=np.float32)
