@@ -183,9 +183,9 @@ class _StructureShare:
     def probability(self) -> Float32Array:
         """Of all that were added and count."""
         if not self._is_v2:
-            return np.asarray(1 - self._background - self._ignored, dtype=np.float32)
+            return np.clip(1 - self._background - self._ignored, 0, 1)
         # Beyond every finite sum both may be infinite: then which is larger is not known, and neither is taken.
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
             others = (1 + self._ignored) / self._counted
         return np.asarray(1 / (1 + np.nan_to_num(others, nan=np.inf, posinf=np.inf)), dtype=np.float32)
 
