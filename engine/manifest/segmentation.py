@@ -131,7 +131,7 @@ class SegmentationSection(Section):
     framework: Literal["nnunet_v2", "nnunet_v1"]
     purpose: Purpose
     labels: dict[Text, Label]
-    roles: dict[Role, tuple[Text, ...]] = Field(default_factory=dict)
+    roles: dict[Role, tuple[Text, ...]] = Field(default_factory=dict, exclude_if=lambda roles: not roles)
     regions: tuple[tuple[Label, ...], ...] = ()
     regions_class_order: tuple[Label, ...] = ()
     orientation: Literal["as_stored", "ras", "lps"] = "as_stored"

@@ -65,9 +65,9 @@ def test_each_channel_gets_the_volume_of_its_name(framework: str, order: tuple[i
 
 @pytest.mark.parametrize("orientation", ["as_stored", "ras", "lps"])
 def test_a_region_of_a_turned_ct_sees_the_same_places(orientation: str) -> None:
-    it = three_channels(orientation=orientation)
+    it = three_channels(orientation=orientation, spacing_mm=(1.0, 1.0, 1.0))
     directions = ((0.0, 1.0, 0.0), (0.0, 0.0, -1.0), (-1.0, 0.0, 0.0))
-    ct = ct_of(directions_zyx_lps=directions)
+    ct = ct_of(directions_zyx_lps=directions, spacing_zyx_mm=(1.0, 1.0, 1.0))
     volumes = before_and_distance(ct.geometry.shape_zyx)
     whole = segmenter(it, StubSession(it, what_changed_near()))
     companions = on_grid(volumes, ct.geometry)
