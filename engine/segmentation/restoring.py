@@ -183,7 +183,7 @@ class _StructureShare:
     def probability(self) -> Float32Array:
         """Of all that were added and count."""
         if not self._is_v2:
-            return np.clip(1 - self._background - self._ignored, 0, 1)
+            return np.asarray(np.clip(1 - self._background - self._ignored, 0, 1), dtype=np.float32)
         # Beyond every finite sum both may be infinite: then which is larger is not known, and neither is taken.
         with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
             others = (1 + self._ignored) / self._counted

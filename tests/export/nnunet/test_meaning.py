@@ -106,6 +106,7 @@ def test_channels_are_named_by_number_or_by_their_own_name() -> None:
         "planning_ct_warped",
         "tumor_distance_mm",
     ]
-    for wrong in ({"CT": "verification_ct"}, {3: "verification_ct"}, {"MR": "verification_ct"}):
+    unknown: tuple[int | str, ...] = ("CT", 3, "MR")
+    for channel in unknown:
         with pytest.raises(SourceModelError, match="give its number"):
-            channels_named(it, wrong, "model")
+            channels_named(it, {channel: "verification_ct"}, "model")
