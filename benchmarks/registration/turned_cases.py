@@ -36,6 +36,9 @@ CORE_HU: Final = -20.0
 GROUND_GLASS_HU: Final = -380.0
 GROUND_GLASS_MM: Final = 4.0
 
+_GOLDEN: Final = 0.5 * (np.sqrt(5.0) - 1.0)
+"""Multiples of it fill an interval evenly from the first few on."""
+
 
 @dataclass(frozen=True, eq=False)
 class Background:
@@ -157,7 +160,7 @@ def backgrounds(root: Path | None) -> dict[str, Background]:
 def descriptions(
     seed: int, count: int, names: list[str], max_angle_deg: float = 30.0
 ) -> Iterator[TurnedDescription]:
-    """Cases with angles evenly from 0 to the largest; two of three about an axis near the table's."""
+    """Cases with angles spread evenly from 0 to the largest, whatever their count; two of three about the body's axis."""
     for number in range(count):
         rng = np.random.default_rng([seed, number])
         axis = rng.normal(size=3) * (np.array([0.25, 0.25, 1.0]) if rng.random() < 0.65 else 1.0)
@@ -165,7 +168,7 @@ def descriptions(
         yield TurnedDescription(
             number,
             names[number % len(names)],
-            float(max_angle_deg * (number + 0.5) / count),
+            float(max_angle_deg * ((number + 0.5) * _GOLDEN % 1.0)),
             (x, y, z),
             float(rng.uniform(0.0, 5.0)),
             float(rng.uniform(10.0, 30.0)),

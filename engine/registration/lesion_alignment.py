@@ -12,10 +12,12 @@ from engine.arrays import Float64Array
 from engine.findings import RegistrationQuality
 from engine.kernels.backend import KernelBackend, sharing_residency
 from engine.refusal import RefusalCode, RefusedError
-from engine.registration.acceptance import require_one_breath, require_trustworthy
+from engine.registration.acceptance import require_confirmed_pose, require_one_breath, require_trustworthy
 from engine.registration.alignment import DeformableRegistration, RigidAlignment, Translation
 from engine.registration.coarse_to_fine import coarse_levels, deform_coarsely, leaves_time_to_refine
 from engine.registration.comparison import compare_lesion
+from engine.registration.judging.block_matches import match_blocks
+from engine.registration.judging.pose import judge_pose
 from engine.registration.lesion_motion import (
     LesionMotion,
     map_to_fixed,
@@ -143,12 +145,16 @@ def refine(
     """
     comparison, coarse = rigid.comparison, rigid.coarse
     coarse_only = not leaves_time_to_refine(comparison, deadline_s)
-    if coarse_only:
-        surroundings = coarse_motion(comparison, coarse)
-    else:
-        surroundings = fine_motion(planning, comparison, coarse, kernels)
+    place = rigid.planning_from_verification.inverse.apply(planning.tumor_center_lps_mm)
+    with ThreadPoolExecutor(1) as pool:
+        matches = pool.submit(sharing_residency(match_blocks), comparison, place, kernels=kernels)
+        if coarse_only:
+            surroundings = coarse_motion(comparison, coarse)
+        else:
+            surroundings = fine_motion(planning, comparison, coarse, kernels)
     deformation = surroundings.deformation
     tumor = map_to_fixed(deformation, planning.tumor_points_lps_mm)
+    pose = judge_pose(matches.result(), deformation, tumor.mean(axis=0))
     require_one_breath(surroundings.step, tumor.mean(axis=0), planning.tumor_radius_mm)
     with ThreadPoolExecutor(1) as pool:
         judging = pool.submit(
@@ -163,12 +169,17 @@ def refine(
             kernels=kernels,
         )
         motion = predict_lesion_motion(deformation, tumor, comparison.void_radius_mm, kernels=kernels)
-        quality = replace(judging.result(), rotation_deg=motion.moving_from_fixed.rotation_deg)
+        quality = replace(
+            judging.result(),
+            rotation_deg=motion.moving_from_fixed.rotation_deg,
+            judge_disagreement_mm=None if pose is None else pose.disagreement_mm,
+        )
     require_trustworthy(quality)
+    confirmed = require_confirmed_pose(pose)
     return DeformableRegistration(
         motion.moving_from_fixed,
         quality.similarity,
-        _covariance_mm2(motion, quality, surroundings.doubt_mm2),
+        _covariance_mm2(motion, quality, surroundings.doubt_mm2 + confirmed.doubt_mm2),
         float(np.hypot(motion.rotation_sd_deg, MIN_ROTATION_SD_DEG)),
         comparison,
         deformation,
