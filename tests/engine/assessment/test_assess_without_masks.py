@@ -123,8 +123,15 @@ def test_complete_is_said_only_where_it_is_sure() -> None:
     assert not message.coverage.HasField("complete")
 
 
-def test_a_zone_that_fills_the_view_is_left_out_of_the_search() -> None:
+def test_a_zone_that_fills_the_view_does_not_hide_the_vessels_around_it() -> None:
+    segmenter = zone_model()
+    assert assess_ablation(prepared(), verification(0.0, 18.0), None, zone_segmenter=segmenter).refusal is None
+    assert [box is None for box in segmenter.asked] == [False]
+
+
+def test_a_zone_that_fills_the_view_is_left_out_of_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
     """Taken for evidence it makes the scans too unlike each other: the model then looks everywhere first."""
+    monkeypatch.setattr("engine.registration.search.localization.MIN_SURE_SCORE", 1.1)  # vessels do not help
     segmenter = zone_model()
     found = assess_ablation(prepared(), verification(0.0, 18.0), None, zone_segmenter=segmenter)
     assert found.refusal is None
