@@ -160,7 +160,7 @@ def backgrounds(root: Path | None) -> dict[str, Background]:
 def descriptions(
     seed: int, count: int, names: list[str], max_angle_deg: float = 30.0
 ) -> Iterator[TurnedDescription]:
-    """Cases with angles spread evenly from 0 to the largest, whatever their count; two of three about the body's axis."""
+    """Cases with angles spread evenly up to the largest, however many; two of three about the body's axis."""
     for number in range(count):
         rng = np.random.default_rng([seed, number])
         axis = rng.normal(size=3) * (np.array([0.25, 0.25, 1.0]) if rng.random() < 0.65 else 1.0)

@@ -125,7 +125,9 @@ def test_complete_is_said_only_where_it_is_sure() -> None:
 
 def test_a_zone_that_fills_the_view_does_not_hide_the_vessels_around_it() -> None:
     segmenter = zone_model()
-    assert assess_ablation(prepared(), verification(0.0, 18.0), None, zone_segmenter=segmenter).refusal is None
+    assert (
+        assess_ablation(prepared(), verification(0.0, 18.0), None, zone_segmenter=segmenter).refusal is None
+    )
     assert [box is None for box in segmenter.asked] == [False]
 
 
