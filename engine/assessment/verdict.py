@@ -75,9 +75,12 @@ def verdict_of(assessment: AblationAssessment) -> _Verdict:
         return _Verdict(
             VerdictKind.UNDECIDED, f"{measured}, but {_doubt(assessment, coverage.probability_complete)}"
         )
-    minimal_mm = assessment.margin.minimal_mm
-    smallest = "" if minimal_mm is None else f"; the smallest margin is {minimal_mm:.1f} mm"
+    smallest = _smallest(assessment.margin.minimal_mm, "the smallest margin")
     return _Verdict(VerdictKind.COVERED, f"all of {target} lies in the ablation zone{smallest}")
+
+
+def _smallest(minimal_mm: float | None, which: str) -> str:
+    return "" if minimal_mm is None else f"; {which} is {minimal_mm:.1f} mm"
 
 
 def _in_lung(assessment: AblationAssessment, maps: AssessmentMaps, target: str) -> _Verdict:
@@ -91,7 +94,8 @@ def _in_lung(assessment: AblationAssessment, maps: AssessmentMaps, target: str) 
         return _Verdict(VerdictKind.UNDECIDED, f"{beyond}: nothing of it can be")
     measured = f"all of {target} in lung lies in the ablation zone"
     if coverage.lung_clipped_complete:
-        return _Verdict(VerdictKind.COVERED_IN_LUNG, f"{measured}; {beyond}")
+        smallest = _smallest(assessment.margin.lung_clipped_minimal_mm, "the smallest margin there")
+        return _Verdict(VerdictKind.COVERED_IN_LUNG, f"{measured}{smallest}; {beyond}")
     doubt = _doubt(assessment, coverage.lung_clipped_probability_complete)
     return _Verdict(VerdictKind.UNDECIDED, f"{measured} on the best alignment, but {doubt}; {beyond}")
 
