@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from engine.kernels.backend import KernelBackend
@@ -61,17 +62,35 @@ def deform_coarsely(
 def deform_finely(comparison: ScanComparison, coarse: Deformation, kernels: KernelBackend) -> Deformation:
     """Deform at the fine resolution, from a coarse deformation."""
     fine = comparison.fine
-    grid_mm = fine.fixed.geometry.spacing_zyx_mm[0]
-    level = Level(grid_mm, 3.0 * grid_mm, 6.0 * grid_mm, FINE_STEPS, FINE_STIFFNESS)
+    return deform(
+        fine.fixed,
+        fine.moving,
+        fine.evidence,
+        comparison.moving_from_fixed,
+        (_fine_level(comparison),),
+        initial=coarse,
+        kernels=kernels,
+    )
+
+
+def settled(comparison: ScanComparison, deformation: Deformation, kernels: KernelBackend) -> Deformation:
+    """A fine deformation as it is, with the data term that the evidence of ``comparison`` gives there."""
+    fine = comparison.fine
+    level = replace(_fine_level(comparison), steps=0)
     return deform(
         fine.fixed,
         fine.moving,
         fine.evidence,
         comparison.moving_from_fixed,
         (level,),
-        initial=coarse,
+        initial=deformation,
         kernels=kernels,
     )
+
+
+def _fine_level(comparison: ScanComparison) -> Level:
+    grid_mm = comparison.fine.fixed.geometry.spacing_zyx_mm[0]
+    return Level(grid_mm, 3.0 * grid_mm, 6.0 * grid_mm, FINE_STEPS, FINE_STIFFNESS)
 
 
 def leaves_time_to_refine(comparison: ScanComparison, deadline_s: float | None) -> bool:

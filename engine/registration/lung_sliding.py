@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
+from scipy import ndimage
 
 from engine.arrays import Float64Array
 from engine.kernels.backend import KernelBackend, sharing_residency
-from engine.registration.coarse_to_fine import deform_coarsely, deform_finely
+from engine.registration.coarse_to_fine import deform_coarsely, deform_finely, settled
 from engine.registration.comparison import ScanComparison
 from engine.registration.control_grid import positions
 from engine.registration.deformation import Deformation
 from engine.registration.judging.breathing_step import BreathingStep, find_breathing_step
+from engine.registration.judging.remaining_motion import RemainingMotion, remaining_motion
 from engine.registration.lesion_motion import map_to_fixed
 from engine.registration.planning_features import PlanningFeatures
 
@@ -32,6 +34,10 @@ _STEP_DOUBT: Final = 0.4
 _STEP_REACH_MM: Final = 20.0
 """A tumor beside a step of 2 to 6 mm was put off along it by half of it at the plane, by a third 8 to 15 mm away, by a
 tenth at 25 mm."""
+
+_OWN_EVIDENCE: Final = 0.5
+_PASSAGE_NODES: Final = 0.7
+"""Lung with this share of the usual evidence of its own moves as that says; over so many nodes it joins the rest."""
 
 COARSE_ONLY_SD_MM: Final = 0.8
 """Added per axis where a deadline leaves time for the coarse deformation only."""
@@ -117,6 +123,44 @@ def fine_motion(
         sliding_mm,
         share**2 * np.outer(between, between) + _step_doubt_mm2(step, center),
     )
+
+
+def deform_whole(
+    comparison: ScanComparison, coarse: Deformation, kernels: KernelBackend
+) -> tuple[Deformation, RemainingMotion]:
+    """Deform two whole scans finely: lung as its own evidence says, the rest as all does.
+
+    Chest wall and diaphragm slide along the lung; with one smooth field for both a whole recess of lung went with them.
+
+    Parameters
+    ----------
+    comparison : ScanComparison
+    coarse : Deformation
+        Found with all tissue.
+    kernels : KernelBackend
+
+    Returns
+    -------
+    deformation : Deformation
+    remaining : RemainingMotion
+        What lung alone (without enough of it: everything) still asks for.
+    """
+    if not comparison.has_lung:
+        all_tissue = deform_finely(comparison, coarse, kernels)
+        return all_tissue, remaining_motion(all_tissue, kernels=kernels)
+    in_lung = comparison.in_lung()
+    with ThreadPoolExecutor(1) as pool:
+        of_all = pool.submit(sharing_residency(deform_finely), comparison, coarse, kernels)
+        lung = deform_finely(in_lung, deform_coarsely(in_lung, kernels), kernels)
+        all_tissue = of_all.result()
+    strength = lung.tensor[..., [0, 3, 5]].sum(axis=-1)
+    usual = float(np.median(strength[strength > 0.0])) if (strength > 0.0).any() else 1.0
+    share = np.clip(strength / (_OWN_EVIDENCE * usual), 0.0, 1.0)
+    share = ndimage.gaussian_filter(share, _PASSAGE_NODES)[..., None]
+    nodes_mm = share * lung.nodes_mm + (1.0 - share) * all_tissue.nodes_mm
+    both = replace(all_tissue, nodes_mm=nodes_mm)
+    remaining = remaining_motion(settled(in_lung, both, kernels), kernels=kernels)
+    return settled(comparison, both, kernels), remaining
 
 
 def _step_doubt_mm2(step: BreathingStep | None, center: Float64Array) -> Float64Array:

@@ -10,15 +10,14 @@ from engine.arrays import BoolArray, Float32Array, Float64Array, read_only
 from engine.findings import RegistrationQuality
 from engine.geometry import RigidTransform, VolumeGeometry
 from engine.kernels.backend import KernelBackend
-from engine.kernels.bending import solve_bending
 from engine.kernels.resampling import resample
 from engine.kernels.self_similarity import CODE_BITS, self_similarity_codes
 from engine.registration.comparison import ScanComparison
-from engine.registration.control_grid import coarser, thinned
 from engine.registration.deformation import Deformation, Level, deform, local_statistics
 from engine.registration.evidence import ZONE_HALO_MM
 from engine.registration.judging.axis_scale import axis_scale_error
 from engine.registration.judging.pleural_air import find_pleural_air
+from engine.registration.judging.remaining_motion import RemainingMotion, remaining_motion
 from engine.registration.region import ComparisonRegion, SourceRegion
 
 _NEAR_MM: Final = 35.0
@@ -26,9 +25,6 @@ _NEAR_MM: Final = 35.0
 
 _BEYOND_PULL_MM: Final = 14.0
 """Farther from the zone than this nothing is drawn in by it: what shrinks or swells there is breathing."""
-
-_WEAK_PRIOR: Final = 0.1
-"""The displacement that the images still ask for is found with this share of the stiffness."""
 
 _CONTRAST_HU: Final = 60.0
 _MATCHED_CORRELATION: Final = 0.35
@@ -47,6 +43,7 @@ def judge(
     sliding_mm: float = 0.0,
     breathing_step_mm: float | None = None,
     of_all_tissue: Deformation | None = None,
+    of_lung: RemainingMotion | None = None,
     kernels: KernelBackend = KernelBackend.CPU,
 ) -> RegistrationQuality:
     """Judge a deformation.
@@ -62,6 +59,8 @@ def judge(
         Written into the result unchanged.
     of_all_tissue : Deformation, optional
         The one that rests on chest wall and diaphragm, too, where ``deformation`` does not.
+    of_lung : RemainingMotion, optional
+        With lung alone as evidence, where ``deformation`` rests on more: at the pleura two motions meet.
     kernels : KernelBackend
 
     Returns
@@ -74,6 +73,7 @@ def judge(
     counted = level.evidence & np.isfinite(warped) & near
     outside = near if zone_distance is None else near & (zone_distance > ZONE_HALO_MM)
     jacobian = jacobian_of_nodes(deformation)
+    remaining = remaining_motion(deformation, kernels=kernels)
     everywhere = deformation if of_all_tissue is None else of_all_tissue
     node_distance = _at_nodes(comparison, deformation.lattice)
     around = node_distance <= _NEAR_MM
@@ -82,7 +82,7 @@ def judge(
     air = find_pleural_air(level.fixed, warped, zone_distance, kernels=kernels)
     return RegistrationQuality(
         similarity=correlation(level.fixed.hu, warped, counted),
-        residual_mm=_residual_motion_mm(deformation, around, kernels),
+        residual_mm=remaining.rms_mm(around),
         descriptor_residual=_descriptor_residual(level.fixed.hu, warped, counted, kernels),
         inverse_consistency_mm=_inverse_consistency_mm(comparison, coarse, levels, kernels),
         min_jacobian=float(jacobian[around].min()),
@@ -96,6 +96,7 @@ def judge(
         contraction=0.0 if comparison.zone_distance_mm is None else _contraction(jacobian, node_distance),
         axis_scale_error=axis_scale_error(everywhere, comparison),
         breathing_step_mm=breathing_step_mm,
+        largest_residual_mm=remaining.largest_mm(around) if of_lung is None else of_lung.largest_mm(around),
     )
 
 
@@ -164,27 +165,6 @@ def _at_nodes(comparison: ScanComparison, lattice: VolumeGeometry) -> Float64Arr
     to_grid = comparison.fine.fixed.geometry.index_from_lps @ lattice.affine_lps_mm
     finite = np.minimum(comparison.zone_distance_mm, np.float32(1e4))
     return np.asarray(resample(finite, to_grid, lattice.shape_zyx, order=1, fill=1e4), dtype=np.float64)
-
-
-def _residual_motion_mm(deformation: Deformation, around: BoolArray, kernels: KernelBackend) -> float:
-    """Root mean square of the displacement, mm, that the images still ask for under a weak prior."""
-    tensor = thinned(deformation.tensor)
-    lattice = coarser(deformation.lattice)
-    stiffness = (
-        _WEAK_PRIOR
-        * deformation.stiffness
-        * deformation.lattice.spacing_zyx_mm[0]
-        / lattice.spacing_zyx_mm[0]
-    )
-    remaining = solve_bending(tensor, thinned(deformation.force), stiffness, tolerance=1e-2, kernels=kernels)
-    nearby = np.zeros(lattice.shape_zyx, dtype=np.bool_)
-    nz, ny, nx = around[::2, ::2, ::2].shape
-    nearby[:nz, :ny, :nx] = around[::2, ::2, ::2]
-    strength = tensor[..., [0, 3, 5]].sum(axis=-1)
-    counted = (
-        nearby & (strength > 0.1 * np.median(strength[strength > 0])) if (strength > 0).any() else nearby
-    )
-    return float(np.sqrt((remaining[counted] ** 2).sum(axis=-1).mean())) if counted.any() else 0.0
 
 
 def _descriptor_residual(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
@@ -13,7 +14,6 @@ from engine.registration.alignment import DeformableRegistration
 from engine.registration.coarse_to_fine import (
     coarse_levels,
     deform_coarsely,
-    deform_finely,
     leaves_time_to_refine,
 )
 from engine.registration.comparison import compare_whole
@@ -21,6 +21,7 @@ from engine.registration.control_grid import positions
 from engine.registration.deformation import field_of
 from engine.registration.field import DisplacementField
 from engine.registration.judging.breathing_step import find_breathing_step
+from engine.registration.judging.remaining_motion import DoubtfulRegion, remaining_motion
 from engine.registration.lesion_alignment import (
     MIN_ROTATION_SD_DEG,
     MIN_SD_MM,
@@ -29,12 +30,15 @@ from engine.registration.lesion_alignment import (
     translate,
 )
 from engine.registration.lesion_motion import rigid_part
-from engine.registration.lung_sliding import COARSE_ONLY_SD_MM
+from engine.registration.lung_sliding import COARSE_ONLY_SD_MM, deform_whole
 from engine.registration.planning_features import planning_features
 from engine.registration.quality import judge
 from engine.registration.rigid_tumor import field_with_rigid_tumor
 from engine.registration.search.localization import find_translation
 from engine.volume import CtVolume, LabelMask
+
+_SHARE_OF_EACH: Final = 0.5
+"""Two whole scans are deformed twice, with lung alone and with everything."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,10 +50,13 @@ class RegisteredPair:
     alignment : DeformableRegistration
     field : DisplacementField
         A fixed point p lies at ``p + field(p)`` in the moving CT.
+    doubtful : tuple of DoubtfulRegion
+        Where the field should not be relied on; the worst first.
     """
 
     alignment: DeformableRegistration
     field: DisplacementField
+    doubtful: tuple[DoubtfulRegion, ...] = ()
 
 
 def register(
@@ -109,7 +116,8 @@ def _register_lesion(
         tumor,
         kernels=kernels,
     )
-    return RegisteredPair(alignment, field)
+    remaining = remaining_motion(alignment.deformation, kernels=kernels)
+    return RegisteredPair(alignment, field, remaining.doubtful_regions())
 
 
 def _register_whole(
@@ -122,8 +130,12 @@ def _register_whole(
     moving_from_fixed, _ = find_translation(moving, fixed, zone, kernels=kernels)
     comparison = compare_whole(moving, fixed, zone, moving_from_fixed, kernels=kernels)
     coarse = deform_coarsely(comparison, kernels)
-    coarse_only = not leaves_time_to_refine(comparison, _left_s(deadline))
-    deformation = coarse if coarse_only else deform_finely(comparison, coarse, kernels)
+    left_s = _left_s(deadline)
+    coarse_only = not leaves_time_to_refine(comparison, None if left_s is None else _SHARE_OF_EACH * left_s)
+    if coarse_only:
+        deformation, remaining = coarse, remaining_motion(coarse, kernels=kernels)
+    else:
+        deformation, remaining = deform_whole(comparison, coarse, kernels)
     step = find_breathing_step(deformation, comparison)
     quality = judge(
         comparison,
@@ -131,6 +143,7 @@ def _register_whole(
         coarse,
         coarse_levels(comparison),
         breathing_step_mm=0.0 if step is None else step.size_mm,
+        of_lung=remaining,
         kernels=kernels,
     )
     require_trustworthy(quality)
@@ -147,7 +160,7 @@ def _register_whole(
         quality,
         coarse_only,
     )
-    return RegisteredPair(alignment, field)
+    return RegisteredPair(alignment, field, remaining.doubtful_regions())
 
 
 def _left_s(deadline: float | None) -> float | None:

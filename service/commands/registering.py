@@ -6,6 +6,7 @@ import contextlib
 import json
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,7 +26,7 @@ from engine.kernels.backend import KernelBackend
 from engine.progress import TextProgress
 from engine.refusal import RefusedError
 from engine.registration.field import DisplacementField
-from engine.registration.register import register
+from engine.registration.register import RegisteredPair, register
 from engine.registration.warping import warp
 from engine.structures.mask_warnings import inspected
 from engine.unit_doubt import STORED_OFFSET_HU, looks_like_stored_values
@@ -125,10 +126,20 @@ def register_files(request: RegistrationRequest, progress: TextProgress) -> dict
     else:
         duration_s = time.perf_counter() - started
         score = None if landmarks is None else score_landmarks(pair.field, landmarks)
-        report = registered_report(pair, score, duration_s, warnings)
+        report = registered_report(pair, score, duration_s, [*warnings, *_doubts(pair)])
         progress("writing")
         _write(request.out, report, pair.field, warp(moving, fixed, pair.field))
     return report
+
+
+def _doubts(pair: RegisteredPair) -> Iterator[str]:
+    """A warning for each region where the field should not be relied on."""
+    for region in pair.doubtful:
+        x, y, z = region.place_lps_mm
+        yield (
+            f"around LPS ({x:.0f}, {y:.0f}, {z:.0f}) mm of the fixed CT ({region.volume_ml:.0f} mL) the images still "
+            f"disagree by {region.largest_mm:.1f} mm: do not rely on the field there"
+        )
 
 
 def _write(

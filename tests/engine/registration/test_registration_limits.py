@@ -43,6 +43,13 @@ def spoiled(name: str, figure: float) -> RegistrationQuality:
             "by eye",
         ),
         (
+            "largest_residual_mm",
+            trust.MAX_LARGEST_RESIDUAL_MM,
+            0.1,
+            RefusalCode.ALIGNMENT_RESIDUAL_TOO_HIGH,
+            "by eye",
+        ),
+        (
             "inverse_consistency_mm",
             trust.MAX_INCONSISTENCY_MM,
             0.1,

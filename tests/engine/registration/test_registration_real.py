@@ -15,6 +15,7 @@ from engine.assessment.verification import assess_ablation
 from engine.phantoms.painting import paint_ablation
 from engine.phantoms.pneumothorax import collapse_lung
 from engine.refusal import RefusalCode, RefusedError
+from engine.registration.judging.remaining_motion import DOUBTFUL_MM
 from engine.registration.register import RegisteredPair, register
 from engine.volume import CtVolume, LabelMask
 from service.commands.landmarks import score_landmarks
@@ -75,14 +76,20 @@ def test_the_error_at_the_tumor_was_foreseen(name: str) -> None:
     assert found.alignment.uncertainty_mm < 2.0
 
 
-def test_a_deep_breath_is_followed() -> None:
-    popi = popi_case(Path(DATA or "") / "pair-popi5mm", "10", "60")
+@pytest.mark.parametrize(("fixed", "moving"), [("10", "60"), ("60", "10")])
+def test_a_deep_breath_is_followed(fixed: str, moving: str) -> None:
+    """Everywhere: with one smooth field for lung and diaphragm one landmark of 41 was 5.5 mm off."""
+    popi = popi_case(Path(DATA or "") / "pair-popi5mm", fixed, moving)
     found = register(popi.pair.fixed, popi.pair.moving)
     assert popi.landmarks is not None
     score = score_landmarks(found.field, popi.landmarks)
     assert score.outside == 0
     assert score.mean_mm is not None
-    assert score.mean_mm <= 1.5
+    assert score.mean_mm <= 1.4
+    assert score.max_mm is not None
+    assert score.max_mm < 3.5
+    assert found.alignment.quality.largest_residual_mm is not None
+    assert (found.alignment.quality.largest_residual_mm > DOUBTFUL_MM) == bool(found.doubtful)
 
 
 @pytest.mark.parametrize(

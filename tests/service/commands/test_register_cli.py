@@ -27,6 +27,7 @@ from engine.findings import RegistrationQuality
 from engine.geometry import RigidTransform, VolumeGeometry, VoxelBox
 from engine.refusal import RefusalCode, RefusedError
 from engine.registration.field import DisplacementField
+from engine.registration.judging.remaining_motion import DoubtfulRegion
 from engine.registration.warping import warp
 from engine.volume import CtVolume, LabelMask
 from service.commands.landmarks import COLUMNS
@@ -56,7 +57,9 @@ def answer(**other: Any) -> Any:
         "quality": quality,
         "uncertainty_mm": 0.7,
     }
-    return SimpleNamespace(alignment=SimpleNamespace(**{**alignment, **other}), field=shifted_field())
+    doubtful = other.pop("doubtful", ())
+    found = SimpleNamespace(**{**alignment, **other})
+    return SimpleNamespace(alignment=found, field=shifted_field(), doubtful=doubtful)
 
 
 @pytest.fixture
@@ -273,6 +276,16 @@ def test_real_hu_stay(values: tuple[int, int, int]) -> None:
     hu[::6, ::6, :] = values[2]
     ct = CtVolume(hu, GRID)
     assert in_hounsfield_units(ct) is ct
+
+
+def test_a_region_that_was_lost_is_named(monkeypatch: pytest.MonkeyPatch, given: list[str]) -> None:
+    lost = DoubtfulRegion((12.3, -45.0, 400.0), 3.4, 58.3)
+    answer_with(monkeypatch, lambda: answer(doubtful=(lost,)))
+    warnings = json.loads(run(*given, "--json").stdout)["warnings"]
+    (warning,) = (warning for warning in warnings if "do not rely" in warning)
+    assert "LPS (12, -45, 400) mm" in warning
+    assert "58 mL" in warning
+    assert "3.4 mm" in warning
 
 
 @pytest.mark.skipif(not DATA, reason="COLDSPOT_DATA is not set: no POPI pair to read")
