@@ -12,10 +12,16 @@ from engine.assessment.planning import ScanPair
 from engine.coverage.cold_spots import find_cold_spots
 from engine.coverage.figures import MIN_PROBABILITY_COMPLETE, Confirmation, find_coverage
 from engine.coverage.grid import MeasurementField, build_measurement_field
-from engine.coverage.interval import UNIFORM_SHARE, CoverageInterval, PoseUncertainty, coverage_interval
+from engine.coverage.interval import (
+    LOCAL_SHARE,
+    UNIFORM_SHARE,
+    CoverageInterval,
+    PoseUncertainty,
+    coverage_interval,
+)
 from engine.coverage.pleura import pleural_tolerance_mm
 from engine.coverage.ratio import measure_coverage, uncovered_in_lung, uncovered_outside_lung
-from engine.findings import ColdSpot, ContourOrigin, CoverageFinding, MarginFinding
+from engine.findings import ColdSpot, CoverageFinding, MarginFinding
 from engine.geometry import VolumeGeometry
 from engine.refusal import RefusalCode, RefusedError
 from engine.registration.alignment import Alignment, DeformableRegistration, RigidAlignment
@@ -103,17 +109,25 @@ def zone_contour_sd_mm(pair: ScanPair, contour: ZoneContour) -> float:
 
 
 def uniform_sds_mm(pair: ScanPair, contour: ZoneContour) -> tuple[float, float]:
-    """By which the contours of tumor and zone may be off, each as a whole."""
+    """By which the contours of tumor and zone may be off, each as a whole: a share of a reader's."""
+    return _shares_mm(pair, contour, of_model=1.0, of_reader=UNIFORM_SHARE)
+
+
+def local_sds_mm(pair: ScanPair, contour: ZoneContour) -> tuple[float, float]:
+    """By which they may be off in places: the rest of a reader's; a model's is counted as one of the whole."""
+    return _shares_mm(pair, contour, of_model=0.0, of_reader=LOCAL_SHARE)
+
+
+def _shares_mm(
+    pair: ScanPair, contour: ZoneContour, *, of_model: float, of_reader: float
+) -> tuple[float, float]:
     lesion = pair.prepared.lesion
-    return (
-        _uniform_sd_mm(lesion.origin, lesion.contour_sd_mm or pair.settings.contour_sd_mm),
-        _uniform_sd_mm(contour.origin, zone_contour_sd_mm(pair, contour)),
+    drawn = (
+        (lesion.origin, lesion.contour_sd_mm or pair.settings.contour_sd_mm),
+        (contour.origin, zone_contour_sd_mm(pair, contour)),
     )
-
-
-def _uniform_sd_mm(origin: ContourOrigin, sd_mm: float) -> float:
-    """By which a contour as a whole may be off: all that a model says of its own, a share of a reader's."""
-    return sd_mm if origin.model is not None else UNIFORM_SHARE * sd_mm
+    tumor, zone = (sd_mm * (of_reader if origin.model is None else of_model) for origin, sd_mm in drawn)
+    return tumor, zone
 
 
 def preliminary_interval(pair: ScanPair, contour: ZoneContour, alignment: RigidAlignment) -> CoverageInterval:
@@ -138,6 +152,7 @@ def measure_interval(
     before_normal, before_mm = slices_of(pair.prepared.planning.geometry)
     after_normal, after_mm = slices_of(pair.verification.geometry)
     tumor_sd_mm, zone_sd_mm = uniform_sds_mm(pair, contour)
+    tumor_local_mm, zone_local_mm = local_sds_mm(pair, contour)
     return coverage_interval(
         grid,
         PoseUncertainty(alignment.translation_covariance_mm2, alignment.rotation_sd_deg),
@@ -145,6 +160,8 @@ def measure_interval(
         verification_slice=(after_normal, after_mm),
         tumor_contour_sd_mm=tumor_sd_mm,
         zone_contour_sd_mm=zone_sd_mm,
+        tumor_local_sd=tumor_local_mm,
+        zone_local_sd=zone_local_mm,
         draws=settings.draws,
         seed=settings.seed,
         target_margin_mm=settings.target_margin_mm,

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from engine.arrays import Float32Array, Float64Array
-from engine.assessment.measuring import slices_of, uniform_sds_mm
+from engine.assessment.measuring import local_sds_mm, slices_of, uniform_sds_mm
 from engine.assessment.planning import ScanPair
 from engine.coverage.grid import MEASUREMENT_SPACING_MM, MeasurementField, sample
 from engine.coverage.interval import CoverageInterval, PoseUncertainty, coverage_interval
@@ -67,6 +67,7 @@ def measure_planning_frame(
     before_normal, before_mm = slices_of(pair.prepared.planning.geometry)
     after_normal, after_mm = slices_of(pair.verification.geometry)
     tumor_sd_mm, zone_sd_mm = uniform_sds_mm(pair, contour)
+    tumor_local_mm, zone_local_mm = local_sds_mm(pair, contour)
     interval = coverage_interval(
         field,
         PoseUncertainty(
@@ -76,6 +77,8 @@ def measure_planning_frame(
         verification_slice=(rotation @ after_normal, after_mm),
         tumor_contour_sd_mm=tumor_sd_mm,
         zone_contour_sd_mm=float(np.hypot(zone_sd_mm, contraction.surface_sd_mm)),
+        tumor_local_sd=tumor_local_mm,
+        zone_local_sd=zone_local_mm,
         draws=min(pair.settings.draws, _DRAWS),
         seed=pair.settings.seed,
         target_margin_mm=margin_mm,

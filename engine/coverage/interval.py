@@ -10,9 +10,11 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
+from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from engine.arrays import BoolArray, Float32Array, Float64Array
+from engine.coverage.contour_error import LocalDoubt, local_sd_mm, slice_sd_mm, smooth_modes, spread_out
 from engine.coverage.grid import MeasurementField
 from engine.findings import TARGET_MARGIN_MM
 from engine.kernels.backend import KernelBackend
@@ -25,21 +27,14 @@ UNIFORM_SHARE: Final = 0.58
 """Of a reader's error, the part that moves a contour as a whole. The mean radii of four readers' contours of one
 nodule differ by 0.44 mm (standard deviation); in all, each lies 0.76 mm off the others' surfaces (root mean square)."""
 
+LOCAL_SHARE: Final = float(np.sqrt(1.0 - UNIFORM_SHARE**2))
+"""And the part that differs from place to place: what is left of the same root mean square."""
+
 _MAX_TUMOR_CONTOUR_SD_MM: Final = 2.0
 """Three of these beyond the target margin still lie on the measurement grid."""
 
-_SLICE_ERROR_SHARE: Final = 0.15
-"""Standard deviation of a contour along the slice normal, as a share of the slice distance: half of a
-uniform error within a slice (1/sqrt(12)), since in-plane contours of the neighbors help."""
-
-_HELPFUL_NEIGHBOR_MM: Final = 3.0
-_FAR_SLICE_ERROR_SHARE: Final = 0.25
-"""Contours of neighboring slices farther apart than that no longer help. In simulated procedures with slices of 5 mm
-the interval held the true margin in 65 to 75 % all the same: the margin measured there is too small, and the truth lies
-above."""
-
 _POINT_SPACING_MM: Final = 1.0
-"""The target is sampled this finely for the draws."""
+"""The target and the tumor's surface are sampled this finely for the draws."""
 
 _OUT_OF_VIEW_MM: Final = 1e3
 """Stands for the distance to a surface that the grid does not hold."""
@@ -93,6 +88,8 @@ def coverage_interval(
     verification_slice: tuple[Float64Array, float],
     tumor_contour_sd_mm: float,
     zone_contour_sd_mm: float,
+    tumor_local_sd: float | LocalDoubt = 0.0,
+    zone_local_sd: float | LocalDoubt = 0.0,
     draws: int = DRAWS,
     seed: int = 0,
     target_margin_mm: float = TARGET_MARGIN_MM,
@@ -108,6 +105,8 @@ def coverage_interval(
         Slice direction and distance of both scans.
     tumor_contour_sd_mm, zone_contour_sd_mm : float
         By which each contour as a whole lies off its structure. A tumor's is cut off at ``_MAX_TUMOR_CONTOUR_SD_MM``.
+    tumor_local_sd, zone_local_sd : float or LocalDoubt
+        By which they lie off it in places, mm: everywhere the same, or place by place.
     draws, seed : int
     target_margin_mm : float
 
@@ -121,42 +120,66 @@ def coverage_interval(
     the zone over the tumor's surface, both contours moved by their drawn offsets; a draw is complete
     when its margin reaches the target margin, and then its TCR is 1. In lung the same draws are measured to the nearest
     uncovered place that can be assessed, and only such places are counted; the pleura stays where it is.
+
+    Contours stray as a whole and in places (:mod:`engine.coverage.contour_error`); for the TCR, the mean of the latter
+    where the margin falls short counts as one of the whole zone. A minimum over places that stray is smaller than that
+    over places that do not, so the draws of margin and TCR lie too low: they are moved up until their median is what
+    was measured without errors, and never beyond.
     """
     rng = np.random.default_rng(seed)
     tumor_offset = rng.normal(0.0, min(tumor_contour_sd_mm, _MAX_TUMOR_CONTOUR_SD_MM), draws)
     zone_offset = rng.normal(0.0, zone_contour_sd_mm, draws)
     translation = rng.multivariate_normal(np.zeros(3), pose.translation_covariance_mm2, draws)
-    for normal, distance_mm in (planning_slice, verification_slice):
-        share = _SLICE_ERROR_SHARE if distance_mm <= _HELPFUL_NEIGHBOR_MM else _FAR_SLICE_ERROR_SHARE
-        translation += np.outer(rng.normal(0.0, share * distance_mm, draws), normal)
     rotation = Rotation.from_rotvec(rng.normal(0.0, np.deg2rad(pose.rotation_sd_deg), (draws, 3))).as_matrix()
 
     max_distance_mm = target_margin_mm + float(np.abs(tumor_offset).max())
     points, values = _target_points(field, max_distance_mm)
-    drawn = _Draws(
-        _index_maps(field, rotation, translation), tumor_offset, zone_offset, target_margin_mm, field.kernels
+    surface = spread_out(field.tumor_surface_index, _step(field))
+    surface_lps_mm = field.geometry.to_lps(surface)
+    parts_mm = (
+        local_sd_mm(tumor_local_sd, surface_lps_mm),
+        local_sd_mm(zone_local_sd, surface_lps_mm),
+        slice_sd_mm(_finite(field.distance_to_tumor_mm), field.geometry, surface, planning_slice),
+        slice_sd_mm(_finite(field.distance_to_zone_mm), field.geometry, surface, verification_slice),
     )
-    whole = drawn.measure(field.distance_to_zone_mm, points, values, field.tumor_surface_index)
+    modes = smooth_modes(surface_lps_mm) * np.sqrt(np.sum(np.square(parts_mm), axis=0))[:, None]
+    drawn = _Draws(
+        _with_undisturbed(_index_maps(field, rotation, translation), np.eye(3, 4)),
+        _with_undisturbed(tumor_offset, 0.0),
+        _with_undisturbed(zone_offset, 0.0),
+        modes,
+        _with_undisturbed(rng.normal(size=(draws, modes.shape[1])), 0.0),
+        target_margin_mm,
+        field.kernels,
+    )
+    whole = drawn.measure(field.distance_to_zone_mm, points, values, surface)
     counted = _sampled(field.assessable, points)
     if counted.all():
         return replace(whole, in_lung=whole)
     if not (counted & (values < target_margin_mm)).any():
         return whole
-    in_lung = drawn.measure(
-        field.distance_to_missed_lung_mm, points[counted], values[counted], field.tumor_surface_index
-    )
+    in_lung = drawn.measure(field.distance_to_missed_lung_mm, points[counted], values[counted], surface)
     return replace(whole, in_lung=in_lung)
+
+
+def _with_undisturbed(drawn: Float64Array, undisturbed: Float64Array | float) -> Float64Array:
+    """The draws behind one in which nothing is off."""
+    first = np.broadcast_to(np.asarray(undisturbed, dtype=np.float64), drawn.shape[1:])
+    return np.concatenate([first[None], drawn])
 
 
 @dataclass(frozen=True, eq=False)
 class _Draws:
-    """Drawn poses and contour offsets.
+    """Drawn poses and contours; in the first of them nothing is off.
 
     Parameters
     ----------
     index_maps : ndarray, (D, 3, 4)
     tumor_offset_mm, zone_offset_mm : ndarray, (D,)
         Positive outward.
+    modes : ndarray, (M, K)
+        Of the local error at the points of the tumor's surface, mm.
+    weights : ndarray, (D, K)
     target_margin_mm : float
     kernels : KernelBackend
     """
@@ -164,6 +187,8 @@ class _Draws:
     index_maps: Float64Array
     tumor_offset_mm: Float64Array
     zone_offset_mm: Float64Array
+    modes: Float64Array
+    weights: Float64Array
     target_margin_mm: float
     kernels: KernelBackend
 
@@ -171,19 +196,28 @@ class _Draws:
         self, distance_mm: Float32Array, points: Float64Array, values: Float64Array, surface: Float64Array
     ) -> CoverageInterval:
         """Ranges over the draws: of the covered share of ``points``, and of the margin over ``surface``."""
+        finite = _finite(distance_mm)
+        at_surface = ndimage.map_coordinates(finite, surface.T, order=1, mode="nearest")
+        # Only errors where the margin falls short of the target's move the coverage; by how much it does, they count.
+        shortfall = np.maximum(at_surface + self.target_margin_mm, 0.0)
+        counting = shortfall if shortfall.any() else (at_surface == at_surface.max()).astype(np.float64)
+        local_mm = self.weights @ (counting @ self.modes / counting.sum())
         drawn = evaluate_draws(
-            _finite(distance_mm),
+            finite,
             points,
             values,
             surface,
             self.index_maps,
             self.target_margin_mm + self.tumor_offset_mm,
-            self.zone_offset_mm,
+            self.zone_offset_mm - local_mm,
+            self.modes,
+            self.weights,
             kernels=self.kernels,
         )
-        margin = self.zone_offset_mm - self.tumor_offset_mm - drawn.max_on_surface
+        margin = _about_the_first(self.zone_offset_mm - self.tumor_offset_mm - drawn.max_on_surface)
         complete = margin >= self.target_margin_mm
-        tcr = np.where(complete, 1.0, drawn.covered / np.maximum(drawn.included, 1))
+        tcr = _about_the_first(drawn.covered / np.maximum(drawn.included, 1))
+        tcr = np.where(complete, 1.0, np.clip(tcr, 0.0, 1.0))
         low, high = _range_90(margin)
         return CoverageInterval(
             tcr_90=_range_90(tcr),
@@ -192,12 +226,22 @@ class _Draws:
         )
 
 
+def _about_the_first(drawn: Float64Array) -> Float64Array:
+    """The draws behind the first one, moved up until the first one is their median."""
+    return np.asarray(drawn[1:] + max(float(drawn[0] - np.median(drawn[1:])), 0.0))
+
+
 def _target_points(field: MeasurementField, max_distance_mm: float) -> tuple[Float64Array, Float64Array]:
     """Indices and tumor distances of target voxels, thinned to ``_POINT_SPACING_MM``."""
-    step = max(1, round(_POINT_SPACING_MM / field.geometry.spacing_zyx_mm[0]))
+    step = _step(field)
     thinned = field.distance_to_tumor_mm[::step, ::step, ::step]
     index = np.argwhere(thinned < max_distance_mm)
     return index.astype(np.float64) * step, thinned[tuple(index.T)].astype(np.float64)
+
+
+def _step(field: MeasurementField) -> int:
+    """Voxels from one sampled point to the next."""
+    return max(1, round(_POINT_SPACING_MM / field.geometry.spacing_zyx_mm[0]))
 
 
 def _sampled(mask: BoolArray, points: Float64Array) -> BoolArray:

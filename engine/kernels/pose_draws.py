@@ -24,7 +24,7 @@ class DrawnCoverage:
         Points whose value is below the draw's value limit, and those of them whose sampled field is at
         or below the draw's field limit.
     max_on_surface : ndarray of float64, (draws,)
-        Greatest sampled field over the surface points.
+        Greatest sum of sampled field and offset over the surface points.
     """
 
     included: Int64Array
@@ -44,6 +44,8 @@ class _PoseDrawsTwin(Protocol):
         maps: Float64Array,
         value_limits: Float64Array,
         field_limits: Float64Array,
+        modes: Float64Array,
+        weights: Float64Array,
     ) -> tuple[Int64Array, Int64Array, Float64Array]: ...
 
 
@@ -55,6 +57,8 @@ def evaluate_draws(
     index_maps: npt.ArrayLike,
     value_limits: npt.ArrayLike,
     field_limits: npt.ArrayLike,
+    surface_modes: npt.ArrayLike | None = None,
+    mode_weights: npt.ArrayLike | None = None,
     *,
     kernels: KernelBackend = KernelBackend.CPU,
 ) -> DrawnCoverage:
@@ -74,6 +78,9 @@ def evaluate_draws(
         For each draw the affine from an unperturbed index to the drawn one.
     value_limits, field_limits : array_like, (D,)
         See :class:`DrawnCoverage`.
+    surface_modes, mode_weights : array_like, (M, K) and (D, K), optional
+        Modes of an offset along the surface, and their weights in each draw: ``modes @ weights[d]`` is added to the
+        field sampled at the surface points. Without them nothing is.
     kernels : KernelBackend
 
     Returns
@@ -95,8 +102,14 @@ def evaluate_draws(
     maps = _table(index_maps, "index_maps", (-1, 3, 4))
     limits = _table(value_limits, "value_limits", (len(maps),))
     field_levels = _table(field_limits, "field_limits", (len(maps),))
+    modes, weights = np.zeros((len(surface), 1)), np.zeros((len(maps), 1))
+    if surface_modes is not None and mode_weights is not None:
+        modes = _table(surface_modes, "surface_modes", (len(surface), -1))
+        weights = _table(mode_weights, "mode_weights", (len(maps), modes.shape[1]))
     twin: _PoseDrawsTwin = select(kernels, "pose_draws")
-    return DrawnCoverage(*twin.evaluate(checked, points, values, surface, maps, limits, field_levels))
+    return DrawnCoverage(
+        *twin.evaluate(checked, points, values, surface, maps, limits, field_levels, modes, weights)
+    )
 
 
 def _table(numbers: npt.ArrayLike, name: str, shape: tuple[int, ...]) -> Float64Array:

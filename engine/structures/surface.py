@@ -93,7 +93,7 @@ class StructureSurface:
     def _field(self) -> Occupancy:
         return occupancy(self.crop)
 
-    @property
+    @cached_property
     def occupancy(self) -> Float32Array:
         """Occupancy on :attr:`geometry`."""
         return self._field.values

@@ -33,6 +33,7 @@ SIGNATURES: dict[str, Any] = {
         volume(float64, 2),
         volume(float64, 3),
         *(volume(float64, 1),) * 2,
+        *(volume(float64, 2),) * 2,
         *(volume(int64, 1),) * 2,
         volume(float64, 1),
     ),

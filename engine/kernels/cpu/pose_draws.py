@@ -27,6 +27,8 @@ def evaluate(
     maps: Float64Array,
     value_limits: Float64Array,
     field_limits: Float64Array,
+    modes: Float64Array,
+    weights: Float64Array,
 ) -> tuple[Int64Array, Int64Array, Float64Array]:
     """Evaluate every draw; points and field stay in cache while the draws change."""
     max_slope = np.max(threads.over(len(field), field[0].size, _max_slopes, field), axis=0)
@@ -37,11 +39,11 @@ def evaluate(
     max_on_surface = np.empty(draws, dtype=np.float64)
     threads.over(
         draws,
-        (len(points) + len(surface)) // 4,
+        (len(points) + len(surface) * modes.shape[1]) // 4,
         _evaluate,
         field,
         points, values, at_points, _max_field_change(points, maps, max_slope),
-        surface, at_surface, at_surface.max() - 2.0 * _max_field_change(surface, maps, max_slope),
+        surface, at_surface, _max_field_change(surface, maps, max_slope), modes, weights,
         maps, value_limits, field_limits, included, covered, max_on_surface,
     )  # fmt: skip
     return included, covered, max_on_surface
@@ -127,7 +129,9 @@ def _evaluate(
     max_change: Any,
     surface: Any,
     at_surface: Any,
-    min_at_surface: Any,
+    max_surface_change: Any,
+    modes: Any,
+    weights: Any,
     maps: Any,
     value_limits: Any,
     field_limits: Any,
@@ -135,6 +139,7 @@ def _evaluate(
     covered: Any,
     max_on_surface: Any,
 ) -> None:
+    offsets = np.empty(at_surface.size, dtype=np.float64)
     for d in range(first, last):
         m, value_limit, limit = maps[d], value_limits[d], field_limits[d]
         surely, never = limit - max_change[d], limit + max_change[d]
@@ -146,8 +151,16 @@ def _evaluate(
                     hit += 1
                 elif at_points[p] <= never:
                     hit += _sample(field, m, points[p, 0], points[p, 1], points[p, 2]) <= limit
+        greatest = -np.inf
+        for p in range(at_surface.size):
+            offset = 0.0
+            for k in range(modes.shape[1]):
+                offset += modes[p, k] * weights[d, k]
+            offsets[p] = offset
+            greatest = max(greatest, at_surface[p] + offset)
         largest = -np.inf
         for p in range(at_surface.size):
-            if at_surface[p] >= min_at_surface[d]:
-                largest = max(largest, _sample(field, m, surface[p, 0], surface[p, 1], surface[p, 2]))
+            if at_surface[p] + offsets[p] >= greatest - 2.0 * max_surface_change[d]:
+                sampled = _sample(field, m, surface[p, 0], surface[p, 1], surface[p, 2])
+                largest = max(largest, sampled + offsets[p])
         included[d], covered[d], max_on_surface[d] = inside, hit, largest

@@ -28,13 +28,18 @@ def evaluate(
     maps: Float64Array,
     value_limits: Float64Array,
     field_limits: Float64Array,
+    modes: Float64Array,
+    weights: Float64Array,
 ) -> tuple[Int64Array, Int64Array, Float64Array]:
     """Evaluate every draw; a block's threads stride over the points and add up by atomics."""
     draws = len(maps)
     included, covered = (begun_with(np.zeros(draws, dtype=np.int64)) for _ in range(2))
     max_on_surface = begun_with(np.full(draws, -np.inf))
     block = 2 if is_simulated() else LINE_BLOCK
-    tables = [upload(table) for table in (field, points, values, surface, maps, value_limits, field_limits)]
+    tables = [
+        upload(table)
+        for table in (field, points, values, surface, maps, value_limits, field_limits, modes, weights)
+    ]
     _evaluate[draws, block, stream()](*tables, included, covered, max_on_surface)
     inside, hit, largest = download(included, covered, max_on_surface)
     return inside, hit, largest
@@ -67,6 +72,8 @@ def _evaluate(
     maps: Any,
     value_limits: Any,
     field_limits: Any,
+    modes: Any,
+    weights: Any,
     included: Any,
     covered: Any,
     max_on_surface: Any,
@@ -82,7 +89,10 @@ def _evaluate(
             if _sample(field, m, points[p, 0], points[p, 1], points[p, 2]) <= field_limits[d]:
                 hit += 1
     for p in range(cuda.threadIdx.x, surface.shape[0], cuda.blockDim.x):
-        largest = greater(largest, _sample(field, m, surface[p, 0], surface[p, 1], surface[p, 2]))
+        offset = 0.0
+        for k in range(modes.shape[1]):
+            offset += modes[p, k] * weights[d, k]
+        largest = greater(largest, _sample(field, m, surface[p, 0], surface[p, 1], surface[p, 2]) + offset)
     cuda.atomic.add(included, d, inside)
     cuda.atomic.add(covered, d, hit)
     cuda.atomic.max(max_on_surface, d, largest)

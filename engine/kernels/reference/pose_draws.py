@@ -17,6 +17,8 @@ def evaluate(
     maps: Float64Array,
     value_limits: Float64Array,
     field_limits: Float64Array,
+    modes: Float64Array,
+    weights: Float64Array,
 ) -> tuple[Int64Array, Int64Array, Float64Array]:
     """Sample by SciPy, one draw after the other."""
     included = np.zeros(len(maps), dtype=np.int64)
@@ -26,7 +28,7 @@ def evaluate(
         chosen = values < value_limits[d]
         included[d] = np.count_nonzero(chosen)
         covered[d] = np.count_nonzero(_sample(field, points[chosen], matrix) <= field_limits[d])
-        max_on_surface[d] = _sample(field, surface, matrix).max()
+        max_on_surface[d] = (_sample(field, surface, matrix) + modes @ weights[d]).max()
     return included, covered, max_on_surface
 
 

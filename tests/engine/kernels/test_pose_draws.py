@@ -29,6 +29,8 @@ def drawn(kernels: KernelBackend, seed: int = 0, draws: int = 7) -> DrawnCoverag
         maps,
         rng.uniform(3, 6, draws),
         rng.normal(scale=0.3, size=draws),
+        rng.normal(scale=0.4, size=(15, 3)),
+        rng.normal(size=(draws, 3)),
         kernels=kernels,
     )
 
@@ -52,6 +54,8 @@ def test_a_distance_of_which_most_samples_are_not_needed(kernels: KernelBackend,
     surface = 8 + 4 * np.array([[1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0.8, -0.8]])
     maps = np.tile(np.eye(3, 4), (20, 1, 1)) + rng.normal(scale=[scale] * 3 + [20 * scale], size=(20, 3, 4))
     tables = points, rng.uniform(-2, 6, 300), surface, maps, rng.uniform(3, 6, 20), rng.normal(size=20)
+    if scale:
+        tables += (rng.normal(scale=3 * scale, size=(5, 4)), rng.normal(size=(20, 4)))
     expected, found = (
         evaluate_draws(field, *tables, kernels=one) for one in (KernelBackend.REFERENCE, kernels)
     )
@@ -98,6 +102,40 @@ def test_beyond_the_border_the_outermost_values_hold(kernels: KernelBackend) -> 
     assert found.covered[0] == 1
 
 
+@pytest.mark.parametrize("kernels", [KernelBackend.REFERENCE, *BACKENDS])
+def test_an_offset_along_the_surface_decides_where_the_greatest_lies(kernels: KernelBackend) -> None:
+    field = np.arange(8, dtype=np.float32).reshape(2, 2, 2)
+    surface = [[0, 0, 0], [1, 1, 1]]
+    found = evaluate_draws(
+        field,
+        [[0, 0, 0]],
+        [0.0],
+        surface,
+        np.tile(np.eye(3, 4), (3, 1, 1)),
+        [1.0] * 3,
+        [7.0] * 3,
+        [[2.0, 0.0], [0.0, 1.0]],
+        [[0.0, 0.0], [5.0, 1.0], [1.0, -9.0]],
+        kernels=kernels,
+    )
+    assert found.max_on_surface.tolist() == [7.0, 10.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("modes", "weights", "named"),
+    [
+        ([[1.0]], [[1.0]], "surface_modes"),
+        ([[1.0], [2.0]], [[1.0, 2.0]], "mode_weights"),
+        ([[1.0], [np.inf]], [[1.0]], "surface_modes"),
+    ],
+)
+def test_offsets_of_another_surface_are_refused(modes: object, weights: object, named: str) -> None:
+    field = np.zeros((2, 2, 2), dtype=np.float32)
+    still = np.eye(3, 4)[None]
+    with pytest.raises(InvalidRequestError, match=named):
+        evaluate_draws(field, [[0, 0, 0]], [0.0], [[0, 0, 0]] * 2, still, [1.0], [0.0], modes, weights)  # type: ignore[arg-type]  # hostile
+
+
 @pytest.mark.parametrize(
     "table", [np.zeros((0, 3)), np.zeros((4, 2)), [[np.nan, 0, 0]]], ids=["empty", "2D", "nan"]
 )
@@ -109,4 +147,4 @@ def test_tables_that_cannot_be_drawn_are_refused(table: object) -> None:
 
 @pytest.mark.skipif(bool(config.ENABLE_CUDASIM), reason="already in the simulator")
 def test_the_gpu_twin_passes_in_the_simulator() -> None:
-    run_in_the_simulator(__file__, passed=10)
+    run_in_the_simulator(__file__, passed=11)
