@@ -54,10 +54,9 @@ def test_a_distance_of_which_most_samples_are_not_needed(kernels: KernelBackend,
     surface = 8 + 4 * np.array([[1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0.8, -0.8]])
     maps = np.tile(np.eye(3, 4), (20, 1, 1)) + rng.normal(scale=[scale] * 3 + [20 * scale], size=(20, 3, 4))
     tables = points, rng.uniform(-2, 6, 300), surface, maps, rng.uniform(3, 6, 20), rng.normal(size=20)
-    if scale:
-        tables += (rng.normal(scale=3 * scale, size=(5, 4)), rng.normal(size=(20, 4)))
+    offsets = rng.normal(scale=3 * scale, size=(5, 4)), rng.normal(size=(20, 4))
     expected, found = (
-        evaluate_draws(field, *tables, kernels=one) for one in (KernelBackend.REFERENCE, kernels)
+        evaluate_draws(field, *tables, *offsets, kernels=one) for one in (KernelBackend.REFERENCE, kernels)
     )
     assert np.array_equal(found.included, expected.included)
     assert np.array_equal(found.covered, expected.covered)
