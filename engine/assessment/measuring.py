@@ -86,7 +86,12 @@ def measure(pair: ScanPair, contour: ZoneContour, alignment: DeformableRegistrat
         core_origin=contour.core_origin,
     )
     _require_covered_target(coverage, contour)
-    coverage = replace(coverage, zone_contour_sd_mm=zone_contour_sd_mm(pair, contour))
+    coverage = replace(
+        coverage,
+        zone_contour_sd_mm=zone_contour_sd_mm(pair, contour),
+        zone_changed_share=contour.changed_share,
+        zone_parts=contour.parts,
+    )
     in_lung, outside = uncovered_in_lung(grid, margin_mm), uncovered_outside_lung(grid, margin_mm)
     cold_spots = find_cold_spots(grid, in_lung, outside)
     warnings = _apart_warning(grid)

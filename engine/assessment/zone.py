@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 
 from engine.arrays import Float64Array
+from engine.assessment.first_registration import register_first
 from engine.assessment.planning import ScanPair
 from engine.errors import InvalidRequestError
 from engine.findings import SUPPLIED, LesionFinding
@@ -15,6 +16,7 @@ from engine.refusal import RefusalCode, RefusedError
 from engine.registration.alignment import Alignment, Translation
 from engine.registration.lesion_alignment import translate
 from engine.structures.model_contour import StructureSegmenter, segment_parts
+from engine.structures.warped_planning import WarpedPlanning
 from engine.structures.zone import ZoneContour, require_uncut
 from engine.structures.zone_search import ZONE_REACH_MM, find_zone
 from engine.volume import LabelMask
@@ -25,10 +27,11 @@ _CAUSED_BY_THE_ZONE: Final = (RefusalCode.ALIGNMENT_RESIDUAL_TOO_HIGH, RefusalCo
 
 @dataclass(frozen=True, eq=False)
 class LesionPlace:
-    """The lesion's place, found before its zone is known, and the model that draws the zone there."""
+    """The lesion's place, found before its zone is known, what was there, and the model that draws the zone there."""
 
     alignment: Translation
     segmenter: StructureSegmenter
+    before: WarpedPlanning
 
 
 def place_lesion(pair: ScanPair, segmenter: StructureSegmenter | None) -> LesionPlace:
@@ -51,15 +54,16 @@ def place_lesion(pair: ScanPair, segmenter: StructureSegmenter | None) -> Lesion
         )
     features, verification, kernels = pair.prepared.features, pair.verification, pair.settings.kernels
     try:
-        return LesionPlace(translate(features, verification, None, kernels=kernels), segmenter)
+        found = translate(features, verification, None, kernels=kernels)
     except RefusedError as refused:
-        if refused.refusal.code not in _CAUSED_BY_THE_ZONE:
-            raise
+        if refused.refusal.code not in _CAUSED_BY_THE_ZONE or segmenter.section.companions:
+            raise  # a model that has to see what was there before cannot tell where
         parts = segment_parts(segmenter, verification, None, kernels)
         if len(parts.components) == 0:
             raise
         hidden = parts.on_ct(parts.labels > 0, "ablation zone")
-        return LesionPlace(translate(features, verification, hidden, kernels=kernels), segmenter)
+        found = translate(features, verification, hidden, kernels=kernels)
+    return LesionPlace(found, segmenter, register_first(pair, found))
 
 
 def segment_zone(pair: ScanPair, place: LesionPlace, core: LabelMask | None) -> ZoneContour:
@@ -72,10 +76,14 @@ def segment_zone(pair: ScanPair, place: LesionPlace, core: LabelMask | None) -> 
         There is no zone, or it is cut by the field of view.
     """
     supplied = None if core is None else core.require_on(pair.verification)
-    tumor = place.alignment.planning_from_verification.inverse.apply(
-        pair.prepared.features.tumor_points_lps_mm
+    contour = find_zone(
+        pair.verification,
+        place.segmenter,
+        place.before.to_verification(pair.prepared.features.tumor_points_lps_mm),
+        before=place.before,
+        lung=pair.prepared.lung,
+        kernels=pair.settings.kernels,
     )
-    contour = find_zone(pair.verification, place.segmenter, tumor, kernels=pair.settings.kernels)
     require_uncut(contour.zone)
     return contour if supplied is None else replace(contour, core=supplied, core_origin=SUPPLIED)
 

@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from engine.arrays import Float32Array, Int16Array
+from engine.arrays import Float32Array, Float64Array, Int16Array
 from engine.errors import InvalidRequestError
 from engine.geometry import RigidTransform, VolumeGeometry
 from engine.hounsfield import AIR_HU
@@ -20,6 +20,9 @@ from engine.volume import CtVolume, LabelMask
 
 DISTANCE_BOUND_MM: Final = 60.0
 """The tumor's distance is given as far as this, inside and outside; beyond it stays this."""
+
+_INVERSION_STEPS: Final = 8
+"""Fixed-point steps; a coarse deformation changes by less than half from place to place."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +59,16 @@ class WarpedPlanning:
         if name == TUMOR_DISTANCE:
             return self.tumor_distance_mm(grid)
         raise InvalidRequestError(f"there is no channel {name}")
+
+    def to_verification(self, points_lps_mm: Float64Array) -> Float64Array:
+        """Where points of the planning CT lie in the verification CT, (N, 3) LPS mm."""
+        rough = self.planning_from_verification.inverse.apply(points_lps_mm)
+        if self.displacement is None:
+            return rough
+        found = rough
+        for _ in range(_INVERSION_STEPS):
+            found = rough - self.displacement.at(found)
+        return found
 
     def hu(self, grid: VolumeGeometry) -> Float32Array:
         """The planning CT on a grid, HU; air beyond its field of view."""

@@ -28,6 +28,10 @@ class ZoneContour:
         Where the model is sure of the zone; may be empty.
     warnings : tuple of str
         For the reader of the assessment.
+    changed_share : float, optional
+        Of a zone that a model drew: share that changed against the planning CT.
+    parts : int, optional
+        Of a zone that a model drew: disjoint parts that count together.
     """
 
     zone: LabelMask
@@ -37,6 +41,8 @@ class ZoneContour:
     contour_sd_mm: float | None = None
     cautious: LabelMask | None = None
     warnings: tuple[str, ...] = ()
+    changed_share: float | None = None
+    parts: int | None = None
 
     @cached_property
     def zone_surface(self) -> StructureSurface:

@@ -7,7 +7,7 @@ supplied mask. What the model calls zone elsewhere in the lung is not a zone of 
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -30,7 +30,16 @@ from engine.structures.model_contour import (
     min_contour_sd_mm,
     segment_parts,
 )
+from engine.structures.warped_planning import WarpedPlanning
 from engine.structures.zone import ZoneContour
+from engine.structures.zone_parts import (
+    MIN_CHANGED_SHARE,
+    Change,
+    find_change,
+    nearest_label,
+    united,
+    with_zone_alone,
+)
 from engine.volume import CtVolume, LabelMask
 
 _SEARCH_PADDINGS_MM: Final = (45.0, 80.0)
@@ -44,6 +53,9 @@ and twice the translation's own error."""
 _CONTACT_MM: Final = 5.0
 """A tumor point within this distance of a part counts as touched by it: the tumor's place is not known better."""
 
+_TOUCH_MM: Final = 7.5
+"""A further part this near to the tumor reaches the target: 5 mm of target margin, and what the registration is off."""
+
 _MIN_ZONE_ML: Final = 0.3
 """Smaller parts are noise: a zone around any tumor with a margin of 2 mm is larger."""
 
@@ -55,6 +67,8 @@ def find_zone(
     segmenter: StructureSegmenter,
     tumor_points_lps_mm: Float64Array,
     *,
+    before: WarpedPlanning | None = None,
+    lung: LabelMask | None = None,
     kernels: KernelBackend = KernelBackend.CPU,
 ) -> ZoneContour:
     """Segment the ablation zone at a lesion.
@@ -65,7 +79,11 @@ def find_zone(
     segmenter : StructureSegmenter
         Of ablation zones; what its manifest declares as zone or core is the zone.
     tumor_points_lps_mm : ndarray, (N, 3)
-        Points throughout the tumor, as a translation places them in the verification CT.
+        Points throughout the tumor, as a first registration places them in the verification CT.
+    before : WarpedPlanning, optional
+        What was there before; without it nothing is known to have changed, and one part alone is taken.
+    lung : LabelMask, optional
+        Of the planning CT; with ``before``, the zone ends where it does.
     kernels : KernelBackend
 
     Returns
@@ -79,16 +97,21 @@ def find_zone(
 
     Notes
     -----
-    One part is taken, the one with the most tissue at the lesion. Other parts at the lesion are listed
-    in the warnings and do not count as ablated: leaving tissue out can call an ablation worse than it is,
-    taking in what is none could hide a miss.
+    The part with the most tissue at the lesion is taken, and with it every other that touches the target and
+    changed against the planning CT: two burns of one session. Other parts at the lesion are listed in the warnings
+    and do not count as ablated: leaving tissue out can call an ablation worse than it is, taking in what is none
+    could hide a miss.
     """
     center = tumor_points_lps_mm.mean(axis=0)
     radius_mm = float(np.linalg.norm(tumor_points_lps_mm - center, axis=1).max())
     x, y, z = (float(v) for v in center)
     for padding_mm in _SEARCH_PADDINGS_MM:
         around = Box.around((x, y, z), radius_mm + padding_mm)
-        parts = _bridge_needle(segment_parts(segmenter, verification, around, kernels), kernels)
+        parts = _bridge_needle(segment_parts(segmenter, verification, around, kernels, before), kernels)
+        change = None
+        if before is not None and lung is not None:
+            change = find_change(parts, before, lung)
+            parts = with_zone_alone(parts, change, kernels)
         at_lesion, distances_mm = _at_lesion(parts, tumor_points_lps_mm)
         if not at_lesion:
             _refuse(parts, distances_mm, padding_mm)
@@ -100,13 +123,59 @@ def find_zone(
             f"what the zone model found at the lesion goes on beyond {_SEARCH_PADDINGS_MM[-1]:g} mm around it: no "
             "ablation zone; send the contoured zone",
         )
-    return _contour(parts, at_lesion, segmenter, verification)
+    return _contour(parts, _judged(parts, at_lesion, distances_mm, change), segmenter, verification)
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """Which parts at the lesion count, the one with the most tissue there first, and what is said of the others."""
+
+    counted: tuple[int, ...]
+    changed_share: float | None
+    warnings: tuple[str, ...]
+
+
+def _judged(parts: Parts, at_lesion: list[int], distances_mm: list[float], change: Change | None) -> _Judged:
+    """Tell apart the parts that changed from those that were there before.
+
+    Raises
+    ------
+    RefusedError
+        None of them changed.
+    """
+    if change is None:
+        return _Judged((at_lesion[0],), None, tuple(_not_counted(parts, part) for part in at_lesion[1:]))
+    voxel_ml = parts.geometry.voxel_volume_ml
+    shares = {part: change.changed_share(parts.voxels(part), voxel_ml) for part in at_lesion}
+    unchanged = [part for part, share in shares.items() if share is not None and share < MIN_CHANGED_SHARE]
+    changed = [part for part in at_lesion if part not in unchanged]
+    warnings = [_not_changed(parts, part, shares[part] or 0.0) for part in unchanged]
+    if not changed or parts.components.volumes_ml[changed[0]] < _MIN_ZONE_ML:
+        raise RefusedError(
+            RefusalCode.NO_ZONE,
+            "what the zone model found at the lesion was there before the ablation: "
+            f"{'; '.join(warnings) or 'the rest is too small'}. Check that this is the verification CT of this lesion "
+            "after its ablation, or send the contoured zone",
+        )
+    first, *others = changed
+    counted = [first, *(part for part in others if _is_another_burn(parts, part, shares[part], distances_mm))]
+    warnings += [_not_counted(parts, part) for part in others if part not in counted]
+    if len(counted) > 1:
+        warnings.append(_counted_together(parts, counted))
+    together = np.isin(parts.components.labels, [part + 1 for part in counted])
+    return _Judged(tuple(counted), change.changed_share(together, voxel_ml), tuple(warnings))
+
+
+def _is_another_burn(parts: Parts, part: int, share: float | None, distances_mm: list[float]) -> bool:
+    """Whether a further part is ablated tissue of this lesion: large enough, changed, and touching the target."""
+    volume_ml = float(parts.components.volumes_ml[part])
+    return share is not None and volume_ml >= _MIN_ZONE_ML and distances_mm[part] <= _TOUCH_MM
 
 
 def _contour(
-    parts: Parts, at_lesion: list[int], segmenter: StructureSegmenter, verification: CtVolume
+    parts: Parts, judged: _Judged, segmenter: StructureSegmenter, verification: CtVolume
 ) -> ZoneContour:
-    chosen, *others = at_lesion
+    parts, chosen = united(parts, judged.counted), judged.counted[0]
     zone = parts.on_ct(parts.voxels(chosen), "ablation zone")
     origin = ContourOrigin.segmented_by(segmenter.identity)
     core_labels = segmenter.section.labels_of("core")
@@ -121,7 +190,9 @@ def _contour(
         NO_CONTOUR if core is None else core_origin,
         parts.contour_sd_mm(chosen, min_contour_sd_mm(segmenter.identity)),
         parts.on_ct(parts.shrunk_to(chosen, SURE_PROBABILITY), "ablation zone"),
-        tuple(_not_counted(parts, part) for part in others),
+        judged.warnings,
+        judged.changed_share,
+        len(judged.counted),
     )
 
 
@@ -136,6 +207,26 @@ def _not_counted(parts: Parts, part: int) -> str:
     return (
         f"another part that the zone model found near the tumor was not counted as ablated: {candidate}; if it belongs "
         "to this ablation, send the contoured zone"
+    )
+
+
+def _not_changed(parts: Parts, part: int, share: float) -> str:
+    candidate = LesionCandidate(float(parts.components.volumes_ml[part]), parts.place_lps_mm(part))
+    return (
+        f"a part that the zone model found near the tumor was not counted as ablated, as {share:.0%} of it alone "
+        f"changed against the planning CT (at least {MIN_CHANGED_SHARE:.0%}): {candidate}; if it belongs to this "
+        "ablation, send the contoured zone"
+    )
+
+
+def _counted_together(parts: Parts, counted: list[int]) -> str:
+    listed = "; ".join(
+        str(LesionCandidate(float(parts.components.volumes_ml[part]), parts.place_lps_mm(part)))
+        for part in counted
+    )
+    return (
+        f"{len(counted)} separate parts of the ablation zone count together: each changed against the planning CT "
+        f"and reaches the target: {listed}; if one is no part of this ablation, send the contoured zone"
     )
 
 
@@ -186,11 +277,7 @@ def _bridge_needle(parts: Parts, kernels: KernelBackend) -> Parts:
     added = closed & hidden & (parts.labels == 0)
     if not added.any():
         return parts
-    # Which label: the nearest one's, so that the core goes on under the needle.
-    nearest = ndimage.distance_transform_edt(
-        parts.labels == 0, sampling=spacing, return_distances=False, return_indices=True
-    )
-    labels = np.where(added, parts.labels[tuple(nearest)], parts.labels)
+    labels = np.where(added, nearest_label(parts.labels, spacing), parts.labels)
     return replace(
         parts,
         labels=labels,

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from engine.errors import (
@@ -17,10 +18,12 @@ from engine.errors import (
     UnreadableFileError,
     UntrustedPickleError,
 )
+from engine.manifest import NAMED_CHANNELS
 
 torch = pytest.importorskip("torch", reason="torch is not installed: make setup-export")
 from export.nnunet.archive import ModelFolder  # noqa: E402 - it needs torch
 from export.nnunet.bundle import network_graph, read_model_folder  # noqa: E402 - it needs torch
+from export.parity.sample_patches import sample_patches  # noqa: E402 - it needs torch
 from tests.support.nnunet.folders import (  # noqa: E402 - it needs torch
     edited_checkpoint,
     write_v1_folder,
@@ -185,6 +188,31 @@ def test_a_name_that_asks_for_what_is_not_there_is_refused(tmp_path: Path) -> No
     assert (
         read_model_folder(root, purpose="ablation_zone", label_names={1: "zone"}).section.labels["zone"] == 1
     )
+
+
+def test_a_third_label_is_asked_for_and_never_counts_by_itself(tmp_path: Path) -> None:
+    labels = {"background": 0, "zone": 1, "core": 2, "hemorrhage": 3}
+    root = write_v2_folder(tmp_path, labels=labels)
+    with pytest.raises(SourceModelError, match=r"what hemorrhage means.*--label hemorrhage=zone"):
+        read_model_folder(root, purpose="ablation_zone")
+    said = read_model_folder(root, purpose="ablation_zone", label_names={"hemorrhage": "ignore"}).section
+    assert said.labels == labels
+    assert (said.counted_labels, said.counted_outputs) == ({1, 2}, (False, True, True, False))
+
+
+def test_two_cts_that_are_not_told_apart_are_refused(tmp_path: Path) -> None:
+    root = write_v2_folder(tmp_path, channels=("CT", "CT", "noNorm"))
+    with pytest.raises(SourceModelError, match="--channel 1=planning_ct_warped"):
+        read_model_folder(root, purpose="ablation_zone")
+    names: dict[int | str, str] = dict(enumerate(NAMED_CHANNELS))
+    named = read_model_folder(root, purpose="ablation_zone", channel_names=names).section
+    assert [(channel.name, channel.scheme) for channel in named.channels] == list(
+        zip(NAMED_CHANNELS, ("ct", "ct", "none"), strict=True)
+    )
+    patch = sample_patches(named).inputs[0]["image"][0]
+    assert patch.shape == (3, 16, 16, 16)
+    np.testing.assert_array_equal(patch[0], patch[1])
+    assert patch[2].min() > -12.0
 
 
 def test_a_hostile_checkpoint_in_a_folder_is_refused(tmp_path: Path) -> None:

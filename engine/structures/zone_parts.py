@@ -1,0 +1,178 @@
+"""Which of what a model calls zone is zone: it changed against the planning CT, and it ends at the pleura."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+from scipy import ndimage
+
+from engine.arrays import BoolArray, Float32Array, UInt8Array
+from engine.geometry import VoxelBox
+from engine.hounsfield import AIR_HU
+from engine.kernels.backend import KernelBackend
+from engine.kernels.components import Components, find_components
+from engine.registration.evidence import METAL_HALO_MM, METAL_HU
+from engine.structures.model_contour import SURE_PROBABILITY, Parts
+from engine.structures.warped_planning import WarpedPlanning
+from engine.volume import LabelMask
+
+MIN_CHANGED_SHARE: Final = 0.5
+"""A part of which less than this changed is something that was there before. Of true zones 0.8 and more changed, the
+rest being vessels; of fibrosis, vessels and chest wall a rim at most, where the registration is a little off."""
+
+_SMOOTHING_MM: Final = 1.5
+_MIN_CHANGE_HU: Final = 70.0
+_CHANGE_SDS: Final = 3.0
+"""Changed is what is denser than before by more than both. The faintest ground glass (-750 HU) is 100 HU above lung."""
+
+_SD_OF_MAD: Final = 1.4826
+_AERATED_HU: Final = -500.0
+
+_TUMOR_RIM_MM: Final = 2.0
+"""Tumor is dense before and after, and its edge is not known better than this: it says nothing of change."""
+
+_MIN_COMPARED_ML: Final = 0.1
+_MIN_SEEN_VOXELS: Final = 500
+
+_MIN_ENCLOSED: Final = 0.85
+"""New air of whose surroundings this share is zone is a bubble or a cavity of it; a pneumothorax lies at its edge."""
+
+
+@dataclass(frozen=True, eq=False)
+class Change:
+    """How tissue differs from what was there before, on the grid of a segmentation's labels.
+
+    Parameters
+    ----------
+    denser, new_air : ndarray of bool, (z, y, x)
+        By more than noise and breathing; new air was tissue or lung.
+    comparable : ndarray of bool, (z, y, x)
+        Neither tumor, nor metal, nor beyond the planning CT.
+    outside_lung : ndarray of bool, (z, y, x)
+        Neither lung nor tumor before; False where that is not known.
+    """
+
+    denser: BoolArray
+    new_air: BoolArray
+    comparable: BoolArray
+    outside_lung: BoolArray
+
+    def changed_share(self, voxels: BoolArray, voxel_ml: float) -> float | None:
+        """Share of a part that changed, of what can be compared; None where that is next to nothing."""
+        compared = voxels & self.comparable & ~self.new_air
+        count = int(np.count_nonzero(compared))
+        if count * voxel_ml < _MIN_COMPARED_ML:
+            return None
+        return float(np.count_nonzero(compared & self.denser)) / count
+
+
+def find_change(parts: Parts, before: WarpedPlanning, lung: LabelMask) -> Change:
+    """Compare the verification CT with the planning CT warped onto it.
+
+    Parameters
+    ----------
+    parts : Parts
+    before : WarpedPlanning
+    lung : LabelMask
+        Of the planning CT, on its grid or a crop of it.
+    """
+    grid = parts.geometry
+    after = parts.ct.voxels_hu[parts.box.slices].astype(np.float32)
+    planned = before.hu(grid)
+    spacing = np.array(grid.spacing_zyx_mm)
+    difference = ndimage.gaussian_filter(after - planned, _SMOOTHING_MM / spacing, truncate=2.5)
+    known = planned > AIR_HU
+    tumor = before.tumor_distance_mm(grid)
+    metal = after >= METAL_HU
+    if metal.any():
+        metal = ndimage.distance_transform_edt(~metal, sampling=spacing) <= METAL_HALO_MM
+    comparable = known & (tumor > _TUMOR_RIM_MM) & ~metal
+    middle, limit = _limit_hu(difference, comparable & (planned < _AERATED_HU) & (parts.labels == 0))
+    looked_at = LabelMask(np.ones(lung.geometry.shape_zyx, dtype=np.bool_), lung.geometry, "looked at")
+    is_looked_at, in_lung = (before.mask_share(mask, grid) > 0.5 for mask in (looked_at, lung))
+    return Change(
+        difference - middle > limit,
+        known & ~metal & (difference - middle < -limit) & (after < _AERATED_HU),
+        comparable,
+        is_looked_at & ~in_lung & (tumor > 0.0),
+    )
+
+
+def with_zone_alone(parts: Parts, change: Change, kernels: KernelBackend) -> Parts:
+    """What the model calls zone without what lies beyond the pleura, and with its bubbles and cavities.
+
+    Parameters
+    ----------
+    parts : Parts
+    change : Change
+        On the grid of ``parts``.
+    kernels : KernelBackend
+    """
+    labels = np.where(change.outside_lung, 0, parts.labels)
+    cavities = _enclosed(change.new_air & (labels == 0), labels > 0, parts.geometry.spacing_zyx_mm)
+    if cavities.any():
+        labels = np.where(cavities, nearest_label(labels, parts.geometry.spacing_zyx_mm), labels)
+    if np.array_equal(labels, parts.labels):
+        return parts
+    probability = np.where(cavities, np.maximum(parts.probability, SURE_PROBABILITY), parts.probability)
+    return replace(
+        parts,
+        labels=labels.astype(np.uint8),
+        probability=np.where(change.outside_lung, 0.0, probability).astype(np.float32),
+        components=find_components(labels > 0, parts.geometry.spacing_zyx_mm, kernels=kernels),
+    )
+
+
+def nearest_label(labels: UInt8Array, spacing_zyx_mm: Sequence[float]) -> UInt8Array:
+    """The label of the nearest labeled voxel, at every voxel: a core goes on under a needle, and around a cavity."""
+    nearest = ndimage.distance_transform_edt(
+        labels == 0, sampling=spacing_zyx_mm, return_distances=False, return_indices=True
+    )
+    return np.asarray(labels[tuple(nearest)])
+
+
+def united(parts: Parts, chosen: Sequence[int]) -> Parts:
+    """Several parts as the first of them: they count together."""
+    first, *others = chosen
+    if not others:
+        return parts
+    found, rows = parts.components, list(chosen)
+    sizes, volumes, centroids = (
+        found.sizes_voxels.copy(),
+        found.volumes_ml.copy(),
+        found.centroids_index_zyx.copy(),
+    )
+    starts, stops = found.starts_zyx.copy(), found.stops_zyx.copy()
+    centroids[first] = np.average(centroids[rows], axis=0, weights=sizes[rows])
+    sizes[first], volumes[first] = sizes[rows].sum(), volumes[rows].sum()
+    starts[first], stops[first] = starts[rows].min(axis=0), stops[rows].max(axis=0)
+    labels = np.where(np.isin(found.labels, [part + 1 for part in others]), first + 1, found.labels)
+    together = Components(labels.astype(np.int32), sizes, volumes, centroids, starts, stops)
+    return replace(parts, components=together)
+
+
+def _limit_hu(difference: Float32Array, unchanged: BoolArray) -> tuple[float, float]:
+    """What breathing did to the density of lung, and what beyond it is change, HU."""
+    seen = difference[unchanged]
+    if seen.size < _MIN_SEEN_VOXELS:
+        return 0.0, _MIN_CHANGE_HU
+    middle = float(np.median(seen))
+    sd = _SD_OF_MAD * float(np.median(np.abs(seen - middle)))
+    return middle, max(_MIN_CHANGE_HU, _CHANGE_SDS * sd)
+
+
+def _enclosed(air: BoolArray, zone: BoolArray, spacing_zyx_mm: Sequence[float]) -> BoolArray:
+    """Connected air whose surroundings are zone."""
+    inside = np.zeros(air.shape, dtype=np.bool_)
+    pockets = find_components(np.ascontiguousarray(air), spacing_zyx_mm, connectivity=6)
+    for pocket in range(len(pockets)):
+        tight = VoxelBox.between(pockets.starts_zyx[pocket], pockets.stops_zyx[pocket])
+        box = tight.padded(2).clipped(air.shape).slices
+        own = pockets.labels[box] == pocket + 1
+        shell = ndimage.binary_dilation(own, iterations=2) & ~own
+        if np.count_nonzero(shell & zone[box]) >= _MIN_ENCLOSED * np.count_nonzero(shell):
+            inside[box] |= own
+    return inside
