@@ -37,6 +37,9 @@ _TUMOR_RIM_MM: Final = 2.0
 _MIN_COMPARED_ML: Final = 0.1
 _MIN_SEEN_VOXELS: Final = 500
 
+_MIN_POCKET_VOXELS: Final = 4
+_MAX_POCKET_ML: Final = 10.0
+
 _MIN_ENCLOSED: Final = 0.85
 """New air of whose surroundings this share is zone is a bubble or a cavity of it; a pneumothorax lies at its edge."""
 
@@ -49,6 +52,8 @@ class Change:
     ----------
     denser, new_air : ndarray of bool, (z, y, x)
         By more than noise and breathing; new air was tissue or lung.
+    aerated : ndarray of bool, (z, y, x)
+        Lung or air in the verification CT.
     comparable : ndarray of bool, (z, y, x)
         Neither tumor, nor metal, nor beyond the planning CT.
     outside_lung : ndarray of bool, (z, y, x)
@@ -57,6 +62,7 @@ class Change:
 
     denser: BoolArray
     new_air: BoolArray
+    aerated: BoolArray
     comparable: BoolArray
     outside_lung: BoolArray
 
@@ -83,7 +89,8 @@ def find_change(parts: Parts, before: WarpedPlanning, lung: LabelMask) -> Change
     after = parts.ct.voxels_hu[parts.box.slices].astype(np.float32)
     planned = before.hu(grid)
     spacing = np.array(grid.spacing_zyx_mm)
-    difference = ndimage.gaussian_filter(after - planned, _SMOOTHING_MM / spacing, truncate=2.5)
+    unsmoothed = after - planned
+    difference = ndimage.gaussian_filter(unsmoothed, _SMOOTHING_MM / spacing, truncate=2.5)
     known = planned > AIR_HU
     tumor = before.tumor_distance_mm(grid)
     metal = after >= METAL_HU
@@ -95,7 +102,8 @@ def find_change(parts: Parts, before: WarpedPlanning, lung: LabelMask) -> Change
     is_looked_at, in_lung = (before.mask_share(mask, grid) > 0.5 for mask in (looked_at, lung))
     return Change(
         difference - middle > limit,
-        known & ~metal & (difference - middle < -limit) & (after < _AERATED_HU),
+        known & ~metal & (unsmoothed - middle < -limit) & (after < _AERATED_HU),
+        after < _AERATED_HU,
         comparable,
         is_looked_at & ~in_lung & (tumor > 0.0),
     )
@@ -112,7 +120,7 @@ def with_zone_alone(parts: Parts, change: Change, kernels: KernelBackend) -> Par
     kernels : KernelBackend
     """
     labels = np.where(change.outside_lung, 0, parts.labels)
-    cavities = _enclosed(change.new_air & (labels == 0), labels > 0, parts.geometry.spacing_zyx_mm)
+    cavities = _enclosed(change, labels > 0, parts.geometry.spacing_zyx_mm)
     if cavities.any():
         labels = np.where(cavities, nearest_label(labels, parts.geometry.spacing_zyx_mm), labels)
     if np.array_equal(labels, parts.labels):
@@ -164,15 +172,20 @@ def _limit_hu(difference: Float32Array, unchanged: BoolArray) -> tuple[float, fl
     return middle, max(_MIN_CHANGE_HU, _CHANGE_SDS * sd)
 
 
-def _enclosed(air: BoolArray, zone: BoolArray, spacing_zyx_mm: Sequence[float]) -> BoolArray:
-    """Connected air whose surroundings are zone."""
-    inside = np.zeros(air.shape, dtype=np.bool_)
-    pockets = find_components(np.ascontiguousarray(air), spacing_zyx_mm, connectivity=6)
-    for pocket in range(len(pockets)):
+def _enclosed(change: Change, zone: BoolArray, spacing_zyx_mm: Sequence[float]) -> BoolArray:
+    """Pockets of air that was not there before, with zone around them; a gap of lung that was left over is none."""
+    inside = np.zeros(zone.shape, dtype=np.bool_)
+    pockets = find_components(np.ascontiguousarray(change.aerated & ~zone), spacing_zyx_mm, connectivity=6)
+    for pocket, (voxels, volume_ml) in enumerate(zip(pockets.sizes_voxels, pockets.volumes_ml, strict=True)):
+        if voxels < _MIN_POCKET_VOXELS:
+            break  # the largest come first
         tight = VoxelBox.between(pockets.starts_zyx[pocket], pockets.stops_zyx[pocket])
-        box = tight.padded(2).clipped(air.shape).slices
+        box = tight.padded(1).clipped(zone.shape).slices
+        if volume_ml > _MAX_POCKET_ML or not zone[box].any():
+            continue
         own = pockets.labels[box] == pocket + 1
-        shell = ndimage.binary_dilation(own, iterations=2) & ~own
-        if np.count_nonzero(shell & zone[box]) >= _MIN_ENCLOSED * np.count_nonzero(shell):
+        shell = ndimage.binary_dilation(own) & ~own
+        enclosed = np.count_nonzero(shell & zone[box]) >= _MIN_ENCLOSED * np.count_nonzero(shell)
+        if enclosed and 2 * np.count_nonzero(own & change.new_air[box]) > np.count_nonzero(own):
             inside[box] |= own
     return inside

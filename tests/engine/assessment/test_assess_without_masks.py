@@ -138,10 +138,22 @@ def test_a_zone_that_fills_the_view_is_left_out_of_the_search(monkeypatch: pytes
     found = assess_ablation(prepared(), verification(0.0, 18.0), None, zone_segmenter=segmenter)
     assert found.refusal is None
     assert [box is None for box in segmenter.asked] == [True, False]
+    needy = replace(zone_model(), section=section("verification_ct", "planning_ct_warped", zone=1, core=2))
     blind = StubSegmenter(lambda ct: np.zeros(ct.geometry.shape_zyx), section=section(zone=1))
-    refused = assess_ablation(prepared(), verification(0.0, 18.0), None, zone_segmenter=blind)
-    assert refused.refusal is not None
-    assert refused.refusal.code is RefusalCode.ALIGNMENT_RESIDUAL_TOO_HIGH
+    for model_without_place in (blind, needy):
+        refused = assess_ablation(
+            prepared(), verification(0.0, 18.0), None, zone_segmenter=model_without_place
+        )
+        assert refused.refusal is not None
+        assert refused.refusal.code is RefusalCode.ALIGNMENT_RESIDUAL_TOO_HIGH
+    assert needy.asked == []
+
+
+def test_the_figures_say_that_the_zone_changed() -> None:
+    coverage = assessed(6.0, 13.0).coverage
+    assert coverage.zone_parts == 1
+    assert coverage.zone_changed_share is not None
+    assert coverage.zone_changed_share > 0.9
 
 
 def test_an_unsure_model_widens_the_interval() -> None:

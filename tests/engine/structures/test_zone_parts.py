@@ -35,6 +35,12 @@ def lung() -> npt.NDArray[np.float32]:
     return np.asarray(-850 + 40 * smooth / smooth.std(), dtype=np.float32)
 
 
+@cache
+def moved_lung() -> npt.NDArray[np.float32]:
+    z, y, x = (shift / spacing for shift, spacing in zip(SHIFT[::-1], GRID.spacing_zyx_mm, strict=True))
+    return np.asarray(ndimage.shift(lung(), (z, y, x), order=1, mode="nearest"), dtype=np.float32)
+
+
 def moved(center: Vector3) -> Vector3:
     x, y, z = (float(c + s) for c, s in zip(center, SHIFT, strict=True))
     return x, y, z
@@ -57,7 +63,7 @@ class Scene:
     """A tumor before, and burns after; old tissue is in both scans."""
 
     def __init__(self, radius: float = 6.0) -> None:
-        self.before, self.after = lung().copy(), lung().copy()
+        self.before, self.after = lung().copy(), moved_lung().copy()
         self.before[in_planning(TUMOR, radius)] = 30
         self.after[in_verification(TUMOR, radius)] = 30
         self.tumor = LabelMask(in_planning(TUMOR, radius), GRID, "tumor")
@@ -156,7 +162,7 @@ def test_a_cavity_of_air_is_zone_and_a_gap_of_lung_is_not() -> None:
         scene = Scene()
         true = scene.burn((0.0, 0.0, 0.0), 15.0, -100.0)
         hole = in_verification((8.0, 0.0, 0.0), 3.5)
-        scene.after[hole] = lung()[hole] if hu is None else hu
+        scene.after[hole] = moved_lung()[hole] if hu is None else hu
         scene.zone &= ~hole
         found = scene.found().zone.voxels
         share = np.count_nonzero(found & hole) / np.count_nonzero(hole)
