@@ -9,11 +9,12 @@ from typing import Final
 import numpy as np
 from scipy import ndimage
 
-from engine.arrays import BoolArray, Float32Array, UInt8Array
+from engine.arrays import BoolArray, Float32Array, Float64Array, Int64Array, UInt8Array
 from engine.geometry import VoxelBox
 from engine.hounsfield import AIR_HU
 from engine.kernels.backend import KernelBackend
 from engine.kernels.components import Components, find_components
+from engine.kernels.distance import distance_mm
 from engine.registration.evidence import METAL_HALO_MM, METAL_HU
 from engine.structures.model_contour import SURE_PROBABILITY, Parts
 from engine.structures.warped_planning import WarpedPlanning
@@ -24,6 +25,7 @@ MIN_CHANGED_SHARE: Final = 0.5
 rest being vessels; of fibrosis, vessels and chest wall a rim at most, where the registration is a little off."""
 
 _SMOOTHING_MM: Final = 1.5
+_FOCUS_MM: Final = 8.0
 _MIN_CHANGE_HU: Final = 70.0
 _CHANGE_SDS: Final = 3.0
 """Changed is what is denser than before by more than both. The faintest ground glass (-750 HU) is 100 HU above lung."""
@@ -85,28 +87,49 @@ def find_change(parts: Parts, before: WarpedPlanning, lung: LabelMask) -> Change
     lung : LabelMask
         Of the planning CT, on its grid or a crop of it.
     """
-    grid = parts.geometry
-    after = parts.ct.voxels_hu[parts.box.slices].astype(np.float32)
+    focus = _focus(parts)
+    grid, spacing = parts.geometry.crop(focus), np.array(parts.geometry.spacing_zyx_mm)
+    after = parts.ct.voxels_hu[focus.moved(parts.box.start_zyx).slices].astype(np.float32)
     planned = before.hu(grid)
-    spacing = np.array(grid.spacing_zyx_mm)
     unsmoothed = after - planned
     difference = ndimage.gaussian_filter(unsmoothed, _SMOOTHING_MM / spacing, truncate=2.5)
-    known = planned > AIR_HU
-    tumor = before.tumor_distance_mm(grid)
-    metal = after >= METAL_HU
-    if metal.any():
-        metal = ndimage.distance_transform_edt(~metal, sampling=spacing) <= METAL_HALO_MM
-    comparable = known & (tumor > _TUMOR_RIM_MM) & ~metal
-    middle, limit = _limit_hu(difference, comparable & (planned < _AERATED_HU) & (parts.labels == 0))
+    tumor = before.tumor_share(grid) > 0.5
+    said = (planned > AIR_HU) & ~_within(after >= METAL_HU, spacing, METAL_HALO_MM, before.kernels)
+    comparable = said & ~_within(tumor, spacing, _TUMOR_RIM_MM, before.kernels)
+    unlabeled = parts.labels[focus.slices] == 0
+    middle, limit = _limit_hu(difference, comparable & (planned < _AERATED_HU) & unlabeled)
     looked_at = LabelMask(np.ones(lung.geometry.shape_zyx, dtype=np.bool_), lung.geometry, "looked at")
     is_looked_at, in_lung = (before.mask_share(mask, grid) > 0.5 for mask in (looked_at, lung))
+    aerated = after < _AERATED_HU
+
+    def whole(marked: BoolArray) -> BoolArray:
+        on_labels = np.zeros(parts.labels.shape, dtype=np.bool_)
+        on_labels[focus.slices] = marked
+        return on_labels
+
     return Change(
-        difference - middle > limit,
-        known & ~metal & (unsmoothed - middle < -limit) & (after < _AERATED_HU),
-        after < _AERATED_HU,
-        comparable,
-        is_looked_at & ~in_lung & (tumor > 0.0),
+        whole(difference - middle > limit),
+        whole(said & (unsmoothed - middle < -limit) & aerated),
+        whole(aerated),
+        whole(comparable),
+        whole(is_looked_at & ~in_lung & ~tumor),
     )
+
+
+def _focus(parts: Parts) -> VoxelBox:
+    """What the model found, with some of the lung around it."""
+    if len(parts.components) == 0:
+        return VoxelBox.whole(parts.geometry.shape_zyx)
+    start, stop = parts.components.starts_zyx.min(axis=0), parts.components.stops_zyx.max(axis=0)
+    padding = np.ceil(_FOCUS_MM / np.array(parts.geometry.spacing_zyx_mm)).astype(int)
+    return VoxelBox.between(start, stop).padded(padding).clipped(parts.geometry.shape_zyx)
+
+
+def _within(marked: BoolArray, spacing: Float64Array, reach_mm: float, kernels: KernelBackend) -> BoolArray:
+    """Voxels at most this far from a marked one."""
+    if not marked.any():
+        return marked
+    return distance_mm(marked, [float(s) for s in spacing], bound_mm=reach_mm, kernels=kernels) <= reach_mm
 
 
 def with_zone_alone(parts: Parts, change: Change, kernels: KernelBackend) -> Parts:
@@ -122,7 +145,9 @@ def with_zone_alone(parts: Parts, change: Change, kernels: KernelBackend) -> Par
     labels = np.where(change.outside_lung, 0, parts.labels)
     cavities = _enclosed(change, labels > 0, parts.geometry.spacing_zyx_mm)
     if cavities.any():
-        labels = np.where(cavities, nearest_label(labels, parts.geometry.spacing_zyx_mm), labels)
+        box = VoxelBox.between(*_ends(cavities)).padded(1).clipped(cavities.shape).slices
+        filling = nearest_label(labels[box], parts.geometry.spacing_zyx_mm)
+        labels[box] = np.where(cavities[box], filling, labels[box])
     if np.array_equal(labels, parts.labels):
         return parts
     probability = np.where(cavities, np.maximum(parts.probability, SURE_PROBABILITY), parts.probability)
@@ -132,6 +157,12 @@ def with_zone_alone(parts: Parts, change: Change, kernels: KernelBackend) -> Par
         probability=np.where(change.outside_lung, 0.0, probability).astype(np.float32),
         components=find_components(labels > 0, parts.geometry.spacing_zyx_mm, kernels=kernels),
     )
+
+
+def _ends(marked: BoolArray) -> tuple[Int64Array, Int64Array]:
+    """First and last index of marked voxels, (3,) each; the last exclusive."""
+    index = np.argwhere(marked)
+    return index.min(axis=0), index.max(axis=0) + 1
 
 
 def nearest_label(labels: UInt8Array, spacing_zyx_mm: Sequence[float]) -> UInt8Array:
