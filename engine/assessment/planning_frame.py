@@ -120,7 +120,7 @@ def _field_before(
     )
     return MeasurementField(
         grid,
-        sample(tumor.occupancy, tumor.crop.geometry, grid, RigidTransform.identity(), kernels),
+        sample(tumor.occupancy, tumor.geometry, grid, RigidTransform.identity(), kernels),
         _zone_before(zone, contraction, grid, kernels),
         None,
         np.ones(grid.shape_zyx, dtype=np.bool_),
@@ -136,7 +136,7 @@ def _zone_before(
     lattice = grid.around(box.min(axis=0), box.max(axis=0), _WAY_BACK_MM)
     places = positions(lattice).reshape(-1, 3)
     fixed_from_moving = contraction.deformation.moving_from_fixed.inverse
-    to_zone = zone.crop.geometry.index_from_lps
+    to_zone = zone.geometry.index_from_lps
     beyond_rigid: Float64Array = contraction.to_fixed(places) - fixed_from_moving.apply(places)
     return np.asarray(
         resample(

@@ -71,3 +71,11 @@ def test_where_all_is_lung_both_are_widened_alike() -> None:
     assert widened.in_lung.minimal_mm_90 == widened.minimal_mm_90
     assert widened.in_lung.tcr_90 == widened.tcr_90
     assert widened.in_lung.probability_complete == PLAIN.probability_complete
+
+
+@needs_real_ct
+def test_thick_slices_have_figures_in_the_planning_frame_too() -> None:
+    """Their surfaces lie on a finer grid than their masks."""
+    found = assessed("lung1-5mm-under")
+    assert found.planning_frame.tcr is not None
+    assert found.planning_frame.tcr == pytest.approx(found.coverage.tcr, abs=0.15)
