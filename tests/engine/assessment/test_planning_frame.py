@@ -38,17 +38,26 @@ def test_a_smaller_figure_narrows_nothing() -> None:
     assert (widened.tcr_90, widened.minimal_mm_90) == (PLAIN.tcr_90, PLAIN.minimal_mm_90)
 
 
-def test_a_phantom_that_was_not_drawn_in_reads_the_same_in_both_frames() -> None:
-    procedure = make_procedure(3, kind="under", rigid_only=True)
+@pytest.mark.parametrize(("planning_mm", "verification_mm"), [(1.0, 1.0), (5.0, 1.0), (1.0, 5.0)])
+def test_a_phantom_that_was_not_drawn_in_reads_the_same_in_both_frames(
+    planning_mm: float, verification_mm: float
+) -> None:
+    procedure = make_procedure(
+        3,
+        kind="under",
+        rigid_only=True,
+        planning_spacing_zyx_mm=(planning_mm, 0.8, 0.8),
+        verification_spacing_zyx_mm=(verification_mm, 0.75, 0.75),
+    )
     answer = assess_ablation(
         prepare_planning(procedure.planning, procedure.tumor), procedure.verification, procedure.zone
     )
     finding = answer.planning_frame
     assert answer.coverage.tcr is not None
     assert answer.margin.minimal_mm is not None
-    assert finding.tcr == pytest.approx(answer.coverage.tcr, abs=0.04)
-    assert finding.minimal_mm == pytest.approx(answer.margin.minimal_mm, abs=0.8)
-    assert finding.contraction == pytest.approx(0.0, abs=0.04)
+    assert finding.tcr == pytest.approx(answer.coverage.tcr, abs=0.06)
+    assert finding.minimal_mm == pytest.approx(answer.margin.minimal_mm, abs=1.0)
+    assert finding.contraction == pytest.approx(0.0, abs=0.05)
     assert finding.tcr_interval_90 is not None
     assert finding.tcr_interval_90[0] <= procedure.truth.tcr <= finding.tcr_interval_90[1]
 
