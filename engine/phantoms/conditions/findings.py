@@ -29,8 +29,10 @@ def draw_findings(
     """Draw every finding that a description asks for."""
     center = motion.tumor.verification_center
     wall = place_on_pleura(chest, tumor.center_lps_mm, outward(chest, tumor.center_lps_mm[None])[0])
+    tracts = _tracts(rng, center, lateral=float(np.sign(tumor.center_lps_mm[0])))
+    texture_seed = int(rng.integers(2**31))
     return Findings(
-        _tracts(rng, center, lateral=float(np.sign(tumor.center_lps_mm[0]))),
+        tracts,
         description.needles,
         description.hemorrhage_mm,
         _gas(rng, description, center),
@@ -39,7 +41,7 @@ def draw_findings(
         description.atelectasis_mm,
         description.skin_shift_mm,
         None if motion.space is None else motion.space.hu,
-        int(rng.integers(2**31)),
+        texture_seed,
     )
 
 

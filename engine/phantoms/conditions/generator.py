@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Literal, get_args
 
 import numpy as np
 
@@ -27,6 +27,9 @@ from engine.phantoms.truth import TrueCoverage
 from engine.phantoms.tumor import evenly_spread, random_tumor
 from engine.volume import LabelMask
 
+_Part = Literal[
+    "anatomy", "motion", "zone", "findings", "grids", "planning noise", "mottle", "verification noise"
+]
 _BEYOND_SCAN_MM: Final = 30.0
 _DIRECTIONS: Final = 800
 _CLEAR_MM: Final = 3.0
@@ -64,19 +67,18 @@ def make_conditioned(description: ProcedureDescription, chest: Chest | None = No
     InvalidRequestError
         The background is missing, or the description cannot be fulfilled in it.
     """
-    rng = np.random.default_rng(description.seed)
-    scene = _scene(rng, description, chest)
-    planning_grid, grid = _grids(rng, scene)
+    scene = scene_of(description, chest)
+    planning_grid, grid = _grids(_stream(description, "grids"), scene)
     planning, planning_masks = acquire(
-        rng,
+        _stream(description, "planning noise"),
         planning_renderer(scene),
         planning_grid,
         Protocol(description.planning_kernel, description.planning_noise_hu),
     )
     fields = sample_fields(scene.chest, scene.motion, grid, 8.0)
     verification, masks = acquire(
-        rng,
-        verification_renderer(rng, scene, fields),
+        _stream(description, "verification noise"),
+        verification_renderer(_stream(description, "mottle"), scene, fields),
         grid,
         Protocol(
             description.verification_kernel, description.verification_noise_hu, description.breathing_step_mm
@@ -96,7 +98,14 @@ def make_conditioned(description: ProcedureDescription, chest: Chest | None = No
     return ConditionedProcedure(description, procedure, truth.planning_frame)
 
 
-def _scene(rng: np.random.Generator, description: ProcedureDescription, chest: Chest | None) -> Scene:
+def _stream(description: ProcedureDescription, part: _Part) -> np.random.Generator:
+    """Random numbers of one part of a procedure: a switch leaves the other parts' alone."""
+    return np.random.default_rng([description.seed, get_args(_Part).index(part)])
+
+
+def scene_of(description: ProcedureDescription, chest: Chest | None = None) -> Scene:
+    """Draw everything that scanner and truth look at; see :func:`make_conditioned`."""
+    rng = _stream(description, "anatomy")
     tumor = random_tumor(rng, np.zeros(3), volume_ml=description.tumor_volume_ml)
     if (description.background == PROCEDURAL) != (chest is None):
         raise InvalidRequestError(
@@ -109,13 +118,14 @@ def _scene(rng: np.random.Generator, description: ProcedureDescription, chest: C
         chest = procedural_chest(rng, tumor.center, half)
     if description.lung_hu is not None:
         chest = with_lung_hu(chest, description.lung_hu)
-    motion = draw_motion(rng, description, chest, tumor)
+    motion = draw_motion(_stream(description, "motion"), description, chest, tumor)
     if motion.fissure is not None:
         chest = with_fissure(chest, motion.fissure.point, motion.fissure.normal)
-    zone = draw_zone(rng, description, tumor.center, _radii(motion), tumor.max_radius_mm / motion.tumor.scale)
+    reach_mm = tumor.max_radius_mm / motion.tumor.scale
+    zone = draw_zone(_stream(description, "zone"), description, tumor.center, _radii(motion), reach_mm)
     if isinstance(zone, CooledZone):
         chest = with_vessel(chest, zone)
-    findings = draw_findings(rng, description, chest, tumor, motion)
+    findings = draw_findings(_stream(description, "findings"), description, chest, tumor, motion)
     return Scene(description, chest, tumor, motion, zone, findings)
 
 

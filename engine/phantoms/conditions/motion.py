@@ -206,10 +206,11 @@ def draw_motion(
         The motion folds tissue even without a bend.
     """
     free = _free(rng, description, shape)
-    space = pleural_space(rng, description, chest, shape.center_lps_mm)
-    steps = _steps(rng, description, chest, shape, space)
-    fissure = _fissure(rng, description, chest, shape) if description.slide_fissure_mm else None
     turn = Rotation.from_rotvec(np.deg2rad(description.tumor_turned_deg) * _unit(rng)).as_matrix()
+    fissure = _fissure(rng, description, chest, shape)
+    slide = np.array([0.0, rng.normal(0.0, 0.35), rng.choice([-1.0, 1.0])])
+    space = pleural_space(rng, description, chest, shape.center_lps_mm)
+    steps = _steps(description.slide_wall_mm * slide / np.linalg.norm(slide), chest, shape, space)
     scale = 1.0 / (1.0 - description.contraction) if description.tumor_contracts else 1.0
     for _ in range(_TRIES):
         motion = TissueMotion(
@@ -236,32 +237,26 @@ def _free(
     bumps = random_bumps(rng, center, "smooth", description.bend_mm)
     # Breathing moves the diaphragm more than the ribs; the three parts add up to the change of volume.
     gradient = -rotation @ np.diag(description.inflation * np.array([0.2, 0.2, 0.6]))
-    drawn_in = None
+    drawn_in, off_center = None, rng.normal(0.0, _OFF_CENTER_MM, 3)
     if description.contraction:
         share = description.contraction / (1.0 - description.contraction)
         radius = float(np.cbrt(3000.0 * shape.volume_ml / (4.0 * np.pi))) + max(description.margin_mm, 1.0)
-        drawn_in = Contraction(center + rng.normal(0.0, _OFF_CENTER_MM, 3), share, radius)
+        drawn_in = Contraction(center + off_center, share, radius)
     return FreeDeformation(rotation, center, planning_center, gradient, bumps, drawn_in)
 
 
 def _steps(
-    rng: np.random.Generator,
-    description: ProcedureDescription,
-    chest: Chest,
-    shape: TumorShape,
-    space: PleuralSpace | None,
+    slide_mm: Float64Array, chest: Chest, shape: TumorShape, space: PleuralSpace | None
 ) -> tuple[_LungStep, ...]:
     steps: list[_LungStep] = [] if space is None else [space]
-    if description.slide_wall_mm:
-        direction = np.array([0.0, rng.normal(0.0, 0.35), rng.choice([-1.0, 1.0])])
-        jump = description.slide_wall_mm * direction / np.linalg.norm(direction)
-        steps.append(slide_along(chest.pleura, jump, shape.center_lps_mm, _FLOW_HALF_WIDTH_MM))
+    if slide_mm.any():
+        steps.append(slide_along(chest.pleura, slide_mm, shape.center_lps_mm, _FLOW_HALF_WIDTH_MM))
     return tuple(steps)
 
 
 def _fissure(
     rng: np.random.Generator, description: ProcedureDescription, chest: Chest, shape: TumorShape
-) -> _Fissure:
+) -> _Fissure | None:
     """Oblique, a few millimeters beyond the tumor."""
     normal = np.array(
         [rng.normal(0.0, 0.2), rng.choice([-1.0, 1.0]), rng.choice([-1.0, 1.0]) * rng.uniform(0.4, 1.0)]
@@ -270,7 +265,7 @@ def _fissure(
     along = np.cross(normal, [1.0, 0.0, 0.0])
     jump = description.slide_fissure_mm * along / np.linalg.norm(along)
     point = shape.center_lps_mm + (shape.max_radius_mm + rng.uniform(3.0, 8.0)) * normal
-    return _Fissure(point, normal, jump, chest)
+    return _Fissure(point, normal, jump, chest) if description.slide_fissure_mm else None
 
 
 def _tumor_motion(
