@@ -20,10 +20,9 @@ from benchmarks.calibration.results import Row, append_result, read_results
 from engine.phantoms.conditions import CONDITIONS
 from tests.engine.phantoms.conditions.small import PLAIN
 
-TINY = [
-    BenchCase("exact_zone-000", replace(PLAIN, conditions=("exact_zone",), zone="exact", margin_mm=5.3, place="central")),
-    BenchCase("needles-000", replace(PLAIN, conditions=("needles",), needles=1, margin_mm=1.0)),
-]  # fmt: skip
+EXACT = replace(PLAIN, conditions=("exact_zone",), zone="exact", margin_mm=5.3, place="central")
+NEEDLES = replace(PLAIN, conditions=("needles",), needles=1, margin_mm=1.0)
+TINY = [BenchCase("exact_zone-000", EXACT), BenchCase("needles-000", NEEDLES)]
 
 
 @pytest.fixture(autouse=True)
