@@ -53,12 +53,13 @@ def brute_force(scene: Scene, *, planning_frame: bool) -> tuple[float, float]:
         step = 0.05
         columns = [scene.motion.lung_to_planning(points + step * e) - tissue for e in np.eye(3)]
         weight = np.abs(np.linalg.det(np.stack(columns, axis=-1) / step))
-    to_tumor = cKDTree(at[in_tumor]).query(at, distance_upper_bound=12.0)[0]
+    to_tumor = np.asarray(cKDTree(at[in_tumor]).query(at, distance_upper_bound=12.0)[0])
     target = to_tumor < 5.0 + 0.35 * spacing  # points lie inside the surface by about as much
     tcr = float(weight[target & covered].sum() / weight[target].sum())
     if (in_tumor & ~covered).any():
-        return tcr, -float(np.max(cKDTree(at[covered]).query(at[in_tumor & ~covered])[0]))
-    return tcr, float(to_tumor[~covered].min())
+        to_zone, _ = cKDTree(at[covered]).query(at[in_tumor & ~covered])
+        return tcr, -float(np.max(to_zone))
+    return tcr, float(np.min(to_tumor[~covered]))
 
 
 @pytest.mark.parametrize("switches", CASES)
