@@ -30,6 +30,10 @@ REAL: Final = {
 FROM_EDGE_MM: Final = 32.0
 """A tumor lies this far from the end of the CT; beyond it the CT goes on as its mirror image, in both scans."""
 
+SEEN_MM: Final = 15.0
+SEEN_SHARE: Final = 0.5
+"""Of the tissue this far around a tumor so much is lung: neither the edge of the body nor bowel."""
+
 SCAN_MM: Final = 116.0
 TUMOR_HU: Final = 20.0
 CORE_HU: Final = -20.0
@@ -63,7 +67,11 @@ class Background:
         """Voxels of lung far enough from the end of the CT, (N, 3)."""
         spacing = np.array(self.geometry.spacing_zyx_mm)
         smooth = ndimage.gaussian_filter(self.hu, 2.5 / spacing)
-        lung = (smooth > -930.0) & (smooth < -650.0)
+        aerated = (self.hu > -940.0) & (self.hu < -600.0)
+        around = ndimage.uniform_filter(
+            aerated.astype(np.float32), np.ceil(2.0 * SEEN_MM / spacing).astype(int)
+        )
+        lung = (smooth > -930.0) & (smooth < -650.0) & (around > SEEN_SHARE)
         off = np.minimum(np.ceil(FROM_EDGE_MM / spacing), np.array(lung.shape) // 2 - 1).astype(int)
         inner = tuple(slice(o, -o) for o in off)
         index = np.argwhere(lung[inner]) + off
@@ -213,7 +221,7 @@ class _Bend:
         self._waves = rng.normal(size=(4, 3)) / 28.0  # mm: wavelengths of some 100 mm
         self._phases = rng.uniform(0.0, 2.0 * np.pi, 4)
         self._amplitudes = rng.normal(size=(4, 3))
-        self._amplitudes *= greatest_mm / np.linalg.norm(self._amplitudes.sum(axis=0))
+        self._amplitudes *= greatest_mm / np.linalg.norm(self._amplitudes, axis=1).sum()
         self._center = center_lps_mm
 
     def at(self, points_lps_mm: Float64Array) -> Float64Array:

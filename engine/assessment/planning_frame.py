@@ -55,13 +55,15 @@ def measure_planning_frame(
     Returns
     -------
     PlanningFrameFinding
-        Without numbers where no zone lies in what was registered.
+        Without numbers where no zone lies in what was registered, or the tumor is too small for this grid.
     """
     kernels, margin_mm = pair.settings.kernels, pair.settings.target_margin_mm
     contraction = measure_contraction(alignment.deformation, alignment.comparison, kernels=kernels)
     if contraction is None:
         return PlanningFrameFinding()
     field = _field_before(pair.prepared.tumor_surface, contour.zone_surface, contraction, kernels)
+    if field.tumor_surface_index.size == 0:  # a tumor thinner than this grid, of thick slices
+        return PlanningFrameFinding()
     whole, _ = measure_coverage(field, field.zone, field.distance_to_zone_mm, target_margin_mm=margin_mm)
     rotation = alignment.planning_from_verification.rotation
     before_normal, before_mm = slices_of(pair.prepared.planning.geometry)

@@ -101,12 +101,15 @@ class RigidSearch:
         _FoundMotion or None
             None where no start leads to a place in the box with evidence.
         """
+        if box.middle_lps_mm is not None and len(places_lps_mm) != 1:  # they disagree
+            places_lps_mm = [box.middle_lps_mm, *places_lps_mm]
         upright = [_start(np.eye(3), place) for place in places_lps_mm]
         found = self._best_of(upright, box)
         if found is not None and found.score >= MIN_SURE_SCORE:
             return found
-        places = [*([] if box.middle_lps_mm is None else [box.middle_lps_mm]), *places_lps_mm][:_WIDE_PLACES]
-        turned = [_start(turn, place) for place in places for turn in _wide_rotations()]
+        middle = [] if box.middle_lps_mm is None or len(places_lps_mm) > 1 else [box.middle_lps_mm]
+        starts = [*middle, *places_lps_mm][:_WIDE_PLACES]
+        turned = [_start(turn, place) for place in starts for turn in _wide_rotations()]
         with ThreadPoolExecutor(2) as pool:
             rough = sorted(pool.map(self._rough, turned), key=lambda motion: -motion.score)
         wide = self._best_of([motion.fit for motion in rough[:_WIDE_KEPT]], box)
