@@ -68,9 +68,8 @@ class Background:
         spacing = np.array(self.geometry.spacing_zyx_mm)
         smooth = ndimage.gaussian_filter(self.hu, 2.5 / spacing)
         aerated = (self.hu > -940.0) & (self.hu < -600.0)
-        around = ndimage.uniform_filter(
-            aerated.astype(np.float32), np.ceil(2.0 * SEEN_MM / spacing).astype(int)
-        )
+        width = [int(n) for n in np.ceil(2.0 * SEEN_MM / spacing)]
+        around = ndimage.uniform_filter(aerated.astype(np.float32), width)
         lung = (smooth > -930.0) & (smooth < -650.0) & (around > SEEN_SHARE)
         off = np.minimum(np.ceil(FROM_EDGE_MM / spacing), np.array(lung.shape) // 2 - 1).astype(int)
         inner = tuple(slice(o, -o) for o in off)
