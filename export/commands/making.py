@@ -222,19 +222,25 @@ def train_demo(
             file_okay=False,
         ),
     ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option("--steps", min=1, help="Training steps; more on a GPU. Another number is another run."),
+    ] = None,
     json_output: AsJson = False,
 ) -> None:
-    """Train the demo segmenters on painted scenes: tumor on the planning CT, zone on the verification CT."""
+    """Train the demo segmenters on painted scenes: tumor on the planning CT, zone on both CTs."""
     with export_errors_shown(as_json=json_output), progress_shown() as progress:
-        from export.demo_segmenters import TASKS
+        from export.demo_segmenters import TASKS, TrainingPlan
         from export.demo_segmenters import train_demo as train
 
+        plan = TrainingPlan() if steps is None else TrainingPlan(steps=steps)
         structures = {choice.value for choice in which or _DemoStructure}
         bundles = train(
             out,
             work=work,
             which=[name for name in TASKS if name in structures],
             real_ct=real_ct,
+            plan=plan,
             on_progress=in_steps(progress),
         )
         print_paths(bundles, as_json=json_output)

@@ -1,4 +1,4 @@
-"""What a kept patch goes through each time it is trained on: place, mirror, calibration, noise."""
+"""What a kept scene goes through each time it is trained on: place, mirror, calibration, noise."""
 
 from __future__ import annotations
 
@@ -7,26 +7,47 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from export.demo_segmenters.scenes import Patch
-from export.demo_segmenters.tasks import HIGH_HU, LOW_HU, MEAN_HU, SD_HU
+from engine.arrays import Float32Array
+from export.demo_segmenters.scenes.scene import Patch
+from export.demo_segmenters.tasks import DemoTask, SceneChannel
 
-TRAINING_PATCH: Final = 56
+_UPRIGHT: Final = (1, 2)
+"""Axes of a slice: they may change places, slices keep theirs."""
 
 
 def augmented(
-    patch: Patch, rng: np.random.Generator, size: int = TRAINING_PATCH
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    """Normalized image and labels, (size, size, size) each."""
-    low = rng.integers(0, [n - size + 1 for n in patch.hu.shape])
+    patch: Patch, task: DemoTask, rng: np.random.Generator, size: int
+) -> tuple[Float32Array, npt.NDArray[np.int64]]:
+    """Normalized channels (channel, size, size, size) and labels (size, size, size)."""
+    low = rng.integers(0, [n - size + 1 for n in patch.labels.shape])
     box = tuple(slice(int(a), int(a) + size) for a in low)
-    image, labels = patch.hu[box].astype(np.float32), patch.labels[box]
+    images, labels = patch.channels[:, *box].astype(np.float32), patch.labels[box]
     for axis in range(3):
         if rng.random() < 0.5:
-            image, labels = np.flip(image, axis), np.flip(labels, axis)
+            images, labels = np.flip(images, axis + 1), np.flip(labels, axis)
     if rng.random() < 0.5:
-        image, labels = image.swapaxes(1, 2), labels.swapaxes(1, 2)
-    image = image * np.float32(rng.uniform(0.92, 1.08)) + np.float32(rng.uniform(-30.0, 30.0))
+        images, labels = images.swapaxes(*(axis + 1 for axis in _UPRIGHT)), labels.swapaxes(*_UPRIGHT)
+    seen = [
+        _normalized(_varied(image, rng) if kind.is_scanned else image, kind)
+        for image, kind in zip(images, task.channels, strict=True)
+    ]
+    return np.stack(seen), np.ascontiguousarray(labels, dtype=np.int64)
+
+
+def network_input(patch: Patch, task: DemoTask, inner: tuple[slice, slice, slice]) -> Float32Array:
+    """The channels of a part of a scene as they are, normalized, (channel, z, y, x)."""
+    images = patch.channels[:, *inner].astype(np.float32)
+    return np.stack([_normalized(image, kind) for image, kind in zip(images, task.channels, strict=True)])
+
+
+def _varied(hu: Float32Array, rng: np.random.Generator) -> Float32Array:
+    hu = hu * np.float32(rng.uniform(0.94, 1.06)) + np.float32(rng.uniform(-25.0, 25.0))
     if rng.random() < 0.3:
-        image = image + rng.normal(0.0, rng.uniform(0.0, 30.0), image.shape).astype(np.float32)
-    image = (np.clip(image, LOW_HU, HIGH_HU) - MEAN_HU) / SD_HU
-    return np.ascontiguousarray(image, dtype=np.float32), np.ascontiguousarray(labels, dtype=np.int64)
+        hu = hu + np.float32(rng.uniform(0.0, 30.0)) * rng.standard_normal(hu.shape, dtype=np.float32)
+    return hu
+
+
+def _normalized(image: Float32Array, kind: SceneChannel) -> Float32Array:
+    window = kind.channel
+    clipped = np.clip(image / np.float32(kind.per_unit), window.low, window.high)
+    return np.ascontiguousarray((clipped - window.mean) / window.sd, dtype=np.float32)

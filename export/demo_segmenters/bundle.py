@@ -10,23 +10,25 @@ from engine.manifest import DEMO_MODEL, ModelManifest
 from engine.progress import ItemProgress
 from engine.runtime.onnx_session import OnnxSession
 from engine.segmentation import Segmenter
-from export.demo_segmenters.chests import REAL_CHESTS
-from export.demo_segmenters.evaluation import CASES, CaseAgreement, evaluate, failures, figures
+from export.demo_segmenters.evaluation import CaseAgreement, case_folders, evaluate, failures, figures
+from export.demo_segmenters.operating_point import OperatingPoint
+from export.demo_segmenters.scenes.backgrounds import HELD_OUT, REAL_CHESTS
 from export.demo_segmenters.tasks import DemoTask
 from export.nnunet.bundle import export_networks, network_graph
 from export.nnunet.model import NnunetModel
 from export.nnunet.unet import UNet
 
-_VERSION = "1.0.0"
+_VERSION = "2.0.0"
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network was trained: scenes, their seed, and the rest in words."""
+    """How a network was trained: scenes, their seed, the rest in words, and where its logits are cut."""
 
     scenes: int
     seed: int
     training: str
+    point: OperatingPoint
 
 
 def write_demo_bundle(
@@ -44,10 +46,10 @@ def write_demo_bundle(
     task : DemoTask
     network : UNet
     out : Path
-        Folder of bundles; ``<id>/1.0.0`` is written below it.
+        Folder of bundles; ``<id>/<version>`` is written below it.
     recipe : Recipe
     real_ct : Path, optional
-        Folder of the real CTs that were painted into, with the ablation cases to evaluate on.
+        Folder of the real CTs that were painted into, with the cases to evaluate on.
     on_progress : callable, optional
         Called with the number of cases evaluated and in all.
 
@@ -64,7 +66,10 @@ def write_demo_bundle(
         name=task.bundle_id,
         configuration="3d_fullres",
         trainer="coldspot demo",
-        assumptions=(f"trained on {trained_on}: what is not painted there, it never saw",),
+        assumptions=(
+            f"trained on {trained_on}: what is not painted there, it never saw",
+            _on_the_safe_side(task, recipe.point),
+        ),
     )
     manifest = ModelManifest.model_construct(
         schema_version=1,
@@ -92,9 +97,8 @@ def write_demo_bundle(
             )
             agreements = evaluate(task.name, Segmenter(described, [session]), real_ct, on_progress)
         name = "verification.nii.gz" if task.name == "zone" else "planning.nii.gz"
-        images = tuple(
-            real_ct / CASES / agreement.case / name for agreement in agreements[:1] + agreements[-1:]
-        )
+        cases = case_folders(real_ct)
+        images = tuple(case / name for case in cases[:1] + cases[-1:])
     model = replace(model, assumptions=(*model.assumptions, *failures(task.name, agreements)))
     manifest = manifest.model_copy(update={"performance": figures(task.name, agreements)})
     folder = out / task.bundle_id / _VERSION
@@ -104,5 +108,18 @@ def write_demo_bundle(
 def _chests(task: DemoTask, real_ct: Path | None) -> str:
     if real_ct is None:
         return "procedural chests"
-    used = [name for name, tasks in REAL_CHESTS.items() if task.name in tasks]
+    used = [name for name, tasks in REAL_CHESTS.items() if task.name in tasks and name not in HELD_OUT]
     return f"procedural chests and real CTs without an ablation of their own ({', '.join(used)})"
+
+
+def _on_the_safe_side(task: DemoTask, point: OperatingPoint) -> str:
+    """How the operating point was chosen and what it gives, for the card."""
+    what = (
+        f"mean error of TCR {point.error:+.3f}"
+        if task.name == "zone"
+        else f"median volume {1.0 + point.error:.2f} of the true one"
+    )
+    return (
+        f"cut at a lead of {point.lead:.1f} over the background, logits times {point.sharpness:.2f}, chosen on the "
+        f"safe side on {point.scenes} scenes in chests that were not trained on: {what}, median Dice {point.dice:.3f}"
+    )

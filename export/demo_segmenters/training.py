@@ -1,6 +1,7 @@
-"""Trains the demo segmenters on a CPU in minutes, deterministically; a run that was stopped goes on.
+"""Trains the demo segmenters, deterministically; a run that was stopped goes on.
 
-Every step draws from its own seed, so weights after n steps do not depend on where a run was stopped.
+Every step draws from its own seed, so weights after n steps do not depend on where a run was stopped. Scenes are
+drawn as training goes on, a new one every few steps: it starts at once, and sees ever more of them.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ from typing import Any, Final
 import numpy as np
 import torch
 
+from engine.errors import InvalidRequestError, PreconditionError
 from engine.progress import CountProgress, ignore_progress
 from export.checkpoints.checkpoint import read_torch_checkpoint
-from export.demo_segmenters.augmentation import TRAINING_PATCH, augmented
+from export.demo_segmenters.augmentation import augmented
 from export.demo_segmenters.bundle import Recipe, write_demo_bundle
-from export.demo_segmenters.chests import read_real_chests
-from export.demo_segmenters.patches import keep_patch, read_patch
-from export.demo_segmenters.scenes import Patch
-from export.demo_segmenters.tasks import TASKS, DemoTask, TaskName
+from export.demo_segmenters.operating_point import OperatingPoint, choose_operating_point
+from export.demo_segmenters.patches import SceneSource
+from export.demo_segmenters.tasks import PATCH, TASKS, DemoTask, TaskName
 from export.nnunet.unet import UNet
 
 _SMOOTH_VOXELS: Final = 50.0
@@ -31,19 +32,59 @@ _SMOOTH_VOXELS: Final = 50.0
 
 _MAX_GRADIENT: Final = 12.0
 _WEIGHT_DECAY: Final = 1e-4
-KEEP_EVERY: Final = 100
+_SMALL_PATCH_SHARE: Final = 0.8
+"""Of the steps; the last ones see patches as large as those in use, whose statistics normalization goes by."""
+
+MIN_PATCH: Final = 24
+"""Smaller patches have two voxels along an axis at the lowest level: in bfloat16 their gradients differ from run to run
+and are often not finite (torch 2.13, CPU). From 24 voxels on two runs were equal to the bit, and all was finite."""
+
+KEEP_EVERY: Final = 50
 
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """How long and on how much."""
+    """How long and on how much.
 
-    seed: int = 7
-    scenes: int = 320
-    steps: int = 1600
+    Parameters
+    ----------
+    seed, steps, batch, patch, last_patch : int
+        ``patch`` is the edge of training patches, in voxels; the last steps have ``last_patch``, as in use.
+    first_scenes, steps_per_scene : int
+        Scenes drawn before the first step, and steps between one more and the next.
+    held_out_scenes : int
+        To choose the operating point on.
+    learning_rate : float
+
+    Raises
+    ------
+    InvalidRequestError
+        If patches are smaller than :data:`MIN_PATCH`.
+    """
+
+    seed: int = 17
+    steps: int = 3600
     batch: int = 2
-    patch: int = TRAINING_PATCH
+    patch: int = 48
+    first_scenes: int = 60
+    steps_per_scene: int = 6
+    held_out_scenes: int = 40
+    last_patch: int = PATCH
     learning_rate: float = 3e-3
+
+    def __post_init__(self) -> None:
+        if min(self.patch, self.last_patch) < MIN_PATCH:
+            raise InvalidRequestError(
+                f"patches of {self.patch} and {self.last_patch} voxels were asked for; at least {MIN_PATCH} are needed"
+            )
+
+    def scenes(self, step: int) -> int:
+        """How many scenes there are to train on at a step."""
+        return self.first_scenes + step // self.steps_per_scene
+
+    def patch_edge(self, step: int) -> int:
+        """Edge of a step's patches, in voxels."""
+        return self.patch if step < _SMALL_PATCH_SHARE * self.steps else self.last_patch
 
 
 def train_demo(
@@ -60,13 +101,13 @@ def train_demo(
     Parameters
     ----------
     out : Path
-        Folder of bundles; each is written to ``<id>/1.0.0`` below it.
+        Folder of bundles; each is written to ``<id>/<version>`` below it.
     work : Path
-        Where patches and checkpoints are kept; a run that was stopped goes on from there.
+        Where scenes and checkpoints are kept; a run that was stopped goes on from there.
     which : sequence of str
     real_ct : Path, optional
-        Folder with the CTs of :data:`export.demo_segmenters.chests.REAL_CHESTS`, to paint into in addition to
-        procedural chests, and with the ablation cases to evaluate on. Without it the chests are procedural
+        Folder with the CTs of :data:`export.demo_segmenters.scenes.backgrounds.REAL_CHESTS`, to paint into in
+        addition to procedural chests, and with the cases to evaluate on. Without it the chests are procedural
         alone and nothing is evaluated.
     plan : TrainingPlan, optional
     on_progress : callable, optional
@@ -88,41 +129,47 @@ def train_demo(
     notify = on_progress or ignore_progress
     bundles = []
     for name in which:
-        task, real = TASKS[name], read_real_chests(real_ct, name)
-        paths = []
-        for number in range(plan.scenes):
-            paths.append(keep_patch(task, plan.seed, number, real, work / "patches"))
-            notify(f"scenes {name}", number + 1, plan.scenes)
-        checkpoint = work / f"{name}-{_key(plan, [path.name for path in paths])}.pt"
-        network = _trained(task, [read_patch(path) for path in paths], plan, checkpoint, notify)
-        network.raise_background(task.min_lead)
-        # Exported as any other network: in the order of axes that the graph is written for.
-        _lay_out(network, torch.contiguous_format)
-        bundles.append(
-            write_demo_bundle(
-                task, network, out, _recipe(plan), real_ct, partial(notify, f"evaluating {name}")
-            )
-        )
+        network, point = _network_of(TASKS[name], plan, work, real_ct, notify)
+        recipe = _recipe(plan, point)
+        progress = partial(notify, f"evaluating {name}")
+        bundles.append(write_demo_bundle(TASKS[name], network, out, recipe, real_ct, progress))
     return bundles
 
 
+def _network_of(
+    task: DemoTask, plan: TrainingPlan, work: Path, real_ct: Path | None, notify: CountProgress
+) -> tuple[UNet, OperatingPoint]:
+    """Train one network, or go on with it, and set its operating point.
+
+    Parameters and what is raised are those of :func:`train_demo`.
+    """
+    scenes = SceneSource.of(task, plan.seed, real_ct, work)
+    checkpoint = work / f"{task.name}-{_key(plan, scenes)}.pt"
+    network = _trained(task, scenes, plan, checkpoint, notify)
+    held_out = SceneSource.of(task, plan.seed, real_ct, work, held_out=True)
+    patches = (held_out.scene(number) for number in range(plan.held_out_scenes))
+    point = choose_operating_point(network, task, patches)
+    network.scale_logits(point.sharpness)
+    network.raise_background(point.lead)
+    # Exported as any other network: in the order of axes that the graph is written for.
+    _lay_out(network, torch.contiguous_format)
+    return network, point
+
+
 def _trained(
-    task: DemoTask, patches: list[Patch], plan: TrainingPlan, checkpoint: Path, notify: CountProgress
+    task: DemoTask, scenes: SceneSource, plan: TrainingPlan, checkpoint: Path, notify: CountProgress
 ) -> UNet:
     torch.manual_seed(plan.seed)
-    network = task.network()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    network = task.network().to(device)
     _lay_out(network, torch.channels_last_3d)
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=_WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, plan.learning_rate, total_steps=plan.steps)
     first = _resume(checkpoint, network, optimizer, schedule)
     network.train()
     for step in range(first, plan.steps):
-        rng = np.random.default_rng([plan.seed, step])
-        images, labels = _batch(patches, rng, plan)
-        loss = dice_and_cross_entropy(network(images), labels)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), _MAX_GRADIENT)
+        images, labels = (tensor.to(device) for tensor in _batch(scenes, step, plan))
+        _set_gradients(network, images, labels)
         optimizer.step()
         schedule.step()
         done = step + 1
@@ -130,7 +177,23 @@ def _trained(
             _keep(checkpoint, done, network, optimizer, schedule)
         notify(f"training {task.name}", done, plan.steps)
     network.eval()
-    return network
+    return network.to("cpu")
+
+
+def _set_gradients(network: UNet, images: torch.Tensor, labels: torch.Tensor) -> None:
+    """Set the gradients of the loss on a batch, clipped.
+
+    In bfloat16, which takes half the time on a CPU that has it; normalization of a part without contrast can
+    overflow there, and then everything is computed again in single precision.
+    """
+    for is_short in (True, False):
+        with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=is_short):
+            logits = network(images)
+        network.zero_grad()
+        dice_and_cross_entropy(logits.float(), labels).backward()
+        if torch.isfinite(torch.nn.utils.clip_grad_norm_(network.parameters(), _MAX_GRADIENT)):
+            return
+    raise PreconditionError("the gradient of a batch is not finite in single precision either")
 
 
 def _lay_out(network: torch.nn.Module, memory_format: torch.memory_format) -> None:
@@ -168,25 +231,25 @@ def dice_and_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.
     return torch.nn.functional.cross_entropy(logits, labels) + 1.0 - dice
 
 
-def _batch(
-    patches: list[Patch], rng: np.random.Generator, plan: TrainingPlan
-) -> tuple[torch.Tensor, torch.Tensor]:
-    samples = [
-        augmented(patches[int(rng.integers(len(patches)))], rng, plan.patch) for _ in range(plan.batch)
-    ]
-    images = torch.from_numpy(np.stack([image for image, _ in samples]))[:, None]
+def _batch(scenes: SceneSource, step: int, plan: TrainingPlan) -> tuple[torch.Tensor, torch.Tensor]:
+    rng = np.random.default_rng([plan.seed, step])
+    numbers = rng.integers(plan.scenes(step), size=plan.batch)
+    samples = [augmented(scenes.scene(int(n)), scenes.task, rng, plan.patch_edge(step)) for n in numbers]
+    images = torch.from_numpy(np.stack([image for image, _ in samples]))
     labels = torch.from_numpy(np.stack([patch_labels for _, patch_labels in samples]))
     return images.contiguous(memory_format=torch.channels_last_3d), labels
 
 
-def _recipe(plan: TrainingPlan) -> Recipe:
+def _recipe(plan: TrainingPlan, point: OperatingPoint) -> Recipe:
     """The training as the model card describes it."""
-    return Recipe(plan.scenes, plan.seed, f"{plan.steps} steps, torch {torch.__version__}")
+    words = f"{plan.steps} steps, torch {torch.__version__}"
+    return Recipe(plan.scenes(plan.steps - 1), plan.seed, words, point)
 
 
-def _key(plan: TrainingPlan, patches: list[str]) -> str:
-    """Key of a plan and its patches, so that a checkpoint of another plan is not resumed."""
-    return hashlib.sha256(json.dumps([asdict(plan), patches], sort_keys=True).encode()).hexdigest()[:12]
+def _key(plan: TrainingPlan, scenes: SceneSource) -> str:
+    """Key of a plan and its scenes, so that a checkpoint of another plan is not resumed."""
+    described = json.dumps([asdict(plan), scenes.path(0).name], sort_keys=True)
+    return hashlib.sha256(described.encode()).hexdigest()[:12]
 
 
 def _keep(path: Path, done: int, network: torch.nn.Module, optimizer: Any, schedule: Any) -> None:

@@ -72,6 +72,12 @@ class UNet(nn.Module):
         logits: torch.Tensor = self.decoder(self.encoder(image))
         return logits
 
+    def scale_logits(self, by: float) -> None:
+        """Multiply all logits: a network that is too sure of itself is calibrated by a number below 1."""
+        with torch.no_grad():
+            for weights in self.decoder.seg_layers.parameters():
+                weights.mul_(by)
+
     def raise_background(self, by: float) -> None:
         """Add to the logit of label 0 everywhere: other labels must then lead by so much."""
         *_, head = self.decoder.seg_layers.parameters()

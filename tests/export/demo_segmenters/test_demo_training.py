@@ -12,22 +12,31 @@ torch = pytest.importorskip("torch", reason="the workshop is not installed: make
 
 from engine.errors import InvalidRequestError  # noqa: E402
 from engine.manifest import DEMO_MODEL, load_bundle  # noqa: E402
-from export.demo_segmenters import TASKS, train_demo  # noqa: E402
-from export.demo_segmenters.augmentation import augmented  # noqa: E402
-from export.demo_segmenters.chests import REAL_CHESTS, read_real_chests  # noqa: E402
-from export.demo_segmenters.evaluation import CaseAgreement, failures, figures  # noqa: E402
-from export.demo_segmenters.patches import keep_patch, read_patch  # noqa: E402
-from export.demo_segmenters.scenes import EDGE, Patch, draw_scene  # noqa: E402
-from export.demo_segmenters.tasks import TaskName  # noqa: E402
-from export.demo_segmenters.training import TrainingPlan, dice_and_cross_entropy  # noqa: E402
+from export.demo_segmenters import TASKS, TrainingPlan, train_demo  # noqa: E402
+from export.demo_segmenters.augmentation import augmented, network_input  # noqa: E402
+from export.demo_segmenters.patches import SceneSource  # noqa: E402
+from export.demo_segmenters.scenes.scene import EDGE, Patch  # noqa: E402
+from export.demo_segmenters.tasks import PATCH, TaskName  # noqa: E402
+from export.demo_segmenters.training import MIN_PATCH, dice_and_cross_entropy  # noqa: E402
 
-TINY = TrainingPlan(scenes=1, steps=4, batch=1, patch=16)
+STEPS = 20
+TINY = TrainingPlan(
+    steps=STEPS,
+    batch=1,
+    patch=MIN_PATCH,
+    first_scenes=2,
+    steps_per_scene=STEPS,
+    held_out_scenes=1,
+    last_patch=MIN_PATCH,
+)
 
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the few scenes of all runs of :data:`TINY`."""
     folder = tmp_path_factory.mktemp("demo")
-    keep_patch(TASKS["zone"], TINY.seed, 0, [], folder / "patches")
+    for held_out in (False, True):
+        SceneSource.of(TASKS["zone"], TINY.seed, None, folder, held_out=held_out).scene(0)
     return folder
 
 
@@ -38,8 +47,8 @@ def weights_of(folder: Path) -> dict[str, Any]:
 
 def trained(work: Path, folder: Path, *, stop_after: int | None = None) -> None:
     folder.mkdir(exist_ok=True)
-    if not (folder / "patches").exists():
-        (folder / "patches").symlink_to(work / "patches")
+    if not (folder / "scenes").exists():
+        (folder / "scenes").symlink_to(work / "scenes")
 
     def stop(phase: str, done: int, _all: int) -> None:
         if stop_after is not None and phase == "training zone" and done == stop_after:
@@ -51,76 +60,80 @@ def trained(work: Path, folder: Path, *, stop_after: int | None = None) -> None:
 def test_a_stopped_run_ends_with_the_same_weights(
     work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("export.demo_segmenters.training.KEEP_EVERY", 2)
+    monkeypatch.setattr("export.demo_segmenters.training.KEEP_EVERY", 8)
     trained(work, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        trained(work, tmp_path / "stopped", stop_after=3)
+        trained(work, tmp_path / "stopped", stop_after=11)
     trained(work, tmp_path / "stopped")
     whole, stopped = weights_of(tmp_path / "whole"), weights_of(tmp_path / "stopped")
     assert whole.keys() == stopped.keys()
     assert all(torch.equal(whole[name], stopped[name]) for name in whole)
-    names = ["whole", "stopped"]
-    first, second = (load_bundle(tmp_path / n / "models" / "zone-demo" / "1.0.0") for n in names)
-    assert first.model_sha256 == second.model_sha256
-    assert first.manifest.demo
-    assert DEMO_MODEL in first.manifest.fitted_on
-    assert first.manifest.segmentation == TASKS["zone"].section
+    (first,), (second,) = ((tmp_path / n / "models" / "zone-demo").iterdir() for n in ("whole", "stopped"))
+    assert load_bundle(first).model_sha256 == load_bundle(second).model_sha256
+    manifest = load_bundle(first).manifest
+    assert manifest.demo
+    assert DEMO_MODEL in manifest.fitted_on
+    assert manifest.segmentation == TASKS["zone"].section
+    assert any("chosen on the safe side" in assumption for assumption in manifest.assumptions)
 
 
-def test_a_kept_patch_is_what_was_drawn(work: Path) -> None:
+def test_patches_too_small_to_train_on_are_refused() -> None:
+    with pytest.raises(InvalidRequestError, match="24 are needed"):
+        TrainingPlan(patch=MIN_PATCH - 8)
+
+
+def test_scenes_grow_in_number_and_patches_in_size() -> None:
+    longer = TrainingPlan(steps=STEPS + 1)
+    assert longer.scenes(0) == longer.first_scenes
+    assert longer.scenes(longer.steps_per_scene) == longer.first_scenes + 1
+    assert longer.patch_edge(0) < longer.patch_edge(STEPS) == PATCH
+
+
+def test_a_kept_scene_is_what_was_drawn(work: Path, tmp_path: Path) -> None:
     task = TASKS["zone"]
-    kept = read_patch(keep_patch(task, TINY.seed, 0, [], work / "patches"))
-    drawn = draw_scene(np.random.default_rng([TINY.seed, 0, True]), task, [])
-    assert np.array_equal(kept.hu, drawn.hu)
+    kept = SceneSource.of(task, TINY.seed, None, work).scene(0)
+    drawn = SceneSource.of(task, TINY.seed, None, tmp_path).scene(0)
+    held_out = SceneSource.of(task, TINY.seed, None, work, held_out=True).scene(0)
+    assert np.array_equal(kept.channels, drawn.channels)
     assert np.array_equal(kept.labels, drawn.labels)
+    assert np.array_equal(kept.tumor_distance, drawn.tumor_distance)
+    assert not np.array_equal(kept.channels, held_out.channels)
 
 
-@pytest.mark.parametrize("name", ["zone", "tumor"])
-def test_scenes_hold_the_structure_and_what_is_around_it(name: TaskName) -> None:
-    task = TASKS[name]
-    scenes = [draw_scene(np.random.default_rng([1, number]), task, []) for number in (0, 2, 3)]
-    assert all(it.hu.shape == it.labels.shape == (EDGE,) * 3 for it in scenes)
-    assert all(it.hu.min() < -700 for it in scenes)
-    assert all(set(np.unique(it.labels)) == set(range(len(task.labels) + 1)) for it in scenes)
-    assert all(np.median(it.hu[it.labels == it.labels.max()]) > -400 for it in scenes)
-
-
-def test_some_scenes_hold_nothing() -> None:
-    assert not draw_scene(np.random.default_rng([1, 6]), TASKS["tumor"], []).labels.any()
-
-
-def test_a_folder_without_the_real_chests_is_refused_by_name(tmp_path: Path) -> None:
-    assert read_real_chests(None, "zone") == []
-    with pytest.raises(InvalidRequestError, match="PartSolidLesionCropped"):
-        read_real_chests(tmp_path, "zone")
-    assert not any("0314" in name or "lung1" in name for name in REAL_CHESTS)
-
-
-def test_a_failure_is_named_on_the_card() -> None:
-    found = (
-        CaseAgreement("good", 0.93, 1.02),
-        CaseAgreement("bad", 0.61, 1.7),
-        CaseAgreement("none", 0.0, 0.0, "no"),
-    )
-    assert [(f.name, f.value) for f in figures("zone", found)][:2] == [
-        ("Dice, median", 0.61),
-        ("Dice, good", 0.93),
-    ]
-    assert failures("zone", found) == (
-        "failed on bad: Dice 0.61, volume 1.70 of the true one",
-        "failed on none: no",
-    )
-
-
-def test_a_training_patch_is_the_same_for_the_same_draw() -> None:
-    rng = np.random.default_rng(0)
-    patch = Patch(rng.integers(-1000, 400, (24,) * 3).astype(np.int16), np.zeros((24,) * 3, np.uint8))
-    one, other = (augmented(patch, np.random.default_rng(5), 16)[0] for _ in range(2))
+@pytest.mark.parametrize(("name", "channels"), [("zone", 3), ("tumor", 1)])
+def test_a_training_patch_is_the_same_for_the_same_draw(name: TaskName, channels: int) -> None:
+    rng, task = np.random.default_rng(0), TASKS[name]
+    shape = (24,) * 3
+    noise = rng.integers(-1000, 400, (channels, *shape)).astype(np.int16)
+    patch = Patch(noise, np.zeros(shape, np.uint8), np.zeros(shape, np.int16))
+    one, other = (augmented(patch, task, np.random.default_rng(5), 16)[0] for _ in range(2))
     assert np.array_equal(one, other)
+    assert one.shape == (channels, 16, 16, 16)
     assert one.dtype == np.float32
-    assert one.min() >= -1.75
-    assert one.max() <= 1.75
-    assert not np.array_equal(one, augmented(patch, np.random.default_rng(6), 16)[0])
+    assert not np.array_equal(one, augmented(patch, task, np.random.default_rng(6), 16)[0])
+
+
+def test_channels_are_normalized_as_in_use() -> None:
+    task, shape = TASKS["zone"], (4,) * 3
+    channels = np.stack([np.full(shape, value, np.int16) for value in (-1024, 100, -1500)])
+    patch = Patch(channels, np.zeros(shape, np.uint8), np.zeros(shape, np.int16))
+    whole = (slice(None),) * 3
+    seen = network_input(patch, task, whole)[:, 0, 0, 0]
+    windows = [kind.channel for kind in task.channels]
+    assert [window.name for window in windows] == [
+        "verification_ct",
+        "planning_ct_warped",
+        "tumor_distance_mm",
+    ]
+    expected = [
+        (np.clip(value, window.low, window.high) - window.mean) / window.sd
+        for value, window in zip((-1024.0, 100.0, -15.0), windows, strict=True)
+    ]
+    assert seen == pytest.approx(expected)
+
+
+def test_scenes_leave_room_for_a_patch_in_use() -> None:
+    assert EDGE > PATCH
 
 
 def test_the_loss_falls_to_zero_for_the_right_answer_and_not_for_another() -> None:
