@@ -136,13 +136,11 @@ class Segmenter:
         -----
         Source: Isensee et al., Nat. Methods 18 (2021), and the code of nnU-Net 2.8.1 and 1.7.
         """
-        reorientation = Reorientation.to(self.section.orientation, ct.geometry)
-        if not reorientation.is_identity:
-            reoriented = CtVolume(reorientation.array(ct.voxels_hu), reorientation.geometry(ct.geometry))
-            segmentation = self._segment(reoriented, around, companions, mirror, probability, on_progress)
-            own = ct.geometry if around is None else None
-            return _restored_orientation(segmentation, reorientation.inverse, own)
-        return self._segment(ct, around, companions, mirror, probability, on_progress)
+        turned, inverse = _turned(ct, self.section)
+        segmentation = self._segment(turned, around, companions, mirror, probability, on_progress)
+        if inverse.is_identity:
+            return segmentation
+        return _restored_orientation(segmentation, inverse, ct.geometry if around is None else None)
 
     def _segment(
         self,
@@ -155,7 +153,7 @@ class Segmenter:
     ) -> Segmentation:
         """Segment a CT whose axes run as the network wants them."""
         region, context = self.crops(ct.geometry, around)
-        image = self._image(ct, context, companions)
+        image = _image(ct, context, self.section, companions)
         labels = np.zeros(context.shape_zyx, dtype=np.uint8)
         foreground = np.zeros(context.shape_zyx, dtype=np.float16) if probability else None
         forward, cut = self.section.transpose_forward, image.nonzero.slices
@@ -201,11 +199,9 @@ class Segmenter:
         InputError, ModelError, BackendError
             As :meth:`segment`.
         """
-        reorientation = Reorientation.to(self.section.orientation, ct.geometry)
-        if not reorientation.is_identity:
-            ct = CtVolume(reorientation.array(ct.voxels_hu), reorientation.geometry(ct.geometry))
+        ct, _ = _turned(ct, self.section)
         _, context = self.crops(ct.geometry, around)
-        image = self._image(ct, context, companions)
+        image = _image(ct, context, self.section, companions)
         parts = (unpadded(slab, image.inside) for slab in self._window.slabs(image.voxels, mirror=mirror))
         return np.concatenate([part[1] for part in parts if part is not None], axis=1)
 
@@ -242,12 +238,6 @@ class Segmenter:
         """Patches that cover an image."""
         z, y, x = self._window.positions(image.voxels.shape[1:])
         return len(z) * len(y) * len(x)
-
-    def _image(self, ct: CtVolume, context: VoxelBox, companions: ChannelSource | None) -> NetworkImage:
-        volumes = channel_volumes(
-            self.section, ct.voxels_hu[context.slices], ct.geometry.crop(context), companions
-        )
-        return network_image(volumes, ct.geometry.spacing_zyx_mm, self.section)
 
 
 def open_segmenter(
@@ -300,6 +290,23 @@ def open_segmenter(
         segmenter = Segmenter(bundle, sessions, batch=batch, timings=timings)
         opened.pop_all()
     return segmenter
+
+
+def _turned(ct: CtVolume, section: SegmentationSection) -> tuple[CtVolume, Reorientation]:
+    """A CT with its axes as the network wants them, and what turns them back."""
+    reorientation = Reorientation.to(section.orientation, ct.geometry)
+    if reorientation.is_identity:
+        return ct, reorientation
+    turned = CtVolume(reorientation.array(ct.voxels_hu), reorientation.geometry(ct.geometry))
+    return turned, reorientation.inverse
+
+
+def _image(
+    ct: CtVolume, context: VoxelBox, section: SegmentationSection, companions: ChannelSource | None
+) -> NetworkImage:
+    """What the network sees of a part of the CT, all channels of it."""
+    volumes = channel_volumes(section, ct.voxels_hu[context.slices], ct.geometry.crop(context), companions)
+    return network_image(volumes, ct.geometry.spacing_zyx_mm, section)
 
 
 def _restored_orientation(

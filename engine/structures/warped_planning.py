@@ -7,12 +7,12 @@ from typing import Final
 
 import numpy as np
 
-from engine.arrays import Float32Array, Float64Array, Int16Array
+from engine.arrays import BoolArray, Float32Array, Float64Array, Int16Array
 from engine.errors import InvalidRequestError
 from engine.geometry import RigidTransform, VolumeGeometry
 from engine.hounsfield import AIR_HU
 from engine.kernels.backend import KernelBackend
-from engine.kernels.distance import signed_distance_mm
+from engine.kernels.distance import distance_mm, signed_distance_mm
 from engine.kernels.resampling import resample
 from engine.manifest import PLANNING_CT_WARPED, TUMOR_DISTANCE
 from engine.registration.field import DisplacementField
@@ -20,6 +20,11 @@ from engine.volume import CtVolume, LabelMask
 
 DISTANCE_BOUND_MM: Final = 60.0
 """The tumor's distance is given as far as this, inside and outside; beyond it stays this."""
+
+_NEAR_MM: Final = 10.0
+"""Up to here the distance is that from the sub-voxel surface, beyond it from the voxels of a thinned grid."""
+
+_THINNED_BELOW_MM: Final = 1.5
 
 _INVERSION_STEPS: Final = 8
 """Fixed-point steps; a coarse deformation changes by less than half from place to place."""
@@ -87,10 +92,9 @@ class WarpedPlanning:
         share = self.tumor_share(grid)
         if share.max(initial=0.0) < 0.5:
             return np.full(grid.shape_zyx, DISTANCE_BOUND_MM, dtype=np.float32)
-        distance = signed_distance_mm(
-            share, grid.spacing_zyx_mm, bound_mm=DISTANCE_BOUND_MM, kernels=self.kernels
-        )
-        return np.clip(distance, -DISTANCE_BOUND_MM, DISTANCE_BOUND_MM)
+        near = signed_distance_mm(share, grid.spacing_zyx_mm, bound_mm=_NEAR_MM, kernels=self.kernels)
+        distance = np.where(np.isfinite(near), near, _far_distance_mm(share > 0.5, grid, self.kernels))
+        return np.clip(distance, -DISTANCE_BOUND_MM, DISTANCE_BOUND_MM).astype(np.float32)
 
     def _warped(
         self, voxels: Int16Array | Float32Array, own: VolumeGeometry, grid: VolumeGeometry, fill: float
@@ -113,3 +117,23 @@ class WarpedPlanning:
             kernels=self.kernels,
         )
         return np.asarray(warped, dtype=np.float32)
+
+
+def _far_distance_mm(inside: BoolArray, grid: VolumeGeometry, kernels: KernelBackend) -> Float32Array:
+    """Distance from a surface between voxels, negative inside, on every second voxel and linear between them."""
+    steps = [2 if spacing < _THINNED_BELOW_MM else 1 for spacing in grid.spacing_zyx_mm]
+    thin = np.ascontiguousarray(inside[:: steps[0], :: steps[1], :: steps[2]])
+    if not thin.any():
+        steps, thin = [1, 1, 1], inside
+    spacing = [step * mm for step, mm in zip(steps, grid.spacing_zyx_mm, strict=True)]
+    half_voxel = 0.5 * float(np.mean(spacing))
+    distance = np.where(
+        thin,
+        half_voxel - distance_mm(~thin, spacing, kernels=kernels),
+        distance_mm(thin, spacing, kernels=kernels) - half_voxel,
+    )
+    held = np.pad(
+        distance.astype(np.float32), ((0, 1),) * 3, mode="edge"
+    )  # for voxels beyond the last one kept
+    to_thin = np.hstack([np.diag([1.0 / step for step in steps]), np.zeros((3, 1))])
+    return np.asarray(resample(held, to_thin, inside.shape, order=1, kernels=kernels), dtype=np.float32)
