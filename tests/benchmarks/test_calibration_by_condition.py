@@ -18,7 +18,7 @@ from benchmarks.calibration.by_condition.report import RESULTS, write_report
 from benchmarks.calibration.by_condition.table import ALL, hidden_miss, table
 from benchmarks.calibration.results import Row, append_result, read_results
 from engine.phantoms.conditions import CONDITIONS
-from tests.engine.phantoms.conditions.small import PLAIN
+from tests.support.phantoms.small_procedures import PLAIN
 
 EXACT = replace(PLAIN, conditions=("exact_zone",), zone="exact", margin_mm=5.3, place="central")
 NEEDLES = replace(PLAIN, conditions=("needles",), needles=1, margin_mm=1.0)

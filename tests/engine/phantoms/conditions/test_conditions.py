@@ -11,7 +11,7 @@ from scipy import ndimage
 from engine.arrays import BoolArray, Float64Array
 from engine.phantoms.conditions import ConditionedProcedure
 from engine.volume import CtVolume
-from tests.engine.phantoms.conditions.small import made
+from tests.support.phantoms.small_procedures import made
 
 Ct = Float64Array
 

@@ -16,7 +16,7 @@ from engine.phantoms.conditions import make_conditioned
 from engine.phantoms.conditions.generator import scene_of
 from engine.phantoms.conditions.scene import Scene
 from engine.phantoms.conditions.truth import scene_truth
-from tests.engine.phantoms.conditions.small import PLAIN, made
+from tests.support.phantoms.small_procedures import PLAIN, made
 
 _CLOUD_MM = 0.75
 """A cloud of points 0.6 mm apart, up to 25 % farther in the planning frame, knows a margin no better."""
