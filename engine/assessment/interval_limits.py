@@ -61,9 +61,9 @@ def interval_warnings(
     if thick:
         which, measured = ("one CT has", _ONE_CT_THICK) if thick == 1 else ("both CTs have", _BOTH_CTS_THICK)
         found.append(
-            f"{which} slices more than {_THICK_MM:g} mm apart: where a structure ends between two of them is inferred from "
-            f"its sections. The 90 % interval of the margin held the truth in {measured} of round shape; of spiculated ones "
-            "less is known"
+            f"{which} slices more than {_THICK_MM:g} mm apart: where a structure ends between two of them is inferred "
+            f"from its sections. The 90 % interval of the margin held the truth in {measured} of round shape; of "
+            "spiculated ones less is known"
         )
     if coverage.not_assessable_share:
         found.append(
