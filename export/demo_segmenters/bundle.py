@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine import __version__
-from engine.manifest import DEMO_MODEL, ModelManifest
+from engine.manifest import DEMO_MODEL, MODEL_FILE, ModelManifest
 from engine.progress import ItemProgress
 from engine.runtime.onnx_session import OnnxSession
 from engine.segmentation import Segmenter
@@ -87,15 +88,8 @@ def write_demo_bundle(
     agreements: tuple[CaseAgreement, ...] = ()
     images: tuple[Path, ...] = ()
     if real_ct is not None:
-        with OnnxSession(network_graph(model, 0)) as session:
-            described = manifest.model_copy(
-                update={
-                    "inputs": session.inputs,
-                    "outputs": session.outputs,
-                    "segmentation": task.section,
-                }
-            )
-            agreements = evaluate(task.name, Segmenter(described, [session]), real_ct, on_progress)
+        with _trained_segmenter(task, model, manifest) as segmenter:
+            agreements = evaluate(task.name, segmenter, real_ct, on_progress)
         name = "verification.nii.gz" if task.name == "zone" else "planning.nii.gz"
         cases = case_folders(real_ct)
         images = tuple(case / name for case in cases[:1] + cases[-1:])
@@ -103,6 +97,19 @@ def write_demo_bundle(
     manifest = manifest.model_copy(update={"performance": figures(task.name, agreements)})
     folder = out / task.bundle_id / _VERSION
     return export_networks(model, folder, manifest=manifest, precisions=("fp32",), images=images)
+
+
+def _trained_segmenter(task: DemoTask, model: NnunetModel, manifest: ModelManifest) -> Segmenter:
+    """The network as the engine will run it, before its bundle is written."""
+    graph = network_graph(model, 0)
+    session = OnnxSession(graph)
+    described = {
+        "inputs": session.inputs,
+        "outputs": session.outputs,
+        "segmentation": task.section,
+        "files": {MODEL_FILE: hashlib.sha256(graph).hexdigest()},
+    }
+    return Segmenter(manifest.model_copy(update=described), [session])
 
 
 def _chests(task: DemoTask, real_ct: Path | None) -> str:

@@ -12,8 +12,12 @@ torch = pytest.importorskip("torch", reason="the workshop is not installed: make
 
 from engine.errors import InvalidRequestError  # noqa: E402
 from engine.manifest import DEMO_MODEL, load_bundle  # noqa: E402
+from engine.segmentation import Segmenter  # noqa: E402
 from export.demo_segmenters import TASKS, TrainingPlan, train_demo  # noqa: E402
 from export.demo_segmenters.augmentation import augmented, network_input  # noqa: E402
+from export.demo_segmenters.bundle import Recipe, write_demo_bundle  # noqa: E402
+from export.demo_segmenters.evaluation import CaseAgreement  # noqa: E402
+from export.demo_segmenters.operating_point import OperatingPoint  # noqa: E402
 from export.demo_segmenters.patches import SceneSource  # noqa: E402
 from export.demo_segmenters.scenes.scene import EDGE, Patch  # noqa: E402
 from export.demo_segmenters.tasks import PATCH, TaskName  # noqa: E402
@@ -75,6 +79,26 @@ def test_a_stopped_run_ends_with_the_same_weights(
     assert DEMO_MODEL in manifest.fitted_on
     assert manifest.segmentation == TASKS["zone"].section
     assert any("chosen on the safe side" in assumption for assumption in manifest.assumptions)
+
+
+def test_the_trained_network_is_evaluated_as_the_engine_runs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def evaluate(_task: str, segmenter: Segmenter, *_: object) -> tuple[CaseAgreement, ...]:
+        seen.append(segmenter.identity)
+        return (CaseAgreement("one", 0.9, 1.0, 1.0),)
+
+    monkeypatch.setattr("export.demo_segmenters.bundle.evaluate", evaluate)
+    monkeypatch.setattr("export.demo_segmenters.bundle.case_folders", lambda _: [])
+    recipe = Recipe(1, 1, "none", OperatingPoint(0.1, 0.9, 3, 0.02, 0.8))
+    bundle = load_bundle(
+        write_demo_bundle(TASKS["tumor"], TASKS["tumor"].network().eval(), tmp_path, recipe, tmp_path)
+    )
+    assert [(it.id, it.demo) for it in seen] == [("tumor-demo", True)]
+    assert bundle.manifest.performance[0].value == 0.9
+    assert any("median volume 1.02 of the true one" in it for it in bundle.manifest.assumptions)
 
 
 def test_patches_too_small_to_train_on_are_refused() -> None:
