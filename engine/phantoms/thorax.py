@@ -15,7 +15,7 @@ from engine.geometry import VolumeGeometry
 _FINE_SPACING_MM: Final = 1.0
 """The chest is rendered once on this grid; scans are cubic samples of it."""
 
-PAINTED_LUNG_HU: Final = -855.0
+_PAINTED_LUNG_HU: Final = -855.0
 _SOFT_TISSUE_HU: Final = 45.0
 _FAT_HU: Final = -95.0
 _BONE_HU: Final = 520.0
@@ -91,7 +91,7 @@ def render_thorax(
     in_lung = _edge(depth)
     lung = 22.0 * _texture(rng, grid.shape_zyx, 2.5)
     lung += 12.0 * _texture(rng, grid.shape_zyx, 8.0)
-    lung += (PAINTED_LUNG_HU + 25.0 * (y - center_lps_mm[1]) / 60.0).astype(
+    lung += (_PAINTED_LUNG_HU + 25.0 * (y - center_lps_mm[1]) / 60.0).astype(
         np.float32
     )  # gravity: denser behind
     hu += in_lung * (lung - hu)
