@@ -142,12 +142,14 @@ def test_figures_are_told_by_case_and_free_text_cannot_break_a_table() -> None:
 def test_regions_and_version_1_are_told() -> None:
     changes = {
         "segmentation__framework": "nnunet_v1",
+        "segmentation__purpose": "ablation_zone",
         "segmentation__labels": {"background": 0, "zone": 1, "core": 2},
         "segmentation__regions": [[1, 2], [2]],
         "segmentation__regions_class_order": [1, 2],
     }
     card = render_model_card(segmentation(**changes))
     assert "1, 2 written as 1; 2 written as 2" in card
+    assert "- Counted: zone as zone; core as core" in card
     assert "resampled, then normalized" in card
 
 
