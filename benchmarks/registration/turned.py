@@ -149,9 +149,8 @@ def table(lines: list[Line]) -> str:
 
 def _row(name: str, lines: list[Line]) -> str:
     refused = sum("refusal" in line["plain"] for line in lines)
-    answers = [
-        line[kind] for line in lines for kind in ("plain", "adversarial") if "refusal" not in line[kind]
-    ]
+    told = [line[kind] for line in lines for kind in ("plain", "adversarial") if line[kind] is not None]
+    answers = [answer for answer in told if "refusal" not in answer]
     if not answers:
         return f"| {name} | {len(lines)} | {refused} " + "| – " * 6 + "|"
     pose = np.array([a["pose_error_mm"] for a in answers])
