@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -49,15 +48,21 @@ class Case:
     landmarks : LandmarkPairs, optional
     tumor_places : LandmarkPairs, optional
         Voxels of the true tumor in the fixed CT and their true places in the moving CT.
-    tcr_of_supplied_masks : float, optional
-        What the case says that its masks and the true displacement give.
     """
 
     name: str
     pair: Pair
     landmarks: LandmarkPairs | None
     tumor_places: LandmarkPairs | None
-    tcr_of_supplied_masks: float | None
+
+    @cached_property
+    def measured_truth(self) -> float | None:
+        """TCR by the product's own measure with the tumor's true rigid motion: what a perfect registration gives."""
+        if self.tumor_places is None or self.pair.tumor is None or self.pair.zone is None:
+            return None
+        places = self.tumor_places
+        motion = rigid_projection(places.fixed_lps_mm, places.moving_lps_mm)
+        return measured_tcr(self.pair.tumor, self.pair.zone, motion)
 
     @cached_property
     def counted_truth(self) -> tuple[float, float] | None:
@@ -90,7 +95,6 @@ def ablation_case(folder: Path) -> Case:
     truth = read_displacement(folder / "truth" / "displacement_lps_mm.nii.gz")
     true_tumor = read_mask(folder / "truth" / "tumor_in_verification.nii.gz", fixed, "true tumor")
     inside = fixed.geometry.to_lps(np.argwhere(true_tumor.voxels).astype(float))
-    described: dict[str, Any] = json.loads((folder / "truth.json").read_text(encoding="utf-8"))
     return Case(
         folder.name,
         Pair(
@@ -101,7 +105,6 @@ def ablation_case(folder: Path) -> Case:
         ),
         read_landmarks(folder / "truth" / "landmarks.csv"),
         LandmarkPairs(inside, inside + truth.at(inside)),
-        float(described["of_supplied_masks"]["tcr"]),
     )
 
 
@@ -116,7 +119,7 @@ def popi_case(folder: Path, fixed: str, moving: str) -> Case:
     )
     direction = "inhale-to-exhale" if fixed == "10" else "exhale-to-inhale"
     return Case(
-        f"popi-{direction}", Pair(cts[0], cts[1], None, None), LandmarkPairs(in_fixed, in_moving), None, None
+        f"popi-{direction}", Pair(cts[0], cts[1], None, None), LandmarkPairs(in_fixed, in_moving), None
     )
 
 
@@ -126,7 +129,7 @@ def phantom_case(name: str, **chosen: Any) -> Case:
     in_moving = phantom.planning.geometry.to_lps(np.argwhere(phantom.tumor.voxels).astype(float))
     in_fixed = phantom.truth.planning_from_verification.inverse.apply(in_moving)
     pair = Pair(phantom.verification, phantom.planning, phantom.zone, phantom.tumor)
-    return Case(name, pair, None, LandmarkPairs(in_fixed, in_moving), None)
+    return Case(name, pair, None, LandmarkPairs(in_fixed, in_moving))
 
 
 def scores(case: Case, field: DisplacementField, moving_from_fixed: RigidTransform | None = None) -> Score:
@@ -151,7 +154,7 @@ def scores(case: Case, field: DisplacementField, moving_from_fixed: RigidTransfo
     if moving_from_fixed is not None and case.pair.tumor is not None and case.pair.zone is not None:
         tcr = measured_tcr(case.pair.tumor, case.pair.zone, moving_from_fixed)
         score["tcr_by_coldspot"] = tcr
-        truth = case.tcr_of_supplied_masks
+        truth = case.measured_truth
         score["tcr_by_coldspot_error"] = None if truth is None else tcr - truth
     return score
 

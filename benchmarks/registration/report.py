@@ -53,8 +53,8 @@ threads and say more where the load (before the first run) shows that others use
 more than a voxel beyond a field are not scored. Errors in the tumor are against the true displacement at the true
 tumor's voxels. Volume and "TCR − true" are counted from every method's field at 0.5 mm, masks linearly
 interpolated, and compared with the same count by the tumor's true rigid motion: what is left is the
-registration's own. "TCR by Coldspot" is what an assessment measures with the rigid motion of the tumor, against
-`of_supplied_masks` of the case. POPI has no tumor; of phantoms only the tumor's motion is known.
+registration's own. "TCR by Coldspot" is what an assessment measures with the rigid motion of the tumor, against what it
+measures with its true one. POPI has no tumor; of phantoms only the tumor's motion is known.
 """
 
 

@@ -69,13 +69,6 @@ def require_trustworthy(quality: RegistrationQuality) -> None:
             f"only {quality.evidence_share:.0%} of the lesion's surroundings are in both scans (minimum "
             f"{MIN_EVIDENCE_SHARE:.0%}); scan or reconstruct a larger field of view around the lesion",
         )
-    if quality.axis_scale_error is not None and quality.axis_scale_error > MAX_AXIS_SCALE_ERROR:
-        raise RefusedError(
-            RefusalCode.SLICE_DISTANCE_DOUBTFUL,
-            f"one scan is stretched against the other by at least {quality.axis_scale_error:.0%} along one axis (limit "
-            f"{MAX_AXIS_SCALE_ERROR:.0%}), as breathing does not: the slice distance or the pixel spacing in one of "
-            "the headers is wrong. Compare both with the scanner's protocol; send the scans with the right spacing.",
-        )
     if quality.new_air_ml > MAX_NEW_AIR_ML:
         raise RefusedError(
             RefusalCode.LUNG_CHANGED,
@@ -89,6 +82,14 @@ def require_trustworthy(quality: RegistrationQuality) -> None:
             f"{quality.mismatched_share:.0%} of the lesion's structured surroundings have no counterpart after "
             f"alignment (limit {MAX_MISMATCHED_SHARE:.0%}): a collapse, an effusion, another lesion or "
             "another patient. Compare the scans by eye; repeat the verification CT once the lung is re-expanded.",
+        )
+    # After what tells another patient: bent onto a foreign chest the deformation is stretched, too.
+    if quality.axis_scale_error is not None and quality.axis_scale_error > MAX_AXIS_SCALE_ERROR:
+        raise RefusedError(
+            RefusalCode.SLICE_DISTANCE_DOUBTFUL,
+            f"one scan is stretched against the other by at least {quality.axis_scale_error:.0%} along one axis (limit "
+            f"{MAX_AXIS_SCALE_ERROR:.0%}), as breathing does not: the slice distance or the pixel spacing in one of "
+            "the headers is wrong. Compare both with the scanner's protocol; send the scans with the right spacing.",
         )
     if quality.min_jacobian < MIN_JACOBIAN:
         raise RefusedError(

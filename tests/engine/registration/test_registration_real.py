@@ -43,9 +43,9 @@ def registered(name: str) -> RegisteredPair:
     ("name", "landmarks_mm", "tumor_mm", "tcr_off"),
     [
         ("lidc-half", 0.4, 0.8, 0.02),
-        ("lidc-pleural-complete", 0.6, 1.0, 0.03),
-        ("lidc-5mm-under", 0.8, 1.0, 0.05),
-        ("lung1-5mm-under", 0.8, 1.5, 0.05),
+        ("lidc-pleural-complete", 0.6, 1.0, 0.02),
+        ("lidc-5mm-under", 0.8, 1.0, 0.03),
+        ("lung1-5mm-under", 0.8, 1.5, 0.03),
     ],
 )
 def test_landmarks_tumor_and_coverage_are_where_they_are(
@@ -159,7 +159,8 @@ def test_a_zone_painted_over_half_of_the_tumor_stays_honest(seed: int) -> None:
     interval = found.coverage.tcr_interval_90
     assert interval is not None
     assert interval[0] <= painted.truth.tcr <= interval[1]
-    assert interval[1] - interval[0] < 0.15
+    # Readers' own error on both contours alone makes it about 0.2.
+    assert interval[1] - interval[0] < 0.25
     assert painted.truth.tcr < 0.8
     assert found.coverage.complete is False
     assert found.coverage.probability_complete == 0.0
