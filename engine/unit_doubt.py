@@ -39,6 +39,9 @@ _MIN_TISSUE_SHARE: Final = 0.05
 """Soft tissue makes a peak: 0.12 and more of a chest, at least three times what lies in the 300 HU below it, which
 hold its borders to air alone. Where an offset was subtracted twice, bone is all there is, and falls off from there."""
 
+_MIN_BELOW_AIR_SHARE: Final = 0.1
+"""Lung and air that an offset was subtracted from twice lie below air; a block cut out of lung has none of that."""
+
 _ALL_ARE_COUNTED: Final = 1 << 20
 """Voxels of which each counts for a share; of more, every fourth along each axis."""
 
@@ -181,7 +184,8 @@ def _is_shifted_up(sample: AnyArray) -> bool:
 def _is_shifted_down(sample: AnyArray) -> bool:
     tissue = _share(sample, *_SOFT_TISSUE_HU)
     lacks_peak = tissue < min(_MIN_TISSUE_SHARE, _share(sample, *_BELOW_TISSUE_HU))
-    return lacks_peak and _is_mostly_air(sample)
+    lies_below_air = np.count_nonzero(sample <= AIR_HU) >= _MIN_BELOW_AIR_SHARE * sample.size
+    return lacks_peak and bool(lies_below_air) and _is_mostly_air(sample)
 
 
 def _is_mostly_air(sample: AnyArray) -> bool:

@@ -128,7 +128,7 @@ def alignment_figures(alignment: AlignmentFinding) -> dict[str, Any]:
 def _quality(quality: RegistrationQuality) -> dict[str, Any]:
     """The keys are the names of the finding's fields; a value that is not a finite number is null."""
     return {
-        name: float(value) if value is not None and math.isfinite(value) else None
+        name: _numbers(value) if isinstance(value, tuple) else _finite(value)
         for name, value in asdict(quality).items()
     }
 
@@ -220,6 +220,10 @@ def empty_as_null(content: dict[str, Any]) -> dict[str, Any]:
 def timings_in_order(timings_s: Mapping[str, float]) -> dict[str, float]:
     """Return the durations of stages, ordered by name."""
     return {name: float(timings_s[name]) for name in sorted(timings_s)}
+
+
+def _finite(value: float | None) -> float | None:
+    return float(value) if value is not None and math.isfinite(value) else None
 
 
 def _number(value: float | None) -> float | None:

@@ -10,6 +10,7 @@ import pytest
 from engine.assessment.outcome import AblationAssessment
 from engine.assessment.planning import AssessmentSettings, prepare_planning
 from engine.assessment.verification import assess_ablation
+from engine.coverage.figures import MIN_PROBABILITY_COMPLETE
 from engine.errors import EmptyMaskError, GridMismatchError
 from engine.geometry import VoxelBox
 from engine.refusal import RefusalCode
@@ -62,7 +63,9 @@ def require_honest(name: str) -> None:
     found, truth = assessed(name), case(name).truth
     assert found.refusal is None
     assert found.coverage.probability_complete is not None
-    assert found.coverage.complete == (found.coverage.tcr == 1.0)
+    sure = found.coverage.probability_complete >= MIN_PROBABILITY_COMPLETE
+    covered = found.coverage.tcr == 1.0
+    assert found.coverage.complete is (None if covered and not sure else covered)
     if truth["tcr"] < REAL_MISS_TCR:
         assert found.coverage.complete is False
         assert found.coverage.probability_complete <= 0.5

@@ -128,6 +128,9 @@ def test_a_measurement_says_the_same_and_brings_nothing_up_twice(
         for name, value in numbers.items():
             if isinstance(value, str | bool | ContourOrigin):
                 assert getattr(one, name) == value, name
+            elif isinstance(value, CoverageInterval):
+                for part, expected_part in vars(value).items():
+                    assert getattr(getattr(one, name), part) == pytest.approx(expected_part, abs=1e-4), part
             else:
                 assert getattr(one, name) == pytest.approx(value, abs=1e-4), name
     assert np.abs(hu_there.astype(int) - hu_expected).max() <= 1

@@ -223,7 +223,7 @@ ROWS: dict[str, tuple[dict[str, Path], str | None, str | None, tuple[str, str, o
     "a stray voxel": (
         {**ON_LIDC, "tumor": FAULTS / "mask-faults" / "tumor_stray_voxel.nii.gz"},
         None,
-        None,
+        "refused_in_clinical_mode",
         ("tumor", "parts", 2),
     ),
 }

@@ -343,7 +343,7 @@ class Alignment(_message.Message):
     def __init__(self, method: _Optional[_Union[AlignmentMethod, str]] = ..., planning_from_verification: _Optional[_Iterable[float]] = ..., similarity: _Optional[float] = ..., residual_mm: _Optional[float] = ..., pose_sd_mm: _Optional[float] = ..., planning_frame_of_reference_uid: _Optional[str] = ..., verification_frame_of_reference_uid: _Optional[str] = ..., quality: _Optional[_Union[RegistrationQuality, _Mapping]] = ...) -> None: ...
 
 class RegistrationQuality(_message.Message):
-    __slots__ = ("similarity", "residual_mm", "descriptor_residual", "inverse_consistency_mm", "min_jacobian", "max_jacobian", "folding_share", "evidence_share", "mismatched_share", "sliding_mm", "new_air_ml", "contraction", "rotation_deg", "judge_disagreement_mm", "axis_scale_error", "breathing_step_mm", "largest_residual_mm")
+    __slots__ = ("similarity", "residual_mm", "descriptor_residual", "inverse_consistency_mm", "min_jacobian", "max_jacobian", "folding_share", "evidence_share", "mismatched_share", "sliding_mm", "new_air_ml", "contraction", "rotation_deg", "judge_disagreement_mm", "axis_scale_error", "breathing_step_mm", "largest_residual_mm", "new_air_lps_mm")
     SIMILARITY_FIELD_NUMBER: _ClassVar[int]
     RESIDUAL_MM_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTOR_RESIDUAL_FIELD_NUMBER: _ClassVar[int]
@@ -361,6 +361,7 @@ class RegistrationQuality(_message.Message):
     AXIS_SCALE_ERROR_FIELD_NUMBER: _ClassVar[int]
     BREATHING_STEP_MM_FIELD_NUMBER: _ClassVar[int]
     LARGEST_RESIDUAL_MM_FIELD_NUMBER: _ClassVar[int]
+    NEW_AIR_LPS_MM_FIELD_NUMBER: _ClassVar[int]
     similarity: float
     residual_mm: float
     descriptor_residual: float
@@ -378,7 +379,8 @@ class RegistrationQuality(_message.Message):
     axis_scale_error: float
     breathing_step_mm: float
     largest_residual_mm: float
-    def __init__(self, similarity: _Optional[float] = ..., residual_mm: _Optional[float] = ..., descriptor_residual: _Optional[float] = ..., inverse_consistency_mm: _Optional[float] = ..., min_jacobian: _Optional[float] = ..., max_jacobian: _Optional[float] = ..., folding_share: _Optional[float] = ..., evidence_share: _Optional[float] = ..., mismatched_share: _Optional[float] = ..., sliding_mm: _Optional[float] = ..., new_air_ml: _Optional[float] = ..., contraction: _Optional[float] = ..., rotation_deg: _Optional[float] = ..., judge_disagreement_mm: _Optional[float] = ..., axis_scale_error: _Optional[float] = ..., breathing_step_mm: _Optional[float] = ..., largest_residual_mm: _Optional[float] = ...) -> None: ...
+    new_air_lps_mm: _geometry_pb2.Point
+    def __init__(self, similarity: _Optional[float] = ..., residual_mm: _Optional[float] = ..., descriptor_residual: _Optional[float] = ..., inverse_consistency_mm: _Optional[float] = ..., min_jacobian: _Optional[float] = ..., max_jacobian: _Optional[float] = ..., folding_share: _Optional[float] = ..., evidence_share: _Optional[float] = ..., mismatched_share: _Optional[float] = ..., sliding_mm: _Optional[float] = ..., new_air_ml: _Optional[float] = ..., contraction: _Optional[float] = ..., rotation_deg: _Optional[float] = ..., judge_disagreement_mm: _Optional[float] = ..., axis_scale_error: _Optional[float] = ..., breathing_step_mm: _Optional[float] = ..., largest_residual_mm: _Optional[float] = ..., new_air_lps_mm: _Optional[_Union[_geometry_pb2.Point, _Mapping]] = ...) -> None: ...
 
 class LesionFinding(_message.Message):
     __slots__ = ("volume_ml", "centroid_lps_mm", "verification_centroid_lps_mm", "source", "longest_diameter_mm", "contour_sd_mm", "origin")
