@@ -123,7 +123,8 @@ def test_the_numbers_stand_where_the_files_fail(tmp_path: Path, monkeypatch: pyt
 
 
 COMMAND = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a caller in the background may ignore it
 import service.commands.cli as cli
 from tests.support.stub_engine import StubPipeline
 stub = StubPipeline()
