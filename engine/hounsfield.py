@@ -8,6 +8,9 @@ import numpy as np
 
 from engine.arrays import AnyArray
 
+_SD_OF_MAD: Final = 1.4826
+"""Standard deviation of a normal distribution whose absolute deviations from its median have the median 1."""
+
 AIR_HU: Final = -1024
 """Air, and what padding becomes: outside the reconstructed circle there is nothing to see."""
 
@@ -38,3 +41,20 @@ def padding_to_air(hu: AnyArray) -> AnyArray:
         ``hu`` itself where it has no padding, else a new array of the same type.
     """
     return np.maximum(hu, hu.dtype.type(AIR_HU)) if hu.size and hu.min() < AIR_HU else hu
+
+
+def usual_difference_hu(differences: AnyArray) -> tuple[float, float]:
+    """Median and standard deviation of differences, whatever a minority of them does.
+
+    Parameters
+    ----------
+    differences : ndarray
+        HU; at least one.
+
+    Returns
+    -------
+    median, sd : float
+        The latter from the median absolute deviation.
+    """
+    median = float(np.median(differences))
+    return median, _SD_OF_MAD * float(np.median(np.abs(differences - median)))

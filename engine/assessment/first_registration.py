@@ -14,6 +14,7 @@ from scipy import ndimage
 
 from engine.arrays import BoolArray
 from engine.assessment.planning import ScanPair
+from engine.hounsfield import usual_difference_hu
 from engine.kernels.components import find_components
 from engine.registration.alignment import Translation
 from engine.registration.coarse_to_fine import deform_coarsely
@@ -32,8 +33,6 @@ that an ablation does, is 150 HU and more above it."""
 
 _MIN_CHANGED_ML: Final = 0.4
 """Smaller ones are vessels a little off their place, which is what the deformation is to mend."""
-
-_SD_OF_MAD: Final = 1.4826
 
 
 def register_first(pair: ScanPair, translation: Translation) -> WarpedPlanning:
@@ -66,8 +65,7 @@ def _changed(comparison: ScanComparison, deformation: Deformation) -> BoolArray:
     compared = difference[known & evidence]
     if compared.size == 0:
         return np.zeros(evidence.shape, dtype=np.bool_)
-    middle = float(np.median(compared))
-    sd = _SD_OF_MAD * float(np.median(np.abs(compared - middle)))
+    middle, sd = usual_difference_hu(compared)
     far = known & (np.abs(difference - middle) > max(_MIN_CHANGE_HU, _OUTLIER_SDS * sd))
     spacing = fixed.geometry.spacing_zyx_mm
     parts = find_components(np.ascontiguousarray(far), spacing, connectivity=6)

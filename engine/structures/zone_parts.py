@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from engine.arrays import BoolArray, Float32Array, Float64Array, Int64Array, UInt8Array
 from engine.geometry import VoxelBox
-from engine.hounsfield import AIR_HU
+from engine.hounsfield import AIR_HU, usual_difference_hu
 from engine.kernels.backend import KernelBackend
 from engine.kernels.components import Components, find_components
 from engine.kernels.distance import distance_mm
@@ -30,7 +30,6 @@ _MIN_CHANGE_HU: Final = 70.0
 _CHANGE_SDS: Final = 3.0
 """Changed is what is denser than before by more than both. The faintest ground glass (-750 HU) is 100 HU above lung."""
 
-_SD_OF_MAD: Final = 1.4826
 _AERATED_HU: Final = -500.0
 
 _TUMOR_RIM_MM: Final = 2.0
@@ -198,8 +197,7 @@ def _limit_hu(difference: Float32Array, unchanged: BoolArray) -> tuple[float, fl
     seen = difference[unchanged]
     if seen.size < _MIN_SEEN_VOXELS:
         return 0.0, _MIN_CHANGE_HU
-    middle = float(np.median(seen))
-    sd = _SD_OF_MAD * float(np.median(np.abs(seen - middle)))
+    middle, sd = usual_difference_hu(seen)
     return middle, max(_MIN_CHANGE_HU, _CHANGE_SDS * sd)
 
 

@@ -1,7 +1,7 @@
 """The ablation zone in a verification CT without a mask: segmented around the lesion's place, and only there.
 
-The place comes from a translation found without a zone: a few millimeters off, which is near enough to say
-which part of a segmentation is meant. With that part as the zone everything starts again, exactly as with a
+The place comes from a first registration without a zone: a few millimeters off, which is near enough to say
+which parts of a segmentation are meant. With them as the zone everything starts again, exactly as with a
 supplied mask. What the model calls zone elsewhere in the lung is not a zone of this lesion.
 """
 
@@ -47,8 +47,8 @@ _SEARCH_PADDINGS_MM: Final = (45.0, 80.0)
 zones have radii up to 30 mm."""
 
 ZONE_REACH_MM: Final = 10.0
-"""A zone farther than this from the tumor, as the translation places it, is of another lesion: 5 mm of target margin,
-and twice the translation's own error."""
+"""A zone farther than this from the tumor, as the first registration places it, is of another lesion: 5 mm of target
+margin, and twice the error that a translation alone has."""
 
 _CONTACT_MM: Final = 5.0
 """A tumor point within this distance of a part counts as touched by it: the tumor's place is not known better."""
